@@ -1,0 +1,61 @@
+# The commands of ipckit. `make` alone prints them.
+# Needs python3 (3.11 or newer), a C compiler and make; all else comes from the package index.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+BUILT  := $(VENV)/.built
+PYTEST := $(BIN)/python -m pytest -q
+FAST   := tests/unit tests/property tests/contract tests/meta
+
+CORE   := $(wildcard ipckit/_core/*.c ipckit/_core/*.h ipckit/_core/build.py) CMakeLists.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help setup build check test demo bench docs c-test news clean
+
+help: ## print this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
+
+$(READY): pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q --upgrade 'pip>=25.1'
+	$(BIN)/python -m pip install -q --group dev cffi
+	touch $@
+
+$(BUILT): $(READY) $(CORE)
+	$(BIN)/python -m pip install -q --no-build-isolation -e .
+	touch $@
+
+setup: $(BUILT) ## make the virtual environment in .venv and build the C core
+build: $(BUILT)
+
+check: $(BUILT) ## format, lint, types, tiers, fast tests (under a minute)
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(PYTEST) -m 'not slow' $(FAST)
+
+test: check c-test ## everything: check, the C tests with sanitizers, and all slow suites
+	$(PYTEST) --no-header tests
+
+c-test: $(BUILT) ## the C tests under ASan, UBSan and TSan
+	tests/c/run $(CURDIR)/$(BIN)
+
+demo: $(BUILT) ## the main job: 10,000 mails by task workers over a System V queue
+	$(BIN)/ipckit demo
+
+bench: $(BUILT) ## measure (B=name for one file of bench/)
+	$(BIN)/python -m bench $(B)
+
+docs: $(BUILT) ## build the documentation, warnings are errors
+	$(BIN)/python -m pip install -q --group docs
+	$(BIN)/python -m sphinx -q -W --keep-going -b html docs build/docs
+
+news: ## write a changelog fragment: make news NAME=slug.feature M="..."
+	@test -n "$(NAME)" -a -n "$(M)" || { echo 'usage: make news NAME=slug.feature M="Added ..."'; exit 2; }
+	@printf '%s\n' "$(M)" > newsfragments/$(NAME).md
+
+clean: ## remove what was built
+	rm -rf build dist $(VENV)

@@ -1,0 +1,37 @@
+"""The one gate to the C core: `ffi`, `lib`, and `check()`, which turns results into exceptions.
+
+Contract  every ``ipk_`` function returns 0 or a positive result, or -errno.
+Stands on ipckit.errors, ipckit._distribution and the compiled module ``_ipk``.
+Fork      the core keeps no process-wide state of its own; each function says what a fork does.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ipckit._distribution import clash
+from ipckit.errors import from_errno
+
+try:
+    from ipckit._core._ipk import ffi as _ffi
+    from ipckit._core._ipk import lib as _lib
+except ImportError as exc:
+    hint = clash()
+    if hint:
+        raise ImportError(hint) from exc
+    raise
+
+ffi: Any = _ffi
+lib: Any = _lib
+
+__all__ = ["check", "ffi", "lib"]
+
+
+def check(result: int, call: str, detail: str) -> int:
+    """Return `result`, or raise the exception for the negative errno that it is.
+
+    `call` names the system call for the error table; `detail` says what was asked, in numbers.
+    """
+    if result < 0:
+        raise from_errno(call, -result, detail)
+    return result
