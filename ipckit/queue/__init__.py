@@ -1,0 +1,54 @@
+"""Message queues: System V, POSIX, and their references in memory.
+
+A module is loaded when one of its names is first used (PEP 562), so that the pure parts, such as
+``ipckit.queue.php_format``, load neither the C core nor asyncio.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ipckit.queue.contract import Message as Message
+    from ipckit.queue.contract import Statistics as Statistics
+    from ipckit.queue.relay import QueueRelay as QueueRelay
+    from ipckit.queue.relay import Seen as Seen
+    from ipckit.queue.relay import Wakeup as Wakeup
+    from ipckit.queue.sysv import SysvQueue as SysvQueue
+
+_HOME = {
+    "Message": "contract",
+    "Statistics": "contract",
+    "SysvQueue": "sysv",
+    "PosixQueue": "posix",
+    "PosixStatistics": "posix",
+    "MemoryQueue": "memory",
+    "MemoryPriorityQueue": "memory",
+    "QueueRelay": "relay",
+    "Seen": "relay",
+    "Wakeup": "relay",
+    "msg_get_queue": "php",
+    "msg_send": "php",
+    "msg_receive": "php",
+    "msg_stat_queue": "php",
+    "msg_set_queue": "php",
+    "msg_remove_queue": "php",
+    "msg_queue_exists": "php",
+    "MSG_IPC_NOWAIT": "php",
+    "MSG_NOERROR": "php",
+    "MSG_EXCEPT": "php",
+}
+
+__all__ = [*_HOME]  # noqa: PLE0604  (a computed list)
+
+
+def __getattr__(name: str) -> object:
+    home = _HOME.get(name)
+    if home is None:
+        raise AttributeError(f"module 'ipckit.queue' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"ipckit.queue.{home}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

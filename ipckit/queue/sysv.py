@@ -1,0 +1,587 @@
+"""System V message queues: one kernel object, many processes, typed messages.
+
+Contract  docs/contracts/queue.md, rules Q1..Q15 (all of them).
+Kernel    msgget(2), msgsnd(2), msgrcv(2), msgctl(2); limits in /proc/sys/kernel/msg*.
+Stands on ipckit._core (ipk_msgq), ipckit.errors, ipckit.queue.{contract,waits}.
+Outlives  the process: a queue stays in the kernel until remove(). `ipckit ls` shows it.
+Signals   a wait with a time limit uses SIGRTMAX-2, areceive SIGRTMAX-3: leave these two alone.
+"""
+
+# ruff: noqa: A002  (`type` and `id` are the kernel's words and the API's)
+
+from __future__ import annotations
+
+import asyncio
+import errno
+from time import monotonic
+from types import TracebackType
+from typing import Any, Self
+
+from ipckit._core import check, ffi, lib
+from ipckit.errors import (
+    AlreadyExists,
+    IPCError,
+    MessageTooLarge,
+    MisuseError,
+    NotFound,
+    QueueEmpty,
+    QueueFull,
+    from_errno,
+)
+from ipckit.queue.contract import (
+    MAX_TYPE,
+    Body,
+    Message,
+    Statistics,
+    as_bytes,
+    check_choice,
+    check_type,
+    deadline_of,
+    time_left,
+)
+from ipckit.queue.waits import Waits
+
+__all__ = ["SysvQueue", "copy_message"]
+
+_SMALL: int = lib.IPK_MSGQ_SMALL
+_send_small = lib.ipk_msgq_send_small
+_receive = lib.ipk_msgq_receive
+_unpack = ffi.unpack
+_new_message = tuple.__new__  # Message.__new__ without its frame: half of its time
+
+# Buffers for messages, each used by one call at a time: list.pop and append are atomic.
+_Buffer = tuple[Any, Any]  # struct ipk_message *, and its body as char *
+_buffers: list[_Buffer] = []
+_BUFFERS_KEPT = 8
+
+_MAX_WAIT = 10**9  # seconds; 31 years is for ever, and fits into 63 bits of nanoseconds
+_LADDER = (0.001, 0.02)  # asend: the first and the longest sleep between two tries
+
+
+class SysvQueue:
+    """A System V message queue; made by create(), open(), open_id() or open_or_create().
+
+    Process safe and thread safe (asend and areceive: in any number of loops). A fork gives the
+    child the same queue, usable at once; the two objects close() on their own.
+
+    As a context manager it is closed at the end, not removed.
+    """
+
+    __slots__ = ("__weakref__", "_given", "_id", "_key", "_waits")
+
+    def __init__(self, queue_id: int, key: int | None) -> None:
+        """Use create(), open(), open_id() or open_or_create() instead."""
+        self._id = queue_id
+        self._key = key
+        self._waits = Waits()
+        self._given = self._waits.given  # looked at by each receive, hence without a detour
+
+    @classmethod
+    def create(
+        cls, key: int | None = None, *, mode: int = 0o600, max_bytes: int | None = None
+    ) -> Self:
+        """Make a new queue.
+
+        Args:
+            key: -2**31..2**31-1 without 0, e.g. from ipckit.ftok(); None: private, found by no key.
+            mode: 0..0o777; reading is receiving, writing is sending.
+            max_bytes: room for bodies and most messages; None: the kernel's msgmnb (16384). More
+                than msgmnb needs CAP_SYS_RESOURCE.
+
+        Raises:
+            AlreadyExists: there is a queue with this key. AccessDenied: max_bytes is over msgmnb.
+            SystemCallError: ENOSPC, too many queues (msgmni). Nothing is left behind.
+
+        Crash: the queue may stay, perhaps still with msgmnb. Source: msgget(2).
+        """
+        _check_key(key)
+        _check_settings(mode, None, None, max_bytes)
+        code = lib.ipk_msgq_make(key or 0, mode)
+        if code < 0:
+            raise from_errno("msgget", -code, _about_make(key))
+        queue = cls(code, key)
+        if max_bytes is not None:
+            try:
+                queue.set(max_bytes=max_bytes)
+            except BaseException:
+                queue.remove()
+                raise
+        return queue
+
+    @classmethod
+    def open(cls, key: int) -> Self:
+        """Return the queue with this key, -2**31..2**31-1 without 0.
+
+        Raises NotFound. Rights are checked at each use, not here. Source: msgget(2).
+        """
+        if key is None:
+            raise TypeError("key=None: a private queue has no key; open_id() finds it by its id")
+        _check_key(key)
+        code = lib.ipk_msgq_find(key)
+        if code < 0:
+            raise from_errno("msgget", -code, f"key {key}; create() makes a queue")
+        return cls(code, key)
+
+    @classmethod
+    def open_id(cls, id: int) -> Self:
+        """Return the queue with this id, as `.id` told it, e.g. for a private queue.
+
+        Raises NotFound; AccessDenied without the right to read. Source: msgctl(2) IPC_STAT.
+        """
+        if not isinstance(id, int):
+            raise TypeError(f"id={id!r}: must be an int")
+        if not 0 <= id < 2**31:
+            raise ValueError(f"id={id!r}: must be 0..2**31-1")
+        stat = ffi.new("struct ipk_msgq_stat *")
+        code = lib.ipk_msgq_stat(id, stat)
+        if code == -errno.EIDRM:
+            raise NotFound(errno.ENOENT, f"msgctl: no queue has the id {id}")
+        check(code, "msgctl", f"queue id {id}")
+        return cls(id, stat.key or None)
+
+    @classmethod
+    def open_or_create(cls, key: int, *, mode: int = 0o600, max_bytes: int | None = None) -> Self:
+        """Return the queue with this key; make it if there is none. Any number may call at once.
+
+        mode and max_bytes are for a new one; an old one is taken as it is. Raises as create().
+        """
+        if key is None:
+            raise TypeError("key=None: a private queue is always new; use create()")
+        _check_settings(mode, None, None, max_bytes)
+        while True:  # each turn lost means that others made and removed it in between
+            try:
+                return cls.open(key)
+            except NotFound:
+                pass
+            try:
+                return cls.create(key, mode=mode, max_bytes=max_bytes)
+            except AlreadyExists:
+                pass
+
+    @property
+    def key(self) -> int | None:
+        """The key; None for a private queue."""
+        return self._key
+
+    @property
+    def id(self) -> int:
+        """The kernel's number, by which any process may open it. Raises MisuseError when closed."""
+        return self._open()
+
+    def send(self, body: Body, *, type: int = 1, timeout: float | None = None) -> None:
+        """Put one message on the queue; wait until there is room.
+
+        Args:
+            body: 0..min(msgmax, max_bytes) bytes (8192 unless changed). Copied.
+            type: 1..2**63-1, for receivers to choose by.
+            timeout: seconds; None waits for ever, 0 tries once.
+
+        Raises:
+            QueueFull: no room in that time. MessageTooLarge: over a limit, both numbers named.
+            QueueRemoved: the queue is gone, before or during the wait. AccessDenied.
+            Nothing was sent in any of these cases.
+
+        Blocks: at most `timeout`. Signals: waits on after a handler that returns.
+        Crash: the message is either wholly on the queue or not there. Source: msgsnd(2).
+        """
+        deadline = deadline_of(timeout)
+        body = as_bytes(body)
+        try:
+            self.send_nowait(body, type=type)
+        except QueueFull:
+            if timeout == 0:
+                raise
+        else:
+            return
+        message, room = _buffer(len(body))
+        message.type = type
+        ffi.memmove(room, body, len(body))
+        code = -errno.EINTR
+        while code == -errno.EINTR:
+            code = lib.ipk_msgq_send(self._id, message, len(body), _wait_ns(deadline))
+        if code < 0:
+            raise self._not_sent(code, len(body))
+
+    def send_nowait(self, body: Body, *, type: int = 1) -> None:
+        """Put one message on the queue, or raise QueueFull at once. As send() otherwise."""
+        if body.__class__ is not bytes:
+            body = as_bytes(body)
+        if not (type.__class__ is int and 0 < type <= MAX_TYPE):
+            check_type(type)
+        size = len(body)
+        code = _send_small(self._id, type, body, size)
+        if code:
+            if code == -errno.EMSGSIZE and size > _SMALL:  # somebody raised msgmax, perhaps
+                message, room = _buffer(size)
+                message.type = type
+                ffi.memmove(room, body, size)
+                code = lib.ipk_msgq_send(self._id, message, size, 0)
+            if code:
+                raise self._not_sent(code, size)
+
+    def receive(
+        self,
+        *,
+        type: int = 0,
+        exclude: bool = False,
+        max_size: int | None = None,
+        truncate: bool = False,
+        timeout: float | None = None,
+    ) -> Message:
+        """Take one message off the queue; wait until a fitting one comes.
+
+        Args:
+            type: 0 the oldest, n > 0 the oldest of that type, -n the lowest type <= n.
+            exclude: the oldest of any type but `type`, which is then 1 or more.
+            max_size: bytes; a longer message raises MessageTooLarge and stays. None: any size.
+            truncate: cut it to max_size instead; the rest is lost.
+            timeout: seconds; None waits for ever, 0 tries once.
+
+        Returns: Message(type, body).
+
+        Raises:
+            QueueEmpty: none in that time. MessageTooLarge. QueueRemoved: the queue is gone, before
+            or during the wait. AccessDenied. Nothing was taken in any of these cases.
+
+        Blocks: at most `timeout`. Signals: waits on after a handler that returns.
+        Crash: a message is gone with the process that took it, and one whose receiver is killed in
+        this call just as it comes too; areceive() has no such moment. Source: msgrcv(2).
+        """
+        deadline = deadline_of(timeout)
+        check_choice(type, exclude, max_size)
+        try:
+            return self._take(type, exclude, max_size, truncate)
+        except QueueEmpty:
+            if timeout == 0:
+                raise
+        return self._take(type, exclude, max_size, truncate, wait=True, deadline=deadline)
+
+    def receive_nowait(
+        self,
+        *,
+        type: int = 0,
+        exclude: bool = False,
+        max_size: int | None = None,
+        truncate: bool = False,
+    ) -> Message:
+        """Take one message off the queue, or raise QueueEmpty at once. As receive() otherwise."""
+        if type or exclude or max_size is not None or self._given:
+            check_choice(type, exclude, max_size)
+            return self._take(type, exclude, max_size, truncate)
+        try:
+            buffer = _buffers.pop()
+        except IndexError:
+            buffer = _buffer(_SMALL)
+        message, room = buffer
+        got = _receive(self._id, message, _SMALL, 0, 0, 0)
+        if got < 0:
+            _buffers.append(buffer)
+            if got == -errno.E2BIG:
+                return self._take(0, False, None, False)
+            raise self._not_received(got, 0, None)
+        received = _new_message(Message, (message.type, _unpack(room, got)))
+        _buffers.append(buffer)
+        return received
+
+    async def asend(
+        self,
+        body: Body,
+        *,
+        type: int = 1,
+        timeout: float | None = None,  # noqa: ASYNC109  (the API's: the same as send())
+    ) -> None:
+        """As send(), without holding up the loop. A cancelled one has sent nothing.
+
+        While the queue is full it tries again after 1 ms, then 2, 4 .. 20 ms: a System V queue
+        tells nobody that it has room again. So blocked send()s of other processes go first.
+        """
+        deadline = deadline_of(timeout)
+        body = as_bytes(body)
+        pause, longest = _LADDER
+        while True:
+            try:
+                return self.send_nowait(body, type=type)
+            except QueueFull:
+                if deadline is not None and monotonic() >= deadline:
+                    raise
+            left = time_left(deadline)
+            await asyncio.sleep(pause if left is None else min(pause, left))
+            pause = min(pause * 2, longest)
+
+    async def areceive(
+        self,
+        *,
+        type: int = 0,
+        exclude: bool = False,
+        max_size: int | None = None,
+        truncate: bool = False,
+        timeout: float | None = None,  # noqa: ASYNC109
+    ) -> Message:
+        """As receive(), without holding up the loop. Several of one choice take turns, in order.
+
+        The wait takes nothing: one that is cancelled, late or killed loses no message. A message
+        without a body is the exception: the kernel hands it to the waiting thread, and a kill in
+        the microseconds until it is received loses it; cancelled, it goes back to the end.
+
+        Blocks the loop never. Uses one thread of 64 KiB for each choice of type and exclude.
+        """
+        deadline = deadline_of(timeout)
+        check_choice(type, exclude, max_size)
+        if timeout == 0:
+            return self._take(type, exclude, max_size, truncate)
+        queue_id = self._open()
+        post = self._waits.enter(queue_id, type, exclude)
+        try:
+            async with asyncio.timeout(time_left(deadline)), post.lock:
+                while True:
+                    try:
+                        return self._take(type, exclude, max_size, truncate)
+                    except QueueEmpty:
+                        await post.wakeup()
+        except TimeoutError:
+            raise self._not_received(-errno.ENOMSG, type, max_size) from None
+        finally:
+            self._waits.leave(post, queue_id)
+
+    def statistics(self) -> Statistics:
+        """Return how the queue stands now. Raises QueueRemoved, AccessDenied (no right to read)."""
+        stat = self._stat()
+        return Statistics(
+            messages=stat.messages + len(self._given),
+            bytes=stat.bytes,
+            max_bytes=stat.max_bytes,
+            mode=stat.mode,
+            uid=stat.uid,
+            gid=stat.gid,
+            last_sender_pid=stat.last_sender_pid,
+            last_receiver_pid=stat.last_receiver_pid,
+            sent_at=float(stat.sent_at),
+            received_at=float(stat.received_at),
+            changed_at=float(stat.changed_at),
+        )
+
+    def set(
+        self,
+        *,
+        mode: int | None = None,
+        uid: int | None = None,
+        gid: int | None = None,
+        max_bytes: int | None = None,
+    ) -> None:
+        """Change what is given, all of it or nothing; the rest stays.
+
+        Args: as create(); uid and gid 0..2**32-2. A smaller max_bytes leaves what waits there.
+
+        Raises:
+            AccessDenied: not ours, or max_bytes over msgmnb without CAP_SYS_RESOURCE.
+            QueueRemoved. Of two processes that set at once one may undo the other's change.
+
+        Source: msgctl(2) IPC_SET.
+        """
+        _check_settings(mode, uid, gid, max_bytes)
+        wanted = [-1 if value is None else value for value in (mode, uid, gid, max_bytes)]
+        detail = f"mode, uid, gid, max_bytes = {mode}, {uid}, {gid}, {max_bytes}"
+        if max_bytes is not None:
+            detail += f"; more than msgmnb ({_limit('msgmnb')}) needs CAP_SYS_RESOURCE"
+        check(lib.ipk_msgq_set(self._open(), *wanted), "msgctl", detail)
+
+    def remove(self) -> None:
+        """Destroy the queue and all its messages, for everybody.
+
+        Who waits at it, in any process, and who uses it later gets QueueRemoved.
+        Raises QueueRemoved when it is gone already, AccessDenied (not the owner).
+        """
+        check(lib.ipk_msgq_remove(self._open()), "msgctl", "the queue was removed before")
+        self._given.clear()
+        self._waits.drop_idle(keep=0)
+
+    def close(self) -> None:
+        """Let go of the queue, which stays for others; again: nothing.
+
+        An areceive() that waits in this process gets MisuseError; a receive() of another thread
+        waits on.
+        """
+        queue_id, self._id = self._id, -1
+        if queue_id >= 0:
+            self._waits.close(queue_id)
+
+    def __len__(self) -> int:
+        """Return how many messages wait now."""
+        return int(self._stat().messages) + len(self._given)
+
+    def __bool__(self) -> bool:
+        """Be true, also when empty: `if queue` asks whether there is one."""
+        return True
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close it; remove() is for who wants it gone."""
+        self.close()
+
+    def __repr__(self) -> str:
+        """Say which one it is."""
+        state = "closed" if self._id < 0 else f"id {self._id}"
+        return f"<{type(self).__name__} key {self._key}, {state}>"
+
+    def _open(self) -> int:
+        if self._id < 0:
+            raise _closed()
+        return self._id
+
+    def _stat(self) -> Any:
+        stat = ffi.new("struct ipk_msgq_stat *")
+        check(lib.ipk_msgq_stat(self._open(), stat), "msgctl", "the queue was removed")
+        return stat
+
+    def _take(
+        self,
+        type: int,
+        exclude: bool,
+        max_size: int | None,
+        truncate: bool,
+        *,
+        wait: bool = False,
+        deadline: float | None = None,
+    ) -> Message:
+        """Take a fitting message, whatever its size, with a buffer that grows as it must."""
+        queue_id = self._open()
+        if self._given and (given := self._waits.take_given(type, exclude)):
+            return given
+        size = _SMALL if max_size is None else min(max_size, _SMALL)
+        message, room = _buffer(size)
+        flags = lib.MSG_EXCEPT if exclude else 0
+        while True:
+            if truncate and size == max_size:
+                flags |= lib.MSG_NOERROR
+            wait_ns = _wait_ns(deadline) if wait else 0
+            got = _receive(queue_id, message, size, type, flags, wait_ns)
+            if got >= 0:
+                return Message(message.type, _unpack(room, got))
+            if got == -errno.E2BIG and size != max_size:
+                size = size * 2 if max_size is None else min(size * 2, max_size)
+                message, room = _buffer(size)
+            elif got != -errno.EINTR:  # after which Python runs its handlers before the next turn
+                raise self._not_received(got, type, max_size)
+
+    def _not_sent(self, code: int, size: int) -> IPCError:
+        if code == -errno.EBADF:
+            return _closed()
+        detail = f"{size} bytes"
+        if code == -errno.EMSGSIZE:
+            return MessageTooLarge(
+                errno.EMSGSIZE,
+                f"msgsnd: {size} bytes in one message, this kernel's limit msgmax is "
+                f"{lib.ipk_msgq_max_size()}: send less, or raise kernel.msgmax (sysctl)",
+            )
+        if code == -errno.EAGAIN:
+            try:
+                stat = self._stat()
+            except IPCError:  # no right to read: then without numbers
+                return from_errno("msgsnd", errno.EAGAIN, f"{size} bytes do not fit now")
+            if size > stat.max_bytes:
+                return MessageTooLarge(
+                    errno.EMSGSIZE,
+                    f"msgsnd: {size} bytes in one message, this queue's max_bytes is "
+                    f"{stat.max_bytes}: send less, or set(max_bytes=...)",
+                )
+            detail = (
+                f"{size} bytes do not fit beside the {stat.bytes} bytes of {stat.messages} "
+                f"messages waiting, max_bytes is {stat.max_bytes}"
+            )
+        if code == -errno.EIDRM:
+            detail = "the queue was removed"
+        return from_errno("msgsnd", -code, detail)
+
+    @staticmethod
+    def _not_received(code: int, type: int, max_size: int | None) -> IPCError:
+        if code == -errno.EBADF:
+            return _closed()
+        detail = f"type={type}"
+        if code == -errno.E2BIG:
+            detail = (
+                f"the message is longer than max_size={max_size} and stays: "
+                "receive with a larger max_size, or with truncate=True"
+            )
+        elif code == -errno.ENOMSG:
+            detail = f"no message for type={type} in the time given"
+        elif code == -errno.EIDRM:
+            detail = "the queue was removed"
+        return from_errno("msgrcv", -code, detail)
+
+
+def copy_message(queue_id: int, index: int) -> Message | None:
+    """Return a copy of the message at position `index` (0 the oldest), which stays there.
+
+    None when there is none, or when the kernel cannot do it (no CONFIG_CHECKPOINT_RESTORE).
+    Others receive meanwhile, so the next index may not be the next message.
+    Raises QueueRemoved, AccessDenied. Blocks: never. Source: msgrcv(2) MSG_COPY.
+    """
+    size = _SMALL
+    while True:
+        message, room = _buffer(size)
+        got = lib.ipk_msgq_copy(queue_id, message, size, index)
+        if got >= 0:
+            return Message(message.type, _unpack(room, got))
+        if got in {-errno.ENOMSG, -errno.ENOSYS}:
+            return None
+        if got != -errno.E2BIG:
+            raise from_errno("msgrcv", -got, f"copy of message {index} of queue id {queue_id}")
+        size *= 2
+
+
+def _buffer(size: int) -> _Buffer:
+    message = ffi.new("struct ipk_message *", [0, size])
+    return message, message.body
+
+
+def _wait_ns(deadline: float | None) -> int:
+    left = time_left(deadline)
+    return -1 if left is None else int(min(left, _MAX_WAIT) * 1e9)
+
+
+def _closed() -> MisuseError:
+    return MisuseError("this queue object is closed; open() the queue again")
+
+
+def _check_key(key: int | None) -> None:
+    if key is None:
+        return
+    if not isinstance(key, int):
+        raise TypeError(f"key={key!r}: must be an int")
+    if key == 0 or not -(2**31) <= key < 2**31:
+        raise ValueError(f"key={key!r}: must be -2**31..2**31-1 and not 0, which means private")
+
+
+def _check_settings(
+    mode: int | None, uid: int | None, gid: int | None, max_bytes: int | None
+) -> None:
+    limits = (("mode", mode, 0o777), ("uid", uid, 2**32 - 2), ("gid", gid, 2**32 - 2))
+    for name, value, most in (*limits, ("max_bytes", max_bytes, 2**31 - 1)):
+        if value is None:
+            continue
+        if not isinstance(value, int):
+            raise TypeError(f"{name}={value!r}: must be an int")
+        if not 0 <= value <= most:
+            raise ValueError(f"{name}={value!r}: must be 0..{most}")
+
+
+def _about_make(key: int | None) -> str:
+    if key is None:
+        return f"a private queue; at most {_limit('msgmni')} queues (msgmni)"
+    return f"key {key}; open() takes an existing one; at most {_limit('msgmni')} queues (msgmni)"
+
+
+def _limit(name: str) -> str:
+    try:
+        with open(f"/proc/sys/kernel/{name}") as file:
+            return file.read().strip()
+    except OSError:
+        return "unknown"
