@@ -12,6 +12,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ipckit.queue.contract import Message as Message
     from ipckit.queue.contract import Statistics as Statistics
+    from ipckit.queue.memory import MemoryPriorityQueue as MemoryPriorityQueue
+    from ipckit.queue.memory import MemoryQueue as MemoryQueue
+    from ipckit.queue.posix import PosixQueue as PosixQueue
+    from ipckit.queue.posix import PosixStatistics as PosixStatistics
     from ipckit.queue.relay import QueueRelay as QueueRelay
     from ipckit.queue.relay import Seen as Seen
     from ipckit.queue.relay import Wakeup as Wakeup

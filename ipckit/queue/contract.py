@@ -35,6 +35,7 @@ __all__ = [
     "Statistics",
     "as_bytes",
     "check_choice",
+    "check_number",
     "check_type",
     "deadline_of",
     "fits",
@@ -87,6 +88,14 @@ def as_bytes(body: object) -> bytes:
     raise TypeError(f"body must be bytes, bytearray or memoryview, not {type(body).__name__}")
 
 
+def check_number(name: str, value: int, least: int, most: int) -> None:
+    """Refuse another type than int, or another range (Q9)."""
+    if not isinstance(value, int):
+        raise TypeError(f"{name}={value!r}: must be an int")
+    if not least <= value <= most:
+        raise ValueError(f"{name}={value!r}: must be {least}..{most}")
+
+
 def check_type(type: int) -> None:
     """Refuse what cannot be the type of a message (Q9)."""
     if not isinstance(type, int):
@@ -97,17 +106,11 @@ def check_type(type: int) -> None:
 
 def check_choice(type: int, exclude: bool, max_size: int | None) -> None:
     """Refuse what cannot choose a message (Q2, Q9)."""
-    if not isinstance(type, int):
-        raise TypeError(f"type={type!r}: must be an int")
-    if not -MAX_TYPE <= type <= MAX_TYPE:
-        raise ValueError(f"type={type!r}: must be -(2**63-1)..2**63-1")
+    check_number("type", type, -MAX_TYPE, MAX_TYPE)
     if exclude and type < 1:
         raise ValueError(f"type={type!r}: exclude needs the type to leave out, 1 or more")
     if max_size is not None:
-        if not isinstance(max_size, int):
-            raise TypeError(f"max_size={max_size!r}: must be an int, or None for any size")
-        if max_size < 0:
-            raise ValueError(f"max_size={max_size!r}: must be 0 or more bytes, or None")
+        check_number("max_size", max_size, 0, 2**63 - 1)
 
 
 def fits(of_message: int, type: int, exclude: bool) -> bool:

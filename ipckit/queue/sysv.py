@@ -2,7 +2,7 @@
 
 Contract  docs/contracts/queue.md, rules Q1..Q15 (all of them).
 Kernel    msgget(2), msgsnd(2), msgrcv(2), msgctl(2); limits in /proc/sys/kernel/msg*.
-Stands on ipckit._core (ipk_msgq), ipckit.errors, ipckit.queue.{contract,waits}.
+Stands on ipckit._core (ipk_msgq), ipckit.errors, ipckit.queue.{calls,contract,waits}.
 Outlives  the process: a queue stays in the kernel until remove(). `ipckit ls` shows it.
 Signals   a wait with a time limit uses SIGRTMAX-2, areceive SIGRTMAX-3: leave these two alone.
 """
@@ -20,13 +20,24 @@ from typing import Any, Self
 from ipckit._core import check, ffi, lib
 from ipckit.errors import (
     AlreadyExists,
-    IPCError,
-    MessageTooLarge,
-    MisuseError,
     NotFound,
     QueueEmpty,
     QueueFull,
     from_errno,
+)
+from ipckit.queue.calls import (
+    SMALL,
+    Buffer,
+    about_make,
+    buffer,
+    check_key,
+    check_settings,
+    closed,
+    limit,
+    not_received,
+    not_sent,
+    stat_of,
+    wait_ns,
 )
 from ipckit.queue.contract import (
     MAX_TYPE,
@@ -35,26 +46,24 @@ from ipckit.queue.contract import (
     Statistics,
     as_bytes,
     check_choice,
+    check_number,
     check_type,
     deadline_of,
     time_left,
 )
 from ipckit.queue.waits import Waits
 
-__all__ = ["SysvQueue", "copy_message"]
+__all__ = ["SysvQueue"]
 
-_SMALL: int = lib.IPK_MSGQ_SMALL
 _send_small = lib.ipk_msgq_send_small
 _receive = lib.ipk_msgq_receive
 _unpack = ffi.unpack
 _new_message = tuple.__new__  # Message.__new__ without its frame: half of its time
 
-# Buffers for messages, each used by one call at a time: list.pop and append are atomic.
-_Buffer = tuple[Any, Any]  # struct ipk_message *, and its body as char *
-_buffers: list[_Buffer] = []
-_BUFFERS_KEPT = 8
+# Each is used by one call at a time: list.pop and append are atomic. So there are never more than
+# threads that were in receive_nowait() at the same moment.
+_buffers: list[Buffer] = []
 
-_MAX_WAIT = 10**9  # seconds; 31 years is for ever, and fits into 63 bits of nanoseconds
 _LADDER = (0.001, 0.02)  # asend: the first and the longest sleep between two tries
 
 
@@ -94,11 +103,11 @@ class SysvQueue:
 
         Crash: the queue may stay, perhaps still with msgmnb. Source: msgget(2).
         """
-        _check_key(key)
-        _check_settings(mode, None, None, max_bytes)
+        check_key(key)
+        check_settings(mode, None, None, max_bytes)
         code = lib.ipk_msgq_make(key or 0, mode)
         if code < 0:
-            raise from_errno("msgget", -code, _about_make(key))
+            raise from_errno("msgget", -code, about_make(key))
         queue = cls(code, key)
         if max_bytes is not None:
             try:
@@ -116,7 +125,7 @@ class SysvQueue:
         """
         if key is None:
             raise TypeError("key=None: a private queue has no key; open_id() finds it by its id")
-        _check_key(key)
+        check_key(key)
         code = lib.ipk_msgq_find(key)
         if code < 0:
             raise from_errno("msgget", -code, f"key {key}; create() makes a queue")
@@ -128,10 +137,7 @@ class SysvQueue:
 
         Raises NotFound; AccessDenied without the right to read. Source: msgctl(2) IPC_STAT.
         """
-        if not isinstance(id, int):
-            raise TypeError(f"id={id!r}: must be an int")
-        if not 0 <= id < 2**31:
-            raise ValueError(f"id={id!r}: must be 0..2**31-1")
+        check_number("id", id, 0, 2**31 - 1)
         stat = ffi.new("struct ipk_msgq_stat *")
         code = lib.ipk_msgq_stat(id, stat)
         if code == -errno.EIDRM:
@@ -147,7 +153,7 @@ class SysvQueue:
         """
         if key is None:
             raise TypeError("key=None: a private queue is always new; use create()")
-        _check_settings(mode, None, None, max_bytes)
+        check_settings(mode, None, None, max_bytes)
         while True:  # each turn lost means that others made and removed it in between
             try:
                 return cls.open(key)
@@ -193,14 +199,14 @@ class SysvQueue:
                 raise
         else:
             return
-        message, room = _buffer(len(body))
+        message, room = buffer(len(body))
         message.type = type
         ffi.memmove(room, body, len(body))
         code = -errno.EINTR
         while code == -errno.EINTR:
-            code = lib.ipk_msgq_send(self._id, message, len(body), _wait_ns(deadline))
+            code = lib.ipk_msgq_send(self._id, message, len(body), wait_ns(deadline))
         if code < 0:
-            raise self._not_sent(code, len(body))
+            raise not_sent(self._id, code, len(body))
 
     def send_nowait(self, body: Body, *, type: int = 1) -> None:
         """Put one message on the queue, or raise QueueFull at once. As send() otherwise."""
@@ -211,13 +217,13 @@ class SysvQueue:
         size = len(body)
         code = _send_small(self._id, type, body, size)
         if code:
-            if code == -errno.EMSGSIZE and size > _SMALL:  # somebody raised msgmax, perhaps
-                message, room = _buffer(size)
+            if code == -errno.EMSGSIZE and SMALL < size <= lib.ipk_msgq_max_size():
+                message, room = buffer(size)
                 message.type = type
                 ffi.memmove(room, body, size)
                 code = lib.ipk_msgq_send(self._id, message, size, 0)
             if code:
-                raise self._not_sent(code, size)
+                raise not_sent(self._id, code, size)
 
     def receive(
         self,
@@ -269,18 +275,18 @@ class SysvQueue:
             check_choice(type, exclude, max_size)
             return self._take(type, exclude, max_size, truncate)
         try:
-            buffer = _buffers.pop()
+            borrowed = _buffers.pop()
         except IndexError:
-            buffer = _buffer(_SMALL)
-        message, room = buffer
-        got = _receive(self._id, message, _SMALL, 0, 0, 0)
+            borrowed = buffer(SMALL)
+        message, room = borrowed
+        got = _receive(self._id, message, SMALL, 0, 0, 0)
         if got < 0:
-            _buffers.append(buffer)
+            _buffers.append(borrowed)
             if got == -errno.E2BIG:
                 return self._take(0, False, None, False)
-            raise self._not_received(got, 0, None)
+            raise not_received(got, 0, None)
         received = _new_message(Message, (message.type, _unpack(room, got)))
-        _buffers.append(buffer)
+        _buffers.append(borrowed)
         return received
 
     async def asend(
@@ -339,7 +345,7 @@ class SysvQueue:
                     except QueueEmpty:
                         await post.wakeup()
         except TimeoutError:
-            raise self._not_received(-errno.ENOMSG, type, max_size) from None
+            raise not_received(-errno.ENOMSG, type, max_size) from None
         finally:
             self._waits.leave(post, queue_id)
 
@@ -378,11 +384,11 @@ class SysvQueue:
 
         Source: msgctl(2) IPC_SET.
         """
-        _check_settings(mode, uid, gid, max_bytes)
+        check_settings(mode, uid, gid, max_bytes)
         wanted = [-1 if value is None else value for value in (mode, uid, gid, max_bytes)]
         detail = f"mode, uid, gid, max_bytes = {mode}, {uid}, {gid}, {max_bytes}"
         if max_bytes is not None:
-            detail += f"; more than msgmnb ({_limit('msgmnb')}) needs CAP_SYS_RESOURCE"
+            detail += f"; more than msgmnb ({limit('msgmnb')}) needs CAP_SYS_RESOURCE"
         check(lib.ipk_msgq_set(self._open(), *wanted), "msgctl", detail)
 
     def remove(self) -> None:
@@ -433,13 +439,11 @@ class SysvQueue:
 
     def _open(self) -> int:
         if self._id < 0:
-            raise _closed()
+            raise closed()
         return self._id
 
     def _stat(self) -> Any:
-        stat = ffi.new("struct ipk_msgq_stat *")
-        check(lib.ipk_msgq_stat(self._open(), stat), "msgctl", "the queue was removed")
-        return stat
+        return stat_of(self._open())
 
     def _take(
         self,
@@ -455,133 +459,18 @@ class SysvQueue:
         queue_id = self._open()
         if self._given and (given := self._waits.take_given(type, exclude)):
             return given
-        size = _SMALL if max_size is None else min(max_size, _SMALL)
-        message, room = _buffer(size)
+        size = SMALL if max_size is None else min(max_size, SMALL)
+        message, room = buffer(size)
         flags = lib.MSG_EXCEPT if exclude else 0
         while True:
             if truncate and size == max_size:
                 flags |= lib.MSG_NOERROR
-            wait_ns = _wait_ns(deadline) if wait else 0
-            got = _receive(queue_id, message, size, type, flags, wait_ns)
+            time_ns = wait_ns(deadline) if wait else 0
+            got = _receive(queue_id, message, size, type, flags, time_ns)
             if got >= 0:
                 return Message(message.type, _unpack(room, got))
             if got == -errno.E2BIG and size != max_size:
                 size = size * 2 if max_size is None else min(size * 2, max_size)
-                message, room = _buffer(size)
+                message, room = buffer(size)
             elif got != -errno.EINTR:  # after which Python runs its handlers before the next turn
-                raise self._not_received(got, type, max_size)
-
-    def _not_sent(self, code: int, size: int) -> IPCError:
-        if code == -errno.EBADF:
-            return _closed()
-        detail = f"{size} bytes"
-        if code == -errno.EMSGSIZE:
-            return MessageTooLarge(
-                errno.EMSGSIZE,
-                f"msgsnd: {size} bytes in one message, this kernel's limit msgmax is "
-                f"{lib.ipk_msgq_max_size()}: send less, or raise kernel.msgmax (sysctl)",
-            )
-        if code == -errno.EAGAIN:
-            try:
-                stat = self._stat()
-            except IPCError:  # no right to read: then without numbers
-                return from_errno("msgsnd", errno.EAGAIN, f"{size} bytes do not fit now")
-            if size > stat.max_bytes:
-                return MessageTooLarge(
-                    errno.EMSGSIZE,
-                    f"msgsnd: {size} bytes in one message, this queue's max_bytes is "
-                    f"{stat.max_bytes}: send less, or set(max_bytes=...)",
-                )
-            detail = (
-                f"{size} bytes do not fit beside the {stat.bytes} bytes of {stat.messages} "
-                f"messages waiting, max_bytes is {stat.max_bytes}"
-            )
-        if code == -errno.EIDRM:
-            detail = "the queue was removed"
-        return from_errno("msgsnd", -code, detail)
-
-    @staticmethod
-    def _not_received(code: int, type: int, max_size: int | None) -> IPCError:
-        if code == -errno.EBADF:
-            return _closed()
-        detail = f"type={type}"
-        if code == -errno.E2BIG:
-            detail = (
-                f"the message is longer than max_size={max_size} and stays: "
-                "receive with a larger max_size, or with truncate=True"
-            )
-        elif code == -errno.ENOMSG:
-            detail = f"no message for type={type} in the time given"
-        elif code == -errno.EIDRM:
-            detail = "the queue was removed"
-        return from_errno("msgrcv", -code, detail)
-
-
-def copy_message(queue_id: int, index: int) -> Message | None:
-    """Return a copy of the message at position `index` (0 the oldest), which stays there.
-
-    None when there is none, or when the kernel cannot do it (no CONFIG_CHECKPOINT_RESTORE).
-    Others receive meanwhile, so the next index may not be the next message.
-    Raises QueueRemoved, AccessDenied. Blocks: never. Source: msgrcv(2) MSG_COPY.
-    """
-    size = _SMALL
-    while True:
-        message, room = _buffer(size)
-        got = lib.ipk_msgq_copy(queue_id, message, size, index)
-        if got >= 0:
-            return Message(message.type, _unpack(room, got))
-        if got in {-errno.ENOMSG, -errno.ENOSYS}:
-            return None
-        if got != -errno.E2BIG:
-            raise from_errno("msgrcv", -got, f"copy of message {index} of queue id {queue_id}")
-        size *= 2
-
-
-def _buffer(size: int) -> _Buffer:
-    message = ffi.new("struct ipk_message *", [0, size])
-    return message, message.body
-
-
-def _wait_ns(deadline: float | None) -> int:
-    left = time_left(deadline)
-    return -1 if left is None else int(min(left, _MAX_WAIT) * 1e9)
-
-
-def _closed() -> MisuseError:
-    return MisuseError("this queue object is closed; open() the queue again")
-
-
-def _check_key(key: int | None) -> None:
-    if key is None:
-        return
-    if not isinstance(key, int):
-        raise TypeError(f"key={key!r}: must be an int")
-    if key == 0 or not -(2**31) <= key < 2**31:
-        raise ValueError(f"key={key!r}: must be -2**31..2**31-1 and not 0, which means private")
-
-
-def _check_settings(
-    mode: int | None, uid: int | None, gid: int | None, max_bytes: int | None
-) -> None:
-    limits = (("mode", mode, 0o777), ("uid", uid, 2**32 - 2), ("gid", gid, 2**32 - 2))
-    for name, value, most in (*limits, ("max_bytes", max_bytes, 2**31 - 1)):
-        if value is None:
-            continue
-        if not isinstance(value, int):
-            raise TypeError(f"{name}={value!r}: must be an int")
-        if not 0 <= value <= most:
-            raise ValueError(f"{name}={value!r}: must be 0..{most}")
-
-
-def _about_make(key: int | None) -> str:
-    if key is None:
-        return f"a private queue; at most {_limit('msgmni')} queues (msgmni)"
-    return f"key {key}; open() takes an existing one; at most {_limit('msgmni')} queues (msgmni)"
-
-
-def _limit(name: str) -> str:
-    try:
-        with open(f"/proc/sys/kernel/{name}") as file:
-            return file.read().strip()
-    except OSError:
-        return "unknown"
+                raise not_received(got, type, max_size)

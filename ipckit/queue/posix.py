@@ -1,0 +1,473 @@
+"""POSIX message queues: named, with priorities, and with a descriptor.
+
+Contract  docs/contracts/queue.md; Q2, Q8 and Q10 are System V's alone.
+Kernel    mq_open(3), mq_send(3), mq_receive(3), mq_unlink(3), poll(2); limits in
+          /proc/sys/fs/mqueue/. All waits are poll(): mq_timedsend's clock can be set back.
+Stands on the posix_ipc package, ipckit.errors, ipckit.queue.contract.
+Outlives  the process: a queue stays in the kernel until remove(), and then until all have closed.
+Invariant the descriptor never blocks (O_NONBLOCK), so no call holds up a thread but poll().
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import select
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+import posix_ipc
+
+from ipckit.errors import (
+    AccessDenied,
+    AlreadyExists,
+    MessageTooLarge,
+    MisuseError,
+    NotFound,
+    QueueEmpty,
+    QueueFull,
+    from_errno,
+)
+from ipckit.queue.contract import (
+    MAX_PRIORITY,
+    Body,
+    Message,
+    as_bytes,
+    check_number,
+    deadline_of,
+    time_left,
+)
+
+__all__ = ["PosixQueue", "PosixStatistics"]
+
+_Remove = Callable[[int], object]
+_LONGEST_POLL = 86400.0  # seconds; poll() takes milliseconds in 32 bits
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PosixStatistics:
+    """How a POSIX queue stands: mq_getattr(3) and fstat(2)."""
+
+    messages: int
+    max_messages: int
+    max_message_size: int
+    mode: int
+    uid: int
+    gid: int
+
+
+class _Waiters:
+    """Those who wait for one direction in event loops: in order, one at the descriptor per loop."""
+
+    def __init__(self) -> None:
+        self._pid = os.getpid()
+        self._locks: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = (
+            weakref.WeakKeyDictionary()
+        )
+        self._at_fd: dict[asyncio.AbstractEventLoop, tuple[asyncio.Future[None], _Remove]] = {}
+
+    def lock(self) -> asyncio.Lock:
+        loop = asyncio.get_running_loop()
+        return self._locks.setdefault(loop, asyncio.Lock())
+
+    async def ready(self, fd: int, *, to_write: bool) -> None:
+        """Return when the descriptor is ready; the caller holds the lock of this loop."""
+        loop = asyncio.get_running_loop()
+        add: Callable[..., object] = loop.add_writer if to_write else loop.add_reader
+        remove: _Remove = loop.remove_writer if to_write else loop.remove_reader
+        future: asyncio.Future[None] = loop.create_future()
+        add(fd, _wake, future, None)
+        self._at_fd[loop] = (future, remove)
+        try:
+            await future
+        finally:
+            if self._at_fd.pop(loop, None):
+                remove(fd)
+
+    def refuse(self, fd: int) -> None:
+        """Wake all with MisuseError; in a child of a fork they are the parent's."""
+        if self._pid != os.getpid():
+            return
+        while self._at_fd:
+            loop, (future, remove) = self._at_fd.popitem()
+            if not loop.is_closed():
+                remove(fd)  # now: afterwards the number may be another file's
+                loop.call_soon_threadsafe(_wake, future, _closed())
+
+
+class PosixQueue:
+    """A POSIX message queue; made by create(), open() or open_or_create().
+
+    Process safe and thread safe (asend and areceive: in any number of loops), but close() it only
+    when no other thread waits at it. A fork gives the child the same queue, usable at once; each
+    process closes its own descriptor, and a program that is executed does not get it.
+
+    As a context manager it is closed at the end, not removed.
+    """
+
+    __slots__ = ("__weakref__", "_fd", "_in", "_max_size", "_mq", "_name", "_out")
+
+    def __init__(self, mq: Any) -> None:
+        """Use create(), open() or open_or_create() instead."""
+        mq.block = False
+        self._mq = mq
+        self._fd: int = mq.mqd
+        self._name: str = mq.name
+        self._max_size: int = mq.max_message_size
+        self._in = _Waiters()
+        self._out = _Waiters()
+
+    @classmethod
+    def create(
+        cls,
+        name: str,
+        *,
+        mode: int = 0o600,
+        max_messages: int = 10,
+        max_message_size: int = 8192,
+    ) -> Self:
+        """Make a new queue.
+
+        Args:
+            name: "/" and 1..254 bytes without "/".
+            mode: 0..0o777, exactly, whatever the umask.
+            max_messages: 1 or more; over /proc/sys/fs/mqueue/msg_max (10) needs CAP_SYS_RESOURCE.
+            max_message_size: bytes, 1 or more; likewise over msgsize_max (8192).
+
+        Raises:
+            AlreadyExists. AccessDenied. ValueError: over a limit, both numbers named.
+            SystemCallError: EMFILE (`ulimit -q`) or ENOSPC (queues_max). Nothing is left behind.
+
+        Crash: the queue may stay, perhaps with fewer rights. Source: mq_open(3), mq_overview(7).
+        """
+        _check_name(name)
+        check_number("mode", mode, 0, 0o777)
+        check_number("max_messages", max_messages, 1, 2**31 - 1)
+        check_number("max_message_size", max_message_size, 1, 2**31 - 1)
+        sizes = (max_messages, max_message_size)
+        queue = cls(_open(name, posix_ipc.O_CREX, mode, *sizes))
+        if queue.statistics().mode != mode:  # the umask took some rights away
+            try:
+                queue.set(mode=mode)
+            except BaseException:
+                queue.remove()
+                queue.close()
+                raise
+        return queue
+
+    @classmethod
+    def open(cls, name: str) -> Self:
+        """Return the queue with this name, for reading and writing.
+
+        Raises NotFound; AccessDenied without either right. Source: mq_open(3).
+        """
+        _check_name(name)
+        return cls(_open(name, 0, 0, 0, 0))
+
+    @classmethod
+    def open_or_create(
+        cls,
+        name: str,
+        *,
+        mode: int = 0o600,
+        max_messages: int = 10,
+        max_message_size: int = 8192,
+    ) -> Self:
+        """Return the queue with this name; make it if there is none. Any number may call at once.
+
+        The settings are for a new one; an old one is taken as it is. Raises as create().
+        """
+        while True:  # each turn lost means that others made and removed it in between
+            try:
+                return cls.open(name)
+            except NotFound:
+                pass
+            try:
+                return cls.create(
+                    name, mode=mode, max_messages=max_messages, max_message_size=max_message_size
+                )
+            except AlreadyExists:
+                pass
+
+    @property
+    def name(self) -> str:
+        """The name it was opened by; after remove() it may be another queue's."""
+        return self._name
+
+    def fileno(self) -> int:
+        """Return the descriptor: readable with a message, writable with room; -1 when closed."""
+        return self._fd
+
+    def send(self, body: Body, *, priority: int = 0, timeout: float | None = None) -> None:
+        """Put one message on the queue; wait until there is room.
+
+        Args:
+            body: 0..max_message_size bytes. Copied.
+            priority: 0..32767; higher ones are received first.
+            timeout: seconds; None waits for ever, 0 tries once.
+
+        Raises:
+            QueueFull: no room in that time. MessageTooLarge. Nothing was sent in either case.
+
+        Blocks: at most `timeout`. Signals: waits on after a handler that returns.
+        Crash: the message is either wholly on the queue or not there. Source: mq_send(3), poll(2).
+        """
+        deadline = deadline_of(timeout)
+        body = as_bytes(body)
+        while True:
+            try:
+                return self.send_nowait(body, priority=priority)
+            except QueueFull:
+                if not self._wait(select.POLLOUT, deadline):
+                    raise
+
+    def send_nowait(self, body: Body, *, priority: int = 0) -> None:
+        """Put one message on the queue, or raise QueueFull at once. As send() otherwise."""
+        body = as_bytes(body)
+        check_number("priority", priority, 0, MAX_PRIORITY)
+        size = len(body)
+        if size > self._max_size:
+            raise MessageTooLarge(
+                errno.EMSGSIZE,
+                f"mq_send: {size} bytes in one message, max_message_size of {self._name} is "
+                f"{self._max_size}: send less, or create the queue with a larger one",
+            )
+        self._open()
+        try:
+            self._mq.send(body, None, priority)
+        except posix_ipc.BusyError:
+            detail = f"{size} bytes do not fit: all {self._mq.max_messages} messages wait"
+            raise from_errno("mq_send", errno.EAGAIN, detail) from None
+
+    def receive(self, *, timeout: float | None = None) -> Message:
+        """Take the oldest message of the highest priority; wait until one comes.
+
+        Args:
+            timeout: seconds; None waits for ever, 0 tries once.
+
+        Returns: Message(type, body); type is the priority.
+
+        Raises QueueEmpty: none in that time.
+
+        Blocks: at most `timeout`. Signals: waits on after a handler that returns.
+        Crash: a message is gone with the process that took it; a wait takes none.
+        Source: mq_receive(3), poll(2).
+        """
+        deadline = deadline_of(timeout)
+        while True:
+            try:
+                return self.receive_nowait()
+            except QueueEmpty:
+                if not self._wait(select.POLLIN, deadline):
+                    raise
+
+    def receive_nowait(self) -> Message:
+        """Take one message off the queue, or raise QueueEmpty at once. As receive() otherwise."""
+        self._open()
+        try:
+            body, priority = self._mq.receive()
+        except posix_ipc.BusyError:
+            raise from_errno("mq_receive", errno.EAGAIN, f"no message in {self._name}") from None
+        return Message(priority, body)
+
+    async def asend(
+        self,
+        body: Body,
+        *,
+        priority: int = 0,
+        timeout: float | None = None,  # noqa: ASYNC109  (the API's: the same as send())
+    ) -> None:
+        """As send(), without holding up the loop; several take turns. Cancelled: nothing sent."""
+        deadline = deadline_of(timeout)
+        body = as_bytes(body)
+        if timeout == 0:
+            return self.send_nowait(body, priority=priority)
+        try:
+            async with asyncio.timeout(time_left(deadline)), self._out.lock():
+                while True:
+                    try:
+                        return self.send_nowait(body, priority=priority)
+                    except QueueFull:
+                        await self._out.ready(self._fd, to_write=True)
+        except TimeoutError:
+            detail = f"{len(body)} bytes found no room in {timeout} s"
+            raise from_errno("mq_send", errno.EAGAIN, detail) from None
+
+    async def areceive(self, *, timeout: float | None = None) -> Message:  # noqa: ASYNC109
+        """As receive(), without holding up the loop; several take turns. Cancelled: none taken."""
+        deadline = deadline_of(timeout)
+        if timeout == 0:
+            return self.receive_nowait()
+        try:
+            async with asyncio.timeout(time_left(deadline)), self._in.lock():
+                while True:
+                    try:
+                        return self.receive_nowait()
+                    except QueueEmpty:
+                        await self._in.ready(self._fd, to_write=False)
+        except TimeoutError:
+            detail = f"no message in {timeout} s"
+            raise from_errno("mq_receive", errno.EAGAIN, detail) from None
+
+    def statistics(self) -> PosixStatistics:
+        """Return how the queue stands now."""
+        stat = os.fstat(self._open())
+        return PosixStatistics(
+            messages=self._mq.current_messages,
+            max_messages=self._mq.max_messages,
+            max_message_size=self._max_size,
+            mode=stat.st_mode & 0o777,
+            uid=stat.st_uid,
+            gid=stat.st_gid,
+        )
+
+    def set(
+        self, *, mode: int | None = None, uid: int | None = None, gid: int | None = None
+    ) -> None:
+        """Change the rights or the owner; the sizes of a POSIX queue never change.
+
+        Raises AccessDenied (not ours). Owner first, so what is refused there changes nothing.
+        """
+        for name, value, most in (("mode", mode, 0o777), ("uid", uid, None), ("gid", gid, None)):
+            if value is not None:
+                check_number(name, value, 0, 2**32 - 2 if most is None else most)
+        fd = self._open()
+        try:
+            if uid is not None or gid is not None:
+                os.fchown(fd, -1 if uid is None else uid, -1 if gid is None else gid)
+            if mode is not None:
+                os.fchmod(fd, mode)
+        except OSError as exc:
+            detail = f"mode, uid, gid = {mode}, {uid}, {gid}"
+            raise from_errno("fchown", exc.errno or 0, detail) from None
+
+    def remove(self) -> None:
+        """Take the name away: nobody finds the queue any more.
+
+        Who has it open, this object too, goes on using it; the kernel frees it after the last
+        close(). Nobody's wait is ended. Raises NotFound (no such name), AccessDenied.
+        """
+        self._open()
+        try:
+            posix_ipc.unlink_message_queue(self._name)
+        except posix_ipc.ExistentialError:
+            raise NotFound(errno.ENOENT, f"mq_unlink: no queue is named {self._name}") from None
+        except posix_ipc.PermissionsError:
+            raise AccessDenied(errno.EACCES, f"mq_unlink: {self._name} is not ours") from None
+
+    unlink = remove
+
+    def close(self) -> None:
+        """Let go of the queue, which stays for others; again: nothing.
+
+        An asend() or areceive() that waits in this process gets MisuseError.
+        """
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            self._in.refuse(fd)
+            self._out.refuse(fd)
+            self._mq.close()
+
+    def __len__(self) -> int:
+        """Return how many messages wait now."""
+        self._open()
+        return int(self._mq.current_messages)
+
+    def __bool__(self) -> bool:
+        """Be true, also when empty: `if queue` asks whether there is one."""
+        return True
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close it; remove() is for who wants it gone."""
+        self.close()
+
+    def __repr__(self) -> str:
+        """Say which one it is."""
+        return f"<{type(self).__name__} {self._name}{', closed' if self._fd < 0 else ''}>"
+
+    def _open(self) -> int:
+        if self._fd < 0:
+            raise _closed()
+        return self._fd
+
+    def _wait(self, event: int, deadline: float | None) -> bool:
+        """Wait until it is worth another try; False when the time is over."""
+        poll = select.poll()
+        poll.register(self._open(), event)
+        while True:
+            left = time_left(deadline)
+            if left == 0:
+                return False
+            if poll.poll(None if left is None else min(left, _LONGEST_POLL) * 1000):
+                return True
+
+
+def _open(name: str, flags: int, mode: int, max_messages: int, max_message_size: int) -> Any:
+    try:
+        if flags:
+            return posix_ipc.MessageQueue(name, flags, mode, max_messages, max_message_size)
+        return posix_ipc.MessageQueue(name)
+    except posix_ipc.ExistentialError:
+        if flags:
+            raise AlreadyExists(errno.EEXIST, f"mq_open: {name}; open() takes it") from None
+        raise NotFound(errno.ENOENT, f"mq_open: {name}; create() makes a queue") from None
+    except posix_ipc.PermissionsError:
+        raise AccessDenied(errno.EACCES, f"mq_open: {name} may not be read and written") from None
+    except ValueError:
+        raise ValueError(
+            f"max_messages={max_messages}, max_message_size={max_message_size}: the limits are "
+            f"{_limit('msg_max')} (msg_max) and {_limit('msgsize_max')} (msgsize_max) in "
+            "/proc/sys/fs/mqueue; more needs CAP_SYS_RESOURCE"
+        ) from None
+    except OSError as exc:
+        detail = f"{name}, {max_messages} x {max_message_size} bytes; see `ulimit -q`, `ulimit -n`"
+        raise from_errno("mq_open", exc.errno or 0, detail) from None
+
+
+def _check_name(name: str) -> None:
+    if not isinstance(name, str):
+        raise TypeError(f"name={name!r}: must be a str")
+    rest = name[1:]
+    size = len(os.fsencode(rest))
+    if (
+        name[:1] != "/"
+        or "/" in rest
+        or "\0" in rest
+        or not 1 <= size <= 254
+        or rest in {".", ".."}
+    ):
+        raise ValueError(f"name={name!r}: must be '/' and 1..254 bytes without '/'")
+
+
+def _limit(name: str) -> str:
+    try:
+        with open(f"/proc/sys/fs/mqueue/{name}") as file:
+            return file.read().strip()
+    except OSError:
+        return "unknown"
+
+
+def _closed() -> MisuseError:
+    return MisuseError("this queue object is closed; open() the queue again")
+
+
+def _wake(future: asyncio.Future[None], error: Exception | None) -> None:
+    if future.done():
+        return
+    if error is None:
+        future.set_result(None)
+    else:
+        future.set_exception(error)
