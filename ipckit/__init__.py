@@ -30,8 +30,8 @@ _HOME = {
     "msg_queue_exists": "queue.php",
     "Channel": "channel",
     "Server": "server",
-    "TaskIPC": "server",
-    "SockType": "server",
+    "TaskIPC": "kinds",
+    "SockType": "kinds",
     "Client": "client",
     "TaskClient": "client",
 }

@@ -1,0 +1,452 @@
+"""One end of a channel: whole frames over a socketpair, waiting or not, in a loop or without.
+
+Contract  docs/contracts/channel.md, rules C1..C12:
+  C1   frames arrive as they were sent, in order: kind, ident, body, descriptors
+  C2   a frame arrives whole or not at all, whatever ends its sending: time, cancelling, death
+  C3   WaitTimeout on sending: this frame never arrives, the channel goes on
+  C4   WaitTimeout on receiving: nothing is lost, the next receive goes on
+  C5   the end of the stream is PeerGone, also in the middle of a frame
+  C6   over max_frame is MessageTooLarge, before anything is allocated or written
+  C7   received descriptors are the receiver's and close on exec; the sender keeps his
+  C8   bytes that are no frame are ProtocolError, and the channel is dead for good
+  C9   descriptors of a frame that does not arrive are closed
+  C10  a receive takes one frame from the socket and no byte more: select() on fileno() is true
+  C11  asend and areceive queue up in order; a cancelled one leaves the channel usable
+  C12  a signal whose handler returns does not end a wait
+Kernel    socketpair(2) AF_UNIX SOCK_STREAM, sendmsg(2) with SCM_RIGHTS, poll(2).
+Stands on ipckit.errors, ipckit.channel.frames.
+Invariants
+  H1  `_owed` goes before any other byte: what is left of a frame that was given up.
+  H2  `torn` is true exactly between a system call and the account of it. An exception out of a
+      signal handler that strikes there leaves it true, and the channel is then dead.
+  H3  `_fds` are those that came with the frame in the decoder, and no others.
+"""
+
+from __future__ import annotations
+
+import array
+import asyncio
+import os
+import select
+import socket
+from collections.abc import Callable, Sequence
+from time import monotonic
+from types import TracebackType
+from typing import Self
+
+from ipckit.channel.frames import MAX_FDS, MAX_SIZE, Decoder, Frame, Outgoing, encode_head
+from ipckit.errors import (
+    MessageTooLarge,
+    MisuseError,
+    PeerGone,
+    ProtocolError,
+    WaitTimeout,
+    from_errno,
+)
+
+__all__ = ["DEFAULT_MAX_FRAME", "Channel"]
+
+DEFAULT_MAX_FRAME = 64 * 1024 * 1024
+
+_TURN = 32  # pieces (1 MiB) between two looks at the clock, and at the loop's other tasks
+_NO_SIGNAL = socket.MSG_NOSIGNAL
+_CLOEXEC = socket.MSG_CMSG_CLOEXEC
+_FD_ROOM = socket.CMSG_SPACE(MAX_FDS * array.array("i").itemsize)
+
+
+class _Side:
+    """What belongs to one direction: who is in it, and who waits in which loop."""
+
+    __slots__ = ("_lock", "_loop", "busy", "event", "torn", "verb", "waiter")
+
+    def __init__(self, verb: str, event: int) -> None:
+        self.verb = verb
+        self.event = event
+        self.busy = False
+        self.torn = False
+        self.waiter: tuple[int, asyncio.Future[None], Callable[[int], object]] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._lock = asyncio.Lock()
+
+    def lock(self) -> asyncio.Lock:
+        """Return the lock of the running loop (C11); a channel may outlive a loop."""
+        loop = asyncio.get_running_loop()
+        if self._loop is not loop:
+            self._loop, self._lock = loop, asyncio.Lock()
+        return self._lock
+
+
+class Channel:
+    """One end of a two-way channel of frames between processes related by fork.
+
+    One process at a time uses an end: a fork gives the child both, and each side closes the end
+    it does not use. Not thread safe, but one thread may send while another one receives.
+    """
+
+    def __init__(self, sock: socket.socket, max_frame: int = DEFAULT_MAX_FRAME) -> None:
+        """Take over `sock`, a connected AF_UNIX stream. `pair()` is the usual way."""
+        sock.setblocking(False)
+        self._sock = sock
+        self._max_frame = max_frame
+        self._decoder = Decoder(max_frame)
+        self._out = _Side("send", select.POLLOUT)
+        self._in = _Side("receive", select.POLLIN)
+        self._owed = b""
+        self._fds: list[int] = []
+        self._dead = ""
+
+    @classmethod
+    def pair(cls, max_frame: int = DEFAULT_MAX_FRAME) -> tuple[Self, Self]:
+        """Return two connected ends.
+
+        Args:
+            max_frame: most bytes of one body, 0..2**31-1, checked on both sides.
+
+        Raises:
+            SystemCallError: no descriptors left, and the like.
+        """
+        if not 0 <= max_frame <= MAX_SIZE:
+            raise ValueError(f"max_frame={max_frame!r}: must be 0..{MAX_SIZE} bytes")
+        try:
+            one, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        except OSError as exc:
+            raise from_errno("socketpair", exc.errno or 0, "two descriptors are needed") from None
+        return cls(one, max_frame), cls(other, max_frame)
+
+    def send(
+        self,
+        body: bytes | bytearray | memoryview,
+        *,
+        kind: int = 0,
+        ident: int = 0,
+        fds: Sequence[int] = (),
+        timeout: float | None = None,
+    ) -> None:
+        """Send one frame; return when the whole of it is with the kernel.
+
+        Args:
+            body: 0..max_frame bytes.
+            kind: 0..65535, for the two ends to agree upon.
+            ident: 0..2**64-1, likewise.
+            fds: at most 253 descriptors; the receiver gets duplicates, these stay the caller's.
+            timeout: seconds; None waits for ever, 0 tries once.
+
+        Raises:
+            WaitTimeout: the reader did not make room in time. The frame never arrives: the
+                reader throws away the part he has. The channel goes on.
+            PeerGone: the other end is closed. MessageTooLarge: nothing was sent.
+            ProtocolError: the channel died earlier. MisuseError: closed, or another send() is
+                under way. SystemCallError: e.g. a closed descriptor in `fds`; nothing arrives.
+
+        Blocks: at most `timeout`. Signals: waits on after a handler that returns.
+        Crash: a reader gets the whole frame or PeerGone.
+        Source: sendmsg(2), unix(7).
+        """
+        out, rights = self._outgoing(body, kind, ident, fds)
+        deadline = _deadline(timeout)
+        self._enter(self._out, timeout)
+        try:
+            while not self._write(out, rights):
+                self._wait(self._out, deadline, timeout)
+        except BaseException:
+            self._give_up(out)
+            raise
+        finally:
+            self._out.busy = False
+
+    def receive(self, timeout: float | None = None) -> Frame:
+        """Return the next frame; its descriptors are the caller's to close.
+
+        Args:
+            timeout: seconds; None waits for ever, 0 tries once.
+
+        Raises:
+            WaitTimeout: no whole frame in time. What has come is kept for the next call.
+            PeerGone: the stream ended; a frame not whole and its descriptors are gone.
+            ProtocolError, MessageTooLarge: what came is no frame, or over max_frame. The
+                channel is dead. MisuseError: closed, or another receive() is under way.
+
+        Blocks: at most `timeout`. Signals: waits on after a handler that returns.
+        Crash: the frame, if it was taken from the socket, is gone.
+        Source: recvmsg(2), unix(7).
+        """
+        deadline = _deadline(timeout)
+        self._enter(self._in, timeout)
+        try:
+            while (frame := self._read()) is None:
+                self._wait(self._in, deadline, timeout)
+            return frame
+        finally:
+            self._in.busy = False
+
+    def send_nowait(
+        self,
+        body: bytes | bytearray | memoryview,
+        *,
+        kind: int = 0,
+        ident: int = 0,
+        fds: Sequence[int] = (),
+    ) -> None:
+        """Send one frame, or raise WaitTimeout if it does not fit now. Never blocks."""
+        self.send(body, kind=kind, ident=ident, fds=fds, timeout=0)
+
+    def receive_nowait(self) -> Frame:
+        """Return the next frame, or raise WaitTimeout if it has not come whole. Never blocks."""
+        return self.receive(timeout=0)
+
+    async def asend(
+        self,
+        body: bytes | bytearray | memoryview,
+        *,
+        kind: int = 0,
+        ident: int = 0,
+        fds: Sequence[int] = (),
+        timeout: float | None = None,  # noqa: ASYNC109  (the API's: the same as send())
+    ) -> None:
+        """As `send()`, without holding up the loop. Several run one after the other, in order.
+
+        Leave `body` and `fds` alone until it returns. Cancelling it is as WaitTimeout: the frame
+        never arrives, unless it was already with the kernel.
+        """
+        out, rights = self._outgoing(body, kind, ident, fds)
+        _deadline(timeout)
+        side = self._out
+        try:
+            async with asyncio.timeout(timeout), side.lock():
+                self._enter(side, timeout)
+                try:
+                    while not self._write(out, rights):
+                        await self._ready(side)
+                except BaseException:
+                    self._give_up(out)
+                    raise
+                finally:
+                    side.busy = False
+        except WaitTimeout:
+            raise  # of _enter(); it is a TimeoutError too
+        except TimeoutError:
+            raise self._late(side, timeout) from None
+
+    async def areceive(self, timeout: float | None = None) -> Frame:  # noqa: ASYNC109
+        """As `receive()`, without holding up the loop. Cancelling it loses nothing."""
+        _deadline(timeout)
+        side = self._in
+        try:
+            async with asyncio.timeout(timeout), side.lock():
+                self._enter(side, timeout)
+                try:
+                    while (frame := self._read()) is None:
+                        await self._ready(side)
+                    return frame
+                finally:
+                    side.busy = False
+        except WaitTimeout:
+            raise  # of _enter(); it is a TimeoutError too
+        except TimeoutError:
+            raise self._late(side, timeout) from None
+
+    def fileno(self) -> int:
+        """Return the descriptor, for select(); -1 when closed. Do not read or write it."""
+        return self._sock.fileno()
+
+    def close(self) -> None:
+        """Let go of this end. Who waits for it in a loop gets MisuseError; again: nothing."""
+        for side in (self._in, self._out):
+            # After a fork the loop's epoll is the parent's too: the child leaves it alone.
+            if side.waiter is not None and side.waiter[0] == os.getpid():
+                _, future, remove = side.waiter
+                remove(self._sock.fileno())
+                if not future.done():
+                    future.set_exception(MisuseError(f"{side.verb}: the channel was closed"))
+        self._drop_fds()
+        self._sock.close()
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close it."""
+        self.close()
+
+    def __repr__(self) -> str:
+        """Say whether it is open, dead or closed."""
+        fd = self.fileno()
+        state = "closed" if fd < 0 else f"fd {fd}" + (", dead" if self._dead else "")
+        return f"<{type(self).__name__} {state}>"
+
+    def _outgoing(
+        self, body: bytes | bytearray | memoryview, kind: int, ident: int, fds: Sequence[int]
+    ) -> tuple[Outgoing, list[tuple[int, int, bytes]]]:
+        view = memoryview(body).cast("B")
+        head = encode_head(len(view), kind, ident, len(fds), self._max_frame)
+        if not fds:
+            return Outgoing(head, view), []
+        numbers = array.array("i", fds).tobytes()
+        return Outgoing(head, view), [(socket.SOL_SOCKET, socket.SCM_RIGHTS, numbers)]
+
+    def _enter(self, side: _Side, timeout: float | None) -> None:
+        """Take one direction, or say why it cannot be used."""
+        if side.busy:
+            text = f"{side.verb}: another {side.verb} of this end is under way"
+            if timeout == 0:
+                raise WaitTimeout(text)
+            raise MisuseError(f"{text}; await a{side.verb}() queues up")
+        if self._sock.fileno() < 0:
+            raise MisuseError(f"{side.verb}: this end of the channel is closed")
+        if side.torn and not self._dead:
+            self._die("a signal handler raised in the middle of a system call (H2)")
+        if self._dead:
+            raise ProtocolError(f"{side.verb}: the channel is dead: {self._dead}")
+        side.busy = True
+
+    def _write(self, out: Outgoing, rights: list[tuple[int, int, bytes]]) -> bool:
+        """Write while there is room, at most a turn; return whether the frame is done."""
+        side, sock = self._out, self._sock
+        for _ in range(_TURN):
+            side.torn = True
+            try:
+                if self._owed:  # alone: descriptors must come with the first byte of their frame
+                    self._owed = self._owed[sock.send(self._owed, _NO_SIGNAL) :]
+                elif rights and not out.begun:
+                    out.wrote(sock.sendmsg([out.unit], rights, _NO_SIGNAL))
+                else:
+                    out.wrote(sock.send(out.unit, _NO_SIGNAL))
+            except BlockingIOError:
+                side.torn = False
+                return False
+            except OSError as exc:
+                side.torn = False
+                if isinstance(exc, ConnectionError):
+                    raise PeerGone("send: the other end was closed; close this too") from None
+                what = f"{len(out.unit)} bytes" + (" with descriptors" if rights else "")
+                raise from_errno("sendmsg", exc.errno or 0, what) from None
+            side.torn = False
+            if out.done:
+                return True
+        return False
+
+    def _give_up(self, out: Outgoing) -> None:
+        torn = self._out.torn
+        self._out.torn = True
+        self._owed += out.give_up()
+        self._out.torn = torn
+
+    def _read(self) -> Frame | None:
+        """Read what is there of one frame, at most a turn; return it when it is whole."""
+        side, decoder = self._in, self._decoder
+        for _ in range(_TURN):
+            side.torn = True
+            try:
+                data = self._read_start() if decoder.at_start else self._sock.recv(decoder.wanted)
+                arrived = decoder.feed(data) if data else None
+            except BlockingIOError:
+                side.torn = False
+                return None
+            except (ProtocolError, MessageTooLarge) as exc:
+                self._die(str(exc))
+                raise
+            except ConnectionResetError:
+                data = b""
+            except OSError as exc:
+                side.torn = False
+                raise from_errno("recvmsg", exc.errno or 0, "while waiting for a frame") from None
+            if not data:
+                side.torn = False
+                raise self._ended()
+            if arrived is not None:
+                fds = tuple(self._fds)
+                if len(fds) != arrived.fds:
+                    self._die(f"{len(fds)} descriptors came with a frame of {arrived.fds}")
+                    raise ProtocolError(f"receive: {self._dead}")
+                if arrived.body is not None:
+                    self._fds = []
+                    side.torn = False
+                    return Frame(arrived.kind, arrived.ident, arrived.body, fds)
+                self._drop_fds()
+            side.torn = False
+        return None
+
+    def _read_start(self) -> bytes:
+        """Read the first bytes of a frame, and the descriptors that come with the first one."""
+        size = self._decoder.wanted
+        data, ancillary, flags, _ = self._sock.recvmsg(size, _FD_ROOM, _CLOEXEC)
+        for level, kind, numbers in ancillary:
+            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+                fds = array.array("i")
+                fds.frombytes(numbers[: len(numbers) // fds.itemsize * fds.itemsize])
+                self._fds += fds
+        if flags & socket.MSG_CTRUNC:
+            raise ProtocolError(
+                f"receive: descriptors were lost after {len(self._fds)}: this process has no "
+                f"room for more; close some, or raise the limit (ulimit -n)"
+            )
+        return data
+
+    def _ended(self) -> PeerGone:
+        self._drop_fds()
+        where = "" if self._decoder.at_start else " in the middle of a frame"
+        return PeerGone(f"receive: the other end was closed{where}; close this one too")
+
+    def _die(self, why: str) -> None:
+        """End it for both directions; the peer reads end of file."""
+        self._dead = why
+        self._drop_fds()
+        try:
+            self._sock.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass  # the peer was faster
+
+    def _drop_fds(self) -> None:
+        while self._fds:
+            os.close(self._fds.pop())
+
+    def _wait(self, side: _Side, deadline: float | None, timeout: float | None) -> None:
+        poll = select.poll()
+        poll.register(self._sock, side.event)
+        left = None if deadline is None else max(0.0, deadline - monotonic()) * 1000
+        if not poll.poll(left):  # goes on by itself after a signal, with the time left
+            raise self._late(side, timeout)
+
+    async def _ready(self, side: _Side) -> None:
+        loop = asyncio.get_running_loop()
+        fd = self._sock.fileno()
+        future: asyncio.Future[None] = loop.create_future()
+        if side is self._in:
+            loop.add_reader(fd, _wake, future)
+            remove: Callable[[int], object] = loop.remove_reader
+        else:
+            loop.add_writer(fd, _wake, future)
+            remove = loop.remove_writer
+        side.waiter = (os.getpid(), future, remove)
+        try:
+            await future
+        finally:
+            side.waiter = None
+            if self._sock.fileno() == fd:
+                remove(fd)
+
+    def _late(self, side: _Side, timeout: float | None) -> WaitTimeout:
+        if side is self._out:
+            why = "the reader made no room; this frame never arrives, the channel goes on"
+        else:
+            why = "no whole frame came; what has come is kept"
+        return WaitTimeout(f"{side.verb}: {timeout} s are over: {why}")
+
+
+def _deadline(timeout: float | None) -> float | None:
+    if timeout is None:
+        return None
+    if not timeout >= 0:
+        raise ValueError(f"timeout={timeout!r}: must be seconds >= 0, or None for no limit")
+    return monotonic() + timeout
+
+
+def _wake(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)

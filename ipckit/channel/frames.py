@@ -1,0 +1,220 @@
+"""Frames over a byte stream, as a channel writes and reads them. No I/O.
+
+Wire form, little endian::
+
+    head     u32 size | u16 kind | u8 descriptors | u8 mark 0xC5 | u64 ident      16 bytes
+    verdict  one byte: GO, a piece follows - END, the frame is whole - DROP, it never will be
+    piece    the next PIECE bytes of the body (the last piece: what is left), then a verdict
+
+So a frame is decided by its last byte, and a single byte is written whole or not at all. A
+writer who gives up in the middle owes at most the rest of one piece and a DROP: the reader
+then throws away what it has, and the next frame begins at a clean place.
+
+Contract  docs/contracts/channel.md, rules C2, C5, C6, C8.
+Stands on ipckit.errors.
+Invariants
+  F1  the reader never asks for a byte beyond the frame it reads (`Decoder.wanted`), so a frame
+      leaves the socket alone: select() on it says whether there is another.
+  F2  the size is judged before anything is allocated by it.
+  F3  `Outgoing.give_up()` completes what was begun up to the next verdict, which is DROP.
+"""
+
+from __future__ import annotations
+
+import errno
+import operator
+import struct
+from typing import NamedTuple
+
+from ipckit.errors import MessageTooLarge, ProtocolError
+
+__all__ = [
+    "HEAD_SIZE",
+    "MAX_FDS",
+    "MAX_IDENT",
+    "MAX_KIND",
+    "MAX_SIZE",
+    "PIECE",
+    "Arrived",
+    "Decoder",
+    "Frame",
+    "Outgoing",
+    "encode_head",
+]
+
+_HEAD = struct.Struct("<IHBBQ")
+_MARK = 0xC5
+_GO, _END, _DROP = b"GED"
+
+HEAD_SIZE = _HEAD.size
+MAX_SIZE = 2**31 - 1
+MAX_KIND = 2**16 - 1
+MAX_IDENT = 2**64 - 1
+MAX_FDS = 253  # SCM_MAX_FD of the kernel: more in one call is EINVAL
+
+# A head, a piece and two verdicts are 32 KiB: Linux puts so much into one buffer of an AF_UNIX
+# stream, whole or not at all, so in practice only the border between two pieces is ever seen.
+# Nothing here relies on it.
+PIECE = 32 * 1024 - HEAD_SIZE - 2
+
+
+class Frame(NamedTuple):
+    """One received unit; the receiver owns the descriptors in `fds` and closes them."""
+
+    kind: int
+    ident: int
+    body: bytes
+    fds: tuple[int, ...]
+
+
+class Arrived(NamedTuple):
+    """A frame came to its end; `body` is None when its writer gave it up, `fds` is a number."""
+
+    kind: int
+    ident: int
+    fds: int
+    body: bytes | None
+
+
+def encode_head(size: int, kind: int, ident: int, fds: int, max_frame: int) -> bytes:
+    """Return the head of a frame, after every number in it was checked.
+
+    Raises:
+        MessageTooLarge: `size` is over `max_frame`.
+        ValueError: kind, ident or the number of descriptors is out of range.
+        TypeError: kind or ident is no int.
+    """
+    if size > max_frame:
+        raise MessageTooLarge(
+            errno.EMSGSIZE,
+            f"send: a body of {size} bytes, max_frame is {max_frame}; "
+            f"cut it up, or make the pair with a larger max_frame",
+        )
+    for name, value, high in (("kind", kind, MAX_KIND), ("ident", ident, MAX_IDENT)):
+        if not 0 <= operator.index(value) <= high:
+            raise ValueError(f"{name}={value!r}: must be 0..{high}")
+    if fds > MAX_FDS:
+        raise ValueError(f"{fds} descriptors: one frame takes at most {MAX_FDS}")
+    return _HEAD.pack(size, kind, fds, _MARK, ident)
+
+
+class Outgoing:
+    """One frame on its way out: which bytes come next, and what is owed when it is given up.
+
+    `unit` are the next bytes to write; after a write of n of them call `wrote(n)`.
+    """
+
+    __slots__ = ("_at", "_body", "_cut", "begun", "unit")
+
+    def __init__(self, head: bytes, body: memoryview) -> None:
+        self._body = body
+        self._at = 0  # where in the body the next unit begins
+        self._cut = len(head)  # where in `unit` the next verdict stands; its end if none does
+        self.begun = False
+        self.unit = head + self._next() if body else head + b"E"
+
+    @property
+    def done(self) -> bool:
+        """Whether the whole frame was written."""
+        return not self.unit
+
+    def wrote(self, count: int) -> None:
+        """Account for `count` > 0 bytes of `unit` that are with the kernel."""
+        self.begun = True
+        if count < len(self.unit):
+            self.unit = self.unit[count:]
+            ended = self._at == len(self._body)
+            self._cut = self._cut - count if self._cut >= count else len(self.unit) - ended
+        elif self._at < len(self._body):
+            self._cut = 0
+            self.unit = self._next()
+        else:
+            self.unit = b""
+
+    def _next(self) -> bytes:
+        """The next piece after its verdict, and the END if it is the last."""
+        start, self._at = self._at, min(self._at + PIECE, len(self._body))
+        end = b"E" if self._at == len(self._body) else b""
+        return b"".join((b"G", self._body[start : self._at], end))
+
+    def give_up(self) -> bytes:
+        """Return what must be written before any other frame (F3); b"" if nothing was begun."""
+        return self.unit[: self._cut] + b"D" if self.begun and self.unit else b""
+
+
+class Decoder:
+    """The reading side of one channel: at most one frame, not yet whole.
+
+    Read at most `wanted` bytes, `feed()` them. After an exception it is not used again.
+    """
+
+    __slots__ = ("_ident", "_kind", "_left", "_max_frame", "_pieces", "_step", "fds", "wanted")
+
+    def __init__(self, max_frame: int) -> None:
+        self._max_frame = max_frame
+        self._restart()
+
+    def _restart(self) -> None:
+        self._step: list[bytes] = []  # what has come of the bytes up to the next verdict
+        self._pieces: list[memoryview] = []
+        self._left = self._kind = self._ident = 0
+        self.fds = -1
+        """How many descriptors came with this frame; -1 while its head is not whole."""
+        self.wanted = HEAD_SIZE + 1
+        """How many bytes may be read next without touching the next frame (F1)."""
+
+    @property
+    def at_start(self) -> bool:
+        """Whether no byte of a frame has come; the next one brings its descriptors."""
+        return self.fds < 0 and not self._step
+
+    def feed(self, data: bytes) -> Arrived | None:
+        """Take 1..wanted bytes; return what they bring to its end.
+
+        Raises:
+            ProtocolError: the bytes are no frame.
+            MessageTooLarge: the frame is over max_frame. Nothing was allocated for it.
+        """
+        self._step.append(data)
+        self.wanted -= len(data)
+        if self.wanted:
+            return None
+        step = data if len(self._step) == 1 else b"".join(self._step)
+        self._step.clear()
+        if self.fds < 0:
+            self._begin(step)
+        else:
+            self._pieces.append(memoryview(step)[:-1])
+        verdict = step[-1]
+        if verdict == _GO and self._left:
+            size = min(PIECE, self._left)
+            self._left -= size
+            self.wanted = size + 1
+            return None
+        if verdict == _DROP:
+            arrived = Arrived(self._kind, self._ident, self.fds, None)
+        elif verdict == _END and not self._left:
+            arrived = Arrived(self._kind, self._ident, self.fds, b"".join(self._pieces))
+        else:
+            raise ProtocolError(
+                f"verdict {verdict:#04x} with {self._left} bytes of the body to come: the peer "
+                f"wrote past the channel; close it and make a new pair"
+            )
+        self._restart()
+        return arrived
+
+    def _begin(self, step: bytes) -> None:
+        size, self._kind, fds, mark, self._ident = _HEAD.unpack_from(step)
+        if mark != _MARK or fds > MAX_FDS:
+            raise ProtocolError(
+                f"no frame begins with {step[:HEAD_SIZE].hex()}: the peer wrote past the "
+                f"channel; close it and make a new pair"
+            )
+        if size > self._max_frame:
+            raise MessageTooLarge(
+                errno.EMSGSIZE,
+                f"receive: a body of {size} bytes comes, max_frame is {self._max_frame}; "
+                f"the channel is dead: close it and make a pair with a larger max_frame",
+            )
+        self._left = size
+        self.fds = fds

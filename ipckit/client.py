@@ -1,0 +1,400 @@
+"""Clients of a server: `Client` speaks to a port, `TaskClient` posts tasks into its queue.
+
+Contract  docs/contracts/framing.md for packets; the names and the time limit are Swoole's.
+Kernel    socket(2), connect(2), send(2), recv(2); TaskClient: msgsnd(2).
+Stands on ipckit.errors, ipckit.framing, ipckit.kinds; TaskClient alone also on ipckit.queue,
+          which is imported when one is made. Never on the server.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections import deque
+from time import monotonic, sleep
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from ipckit.errors import (
+    IPCError,
+    MessageTooLarge,
+    MisuseError,
+    NotFound,
+    PeerGone,
+    ProtocolError,
+    QueueRemoved,
+    SettingsError,
+    WaitTimeout,
+    from_errno,
+)
+from ipckit.framing import Framer, Framing, PacketRefused
+from ipckit.kinds import ANY_TASK_WORKER, SockType
+
+if TYPE_CHECKING:
+    from ipckit.queue import SysvQueue
+
+__all__ = ["Client", "TaskClient"]
+
+_READ = 256 * 1024  # most bytes of one read with framing
+_AGAIN = 0.002  # seconds between two tries at a full backlog
+_KINDS = {
+    SockType.TCP: (socket.AF_INET, socket.SOCK_STREAM),
+    SockType.UDP: (socket.AF_INET, socket.SOCK_DGRAM),
+    SockType.TCP6: (socket.AF_INET6, socket.SOCK_STREAM),
+    SockType.UDP6: (socket.AF_INET6, socket.SOCK_DGRAM),
+    SockType.UNIX_STREAM: (socket.AF_UNIX, socket.SOCK_STREAM),
+    SockType.UNIX_DGRAM: (socket.AF_UNIX, socket.SOCK_DGRAM),
+}
+
+
+class Client:
+    """A blocking connection to one port.
+
+    Not thread safe: one thread at a time. After a fork both processes have the same connection:
+    one of them closes it.
+    """
+
+    def __init__(self, sock_type: SockType = SockType.TCP, **framing_settings: Any) -> None:
+        """Make a client, not connected yet; the settings are those of `set()`.
+
+        Raises:
+            SettingsError: an unknown setting, a wrong value, or framing for datagrams.
+        """
+        try:
+            self._type = SockType(sock_type)
+        except ValueError:
+            names = ", ".join(SockType.__members__)
+            raise SettingsError(f"sock_type={sock_type!r}: must be one of {names}") from None
+        self._family, self._kind = _KINDS[self._type]
+        self._sock: socket.socket | None = None
+        self._where = ""
+        self._connect_timeout: float | None = 0.5
+        self._settings: dict[str, Any] = {}
+        self._framing = Framing()
+        self._framer: Framer | None = None
+        self._packets: deque[bytes] = deque()
+        self._refused = ""
+        self.set(framing_settings)
+
+    def set(self, settings_dict: dict[str, Any] | None = None, **settings: Any) -> None:
+        """Change settings: those of `Framing`, and `timeout`.
+
+        Args:
+            settings_dict: names and values.
+            **settings: the same. `timeout`: most seconds of one send() or recv(), None for no
+                limit; when it is not set, the timeout of connect() holds.
+
+        Raises:
+            SettingsError: an unknown name, a wrong value, or framing for datagrams. Nothing
+                is changed.
+            MisuseError: framing was to change in the middle of a packet.
+        """
+        merged = {**self._settings, **(settings_dict or {}), **settings}
+        timeout = merged.get("timeout")
+        if timeout is not None and not (isinstance(timeout, int | float) and timeout >= 0):
+            raise SettingsError(f"timeout={timeout!r}: must be seconds >= 0, or None for no limit")
+        framing = Framing.of({name: merged[name] for name in merged if name != "timeout"})
+        if framing.is_on and self._kind == socket.SOCK_DGRAM:
+            raise SettingsError(
+                f"framing with {self._type.name}: a datagram is a packet already; leave it out"
+            )
+        if framing != self._framing:
+            if self._packets or (self._framer is not None and self._framer.pending):
+                raise MisuseError("set: framing cannot change in the middle of a packet")
+            self._framing = framing
+            self._framer = framing.framer()
+        self._settings = merged
+
+    def connect(self, host: str, port: int = 0, timeout: float | None = 0.5) -> None:
+        """Connect to a port.
+
+        Args:
+            host: name or address; the path of a unix socket.
+            port: 1..65535; not used for unix sockets.
+            timeout: seconds, None for no limit. It also limits each send() and recv(), unless
+                the setting `timeout` was made.
+
+        Raises:
+            WaitTimeout: no answer in time. PeerGone: nobody listens there.
+            NotFound: no such host or path. MisuseError: connected already.
+            SystemCallError: no way there, and the like. The client can connect() again.
+
+        Blocks: at most `timeout`, and as long as the name server takes to find a name.
+        Source: connect(2), unix(7).
+        """
+        if self._sock is not None:
+            raise MisuseError(f"connect: connected to {self._where} already; close() it first")
+        if timeout is not None and not timeout >= 0:
+            raise ValueError(f"timeout={timeout!r}: must be seconds >= 0, or None for no limit")
+        where = host if self._family == socket.AF_UNIX else f"{host}:{port}"
+        address = self._address(host, port)
+        try:
+            self._sock = self._open(address, None if timeout is None else monotonic() + timeout)
+        except (TimeoutError, BlockingIOError):
+            raise WaitTimeout(f"connect: {where} did not answer{_within(timeout)}") from None
+        except ConnectionError:
+            raise PeerGone(f"connect: nobody listens at {where}; is the server up?") from None
+        except OSError as exc:
+            raise from_errno("connect", exc.errno or errno.EINVAL, where) from None
+        self._where = where
+        self._connect_timeout = timeout
+        self._framer = self._framing.framer()
+        self._packets.clear()
+        self._refused = ""
+
+    def send(self, data: bytes | bytearray | memoryview) -> int:
+        """Send all of `data`; return its length in bytes.
+
+        Raises:
+            WaitTimeout: the peer does not read. The text says how many bytes went out: send the
+                rest, or close(). A datagram went out whole or not at all.
+            PeerGone: the connection is closed. MisuseError: not connected.
+            MessageTooLarge: over what a datagram can be.
+
+        Blocks: at most the time limit.
+        Source: send(2).
+        """
+        sock = self._connected("send")
+        view = memoryview(data).cast("B")
+        deadline = self._deadline()
+        sent = 0
+        try:
+            if not view and self._kind == socket.SOCK_DGRAM:
+                sock.send(view)
+            while sent < len(view):
+                sock.settimeout(_left(deadline))
+                sent += sock.send(view[sent:], socket.MSG_NOSIGNAL)
+        except (TimeoutError, BlockingIOError):
+            raise WaitTimeout(
+                f"send: {sent} of {len(view)} bytes went to {self._where}{_within(self._limit)}; "
+                f"send the rest, or close()"
+            ) from None
+        except OSError as exc:
+            raise self._failed("send", exc, len(view)) from None
+        return len(view)
+
+    def recv(self, size: int = 65536) -> bytes:
+        r"""Return what came; b"" at the end of the connection.
+
+        Args:
+            size: most bytes to return, >= 1. With framing: one whole packet is returned, mark
+                or header included, however long it is.
+
+        Raises:
+            WaitTimeout: nothing came in time (no whole packet; its part is kept).
+            PeerGone: the connection broke, or ended in the middle of a packet.
+            ProtocolError: a packet is too long or nonsense; those before it were returned.
+            MessageTooLarge: a datagram is longer than `size`; it stays, for a larger one.
+            MisuseError: not connected.
+
+        Blocks: at most the time limit.
+        Source: recv(2).
+        """
+        sock = self._connected("recv")
+        if size < 1:
+            raise ValueError(f"size={size!r}: must be >= 1 byte")
+        deadline = self._deadline()
+        try:
+            if self._framer is not None:
+                return self._packet(sock, self._framer, deadline)
+            sock.settimeout(_left(deadline))
+            if self._kind == socket.SOCK_DGRAM:
+                return self._datagram(sock, size)
+            return sock.recv(size)
+        except IPCError:
+            raise
+        except (TimeoutError, BlockingIOError):
+            raise WaitTimeout(
+                f"recv: nothing came from {self._where}{_within(self._limit)}"
+            ) from None
+        except OSError as exc:
+            raise self._failed("recv", exc, size) from None
+
+    def close(self) -> None:
+        """Close the connection; the client can connect() again. Closed already: nothing."""
+        if self._sock is not None:
+            self._sock.close()
+            self._sock = None
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close it."""
+        self.close()
+
+    def _open(self, address: Any, deadline: float | None) -> socket.socket:
+        sock = socket.socket(self._family, self._kind)
+        try:
+            if self._type == SockType.UNIX_DGRAM:
+                sock.bind("")  # an abstract name, so the server can answer; no file is left
+            while True:
+                sock.settimeout(_left(deadline))
+                try:
+                    sock.connect(address)
+                    return sock
+                except BlockingIOError:
+                    # A unix socket whose backlog is full says so at once, and no event tells
+                    # when there is room: ask again until the time is over.
+                    if self._family != socket.AF_UNIX or _left(deadline) == 0:
+                        raise
+                    sleep(_AGAIN)
+        except BaseException:
+            sock.close()
+            raise
+
+    def _packet(self, sock: socket.socket, framer: Framer, deadline: float | None) -> bytes:
+        while not self._packets:
+            if self._refused:
+                raise ProtocolError(f"recv: {self._refused}; close() the connection")
+            sock.settimeout(_left(deadline))
+            data = sock.recv(_READ)
+            if not data:
+                if left := framer.pending:
+                    self._framer = self._framing.framer()  # told once; from now on b""
+                    raise PeerGone(f"recv: {self._where} closed {left} bytes into a packet")
+                return b""
+            try:
+                self._packets.extend(framer.feed(data))
+            except PacketRefused as exc:
+                self._packets.extend(exc.packets)
+                self._refused = str(exc)
+        return self._packets.popleft()
+
+    def _datagram(self, sock: socket.socket, size: int) -> bytes:
+        length = sock.recv_into(bytearray(1), 1, socket.MSG_PEEK | socket.MSG_TRUNC)
+        if length > size:
+            raise MessageTooLarge(
+                errno.EMSGSIZE,
+                f"recv: a datagram of {length} bytes waits, size is {size}; ask for more",
+            )
+        return sock.recv(size)
+
+    def _address(self, host: str, port: int) -> Any:
+        if self._family == socket.AF_UNIX:
+            return host
+        if not 0 < port < 65536:
+            raise ValueError(f"port={port!r}: must be 1..65535")
+        try:
+            found = socket.getaddrinfo(host, port, self._family, self._kind)
+        except (OSError, UnicodeError) as exc:
+            raise NotFound(
+                errno.ENOENT, f"getaddrinfo: {host}:{port} has no {self._type.name} address: {exc}"
+            ) from None
+        return found[0][4]
+
+    def _connected(self, verb: str) -> socket.socket:
+        if self._sock is None:
+            raise MisuseError(f"{verb}: not connected; connect(host, port) first")
+        return self._sock
+
+    @property
+    def _limit(self) -> float | None:
+        limit: float | None = self._settings.get("timeout", self._connect_timeout)
+        return limit
+
+    def _deadline(self) -> float | None:
+        limit = self._limit
+        return None if limit is None else monotonic() + limit
+
+    def _failed(self, call: str, exc: OSError, size: int) -> IPCError:
+        if isinstance(exc, ConnectionError):
+            return PeerGone(f"{call}: {self._where} closed the connection, or nobody is there")
+        if exc.errno == errno.EMSGSIZE:
+            return MessageTooLarge(
+                errno.EMSGSIZE, f"{call}: a datagram of {size} bytes; one takes at most 65507"
+            )
+        return from_errno(call, exc.errno or errno.EINVAL, f"{size} bytes, {self._where}")
+
+
+def _left(deadline: float | None) -> float | None:
+    return None if deadline is None else max(0.0, deadline - monotonic())
+
+
+def _within(limit: float | None) -> str:
+    return "" if limit is None else f" in {limit} s"  # without a limit it is the kernel's ETIMEDOUT
+
+
+class TaskClient:
+    """Posts tasks into the queue of a running server (task_ipc_mode 2 or 3), from any process.
+
+    Process safe: any number may post. Thread safe. A fork may go on using it in both processes.
+    """
+
+    def __init__(self, key: int) -> None:
+        """Open the server's queue.
+
+        Args:
+            key: the server's message_queue_key, e.g. from `ftok()`; not 0.
+
+        Raises:
+            NotFound: no such queue: the server is not up, or has another key.
+            AccessDenied: message_queue_mode does not let this user in.
+        """
+        if key == 0:
+            raise ValueError("key=0: that queue is private to the server; give it a key by ftok()")
+        self._key = key
+        self._queue = self._open()
+
+    def post(self, data: Any, dst: int = -1, timeout: float | None = None) -> None:
+        """Put one task into the queue, as PHP's msg_send($queue, $type, $data) would.
+
+        Args:
+            data: None, bool, int (64 bit), float, str, bytes, list, or dict with int or str
+                keys.
+            dst: a task worker, 0..task_worker_num-1 (in mode 3 any idle one takes it); -1 for
+                the first idle one.
+            timeout: seconds to wait for room; None waits for ever, 0 tries once.
+
+        Raises:
+            QueueFull: no room in time. MessageTooLarge: over what the queue takes. Both:
+                nothing was sent.
+            NotFound: the queue was removed, and the server has made no new one.
+            ValueError: `dst`, or a part of `data` that the text cannot hold.
+
+        Blocks: at most `timeout`.
+        Crash: the task is wholly in the queue or not there.
+        Source: msgsnd(2).
+        """
+        if not -1 <= dst < ANY_TASK_WORKER - 1:
+            raise ValueError(f"dst={dst!r}: must be a task worker, 0 or more, or -1 for any")
+        from ipckit.queue.php_format import dumps  # noqa: PLC0415  (Client must not load queues)
+
+        body = dumps(data)
+        kind = dst + 1 if dst >= 0 else ANY_TASK_WORKER
+        deadline = None if timeout is None else monotonic() + timeout
+        try:
+            self._queue.send(body, type=kind, timeout=timeout)
+        except QueueRemoved:
+            # The server was started anew since: its queue has the same key and another id. The
+            # old object is not closed: another thread may still be in it, and it owns nothing.
+            self._queue = queue = self._open()
+            queue.send(body, type=kind, timeout=_left(deadline))
+
+    def close(self) -> None:
+        """Let go of the queue; it stays where it is."""
+        self._queue.close()
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close it."""
+        self.close()
+
+    def _open(self) -> SysvQueue:
+        from ipckit.queue import SysvQueue  # noqa: PLC0415  (see post)
+
+        return SysvQueue.open(self._key)

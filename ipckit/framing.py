@@ -1,0 +1,388 @@
+"""Packets in a byte stream: cut at an end mark (EOF) or by a length field. No I/O.
+
+Feed it the bytes a socket gave you; it hands back whole packets, mark or header included. It
+never reads, writes, blocks or looks at a clock, so every test of it is exact.
+
+Contract  docs/contracts/framing.md, rules P1..P9.
+Stands on ipckit.errors.
+Used by   the server's connections and ipckit.client.
+Invariants
+  N1  `_buffer` holds the bytes of one packet not yet whole, from its first byte, and nothing
+      else (in tail mode: what came since the last mark at a tail). So a packet is cut off by
+      emptying the buffer, never by deleting its front, and the whole cost is linear.
+  N2  `_idle` is true exactly when `_buffer` is empty and nothing was refused.
+  N3  `len(_buffer) <= package_max_length` between two calls.
+  N4  once something was refused, every later feed() raises.
+"""
+
+from __future__ import annotations
+
+import difflib
+import struct
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, fields
+from typing import Any
+
+from ipckit.errors import ProtocolError, SettingsError
+
+__all__ = ["Framer", "Framing", "PacketRefused"]
+
+MAX_EOF = 8
+MAX_PACKAGE = 2**31 - 1
+
+# PHP's pack() codes. The machine's byte order where PHP takes the machine's.
+_LENGTHS = {
+    "c": struct.Struct("=b"),
+    "C": struct.Struct("=B"),
+    "s": struct.Struct("=h"),
+    "S": struct.Struct("=H"),
+    "n": struct.Struct(">H"),
+    "v": struct.Struct("<H"),
+    "l": struct.Struct("=i"),
+    "L": struct.Struct("=I"),
+    "N": struct.Struct(">I"),
+    "V": struct.Struct("<I"),
+    "q": struct.Struct("=q"),
+    "Q": struct.Struct("=Q"),
+    "J": struct.Struct(">Q"),
+    "P": struct.Struct("<Q"),
+}
+
+
+class PacketRefused(ProtocolError):
+    """A packet is too large or its length is nonsense; the stream cannot be read on.
+
+    Field: `packets`, the whole packets of that feed() which came before the bad one, in order.
+    """
+
+    def __init__(self, message: str = "", *, packets: list[bytes] | None = None) -> None:
+        super().__init__(message)
+        self.packets = packets or []
+
+
+class Framer(ABC):
+    """The state of one stream. Not thread safe; a fork copies it."""
+
+    __slots__ = ("_buffer", "_idle", "_max", "_refused")
+
+    def __init__(self, package_max_length: int) -> None:
+        self._max = package_max_length
+        self._buffer = bytearray()
+        self._idle = True
+        self._refused = ""
+
+    @property
+    def pending(self) -> int:
+        """Bytes that wait for the rest of their packet; 0 after a refusal."""
+        return len(self._buffer)
+
+    @abstractmethod
+    def feed(self, data: bytes) -> list[bytes]:
+        """Take the next bytes of the stream; return the packets that are whole with them.
+
+        Args:
+            data: any number of bytes, as they came. Must be `bytes`: a packet may be `data`
+                itself.
+
+        Raises:
+            PacketRefused: a packet is over package_max_length, or its length is negative or
+                ends inside the length field. `.packets` has those before it; what came after
+                it is dropped. Every later feed() raises again, with no packets.
+
+        Blocks: never.
+        """
+
+    def _hold(self, rest: bytes) -> None:
+        self._buffer += rest
+        self._idle = not self._buffer
+
+    def _refuse(self, why: str, packets: list[bytes]) -> PacketRefused:
+        self._refused = why
+        self._idle = False
+        self._buffer = bytearray()
+        return PacketRefused(why, packets=packets)
+
+    def _too_long(self, size: int, packets: list[bytes]) -> PacketRefused:
+        return self._refuse(
+            f"a packet of {size} bytes or more without its EOF: package_max_length is "
+            f"{self._max}; send smaller packets or raise it",
+            packets,
+        )
+
+
+class _Marked(Framer):
+    """What both EOF modes share: cutting a run of bytes that begins with a packet."""
+
+    __slots__ = ("_eof",)
+
+    def __init__(self, package_max_length: int, eof: bytes) -> None:
+        super().__init__(package_max_length)
+        self._eof = eof
+
+    def _split(self, data: bytes, start: int, packets: list[bytes]) -> list[bytes]:
+        """Append the packets of `data` from `start` on, hold the rest. `_buffer` is empty."""
+        eof, width, most = self._eof, len(self._eof), self._max
+        find = data.find
+        # The mark must end within `most` bytes, so a longer packet is not even searched through.
+        while (at := find(eof, start, start + most)) >= 0:
+            end = at + width
+            packets.append(data[start:end])
+            start = end
+        if len(data) - start > most:
+            raise self._too_long(len(data) - start, packets)
+        self._hold(data[start:])
+        return packets
+
+
+class _SplitFramer(_Marked):
+    """open_eof_split: every packet on its own."""
+
+    __slots__ = ()
+
+    def feed(self, data: bytes) -> list[bytes]:
+        eof = self._eof
+        width = len(eof)
+        if self._idle:
+            if data.find(eof) == (size := len(data)) - width >= 0 and size <= self._max:
+                return [data]
+            return self._split(data, 0, [])
+        if self._refused:
+            raise PacketRefused(self._refused)
+        # The mark may lie over the border: it then begins in the last width - 1 held bytes.
+        held = self._buffer
+        overlap = min(width - 1, len(held))
+        at = (held[len(held) - overlap :] + data[: width - 1]).find(eof)
+        end = at + width - overlap
+        if at < 0:
+            at = data.find(eof)
+            end = at + width if at >= 0 else len(data)
+        if len(held) + end > self._max:
+            raise self._too_long(len(held) + end, [])
+        held += data[:end]
+        if at < 0:
+            return []
+        packet = bytes(held)
+        held.clear()
+        return self._split(data, end, [packet])
+
+
+class _TailFramer(_Marked):
+    """open_eof_check alone: what has come is handed out when its tail is the mark."""
+
+    __slots__ = ()
+
+    def feed(self, data: bytes) -> list[bytes]:
+        if self._idle:
+            if len(data) > self._max:
+                return self._split(data, 0, [])
+            if data.endswith(self._eof):
+                return [data]
+            self._hold(data)
+            return []
+        if self._refused:
+            raise PacketRefused(self._refused)
+        held = self._buffer
+        held += data
+        if len(held) > self._max:
+            # One packet too long, or many that never met a tail: look for the marks. What is
+            # held after that has no mark, so no byte is searched more than twice.
+            run = bytes(held)
+            held.clear()
+            return self._split(run, 0, [])
+        if not held.endswith(self._eof):
+            return []
+        packet = bytes(held)
+        held.clear()
+        self._idle = True
+        return [packet]
+
+
+class _LengthFramer(Framer):
+    """open_length_check: total = package_body_offset + the length field."""
+
+    __slots__ = ("_body_offset", "_head", "_length_offset", "_total", "_unpack_from")
+
+    def __init__(
+        self, package_max_length: int, field: struct.Struct, length_offset: int, body_offset: int
+    ) -> None:
+        super().__init__(package_max_length)
+        self._unpack_from = field.unpack_from
+        self._length_offset = length_offset
+        self._body_offset = body_offset
+        self._head = length_offset + field.size
+        self._total = 0  # of the packet in _buffer; 0 while its length field is not whole
+
+    def feed(self, data: bytes) -> list[bytes]:
+        size = len(data)
+        packets: list[bytes] = []
+        start = 0
+        if not self._idle:
+            start = self._complete(data, packets)
+            if start < 0:
+                return packets
+        head = self._head
+        unpack_from = self._unpack_from
+        while size - start >= head:
+            length = unpack_from(data, start + self._length_offset)[0]
+            total = self._body_offset + length
+            if length < 0 or not head <= total <= self._max:
+                raise self._bad_length(length, packets)
+            end = start + total
+            if end > size:
+                self._total = total
+                break
+            packets.append(data[start:end])  # the whole of `data` is not copied: same object
+            start = end
+        if start < size:
+            self._buffer += data[start:]
+            self._idle = False
+        return packets
+
+    def _complete(self, data: bytes, packets: list[bytes]) -> int:
+        """Finish the packet in `_buffer`; return how much of `data` it took, -1: not enough."""
+        if self._refused:
+            raise PacketRefused(self._refused)
+        held = self._buffer
+        start = 0
+        if not self._total:
+            start = self._head - len(held)
+            held += data[:start]
+            if len(held) < self._head:
+                return -1
+            length = self._unpack_from(held, self._length_offset)[0]
+            total = self._body_offset + length
+            if length < 0 or not self._head <= total <= self._max:
+                raise self._bad_length(length, packets)
+            self._total = total
+        end = start + self._total - len(held)
+        held += data[start:end]
+        if len(held) < self._total:
+            return -1
+        packets.append(bytes(held))
+        held.clear()
+        self._total = 0
+        self._idle = True
+        return end
+
+    def _bad_length(self, length: int, packets: list[bytes]) -> PacketRefused:
+        total = self._body_offset + length
+        if length >= 0 and total > self._max:
+            why = f"package_max_length is {self._max}; send smaller packets or raise it"
+        else:
+            why = f"a packet has at least {self._head} bytes, up to the end of its length field"
+        return self._refuse(
+            f"a packet of {total} bytes (package_body_offset {self._body_offset} + "
+            f"length field {length}): {why}",
+            packets,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Framing:
+    """How packets are cut. Immutable; make a changed copy with `dataclasses.replace`.
+
+    Raises SettingsError for a wrong value, naming it and its range.
+    """
+
+    open_eof_check: bool = False
+    """Hand out what has come when its tail is package_eof: may be several packets at once."""
+
+    open_eof_split: bool = False
+    """Hand out every packet on its own. Implies open_eof_check, and wins over it."""
+
+    package_eof: bytes | str = b"\r\n\r\n"
+    """The mark at a packet's end, 1..8 bytes; str is taken as UTF-8 and kept as bytes."""
+
+    open_length_check: bool = False
+    """Cut by a length field. Not together with the EOF modes."""
+
+    package_length_type: str = "N"
+    """The length field: a code of PHP's pack(), one of c C s S n v l L N V q Q J P."""
+
+    package_length_offset: int = 0
+    """Where the length field begins in the packet, bytes from 0."""
+
+    package_body_offset: int = 4
+    """Where the counting begins: packet = package_body_offset + length field."""
+
+    package_max_length: int = 2 * 1024 * 1024
+    """Most bytes of one packet, mark or header included; 1..2**31-1."""
+
+    def __post_init__(self) -> None:
+        """Check every value, then those that depend on each other."""
+        for name in ("open_eof_check", "open_eof_split", "open_length_check"):
+            if not isinstance(value := getattr(self, name), bool):
+                raise SettingsError(f"{name}={value!r}: must be True or False")
+        if self.open_length_check and (self.open_eof_check or self.open_eof_split):
+            raise SettingsError(
+                "open_length_check=True with open_eof_check or open_eof_split: a stream is cut "
+                "one way; choose the length field or the EOF"
+            )
+        eof = _encoded(self.package_eof)
+        if eof is None or not 1 <= len(eof) <= MAX_EOF:
+            raise SettingsError(
+                f"package_eof={self.package_eof!r}: must be bytes or str of 1..{MAX_EOF} bytes"
+            )
+        object.__setattr__(self, "package_eof", eof)  # the one way to set a frozen field
+        if not isinstance(self.package_length_type, str) or (
+            self.package_length_type not in _LENGTHS
+        ):
+            raise SettingsError(
+                f"package_length_type={self.package_length_type!r}: "
+                f"must be one of {' '.join(_LENGTHS)}"
+            )
+        most = self.package_max_length
+        _check_range("package_max_length", most, 1, MAX_PACKAGE)
+        if not self.open_length_check:
+            # They are not used, and a small package_max_length is fine with EOF.
+            most = MAX_PACKAGE
+        width = _LENGTHS[self.package_length_type].size
+        _check_range("package_length_offset", self.package_length_offset, 0, most - width)
+        _check_range("package_body_offset", self.package_body_offset, 0, most)
+
+    @classmethod
+    def names(cls) -> tuple[str, ...]:
+        """Return the names of all settings, in order."""
+        return tuple(field.name for field in fields(cls))
+
+    @classmethod
+    def of(cls, settings: dict[str, Any]) -> Framing:
+        """Return the Framing of these settings; SettingsError for an unknown name."""
+        known = cls.names()
+        for name in settings:
+            if name not in known:
+                near = difflib.get_close_matches(str(name), known, 1, 0)[0]
+                raise SettingsError(f"{name!r} is no framing setting; did you mean {near!r}?")
+        return cls(**settings)
+
+    @property
+    def is_on(self) -> bool:
+        """Whether the stream is cut at all."""
+        return self.open_eof_check or self.open_eof_split or self.open_length_check
+
+    def framer(self) -> Framer | None:
+        """Return a new Framer for one stream, or None when the stream is not cut."""
+        if self.open_length_check:
+            return _LengthFramer(
+                self.package_max_length,
+                _LENGTHS[self.package_length_type],
+                self.package_length_offset,
+                self.package_body_offset,
+            )
+        eof = _encoded(self.package_eof) or b""
+        if self.open_eof_split:
+            return _SplitFramer(self.package_max_length, eof)
+        if self.open_eof_check:
+            return _TailFramer(self.package_max_length, eof)
+        return None
+
+
+def _encoded(value: object) -> bytes | None:
+    if isinstance(value, str):
+        return value.encode()
+    return bytes(value) if isinstance(value, bytes | bytearray) else None
+
+
+def _check_range(name: str, value: object, low: int, high: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+        raise SettingsError(f"{name}={value!r}: must be an int of {low}..{high} bytes")

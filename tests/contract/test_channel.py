@@ -1,0 +1,605 @@
+"""Channels obey docs/contracts/channel.md, C1..C12, with real processes and real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import select
+import signal
+import socket
+import struct
+import termios
+import threading
+import traceback
+from time import monotonic
+
+import pytest
+import uvloop
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ipckit.channel import Channel, Frame
+from ipckit.errors import (
+    MessageTooLarge,
+    MisuseError,
+    PeerGone,
+    ProtocolError,
+    SystemCallError,
+    WaitTimeout,
+)
+
+SIZES = [0, 1, 64 * 1024, 5 * 1024 * 1024]
+BIG = b"B" * (3 * 1024 * 1024)
+WAIT = 10  # seconds; no wait of a sound channel comes near it
+
+
+def open_fds() -> list[str]:
+    return sorted(os.listdir("/proc/self/fd"))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def uvloop_has_run():
+    """Its first loop opens two descriptors for the life of the process."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(asyncio.sleep(0))
+
+
+@pytest.fixture(autouse=True)
+def no_descriptor_leaks():
+    """C9: after each test there are as many descriptors as before."""
+    before = open_fds()
+    yield
+    assert open_fds() == before
+
+
+@pytest.fixture
+def pair():
+    one, other = Channel.pair()
+    with one, other:
+        yield one, other
+
+
+@contextlib.contextmanager
+def child(run):
+    """A forked process that calls `run`; it is gone afterwards, whatever happens."""
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            run()
+            code = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(code)
+    try:
+        yield pid
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(pid, 0)
+
+
+def exit_code(pid: int) -> int:
+    """Reap it; it must end by itself."""
+    fd = os.pidfd_open(pid)
+    try:
+        assert select.select([fd], [], [], WAIT)[0], "the child goes on and on"
+    finally:
+        os.close(fd)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def until(condition) -> None:
+    deadline = monotonic() + WAIT
+    while not condition():
+        assert monotonic() < deadline
+        os.sched_yield()
+
+
+def unread(channel: Channel) -> int:
+    return struct.unpack("i", fcntl.ioctl(channel.fileno(), termios.FIONREAD, b"\0" * 4))[0]
+
+
+def raw(channel: Channel) -> socket.socket:
+    """A second handle of its socket, for writing past it."""
+    return socket.socket(fileno=os.dup(channel.fileno()))
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_c1_frames_cross_a_fork_and_come_back(pair, size):
+    """C1: kind, ident and body arrive as sent, in order, in another process and back."""
+    ours, theirs = pair
+
+    def echo():
+        ours.close()
+        for _ in range(3):
+            frame = theirs.receive(WAIT)
+            theirs.send(frame.body, kind=frame.kind, ident=frame.ident, timeout=WAIT)
+
+    body = os.urandom(1) * size
+    with child(echo) as pid:
+        theirs.close()
+        for kind, ident in ((0, 0), (65535, 2**64 - 1), (7, 8)):
+            ours.send(body, kind=kind, ident=ident, timeout=WAIT)
+            assert ours.receive(WAIT) == Frame(kind, ident, body, ())
+        assert exit_code(pid) == 0
+
+
+def test_c1_any_bytes_like_body(pair):
+    """C1: bytes, bytearray and memoryview are sent as their bytes; text is refused."""
+    one, other = pair
+    for body in (b"ab", bytearray(b"ab"), memoryview(b"xaby")[1:3], memoryview(b"ab").cast("H")):
+        one.send(body)
+        assert other.receive(0).body == b"ab"
+    with pytest.raises(TypeError):
+        one.send("ab")
+
+
+def test_c2_a_writer_killed_in_mid_frame(pair):
+    """C2, C5: kill -9 in the middle of a frame is PeerGone for the reader, after what was whole."""
+    ours, theirs = pair
+
+    def write():
+        ours.close()
+        theirs.send(b"whole")
+        theirs.send(BIG, fds=[2])
+
+    with child(write) as pid:
+        theirs.close()
+        until(lambda: unread(ours) > 100_000)
+        os.kill(pid, signal.SIGKILL)
+        assert exit_code(pid) == -signal.SIGKILL
+
+        assert ours.receive(WAIT).body == b"whole"
+        for _ in range(2):
+            with pytest.raises(PeerGone, match="in the middle of a frame"):
+                ours.receive(WAIT)
+        with pytest.raises(PeerGone):
+            ours.send(b"x", timeout=WAIT)
+
+
+@settings(max_examples=40)
+@given(st.lists(st.none() | st.integers(0, 400_000), max_size=25))
+def test_c2_c3_exactly_what_was_sent_arrives(program):
+    """C2, C3: over any mix of sends and receives, the frames whose send returned arrive, no others."""
+    one, other = Channel.pair()
+    sent, got = [], []
+
+    def receive():
+        with contextlib.suppress(WaitTimeout):
+            frame = other.receive_nowait()
+            got.append((frame.ident, len(frame.body)))
+
+    with one, other:
+        for ident, size in enumerate(program):
+            if size is None:
+                receive()
+                continue
+            with contextlib.suppress(WaitTimeout):
+                one.send_nowait(b"x" * size, ident=ident)
+                sent.append((ident, size))
+        while len(got) < len(sent):
+            before = len(got)
+            receive()
+            assert len(got) > before
+        receive()
+    assert got == sent
+
+
+@pytest.mark.parametrize("timeout", [0, 0.02])
+def test_c3_a_send_that_ran_out_of_time_never_happened(pair, timeout):
+    """C3: after WaitTimeout in mid-frame the reader sees the next frame and nothing else."""
+    one, other = pair
+    with pytest.raises(WaitTimeout, match="never arrives"):
+        one.send(BIG, kind=1, fds=[2], timeout=timeout)
+    assert unread(other) > 100_000
+    with pytest.raises(WaitTimeout):
+        other.receive_nowait()
+
+    one.send(b"next", kind=2, timeout=timeout)
+    one.send_nowait(b"", kind=3)
+    assert other.receive(WAIT) == Frame(2, 0, b"next", ())
+    assert other.receive(WAIT) == Frame(3, 0, b"", ())
+
+
+def test_c3_nowait_until_full(pair):
+    """C3: send_nowait fills the socket and then says so; every frame it took arrives."""
+    one, other = pair
+    sent = 0
+    with pytest.raises(WaitTimeout):
+        while True:
+            one.send_nowait(b"x" * 5000, ident=sent)
+            sent += 1
+
+    assert sent > 10
+    assert [other.receive_nowait().ident for _ in range(sent)] == list(range(sent))
+    with pytest.raises(WaitTimeout):
+        other.receive_nowait()
+
+
+def test_c3_the_time_limit_holds(pair):
+    """C3, C4: a wait ends about when it should, and a negative limit is refused."""
+    one, _ = pair
+    start = monotonic()
+    with pytest.raises(WaitTimeout, match=r"0\.05 s are over"):
+        one.receive(0.05)
+    with pytest.raises(WaitTimeout):
+        one.send(BIG, timeout=0.05)
+    assert 0.1 <= monotonic() - start < 5
+    with pytest.raises(ValueError, match="timeout=-1"):
+        one.receive(-1)
+
+
+def test_c4_a_receive_that_ran_out_of_time_loses_nothing(pair):
+    """C4: a frame that arrives over several timed-out receives is whole in the end."""
+    one, other = pair
+    late = 0
+
+    def write():
+        other.close()
+        one.send(BIG, fds=[2], timeout=WAIT)
+        assert one.receive(WAIT).body == b"got it"
+
+    with child(write) as pid:
+        one.close()
+        while True:
+            try:
+                frame = other.receive(0)
+                break
+            except WaitTimeout:
+                late += 1
+                until(lambda: unread(other) > 0)
+        assert frame.body == BIG
+        assert len(frame.fds) == 1
+        os.close(frame.fds[0])
+        other.send(b"got it")
+        assert exit_code(pid) == 0
+    assert late > 0
+
+
+def test_c5_the_end_of_the_stream(pair):
+    """C5: what was sent before close() arrives, then PeerGone; sending to nobody is PeerGone."""
+    one, other = pair
+    one.send(b"last")
+    other.send(b"never read")
+    one.close()
+
+    assert other.receive(WAIT).body == b"last"
+    with pytest.raises(PeerGone):
+        other.receive(WAIT)
+    with pytest.raises(PeerGone):
+        other.send(b"x", timeout=WAIT)
+
+
+def test_c6_too_large_on_both_sides():
+    """C6: the sender refuses and goes on; a reader with a smaller limit dies of such a frame."""
+    one, other = Channel.pair(max_frame=10)
+    with one, other:
+        with pytest.raises(MessageTooLarge, match="11 bytes, max_frame is 10"):
+            one.send(b"x" * 11)
+        one.send(b"x" * 10)
+        assert len(other.receive(0).body) == 10
+
+        other._decoder._max_frame = 9
+        one.send(b"x" * 10)
+        with pytest.raises(MessageTooLarge, match="10 bytes comes, max_frame is 9"):
+            other.receive(0)
+        with pytest.raises(ProtocolError, match="dead"):
+            other.receive(0)
+        with pytest.raises(PeerGone):
+            one.receive(WAIT)
+    with pytest.raises(ValueError, match="max_frame=-1"):
+        Channel.pair(-1)
+
+
+def test_c7_descriptors_are_the_receivers(pair):
+    """C7: they refer to the same file, close on exec, come in order, and the sender keeps his."""
+    one, other = pair
+    read_end, write_end = os.pipe()
+    many = [write_end] * 253
+    one.send(b"two", fds=[read_end, write_end])
+    one.send(b"none")
+    one.send(BIG[:100_000], fds=many)
+
+    got = other.receive(0)
+    assert [os.fstat(fd).st_ino for fd in got.fds] == [os.fstat(read_end).st_ino] * 2
+    assert not any(os.get_inheritable(fd) for fd in got.fds)
+    assert other.receive(0).fds == ()
+    rest = other.receive(0).fds
+    assert len(rest) == 253
+    os.write(got.fds[1], b"!")
+    assert os.read(read_end, 1) == b"!"
+    for fd in (*got.fds, *rest, read_end, write_end):
+        os.close(fd)
+
+
+def test_c7_wrong_descriptors_are_refused(pair):
+    """C7: a closed descriptor, or too many, is an error; nothing arrives, the channel goes on."""
+    one, other = pair
+    with pytest.raises(SystemCallError, match="sendmsg: Bad file descriptor"):
+        one.send(b"x", fds=[10_000])
+    with pytest.raises(ValueError, match="254 descriptors"):
+        one.send(b"x", fds=[2] * 254)
+    with pytest.raises(TypeError):
+        one.send(b"x", fds=["2"])
+
+    one.send(b"fine")
+    assert other.receive(0).body == b"fine"
+
+
+@pytest.mark.parametrize("junk", [b"GET / HTTP/1.1\r\n\r\n", b"\0" * 64])
+def test_c8_nonsense_kills_the_channel(pair, junk):
+    """C8: bytes that are no frame raise ProtocolError, then and ever after; the peer is told."""
+    one, other = pair
+    with raw(one) as sock:
+        sock.send(junk)
+
+    for use in (other.receive, other.receive_nowait, lambda: other.send(b"x")):
+        with pytest.raises(ProtocolError):
+            use()
+    assert "dead" in repr(other)
+    with pytest.raises(PeerGone):
+        one.receive(WAIT)
+
+
+@pytest.mark.parametrize("count", [0, 2])
+def test_c8_c9_the_wrong_number_of_descriptors(pair, count):
+    """C8, C9: a frame whose descriptors do not agree with its head kills the channel, closed."""
+    one, other = pair
+    head = struct.pack("<IHBBQ", 0, 0, 1, 0xC5, 0) + b"E"
+    with raw(one) as sock:
+        socket.send_fds(sock, [head], [2] * count) if count else sock.send(head)
+
+    with pytest.raises(ProtocolError, match=f"{count} descriptors came with a frame of 1"):
+        other.receive(WAIT)
+
+
+@pytest.mark.parametrize("end", ["close", "drop", "peer"])
+def test_c9_descriptors_of_half_a_frame_are_closed(pair, end):
+    """C9: descriptors that came with a frame which does not arrive are closed."""
+    one, other = pair
+    with pytest.raises(WaitTimeout):
+        one.send(BIG, fds=[2, 2], timeout=0)
+    before = len(open_fds())
+    with pytest.raises(WaitTimeout):
+        other.receive(0)
+    assert len(open_fds()) == before + 2
+
+    if end == "close":
+        other.close()
+        before -= 1
+    elif end == "drop":
+        one.send(b"")
+        assert other.receive(0) == (0, 0, b"", ())
+    else:
+        one.close()
+        before -= 1
+        with pytest.raises(PeerGone):
+            other.receive(0)
+    assert len(open_fds()) == before
+
+
+def test_c10_select_sees_every_frame(pair):
+    """C10: fileno() is readable while there is a frame, however many were sent at once."""
+    one, other = pair
+    for ident in range(3):
+        one.send(b"x" * ident, ident=ident)
+
+    for ident in range(3):
+        assert select.select([other], [], [], 0)[0] == [other]
+        assert other.receive_nowait().ident == ident
+    assert select.select([other], [], [], 0)[0] == []
+
+
+def run(main):
+    async def bounded():
+        async with asyncio.timeout(WAIT):
+            await main()
+
+    asyncio.run(bounded())
+
+
+def test_c11_async_frames_in_order(pair):
+    """C11: concurrent asends arrive whole, in the order of the calls; areceives likewise."""
+    one, other = pair
+
+    async def main():
+        bodies = [bytes([i]) * (i * 200_000) for i in range(8)]
+        gets = [asyncio.create_task(other.areceive()) for _ in bodies]
+        sends = [asyncio.create_task(one.asend(body, kind=i)) for i, body in enumerate(bodies)]
+        await asyncio.gather(*sends)
+        got = await asyncio.gather(*gets)
+        assert [(f.kind, f.body) for f in got] == list(enumerate(bodies))
+
+    run(main)
+
+
+def test_c11_async_on_uvloop(pair):
+    """C11: the server's loop serves it too."""
+    one, other = pair
+
+    async def main():
+        send = asyncio.create_task(one.asend(BIG, timeout=WAIT))
+        assert (await other.areceive(WAIT)).body == BIG
+        await send
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(main())
+
+
+def test_c11_cancelled_in_the_middle(pair):
+    """C11, C3: a cancelled asend never arrives, a cancelled areceive loses nothing."""
+    one, other = pair
+
+    async def main():
+        send = asyncio.create_task(one.asend(BIG, fds=[2]))
+        await asyncio.sleep(0)
+        assert unread(other) > 100_000  # it is in the middle
+        queued = asyncio.create_task(one.asend(b"queued"))
+        get = asyncio.create_task(other.areceive())
+        await asyncio.sleep(0)
+        send.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await send
+        await asyncio.sleep(0)
+        get.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await get
+        assert (await other.areceive()).body == b"queued"
+        await queued
+
+    run(main)
+
+
+def test_c11_async_time_limits(pair):
+    """C11, C3, C4: asend and areceive keep their time; 0 tries once; then all goes on."""
+    one, other = pair
+
+    async def main():
+        for timeout in (0, 0.02):
+            with pytest.raises(WaitTimeout, match="receive: "):
+                await other.areceive(timeout)
+            with pytest.raises(WaitTimeout, match="send: "):
+                await one.asend(BIG, timeout=timeout)
+            with pytest.raises(WaitTimeout):
+                other.receive_nowait()
+        await one.asend(b"x", timeout=0)
+        assert (await other.areceive(0)).body == b"x"
+        with pytest.raises(ValueError, match="timeout"):
+            await other.areceive(-1)
+
+    run(main)
+
+
+def test_c11_one_user_at_a_time(pair):
+    """C11: a second send in another manner is refused while one is under way, not mixed in."""
+    one, other = pair
+
+    async def main():
+        send = asyncio.create_task(one.asend(BIG))
+        await asyncio.sleep(0)
+        assert unread(other) > 100_000  # it is in the middle
+        with pytest.raises(WaitTimeout, match="under way"):
+            one.send_nowait(b"x")
+        with pytest.raises(MisuseError, match="asend"):
+            one.send(b"x")
+        assert (await other.areceive()).body == BIG
+        await send
+
+    run(main)
+
+
+def test_c11_close_wakes_who_waits(pair):
+    """C11: close() ends a waiting areceive with MisuseError; the end of the peer with PeerGone."""
+    one, other = pair
+
+    async def main():
+        mine = asyncio.create_task(one.areceive())
+        theirs = asyncio.create_task(other.areceive())
+        await asyncio.sleep(0)
+        one.close()
+        with pytest.raises(MisuseError, match="closed"):
+            await mine
+        with pytest.raises(PeerGone):
+            await theirs
+
+    run(main)
+
+
+def test_c11_a_forked_child_leaves_the_parents_loop_alone(pair):
+    """C11: close() in a child does not take the descriptor out of the parent's loop."""
+    one, other = pair
+
+    async def main():
+        get = asyncio.create_task(one.areceive())
+        await asyncio.sleep(0)
+        with child(one.close) as pid:
+            assert exit_code(pid) == 0
+        other.send(b"still here")
+        assert (await get).body == b"still here"
+
+    run(main)
+
+
+def test_c12_signals_do_not_end_a_wait(pair):
+    """C12: a handler that returns is waited through, with the time that is left."""
+    one, other = pair
+    seen = []
+    old = signal.signal(signal.SIGALRM, lambda *_: seen.append(1))
+    signal.setitimer(signal.ITIMER_REAL, 0.01, 0.01)
+    try:
+        start = monotonic()
+        with pytest.raises(WaitTimeout):
+            one.receive(0.1)
+        assert 0.1 <= monotonic() - start < 5
+        thread = threading.Thread(target=lambda: until(lambda: len(seen) > 15) or other.send(b"x"))
+        thread.start()
+        assert one.receive(WAIT).body == b"x"
+        thread.join(WAIT)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, old)
+
+
+def test_c12_a_handler_that_raises(pair):
+    """C12, C3: an exception out of a handler ends the wait; the frame never arrives."""
+    one, other = pair
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    old = signal.signal(signal.SIGALRM, stop)
+    try:
+        # Half of the 0.05 s is spent waiting in poll(2): the socket is full within 1 ms.
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        with pytest.raises(KeyboardInterrupt):
+            one.send(BIG, timeout=WAIT)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, old)
+    one_more = Frame(1, 0, b"x", ())
+    with pytest.raises(WaitTimeout):
+        other.receive(0)
+    one.send(b"x", kind=1, timeout=WAIT)
+    assert other.receive(WAIT) == one_more
+
+
+def test_h2_struck_between_call_and_account(pair, monkeypatch):
+    """H2: an exception between a system call and its account kills the channel, never mixes."""
+    one, other = pair
+
+    class Struck:
+        def __init__(self, sock):
+            self.sock = sock
+
+        def send(self, *args):
+            self.sock.send(*args)
+            raise KeyboardInterrupt
+
+        def __getattr__(self, name):
+            return getattr(self.sock, name)
+
+    monkeypatch.setattr(one, "_sock", Struck(one._sock))
+    with pytest.raises(KeyboardInterrupt):
+        one.send(BIG)
+    with pytest.raises(ProtocolError, match="signal handler"):
+        one.send(b"x")
+    with pytest.raises(PeerGone):
+        other.receive(WAIT)
+
+
+def test_closed_is_closed(pair):
+    """A closed end refuses everything with MisuseError; closing again does nothing."""
+    one, _ = pair
+    one.close()
+    one.close()
+
+    assert one.fileno() == -1
+    assert "closed" in repr(one)
+    for use in (lambda: one.send(b"x"), one.receive, one.receive_nowait):
+        with pytest.raises(MisuseError, match="closed"):
+            use()
