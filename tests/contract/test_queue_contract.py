@@ -1,0 +1,474 @@
+"""Every queue of ipckit obeys docs/contracts/queue.md; a test's number is the rule's."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import uuid
+from time import monotonic
+
+import pytest
+import uvloop
+
+from ipckit.errors import (
+    MessageTooLarge,
+    MisuseError,
+    NotFound,
+    QueueEmpty,
+    QueueFull,
+    QueueRemoved,
+)
+from ipckit.queue import MemoryPriorityQueue, MemoryQueue, Message, PosixQueue, SysvQueue
+
+WAIT = 10  # seconds; no wait of a sound queue comes near it
+
+
+def make_posix():
+    return PosixQueue.create(f"/ipckit-test-{uuid.uuid4().hex}", max_message_size=8192)
+
+
+TYPED = {"sysv": SysvQueue.create, "memory": MemoryQueue}
+PRIORITY = {"posix": make_posix, "memory-priority": MemoryPriorityQueue}
+MAKERS = TYPED | PRIORITY
+
+
+def made(maker):
+    queue = maker()
+    yield queue
+    try:
+        queue.remove()
+    except (QueueRemoved, NotFound, MisuseError):
+        pass
+    queue.close()
+
+
+@pytest.fixture(params=sorted(MAKERS))
+def queue(request):
+    yield from made(MAKERS[request.param])
+
+
+@pytest.fixture(params=sorted(TYPED))
+def typed(request):
+    yield from made(TYPED[request.param])
+
+
+@pytest.fixture(params=sorted(PRIORITY))
+def ranked(request):
+    yield from made(PRIORITY[request.param])
+
+
+@pytest.fixture(params=[asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+def run(request):
+    with asyncio.Runner(loop_factory=request.param) as runner:
+        yield lambda coroutine: runner.run(asyncio.wait_for(coroutine, WAIT))
+
+
+def fill(queue) -> int:
+    """Send until it is full; return how many."""
+    for count in range(1000):
+        try:
+            queue.send_nowait(b"x" * 4096)
+        except QueueFull:
+            return count
+    raise AssertionError("never full")
+
+
+def later(call) -> threading.Thread:
+    thread = threading.Thread(target=call)
+    thread.start()
+    return thread
+
+
+def test_q1_first_in_first_out(queue):
+    """Q1: the oldest of those that fit comes first."""
+    for body in (b"a", b"b", b"c"):
+        queue.send_nowait(body)
+    assert [queue.receive_nowait().body for _ in range(3)] == [b"a", b"b", b"c"]
+
+
+def test_q1_highest_priority_first(ranked):
+    """Q1: the oldest of the highest priority comes first."""
+    for body, priority in ((b"a", 0), (b"b", 32767), (b"c", 5), (b"d", 32767)):
+        ranked.send_nowait(body, priority=priority)
+    got = [tuple(ranked.receive_nowait()) for _ in range(4)]
+    assert got == [(32767, b"b"), (32767, b"d"), (5, b"c"), (0, b"a")]
+
+
+def test_q2_type_chooses(typed):
+    """Q2: 0 any, n that one, -n the lowest up to n, exclude any but n."""
+    for body, kind in ((b"a", 3), (b"b", 1), (b"c", 2), (b"d", 2**63 - 1), (b"e", 1)):
+        typed.send_nowait(body, type=kind)
+    assert typed.receive_nowait(type=2) == (2, b"c")
+    assert typed.receive_nowait(type=-3) == (1, b"b")
+    assert typed.receive_nowait(type=3, exclude=True) == (2**63 - 1, b"d")
+    assert typed.receive_nowait() == (3, b"a")
+    with pytest.raises(QueueEmpty):
+        typed.receive_nowait(type=7)
+
+
+@pytest.mark.parametrize("size", [0, 1, 4096, 8192])
+def test_q3_bodies_arrive_unchanged(queue, size):
+    """Q3: whole and unchanged, 0 bytes too; bytearray and memoryview are sent as their bytes."""
+    body = os.urandom(size)
+    for shape in (bytes, bytearray, memoryview):
+        queue.send_nowait(shape(body))
+        got = queue.receive_nowait()
+        assert got.body == body
+        assert type(got) is Message and type(got.body) is bytes
+
+
+def test_q4_q5_nowait_never_waits(queue):
+    """Q4, Q5: QueueFull and QueueEmpty at once, and nothing changed."""
+    with pytest.raises(QueueEmpty) as empty:
+        queue.receive_nowait()
+    assert isinstance(empty.value, BlockingIOError) and empty.value.errno
+    count = fill(queue)
+    assert len(queue) == count
+    assert [queue.receive_nowait().body for _ in range(count)] == [b"x" * 4096] * count
+
+
+@pytest.mark.parametrize("timeout", [0, 0.05])
+def test_q6_waits_end_in_time(queue, timeout):
+    """Q6: after the time QueueEmpty and QueueFull, not much later."""
+    start = monotonic()
+    with pytest.raises(QueueEmpty):
+        queue.receive(timeout=timeout)
+    assert timeout <= monotonic() - start < timeout + 1
+    fill(queue)
+    start = monotonic()
+    with pytest.raises(QueueFull):
+        queue.send(b"y" * 4096, timeout=timeout)
+    assert timeout <= monotonic() - start < timeout + 1
+
+
+@pytest.mark.parametrize("timeout", [0, 0.05])
+def test_q6_async_waits_end_in_time(queue, run, timeout):
+    """Q6: in a loop as without one."""
+    start = monotonic()
+    with pytest.raises(QueueEmpty):
+        run(queue.areceive(timeout=timeout))
+    fill(queue)
+    with pytest.raises(QueueFull):
+        run(queue.asend(b"y" * 4096, timeout=timeout))
+    assert 2 * timeout <= monotonic() - start < 2 * timeout + 1
+
+
+@pytest.mark.parametrize("timeout", [None, WAIT])
+def test_q6_waits_end_with_what_they_wait_for(queue, timeout):
+    """Q6: a message ends a receive, room ends a send."""
+    got = []
+    thread = later(lambda: got.append(queue.receive(timeout=timeout).body))
+    queue.send(b"hello", timeout=timeout)
+    thread.join(WAIT)
+    assert got == [b"hello"]
+
+    fill(queue)
+    thread = later(lambda: queue.send(b"last" + b"." * 4092, timeout=timeout))
+    while len(queue) or thread.is_alive():
+        queue.receive(timeout=WAIT)
+    thread.join(WAIT)
+
+
+def test_q6_async_waits_end_with_what_they_wait_for(queue, run):
+    """Q6: likewise in a loop; several areceives are served in the order of their calls."""
+
+    async def both():
+        waiting = [asyncio.create_task(queue.areceive()) for _ in range(5)]
+        await asyncio.sleep(0)
+        for number in range(5):
+            await queue.asend(b"%d" % number)
+        return [message.body for message in await asyncio.gather(*waiting)]
+
+    assert run(both()) == [b"0", b"1", b"2", b"3", b"4"]
+
+    async def full():
+        count = fill(queue)
+        sending = asyncio.create_task(queue.asend(b"last" + b"." * 4092))
+        for _ in range(count + 1):
+            last = await queue.areceive(timeout=WAIT)
+        await sending
+        return last.body[:4]
+
+    assert run(full()) == b"last"
+
+
+def test_q7_too_large_is_refused_whole(queue):
+    """Q7: MessageTooLarge names both numbers; no wait is begun, and the queue stays usable."""
+    for send in (queue.send, queue.send_nowait):
+        with pytest.raises(MessageTooLarge, match=r"8193 bytes.*8192") as caught:
+            send(b"x" * 8193)
+        assert caught.value.errno
+    queue.send_nowait(b"ok")
+    assert queue.receive_nowait().body == b"ok"
+
+
+def test_q7_more_than_the_queue_ever_holds(typed):
+    """Q7: over max_bytes is MessageTooLarge and no wait for ever."""
+    typed.set(max_bytes=100)
+    with pytest.raises(MessageTooLarge, match=r"101 bytes.*max_bytes.* 100"):
+        typed.send(b"x" * 101)
+    typed.send(b"x" * 100)
+
+
+def test_q8_max_size(typed):
+    """Q8: a longer message stays; truncate cuts and takes it."""
+    typed.send_nowait(b"abcdef", type=4)
+    with pytest.raises(MessageTooLarge, match="5"):
+        typed.receive_nowait(max_size=5)
+    assert len(typed) == 1
+    assert typed.receive_nowait(max_size=5, truncate=True) == (4, b"abcde")
+    typed.send_nowait(b"abc")
+    assert typed.receive(max_size=3, timeout=0).body == b"abc"
+    typed.send_nowait(b"abc")
+    assert typed.receive_nowait(max_size=0, truncate=True).body == b""
+    assert len(typed) == 0
+
+
+def test_q9_wrong_values(typed):
+    """Q9: refused before anything is asked or changed."""
+    for wrong in (0, -1, 2**63):
+        with pytest.raises(ValueError):
+            typed.send_nowait(b"", type=wrong)
+        with pytest.raises(ValueError):
+            typed.send(b"", type=wrong)
+    for wrong in ({"type": 2**63}, {"type": 0, "exclude": True}, {"max_size": -1}):
+        with pytest.raises(ValueError):
+            typed.receive_nowait(**wrong)
+    for wrong in ({"type": 1.0}, {"type": "1"}, {"max_size": 1.5}):
+        with pytest.raises(TypeError):
+            typed.receive_nowait(**wrong)
+    with pytest.raises(TypeError):
+        typed.send_nowait(b"", type=1.5)
+    for wrong in ({"mode": 0o1000}, {"mode": -1}, {"max_bytes": -1}, {"uid": -1}, {"gid": 2**32}):
+        with pytest.raises(ValueError):
+            typed.set(**wrong)
+    assert len(typed) == 0
+
+
+def test_q9_wrong_times_and_bodies(queue):
+    """Q9: also where nothing would be waited for."""
+    for body in ("text", None, 5, [b"a"], ["x"]):
+        with pytest.raises(TypeError):
+            queue.send_nowait(body)
+        with pytest.raises(TypeError):
+            queue.send(body)
+    queue.send_nowait(b"there")
+    for timeout in (-1, float("nan")):
+        with pytest.raises(ValueError):
+            queue.receive(timeout=timeout)
+        with pytest.raises(ValueError):
+            queue.send(b"", timeout=timeout)
+    with pytest.raises(TypeError):
+        queue.receive(timeout="1")
+    assert len(queue) == 1
+
+
+def test_q9_wrong_priorities(ranked):
+    """Q9: a priority is an int of 0..32767."""
+    for priority in (-1, 32768):
+        with pytest.raises(ValueError):
+            ranked.send_nowait(b"", priority=priority)
+    with pytest.raises(TypeError):
+        ranked.send_nowait(b"", priority="high")
+    assert len(ranked) == 0
+
+
+def test_q10_a_removed_queue_is_gone_for_all(typed):
+    """Q10: every later call says so."""
+    typed.send_nowait(b"lost")
+    typed.remove()
+    calls = (
+        lambda: typed.send(b""),
+        lambda: typed.send_nowait(b""),
+        typed.receive,
+        typed.receive_nowait,
+        typed.statistics,
+        lambda: typed.set(mode=0o600),
+        lambda: len(typed),
+        typed.remove,
+    )
+    for call in calls:
+        with pytest.raises(QueueRemoved):
+            call()
+
+
+def test_q10_removal_ends_waits(typed, run):
+    """Q10: of threads and loops, sending and receiving."""
+    caught = []
+
+    def wait(call):
+        try:
+            call()
+        except QueueRemoved as exc:
+            caught.append(exc)
+
+    async def removed_meanwhile():
+        waiting = asyncio.create_task(typed.areceive(type=9))
+        sending = asyncio.create_task(typed.asend(b"y" * 4096))
+        await asyncio.sleep(0.05)
+        typed.remove()
+        return await asyncio.gather(waiting, sending, return_exceptions=True)
+
+    fill(typed)
+    threads = [
+        later(lambda: wait(lambda: typed.receive(type=5))),
+        later(lambda: wait(lambda: typed.receive(type=5, timeout=WAIT))),
+        later(lambda: wait(lambda: typed.send(b"y" * 4096))),
+    ]
+    assert [type(exc) for exc in run(removed_meanwhile())] == [QueueRemoved] * 2
+    for thread in threads:
+        thread.join(WAIT)
+    assert len(caught) == 3
+
+
+def test_q11_close_detaches(queue):
+    """Q11: every later call is MisuseError, close() again is nothing."""
+    queue.send_nowait(b"stays")
+    queue.remove()
+    queue.close()
+    queue.close()
+    for call in (
+        lambda: queue.send(b""),
+        lambda: queue.send_nowait(b""),
+        queue.receive,
+        queue.receive_nowait,
+        queue.remove,
+        lambda: len(queue),
+    ):
+        with pytest.raises(MisuseError):
+            call()
+
+
+def test_q11_close_leaves_the_queue_to_others():
+    """Q11: and a with block closes."""
+    with SysvQueue.create() as one:
+        other = SysvQueue.open_id(one.id)
+        one.send_nowait(b"x")
+    assert other.receive_nowait().body == b"x"
+    other.remove()
+    other.close()
+
+    with make_posix() as first:
+        second = PosixQueue.open(first.name)
+        first.send_nowait(b"x")
+    assert second.receive_nowait().body == b"x"
+    second.unlink()
+    second.close()
+
+
+@pytest.mark.parametrize("maker", [SysvQueue.create, make_posix])
+def test_q11_close_wakes_who_waits_in_a_loop(maker, run):
+    """Q11: with MisuseError, and the loop is usable afterwards."""
+    queue = maker()
+
+    async def closed_meanwhile():
+        waiting = [asyncio.create_task(queue.areceive()) for _ in range(2)]
+        await asyncio.sleep(0.02)
+        queue.remove() if maker is make_posix else SysvQueue.open_id(queue.id).remove()
+        queue.close()
+        results = await asyncio.gather(*waiting, return_exceptions=True)
+        await asyncio.sleep(0)
+        return results
+
+    assert {type(exc) for exc in run(closed_meanwhile())} <= {MisuseError, QueueRemoved}
+
+
+def test_q13_a_cancelled_areceive_has_taken_nothing(queue, run):
+    """Q13: whenever it is cancelled; the message is there for the next one."""
+
+    async def many():
+        for turn in range(50):
+            waiting = asyncio.create_task(queue.areceive())
+            for _ in range(turn % 4):
+                await asyncio.sleep(0)
+            queue.send_nowait(b"%d" % turn)
+            for _ in range(turn % 5):
+                await asyncio.sleep(0)
+            waiting.cancel()
+            (result,) = await asyncio.gather(waiting, return_exceptions=True)
+            if isinstance(result, asyncio.CancelledError):
+                result = queue.receive_nowait()
+            assert result.body == b"%d" % turn
+        assert len(queue) == 0
+
+    run(many())
+
+
+def test_q13_a_cancelled_areceive_gives_an_empty_message_back(queue, run):
+    """Q13: also the one kind of message that a relay cannot leave in a System V queue."""
+
+    async def many():
+        for turn in range(20):
+            waiting = asyncio.create_task(queue.areceive())
+            await asyncio.sleep(0.002)
+            queue.send_nowait(b"")
+            if turn % 2:
+                await asyncio.sleep(0)
+            waiting.cancel()
+            (result,) = await asyncio.gather(waiting, return_exceptions=True)
+            if isinstance(result, asyncio.CancelledError):
+                result = queue.receive(timeout=WAIT)
+            assert result.body == b""
+        assert len(queue) == 0
+
+    run(many())
+
+
+def test_q13_areceive_takes_what_it_asked_for(typed, run):
+    """Q13, Q2: waits of different choices stand side by side, empty bodies too."""
+
+    async def side_by_side():
+        odd = [asyncio.create_task(typed.areceive(type=1)) for _ in range(3)]
+        low = asyncio.create_task(typed.areceive(type=-3))
+        other = asyncio.create_task(typed.areceive(type=1, exclude=True))
+        await asyncio.sleep(0.01)
+        await typed.asend(b"", type=9)
+        assert await other == (9, b"")
+        for body in (b"", b"x", b"", b"y"):
+            await typed.asend(body, type=1)
+        got = await asyncio.gather(*odd, low)
+        assert sorted(message.body for message in got) == [b"", b"", b"x", b"y"]
+        with pytest.raises(MessageTooLarge):
+            waiting = asyncio.create_task(typed.areceive(type=5, max_size=2))
+            await asyncio.sleep(0.01)
+            await typed.asend(b"long", type=5)
+            await waiting
+        assert await typed.areceive(type=5, max_size=2, truncate=True) == (5, b"lo")
+        assert len(typed) == 0
+
+    run(side_by_side())
+
+
+def test_q15_statistics_and_set(typed):
+    """Q15: how it stands now; set() changes what is named."""
+    typed.send_nowait(b"abc", type=2)
+    typed.send_nowait(b"", type=1)
+    now = typed.statistics()
+    assert (now.messages, now.bytes, now.max_bytes, now.mode) == (2, 3, 16384, 0o600)
+    assert (now.uid, now.gid) == (os.geteuid(), os.getegid())
+    assert (now.last_sender_pid, now.last_receiver_pid) == (os.getpid(), 0)
+    assert now.sent_at > 0 and now.received_at == 0 and now.changed_at > 0
+    typed.receive_nowait()
+    typed.set(mode=0o640, max_bytes=1000)
+    now = typed.statistics()
+    assert (now.messages, now.max_bytes, now.mode) == (1, 1000, 0o640)
+    assert now.last_receiver_pid == os.getpid() and now.received_at > 0
+    assert len(typed) == 1 and typed.key is None and isinstance(typed.id, int)
+
+
+def test_q15_posix_statistics_and_set():
+    """Q15: the mode is what was asked for, whatever the umask."""
+    before = os.umask(0o077)
+    try:
+        queue = PosixQueue.create(f"/ipckit-{uuid.uuid4().hex}", mode=0o640, max_messages=3)
+    finally:
+        os.umask(before)
+    with queue:
+        queue.send_nowait(b"x")
+        now = queue.statistics()
+        assert (now.messages, now.max_messages, now.max_message_size) == (1, 3, 8192)
+        assert (now.mode, now.uid, now.gid) == (0o640, os.geteuid(), os.getegid())
+        queue.set(mode=0o600, uid=os.geteuid())
+        assert queue.statistics().mode == 0o600
+        queue.remove()
