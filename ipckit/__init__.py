@@ -12,7 +12,6 @@ Tiers, each usable alone; importing one primitive loads no other (PEP 562)::
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
 
 from ipckit._distribution import OURS, clash
 
@@ -67,13 +66,15 @@ __all__ = [*_HOME, "__version__"]  # noqa: PLE0604  (a computed list; meta tests
 
 def __getattr__(name: str) -> object:
     if name == "__version__":
-        return importlib.metadata.version(OURS)
+        from importlib.metadata import version  # noqa: PLC0415  (slow: it loads email and socket)
+
+        return version(OURS)
     home = _HOME.get(name)
     if home is None:
         raise AttributeError(f"module 'ipckit' has no attribute {name!r}")
     try:
         return getattr(importlib.import_module(f"ipckit.{home}"), name)
-    except ImportError as exc:
+    except (ImportError, AttributeError) as exc:
         hint = clash()
         if hint:
             raise ImportError(hint) from exc

@@ -1,0 +1,73 @@
+"""Rules of the repository that a script can judge."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+LONGEST = 600  # lines of one Python file
+LONGEST_C = 450
+
+SOURCES = sorted(
+    path
+    for folder in ("ipckit", "tests", "bench", "examples")
+    for path in (ROOT / folder).rglob("*")
+    if path.suffix in {".py", ".c", ".h"}
+)
+TESTS = [path for path in SOURCES if path.is_relative_to(ROOT / "tests") and path.suffix == ".py"]
+CONTRACTS = sorted((ROOT / "docs/contracts").glob("*.md"))
+
+
+def name(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def offenders(paths: list[Path], pattern: str) -> list[str]:
+    found = re.compile(pattern, re.MULTILINE)
+    return [name(path) for path in paths if found.search(path.read_text())]
+
+
+def test_no_test_sleeps_or_mocks():
+    """Tests wait for what happens, with a deadline, and use the real thing or a fake of our own."""
+    # The one exception waits for the kernel to reap, after the test and with a deadline.
+    tests = [path for path in TESTS if path != ROOT / "tests/conftest.py"]
+    asleep = r"\btime\.sleep\(|^from time import .*\bsleep\b"
+    mocked = r"^\s*(?:import|from) (?:unittest\.)?mock\b|^\s*from unittest import .*\bmock\b"
+
+    assert offenders(tests, asleep) == []
+    assert offenders(tests, mocked) == []
+
+
+def test_no_file_is_too_long():
+    """A file can be read in one go."""
+    sizes = {path: len(path.read_text().splitlines()) for path in SOURCES}
+    limits = {path: LONGEST if path.suffix == ".py" else LONGEST_C for path in SOURCES}
+    assert [f"{name(p)}: {n}" for p, n in sizes.items() if n > limits[p]] == []
+
+
+def test_changelog_fragments():
+    """Every fragment has a kind that the changelog knows, and something to say."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["towncrier"]
+    kinds = {kind["directory"] for kind in settings["type"]}
+    for path in (ROOT / settings["directory"]).glob("*.md"):
+        assert path.name.split(".")[-2] in kinds, f"{name(path)}: the kinds are {sorted(kinds)}"
+        assert path.read_text().strip(), f"{name(path)} is empty"
+
+
+@pytest.mark.parametrize("page", CONTRACTS, ids=lambda path: path.stem)
+def test_every_rule_has_a_test_that_names_it(page):
+    """A test names its rules in its own name, test_c3_..., or at the head of its docstring, `C2, C3:`."""
+    rules = re.findall(r"^- \*\*([A-Z]\d+)\*\*", page.read_text(), re.MULTILINE)
+    assert rules, f"{name(page)} has no rules of the form `- **X1** ...`"
+    named = set()
+    for path in TESTS:
+        text = path.read_text()
+        for head in re.findall(r"def test_((?:[a-z]\d+_)+)", text):
+            named |= {rule.upper() for rule in head.split("_")}
+        for head in re.findall(r'"""((?:[A-Z]\d+, )*[A-Z]\d+): ', text):
+            named |= set(head.split(", "))
+    assert [rule for rule in rules if rule not in named] == []

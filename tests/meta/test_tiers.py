@@ -1,0 +1,122 @@
+"""The tier rule of pyproject.toml is awake: it refuses what it forbids, and names both sides.
+
+Each test edits a copy of the sources and asks import-linter about the copy.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+WAIT = 60
+
+# -I -S: without site, so without the hook by which an editable installation would put the checkout
+# in the place of the copy.
+LINT = """
+import sys
+sys.path[:0] = sys.argv.pop(1).split(":")
+from importlinter.cli import lint_imports_command
+lint_imports_command()
+"""
+
+
+@pytest.fixture
+def copy(tmp_path):
+    for source in (ROOT / "ipckit").rglob("*.py"):
+        target = tmp_path / source.relative_to(ROOT)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(source, target)
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    return tmp_path
+
+
+def lint(copy: Path, contract: str) -> tuple[int, str]:
+    """import-linter's exit code, and what it said in one line."""
+    paths = dict.fromkeys([str(copy), *(sysconfig.get_path(p) for p in ("purelib", "platlib"))])
+    python = (sys.executable, "-I", "-S", "-c", LINT, ":".join(paths))
+    done = subprocess.run(
+        [*python, "--no-logo", "--no-cache", "--contract", contract],
+        cwd=copy,
+        env=os.environ | {"COLUMNS": "400"},
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=WAIT,
+    )
+    return done.returncode, " ".join((done.stdout + done.stderr).split())
+
+
+def append(copy: Path, module: str, line: str) -> None:
+    with (copy / module).open("a") as file:
+        file.write(f"\n{line}\n")
+
+
+def test_the_sources_keep_the_rule(copy):
+    """Unchanged sources pass, so the other tests fail for their edit and nothing else."""
+    code, said = lint(copy, "tiers")
+    assert code == 0, said
+    assert "1 kept, 0 broken" in said
+
+
+@pytest.mark.parametrize(
+    ("module", "importer", "imported"),
+    [
+        ("ipckit/queue/sysv.py", "ipckit.queue", "ipckit.channel"),
+        ("ipckit/framing.py", "ipckit.framing", "ipckit.client"),
+        ("ipckit/errors.py", "ipckit.errors", "ipckit.kinds"),
+    ],
+    ids=["sideways", "upwards", "sideways below"],
+)
+def test_a_forbidden_import_is_refused(copy, module, importer, imported):
+    """A primitive that imports another, or a tier above, breaks the rule; both are named."""
+    append(copy, module, f"import {imported}")
+    code, said = lint(copy, "tiers")
+
+    assert code == 1
+    assert f"{importer} is not allowed to import {imported}" in said
+
+
+def test_a_primitive_to_come_is_under_the_rule_at_once(copy):
+    """A new primitive with its place in the layers may not be imported by another one."""
+    if not (copy / "ipckit/table").exists():
+        (copy / "ipckit/table").mkdir()
+        (copy / "ipckit/table/__init__.py").touch()
+        settings = (copy / "pyproject.toml").read_text()
+        assert settings.count('"keys | queue |') == 1
+        settings = settings.replace('"keys | queue |', '"keys | table | queue |')
+        (copy / "pyproject.toml").write_text(settings)
+    assert lint(copy, "tiers")[0] == 0
+
+    append(copy, "ipckit/queue/sysv.py", "import ipckit.table")
+    code, said = lint(copy, "tiers")
+    assert code == 1
+    assert "ipckit.queue is not allowed to import ipckit.table" in said
+
+
+def test_a_folder_without_a_place_is_refused(copy):
+    """Who adds a module to ipckit has to say which tier it is in."""
+    (copy / "ipckit/newcomer").mkdir()
+    (copy / "ipckit/newcomer/__init__.py").touch()
+    code, said = lint(copy, "tiers")
+
+    assert code == 1
+    assert "newcomer" in said
+
+
+@pytest.mark.parametrize("module", ["ipckit/framing.py", "ipckit/channel/frames.py"])
+def test_a_pure_part_may_not_do_io(copy, module):
+    """The parts that are tested without processes import nothing that could wait."""
+    assert lint(copy, "pure")[0] == 0
+
+    append(copy, module, "import socket")
+    code, said = lint(copy, "pure")
+    name = module.removesuffix(".py").replace("/", ".")
+    assert code == 1
+    assert f"{name} is not allowed to import socket" in said
