@@ -54,8 +54,8 @@ docs: $(BUILT) ## build the documentation, warnings are errors
 	$(BIN)/python -m sphinx -q -W --keep-going -b html docs build/docs
 
 news: ## write a changelog fragment: make news NAME=slug.feature M="..."
-	@test -n "$(NAME)" -a -n "$(M)" || { echo 'usage: make news NAME=slug.feature M="Added ..."'; exit 2; }
-	@printf '%s\n' "$(M)" > newsfragments/$(NAME).md
+	@test -n "$$NAME" -a -n "$$M" || { echo 'usage: make news NAME=slug.feature M="Added ..."'; exit 2; }
+	@printf '%s\n' "$$M" > "newsfragments/$$NAME.md"
 
 clean: ## remove what was built
 	rm -rf build dist $(VENV)
