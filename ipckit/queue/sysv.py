@@ -190,8 +190,7 @@ class SysvQueue:
         Blocks: at most `timeout`. Signals: waits on after a handler that returns.
         Crash: the message is either wholly on the queue or not there. Source: msgsnd(2).
         """
-        deadline = deadline_of(timeout)
-        body = as_bytes(body)
+        deadline = None if timeout is None else deadline_of(timeout)
         try:
             self.send_nowait(body, type=type)
         except QueueFull:
@@ -199,6 +198,7 @@ class SysvQueue:
                 raise
         else:
             return
+        body = as_bytes(body)
         message, room = buffer(len(body))
         message.type = type
         ffi.memmove(room, body, len(body))
@@ -212,7 +212,7 @@ class SysvQueue:
         """Put one message on the queue, or raise QueueFull at once. As send() otherwise."""
         if body.__class__ is not bytes:
             body = as_bytes(body)
-        if not (type.__class__ is int and 0 < type <= MAX_TYPE):
+        if not 0 < type <= MAX_TYPE:  # the gate refuses what is no int
             check_type(type)
         size = len(body)
         code = _send_small(self._id, type, body, size)
@@ -253,10 +253,11 @@ class SysvQueue:
         Crash: a message is gone with the process that took it, and one whose receiver is killed in
         this call just as it comes too; areceive() has no such moment. Source: msgrcv(2).
         """
-        deadline = deadline_of(timeout)
-        check_choice(type, exclude, max_size)
+        deadline = None if timeout is None else deadline_of(timeout)
         try:
-            return self._take(type, exclude, max_size, truncate)
+            return self.receive_nowait(
+                type=type, exclude=exclude, max_size=max_size, truncate=truncate
+            )
         except QueueEmpty:
             if timeout == 0:
                 raise
@@ -271,7 +272,7 @@ class SysvQueue:
         truncate: bool = False,
     ) -> Message:
         """Take one message off the queue, or raise QueueEmpty at once. As receive() otherwise."""
-        if type or exclude or max_size is not None or self._given:
+        if exclude or max_size is not None or self._given or not -MAX_TYPE <= type <= MAX_TYPE:
             check_choice(type, exclude, max_size)
             return self._take(type, exclude, max_size, truncate)
         try:
@@ -279,12 +280,12 @@ class SysvQueue:
         except IndexError:
             borrowed = buffer(SMALL)
         message, room = borrowed
-        got = _receive(self._id, message, SMALL, 0, 0, 0)
+        got = _receive(self._id, message, SMALL, type, 0, 0)
         if got < 0:
             _buffers.append(borrowed)
             if got == -errno.E2BIG:
-                return self._take(0, False, None, False)
-            raise not_received(got, 0, None)
+                return self._take(type, False, None, False)
+            raise not_received(got, type, None)
         received = _new_message(Message, (message.type, _unpack(room, got)))
         _buffers.append(borrowed)
         return received

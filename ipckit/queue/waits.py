@@ -37,7 +37,7 @@ _Choice = tuple[asyncio.AbstractEventLoop, int, bool]
 class _Post:
     """Where the areceives of one choice wait in one loop: their order, and their relay."""
 
-    __slots__ = ("future", "given", "lock", "loop", "relay", "users")
+    __slots__ = ("closed", "future", "given", "lock", "loop", "pid", "relay", "users")
 
     def __init__(
         self, loop: asyncio.AbstractEventLoop, relay: QueueRelay, given: deque[Message]
@@ -46,31 +46,44 @@ class _Post:
         self.given = given
         self.relay = relay
         self.lock = asyncio.Lock()
+        self.pid = os.getpid()
         self.users = 0
+        self.closed = False
         self.future: asyncio.Future[None] | None = None
 
     async def wakeup(self) -> None:
         """Return when it is worth looking into the queue again."""
-        loop, relay, fd = self.loop, self.relay, self.relay.fileno()
-        future = self.future = loop.create_future()
-        loop.add_reader(fd, _wake, future)
+        future = self.future = self.loop.create_future()
         try:
-            relay.arm()
+            if self.closed:  # by another thread, which came too early to see the future
+                raise _refusal()
+            self.loop.add_reader(self.relay.fileno(), _wake, future)
+            self.relay.arm()
             await future
         finally:
             self.future = None
-            if relay.fileno() == fd:  # not closed meanwhile
-                loop.remove_reader(fd)
-                relay.disarm()  # V1; after a wake-up it rests already, and this costs nothing
-                wakeup = relay.collect()
-                if wakeup.seen is Seen.EMPTY:
-                    self.given.append(Message(wakeup.type, b""))
+            self._rest()
+
+    def _rest(self) -> None:
+        """Leave the descriptor and the queue alone again (V1)."""
+        fd = self.relay.fileno()
+        if fd < 0 or self.pid != os.getpid():  # V2: the loop's epoll is the parent's, too
+            return
+        if not self.loop.is_closed():
+            self.loop.remove_reader(fd)
+        self.relay.disarm()  # after a wake-up it rests already, and this costs nothing
+        wakeup = self.relay.collect()
+        if wakeup.seen is Seen.EMPTY:
+            self.given.append(Message(wakeup.type, b""))
 
     def close(self) -> None:
-        if self.future is not None and not self.loop.is_closed():
-            self.loop.remove_reader(self.relay.fileno())
-            self.loop.call_soon_threadsafe(_refuse, self.future)
-        self.relay.close()
+        """Close the relay, or let the last of those who wait do it in their own thread."""
+        self.closed = True
+        future = self.future
+        if not self.users or self.loop.is_closed():
+            self.relay.close()
+        elif future is not None:
+            self.loop.call_soon_threadsafe(_refuse, future)
 
 
 class Waits:
@@ -98,6 +111,8 @@ class Waits:
     def leave(self, post: _Post, queue_id: int) -> None:
         """Say that one areceive is over; what it was given and did not take goes back (V0)."""
         post.users -= 1
+        if post.closed and not post.users:
+            post.relay.close()
         self._give_back(queue_id)
 
     def take_given(self, type: int, exclude: bool) -> Message | None:
@@ -161,7 +176,11 @@ def _wake(future: asyncio.Future[None]) -> None:
 
 def _refuse(future: asyncio.Future[None]) -> None:
     if not future.done():
-        future.set_exception(MisuseError("receive: the queue object was closed"))
+        future.set_exception(_refusal())
+
+
+def _refusal() -> MisuseError:
+    return MisuseError("receive: the queue object was closed while this one waited")
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:

@@ -163,11 +163,12 @@ def test_q6_waits_end_with_what_they_wait_for(queue, timeout):
     thread.join(WAIT)
     assert got == [b"hello"]
 
-    fill(queue)
+    count = fill(queue)
     thread = later(lambda: queue.send(b"last" + b"." * 4092, timeout=timeout))
-    while len(queue) or thread.is_alive():
-        queue.receive(timeout=WAIT)
+    for _ in range(count + 1):
+        last = queue.receive(timeout=WAIT)
     thread.join(WAIT)
+    assert last.body[:4] == b"last"
 
 
 def test_q6_async_waits_end_with_what_they_wait_for(queue, run):
