@@ -108,6 +108,10 @@ class Waits:
         post.users += 1
         return post
 
+    def nobody(self) -> bool:
+        """Whether no areceive waits, so that another one needs not stand behind it."""
+        return not any(post.users for post in tuple(self._posts.values()))
+
     def leave(self, post: _Post, queue_id: int) -> None:
         """Say that one areceive is over; what it was given and did not take goes back (V0)."""
         post.users -= 1

@@ -14,7 +14,7 @@ from time import monotonic
 import pytest
 import uvloop
 
-from ipckit.errors import QueueEmpty, QueueFull, QueueRemoved
+from ipckit.errors import MisuseError, NotFound, QueueEmpty, QueueFull, QueueRemoved
 from ipckit.queue import PosixQueue, SysvQueue
 
 WAIT = 20  # seconds; no wait of a sound queue comes near it
@@ -88,10 +88,11 @@ def child():
 @pytest.fixture
 def queue():
     with SysvQueue.create() as queue:
+        number = queue.id
         yield queue
         try:
-            queue.remove()
-        except QueueRemoved:
+            SysvQueue.open_id(number).remove()
+        except NotFound:
             pass
 
 
@@ -100,6 +101,18 @@ def posix():
     with PosixQueue.create(f"/ipckit-test-{uuid.uuid4().hex}") as queue:
         yield queue
         queue.remove()
+
+
+def threads_now() -> int:
+    return len(os.listdir("/proc/self/task"))
+
+
+def threads_fall_to(number: int) -> bool:
+    """Whether so few are left soon: the kernel takes a moment after a join."""
+    deadline = monotonic() + WAIT
+    while threads_now() > number and monotonic() < deadline:
+        os.sched_yield()
+    return threads_now() <= number
 
 
 def fill(queue) -> int:
@@ -320,6 +333,22 @@ def test_q13_kill_9_of_an_areceive_loses_nothing(queue, child, one_cpu, loop):
     assert lost_with_killed(queue, child, in_a_loop, 60) == 0
 
 
+def test_q14_what_a_dead_reader_had_received_is_gone(queue, posix, child):
+    """Q14: receiving consumes; nothing brings the message back."""
+    for kind in (queue, posix):
+        kind.send_nowait(b"work")
+
+        def receive(say, kind=kind):
+            say(kind.receive(timeout=WAIT).body)
+            signal.pause()
+
+        one = child(receive)
+        assert one.hear() == b"work"
+        one.kill()
+        assert one.end() == -signal.SIGKILL
+        assert len(kind) == 0
+
+
 def test_q13_a_busy_receiver_hoards_nothing(queue, child):
     """A process with an areceive under way that does not run its loop leaves messages to others."""
 
@@ -413,3 +442,49 @@ def test_two_loops_in_two_threads(queue):
     for thread in threads:
         thread.join(WAIT)
     assert sorted(got) == [b"0", b"1", b"2", b"3"]
+
+
+@pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_q11_close_in_another_thread_wakes_a_loop(queue, loop):
+    """Q11: all that wait there get MisuseError, and no thread or descriptor is left."""
+    own = SysvQueue.open_id(queue.id)
+    started, caught = threading.Event(), []
+
+    async def wait_all():
+        waiting = [asyncio.ensure_future(own.areceive(type=turn % 2)) for turn in range(4)]
+        await asyncio.sleep(0.01)
+        started.set()
+        caught.extend(
+            await asyncio.wait_for(asyncio.gather(*waiting, return_exceptions=True), WAIT)
+        )
+
+    def run():
+        with asyncio.Runner(loop_factory=loop) as runner:
+            runner.run(wait_all())
+
+    before = threads_now()
+    thread = threading.Thread(target=run)
+    thread.start()
+    assert started.wait(WAIT)
+    own.close()
+    thread.join(WAIT)
+    assert [type(exc) for exc in caught] == [MisuseError] * 4
+    assert threads_fall_to(before)
+
+
+def test_areceives_of_many_choices_keep_few_threads(queue):
+    """A relay is kept for its next use, but not one for each type there ever was."""
+
+    async def many():
+        for kind in range(1, 31):
+            waiting = asyncio.ensure_future(queue.areceive(type=kind))
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            queue.send_nowait(b"x", type=kind)
+            assert (await asyncio.wait_for(waiting, WAIT)).type == kind
+        return threads_now()
+
+    before = threads_now()
+    assert before < asyncio.run(many()) <= before + 9
+    queue.close()
+    assert threads_fall_to(before)
