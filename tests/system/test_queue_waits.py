@@ -427,6 +427,27 @@ def test_a_child_of_a_fork_uses_the_queue_at_once(queue, child):
     assert asyncio.run(parent()) == (b"done", 0, b"parent")
 
 
+def test_a_child_of_a_fork_uses_a_posix_queue_at_once(posix, child):
+    """Its close() is nothing to the parent, whose loop waits at the same descriptor."""
+
+    async def parent():
+        waiting = asyncio.create_task(posix.areceive())
+        await asyncio.sleep(0.01)
+
+        def leave(say):
+            posix.close()
+            PosixQueue.open(posix.name).send_nowait(b"from the child")
+
+        one = child(leave)
+        got = await asyncio.wait_for(waiting, WAIT)
+        waiting = asyncio.create_task(posix.areceive())
+        assert await asyncio.to_thread(one.end) == 0
+        posix.send_nowait(b"again")
+        return got.body, (await asyncio.wait_for(waiting, WAIT)).body
+
+    assert asyncio.run(parent()) == (b"from the child", b"again")
+
+
 def test_two_loops_in_two_threads(queue):
     """One queue object, areceives of one choice in two loops."""
     got = []
