@@ -1,0 +1,5 @@
+uint64_t ipk_word_load(const uint64_t *word);
+void ipk_word_store(uint64_t *word, uint64_t value);
+uint64_t ipk_word_swap(uint64_t *word, uint64_t value);
+uint64_t ipk_word_add(uint64_t *word, int64_t by);
+int ipk_word_compare_and_set(uint64_t *word, uint64_t expected, uint64_t value);

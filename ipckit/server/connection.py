@@ -1,0 +1,327 @@
+"""One client's connection in the worker that accepted it.
+
+Order     connect, each receive, close of one connection run one after the other, also when they
+          are `async def`; meanwhile up to 64 packets or package_max_length bytes wait, then the
+          socket is not read.
+Ends      always in this order: what was sent is flushed, the peer reads end of file, what it
+          still sends is thrown away for at most a second, then the descriptor is closed. (A close
+          with unread bytes would make the kernel reset the connection and lose the last answer.)
+Stands on asyncio on uvloop, ipckit.framing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from collections import deque
+from typing import TYPE_CHECKING, Any, cast
+
+from ipckit.framing import PacketRefused
+from ipckit.server.board import Row
+from ipckit.server.log import log
+
+if TYPE_CHECKING:
+    from ipckit.server.worker import Worker
+
+__all__ = ["Connection"]
+
+_MAX_WAITING = 64
+_LINGER = 1.0
+_END = ""  # behind the last event: the end itself
+_ABORT_NOW = struct.pack("ii", 1, 0)  # SO_LINGER on, 0 seconds: close sends RST
+
+
+class Connection(asyncio.Protocol):
+    """The protocol object of one connection."""
+
+    __slots__ = (
+        "_bytes_waiting",
+        "_ending",
+        "_framer",
+        "_linger",
+        "_max_bytes",
+        "_on_receive",
+        "_reader_is_slow",
+        "_reads",
+        "_reset",
+        "_resumed",
+        "_running",
+        "_server",
+        "_transport",
+        "_waiting",
+        "_worker",
+        "heard",
+        "peer",
+        "session",
+        "silent",
+    )
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+        self._server = worker.server
+        settings = worker.settings
+        self._framer = worker.framing.framer() if worker.framing.is_on else None
+        self._max_bytes = settings.package_max_length
+        self._on_receive = worker.on_receive
+        self._waiting: deque[tuple[str, tuple[Any, ...]]] = deque()
+        self._bytes_waiting = 0
+        self._running = False  # a callback of this connection is under way
+        self._reads = True
+        self._ending = ""  # why it ends; "" while it is open
+        self._reset = False
+        self._reader_is_slow = False
+        self._resumed: asyncio.Future[None] | None = None
+        self._linger: asyncio.TimerHandle | None = None
+        self._transport: Any = None
+        self.session = 0
+        self.peer = ""
+        self.silent = 0  # looks of the heartbeat at which nothing had come
+        self.heard = True  # since the last look of the heartbeat
+
+    # -- from the transport ---
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Give it a session, or refuse it."""
+        self._transport = cast("asyncio.Transport", transport)
+        settings = self._worker.settings
+        self._transport.set_write_buffer_limits(high=min(64 * 1024, settings.socket_buffer_size))
+        if not settings.open_tcp_nodelay and self._worker.is_tcp:
+            self._socket_option(socket.IPPROTO_TCP, socket.TCP_NODELAY, 0)
+        self.peer = str(transport.get_extra_info("peername"))
+        self.session = self._worker.opened(self)
+        if not self.session:
+            log.warning(
+                "connection from %s refused: max_connection=%d are open",
+                self.peer,
+                settings.max_connection,
+            )
+            self._transport.abort()
+            return
+        if self._worker.callbacks.has("connect"):
+            self._run("connect", (self._server, self.session, self._worker.slot))
+
+    def data_received(self, data: bytes) -> None:
+        """Cut what came into packets and hand them on."""
+        if self._ending:
+            return
+        self.heard = True
+        refused = None
+        if self._framer is None:
+            packets = [data]
+        else:
+            try:
+                packets = self._framer.feed(data)
+            except PacketRefused as exc:
+                packets, refused = exc.packets, exc
+        for packet in packets:
+            self._received(packet)
+        if refused is not None:
+            self.end(str(refused))
+
+    def eof_received(self) -> bool:
+        """The peer sends no more: end after the callbacks that are due."""
+        if self._ending:
+            self._transport.close()
+            return False
+        self._end_by_peer()
+        return True
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """It is gone, by us or by the peer."""
+        del exc
+        if self._linger is not None:
+            self._linger.cancel()
+        if self._resumed is not None and not self._resumed.done():
+            self._resumed.set_result(None)
+        if self.session and not self._ending:
+            self._end_by_peer()
+        self._worker.lost(self)
+
+    def pause_writing(self) -> None:
+        """Much waits for the peer to read it."""
+        self._reader_is_slow = True
+
+    def resume_writing(self) -> None:
+        """The peer has caught up."""
+        self._reader_is_slow = False
+        if self._resumed is not None and not self._resumed.done():
+            self._resumed.set_result(None)
+
+    # -- from the server ---
+
+    def send(self, data: bytes) -> bool:
+        """Queue data for the peer; False when the connection ends."""
+        if self._ending:
+            return False
+        if self._reader_is_slow:
+            waiting = self._transport.get_write_buffer_size()
+            if waiting > self._worker.settings.socket_buffer_size:
+                self.end(
+                    f"a slow reader: {waiting} bytes wait, socket_buffer_size is "
+                    f"{self._worker.settings.socket_buffer_size}"
+                )
+                return False
+        self._transport.write(data)
+        self._worker.row[Row.RESPONSES] += 1
+        return True
+
+    async def drained(self) -> None:
+        """Wait until the peer has read most of what was sent."""
+        while self._reader_is_slow and not self._ending:
+            if self._resumed is None or self._resumed.done():
+                self._resumed = self._worker.loop.create_future()
+            await asyncio.shield(self._resumed)
+
+    def end(self, why: str, *, reset: bool = False) -> bool:
+        """Close from our side; `why` is logged unless it is empty. False: it ends already."""
+        if self._ending:
+            return False
+        if why:
+            log.warning("connection %d from %s closed: %s", self.session, self.peer, why)
+        self._reset = reset
+        self._mark_end(why or "closed by the server")
+        self._after_last(-1)
+        return True
+
+    def stop_reading(self) -> None:
+        """Read no more: this process leaves."""
+        self._pause()
+
+    @property
+    def busy(self) -> bool:
+        """Whether a callback is under way or due."""
+        return self._running or bool(self._waiting)
+
+    # -- within ---
+
+    def _received(self, packet: bytes) -> None:
+        if self._ending:
+            return
+        worker = self._worker
+        worker.row[Row.REQUESTS] += 1
+        if self._running:
+            self._waiting.append(("receive", (self._server, self.session, worker.slot, packet)))
+            self._bytes_waiting += len(packet)
+            if len(self._waiting) >= _MAX_WAITING or self._bytes_waiting >= self._max_bytes:
+                self._pause()
+        else:
+            self._run("receive", (self._server, self.session, worker.slot, packet))
+        worker.request_done()
+
+    def _run(self, event: str, args: tuple[Any, ...]) -> bool:
+        """Call it now; what it awaits goes on by itself, and then what waits behind it.
+
+        Returns whether something goes on.
+        """
+        callback = self._on_receive if event == "receive" else self._worker.callbacks.get(event)
+        if callback is None:
+            return False
+        self._running = True
+        try:
+            result = callback(*args)
+        except Exception:
+            self._worker.callback_failed(event)
+            result = None
+        if asyncio.iscoroutine(result):
+            self._worker.start(self._go_on(event, result))
+        elif self._waiting and (due := self._next()) is not None:
+            self._worker.start(self._go_on(*due))
+        else:
+            self._running = False
+        return self._running
+
+    async def _go_on(self, event: str, coroutine: Any) -> None:
+        """Await a callback, then work off what waits behind it."""
+        due: tuple[str, Any] | None = (event, coroutine)
+        while due is not None:
+            event, coroutine = due
+            try:
+                await coroutine
+            except Exception:
+                self._worker.callback_failed(event)
+            due = self._next()
+        self._running = False
+        if not self._reads and not self._ending and not self._worker.leaving:
+            self._reads = True
+            self._transport.resume_reading()
+
+    def _next(self) -> tuple[str, Any] | None:
+        """Call what waits, up to the first that gives a coroutine: return that one."""
+        while self._waiting:
+            event, args = self._waiting.popleft()
+            if event == _END:
+                self._finish_end()
+                continue
+            if event == "receive":
+                self._bytes_waiting -= len(args[3])
+            elif event == "close":
+                self._mark_end("closed by the peer")
+            callback = self._worker.callbacks.get(event)
+            if callback is None:
+                continue
+            try:
+                result = callback(*args)
+            except Exception:
+                self._worker.callback_failed(event)
+                continue
+            if asyncio.iscoroutine(result):
+                return event, result
+        return None
+
+    def _mark_end(self, why: str) -> None:
+        if not self._ending:
+            self._ending = why
+            self._worker.closing(self)
+
+    def _after_last(self, reactor_id: int) -> None:
+        """Run the close event after all that is due, then the end itself."""
+        args = (self._server, self.session, reactor_id)
+        if self._running:
+            self._waiting += [("close", args), (_END, ())]
+            return
+        if self._run("close", args):
+            self._waiting.append((_END, ()))
+        else:
+            self._finish_end()
+
+    def _end_by_peer(self) -> None:
+        """The peer closed: what it sent before is still worked off and answered."""
+        if not self._running:
+            self._mark_end("closed by the peer")
+        self._after_last(self._worker.slot)
+
+    def _finish_end(self) -> None:
+        """All callbacks are over: flush, say end of file, and go when the peer has read it."""
+        transport = self._transport
+        if transport.is_closing():
+            return
+        if self._reset:
+            self._socket_option(socket.SOL_SOCKET, socket.SO_LINGER, _ABORT_NOW)
+            transport.abort()
+            return
+        if self._ending == "closed by the peer":
+            transport.close()  # flushes first; the peer sends no more, so nothing is unread
+            return
+        if not self._reads:
+            self._reads = True
+            transport.resume_reading()  # to see the peer's end of file
+        try:
+            transport.write_eof()
+        except (OSError, RuntimeError):
+            transport.close()
+            return
+        self._linger = self._worker.loop.call_later(_LINGER, transport.abort)
+
+    def _pause(self) -> None:
+        if self._reads and not self._transport.is_closing():
+            self._reads = False
+            self._transport.pause_reading()
+
+    def _socket_option(self, level: int, option: int, value: int | bytes) -> None:
+        sock = self._transport.get_extra_info("socket")
+        if sock is not None:
+            try:
+                sock.setsockopt(level, option, value)
+            except OSError as exc:
+                log.info("setsockopt on connection %d: %s", self.session, exc)

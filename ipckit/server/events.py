@@ -1,0 +1,89 @@
+"""The events of a server: their names, where each runs, and which callback is called.
+
+Contract  any spelling of an event's name ("workerStart", "WorkerStart", "worker_start") is one
+          event; an unknown one is a SettingsError with the nearest name.
+Stands on ipckit.errors. Pure.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable
+from typing import Any
+
+from ipckit.errors import SettingsError
+from ipckit.server.settings import nearest
+
+__all__ = ["Callbacks", "canonical"]
+
+MANAGER_EVENTS = ("start", "shutdown", "worker_error", "before_reload", "after_reload")
+"""They run in the manager, which has no loop: `def` only."""
+
+WORKER_EVENTS = (
+    "worker_start",
+    "worker_stop",
+    "connect",
+    "receive",
+    "close",
+    "task",
+    "finish",
+    "task_failed",
+    "pipe_message",
+)
+NOT_BUILT_EVENTS = ("packet", "worker_exit", "connection_taken")
+_ALL = (*MANAGER_EVENTS, *WORKER_EVENTS, *NOT_BUILT_EVENTS)
+
+
+def canonical(event: str) -> str:
+    """Return the event's one name; SettingsError with the nearest one when there is none."""
+    if not isinstance(event, str):
+        raise SettingsError(f"an event is named by a str, not by {event!r}")
+    name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", event).lower().removeprefix("on_")
+    if name not in _ALL:
+        flat = {known.replace("_", ""): known for known in _ALL}
+        name = flat.get(name.replace("_", ""), name)
+    if name not in _ALL:
+        raise SettingsError(f"there is no event {event!r}{nearest(name, _ALL)}")
+    if name in NOT_BUILT_EVENTS:
+        raise SettingsError(f"the event {name!r} is not built yet")
+    return name
+
+
+def is_async(callback: Callable[..., Any]) -> bool:
+    """Whether calling `callback` gives a coroutine, also for objects with an async __call__."""
+    if inspect.iscoroutinefunction(callback):
+        return True
+    return not inspect.isroutine(callback) and inspect.iscoroutinefunction(
+        getattr(callback, "__call__", None)  # noqa: B004  (we look for its kind, not for it)
+    )
+
+
+class Callbacks:
+    """Event name -> the user's callable. Filled before start(), inherited by every process."""
+
+    def __init__(self) -> None:
+        self._of: dict[str, Callable[..., Any]] = {}
+
+    def set(self, event: str, callback: Callable[..., Any]) -> None:
+        """Set the callback of `event`; SettingsError if it cannot be one."""
+        name = canonical(event)
+        if not callable(callback):
+            raise SettingsError(f"the callback of {name!r} must be callable, not {callback!r}")
+        if name in MANAGER_EVENTS and is_async(callback):
+            raise SettingsError(
+                f"{name!r} runs in the manager, which has no event loop: write it with `def`"
+            )
+        self._of[name] = callback
+
+    def get(self, name: str) -> Callable[..., Any] | None:
+        """Return the callback of the event with this (canonical) name."""
+        return self._of.get(name)
+
+    def has(self, name: str) -> bool:
+        """Whether there is one."""
+        return name in self._of
+
+    def any_async(self, *names: str) -> bool:
+        """Whether one of these is `async def`."""
+        return any(is_async(self._of[name]) for name in names if name in self._of)

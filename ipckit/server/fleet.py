@@ -1,0 +1,266 @@
+"""Which processes a server has, wants and replaces: decisions only, no fork and no clock.
+
+A *slot* is a worker number. A *place* is slot * 2 + parity: a slot has two, so that a successor
+can be ready before its predecessor leaves. A *member* is one process at one place.
+
+    booting --ready--> serving --asked--> leaving --died--> (gone)
+       '--died--> booted again, later        '-- its successor is at the other place
+
+Contract  every event (ready, leaving, died, reload, tick) returns the actions it calls for; the
+          manager does them. The same events give the same actions.
+Stands on nothing but the standard library.
+Invariants
+  F1  at most one member at a place; at most one member of a slot is serving and not asked to go.
+  F2  a slot whose serving member died or leaves has a successor booting, or one due, until stop().
+  F3  a reload replaces one slot at a time, and ends when all were replaced or one failed to boot.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from enum import Enum
+
+__all__ = ["Action", "Fleet", "Fork", "GiveUp", "Leave", "ReloadDone", "Stage"]
+
+BOOT_FAILURES = 5
+BOOT_WINDOW = 10.0
+MAX_BOOT_FORKS = 12
+_DELAYS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+
+EXIT_BOOT_FAILED = 3
+
+
+class Stage(Enum):
+    """What a member is at."""
+
+    BOOTING = "booting"
+    SERVING = "serving"
+    LEAVING = "leaving"
+
+
+@dataclass(slots=True)
+class Member:
+    """One process."""
+
+    place: int
+    incarnation: int
+    pid: int
+    stage: Stage = Stage.BOOTING
+    told: bool = False  # it was asked to leave
+
+
+@dataclass(frozen=True, slots=True)
+class Fork:
+    """Make a process at this place."""
+
+    place: int
+    incarnation: int
+
+
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """Ask the process at this place to end its work and go."""
+
+    place: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReloadDone:
+    """The reload is over. `ok`: every slot was replaced."""
+
+    ok: bool
+
+
+@dataclass(frozen=True, slots=True)
+class GiveUp:
+    """End the server: it does not come up."""
+
+    place: int
+    why: str
+
+
+Action = Fork | Leave | ReloadDone | GiveUp
+
+
+@dataclass(slots=True)
+class _Slot:
+    members: dict[int, Member] = field(default_factory=dict)  # by place
+    incarnation: int = 0
+    failures: int = 0  # deaths before ready in a row
+    due: float | None = None  # when to try again
+    due_place: int = 0
+
+
+class Fleet:
+    """All slots: workers 0..worker_num-1, then task workers."""
+
+    def __init__(self, worker_num: int, task_worker_num: int) -> None:
+        self._worker_num = worker_num
+        self._slots = [_Slot() for _ in range(worker_num + task_worker_num)]
+        self._stopping = False
+        self._was_ready = False  # all slots at once, at least one time
+        self._boot_deaths: deque[float] = deque()
+        self._boot_forks = 0
+        self._reload: deque[int] = deque()
+        self._replacing: int | None = None
+        self._reload_queued: bool | None = None  # only_task of the reload that comes next
+
+    # -- what is ---
+
+    def members(self) -> list[Member]:
+        """Return every living process."""
+        return [member for slot in self._slots for member in slot.members.values()]
+
+    def member(self, place: int) -> Member | None:
+        """Return the process at a place, None when there is none."""
+        return self._slots[place // 2].members.get(place)
+
+    def serving(self, slot: int) -> Member | None:
+        """Return the newest serving process of a slot."""
+        ready = [m for m in self._slots[slot].members.values() if m.stage is Stage.SERVING]
+        return max(ready, key=lambda m: m.incarnation, default=None)
+
+    def all_ready(self) -> bool:
+        """Whether every slot has a serving process."""
+        return all(self.serving(slot) for slot in range(len(self._slots)))
+
+    @property
+    def reloading(self) -> bool:
+        """Whether a reload runs."""
+        return self._replacing is not None
+
+    def next_due(self) -> float | None:
+        """When tick() has something to do; None: nothing is due."""
+        return min((slot.due for slot in self._slots if slot.due is not None), default=None)
+
+    # -- what happens ---
+
+    def boot(self) -> list[Action]:
+        """Return the forks of the first start: task workers first, they are needed first."""
+        order = [*range(self._worker_num, len(self._slots)), *range(self._worker_num)]
+        return [self._fork(slot * 2) for slot in order]
+
+    def forked(self, place: int, incarnation: int, pid: int) -> None:
+        """A process was made."""
+        self._slots[place // 2].members[place] = Member(place, incarnation, pid)
+
+    def ready(self, place: int) -> list[Action]:
+        """A process says it can serve. Its predecessor may go."""
+        slot = self._slots[place // 2]
+        slot.members[place].stage = Stage.SERVING
+        slot.failures = 0
+        self._was_ready = self._was_ready or self.all_ready()
+        actions: list[Action] = []
+        for other in slot.members.values():
+            if other.place != place and not other.told:
+                other.stage, other.told = Stage.LEAVING, True
+                actions.append(Leave(other.place))
+        if self._replacing == place // 2 and len(slot.members) == 1:
+            actions += self._next_replacement()
+        return actions
+
+    def leaving(self, place: int, *, gone: bool) -> list[Action]:
+        """A process wants to go; `gone`: it takes nothing new and goes by itself."""
+        slot = self._slots[place // 2]
+        member = slot.members.get(place)
+        if member is None or member.stage is not Stage.SERVING or self._stopping:
+            return []
+        member.stage, member.told = Stage.LEAVING, gone
+        if place ^ 1 in slot.members:  # its successor boots already
+            return []
+        return [self._fork(place ^ 1)]
+
+    def died(self, place: int, exit_code: int | None, now: float) -> list[Action]:
+        """A process was reaped. `exit_code` None: a signal, or unknown."""
+        slot = self._slots[place // 2]
+        member = slot.members.pop(place)
+        if self._stopping:
+            return []
+        if member.stage is Stage.BOOTING:
+            return self._died_booting(slot, member, exit_code, now)
+        if slot.members or slot.due is not None:  # its successor is there, or due
+            done = self._replacing == place // 2 and self.serving(place // 2) is not None
+            return self._next_replacement() if done else []
+        return [self._fork(place)]
+
+    def reload(self, *, only_task: bool) -> tuple[bool, list[Action]]:
+        """Replace all (or all task workers). False: one runs, and this one comes after it."""
+        if self.reloading:
+            self._reload_queued = only_task and self._reload_queued is not False
+            return False, []
+        first = self._worker_num if only_task else 0
+        self._reload = deque(range(first, len(self._slots)))
+        return True, self._next_replacement()
+
+    def replace(self, slot_number: int) -> list[Action]:
+        """Replace one process: the successor is ready, then the old one goes."""
+        member = self.serving(slot_number)
+        if member is None or member.place ^ 1 in self._slots[slot_number].members:
+            return []
+        return [self._fork(member.place ^ 1)]
+
+    def tick(self, now: float) -> list[Action]:
+        """Return the forks whose delay is over."""
+        actions: list[Action] = []
+        for slot in self._slots:
+            if slot.due is not None and slot.due <= now and not self._stopping:
+                slot.due = None
+                actions.append(self._fork(slot.due_place))
+        return actions
+
+    def stop(self) -> None:
+        """From now on nothing is replaced."""
+        self._stopping = True
+        self._reload.clear()
+        self._replacing = None
+
+    # -- within ---
+
+    def _fork(self, place: int) -> Fork:
+        slot = self._slots[place // 2]
+        slot.incarnation += 1
+        if not self._was_ready:
+            self._boot_forks += 1
+        return Fork(place, slot.incarnation)
+
+    def _died_booting(
+        self, slot: _Slot, member: Member, exit_code: int | None, now: float
+    ) -> list[Action]:
+        slot.failures += 1
+        self._boot_deaths.append(now)
+        while self._boot_deaths[0] < now - BOOT_WINDOW:
+            self._boot_deaths.popleft()
+        if self._replacing == member.place // 2 and slot.members:
+            self._reload.clear()  # the old process stays; the new code does not boot
+            self._replacing = None
+            return [ReloadDone(ok=False)]
+        if not self._was_ready and exit_code == EXIT_BOOT_FAILED:
+            return [GiveUp(member.place, "it failed before it was ready")]
+        if len(self._boot_deaths) >= BOOT_FAILURES:
+            return [
+                GiveUp(
+                    member.place,
+                    f"{len(self._boot_deaths)} processes died before they were ready, "
+                    f"within {BOOT_WINDOW:g} s",
+                )
+            ]
+        if not self._was_ready and self._boot_forks >= max(MAX_BOOT_FORKS, 2 * len(self._slots)):
+            return [GiveUp(member.place, f"{self._boot_forks} forks and still not ready")]
+        slot.due = now + _DELAYS[min(slot.failures, len(_DELAYS)) - 1]
+        slot.due_place = member.place
+        return []
+
+    def _next_replacement(self) -> list[Action]:
+        while self._reload:
+            self._replacing = self._reload.popleft()
+            slot = self._slots[self._replacing]
+            if any(m.stage is not Stage.SERVING for m in slot.members.values()) or not slot.members:
+                continue  # it is being replaced anyway
+            return self.replace(self._replacing)
+        self._replacing = None
+        actions: list[Action] = [ReloadDone(ok=True)]
+        if self._reload_queued is not None:
+            only_task, self._reload_queued = self._reload_queued, None
+            actions += self.reload(only_task=only_task)[1]
+        return actions

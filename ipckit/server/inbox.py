@@ -1,0 +1,111 @@
+"""An inbox: the datagram socket by which one process hears from all others of its server.
+
+Contract  `post()` puts one whole frame there or says that there is no room; it never waits.
+          `take()` takes one whole frame or says that there is none. A writer killed at any place
+          leaves a whole frame or nothing.
+Stands on ipckit.server.wire, socket(7), unix(7), memfd_create(2).
+Fork      both ends are made by the manager before the first fork and stay open in it, so a
+          successor reads what its predecessor left. All writers share the sending end.
+Why SEQPACKET  frames of several writers in one byte stream were cut to pieces after three, and one
+          killed writer wedged the stream for ever; datagrams were not, in 62,000 frames.
+"""
+
+from __future__ import annotations
+
+import array
+import contextlib
+import os
+import socket
+from collections.abc import Iterator
+
+from ipckit.errors import InternalError
+from ipckit.server.wire import ATTACHED, HEAD_SIZE, INLINE, LARGEST, Head, decode_head, encode_head
+
+__all__ = ["Inbox"]
+
+_NOW = socket.MSG_DONTWAIT
+_TAKE = socket.MSG_DONTWAIT | socket.MSG_CMSG_CLOEXEC
+_ROOM_FOR_ONE = socket.CMSG_SPACE(4)
+
+
+class Inbox:
+    """One inbox. Process safe for writing; one process reads at a time."""
+
+    def __init__(self) -> None:
+        self.reading, self.writing = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        # Python's own flag stays "blocking": each call says MSG_DONTWAIT itself.
+        self._send = self.writing.send
+        self._receive = self.reading.recvmsg
+
+    def close(self) -> None:
+        """Close both ends in this process."""
+        self.reading.close()
+        self.writing.close()
+
+    def post(self, head: Head, body: bytes | memoryview = b"") -> bool:
+        """Put a frame there; False: no room now, nothing was sent. Any size of body."""
+        size = len(body)
+        if size <= INLINE:
+            return self.post_raw(encode_head(head) + body)
+        attached = head._replace(flags=head.flags | ATTACHED)
+        with _memory_file(body) as fd:
+            return self.post_raw(encode_head(attached), fd)
+
+    def post_raw(self, frame: bytes, fd: int = -1) -> bool:
+        """As post(), with a frame already packed, and a descriptor that stays the caller's."""
+        try:
+            if fd < 0:
+                self._send(frame, _NOW)
+            else:
+                rights = array.array("i", [fd])
+                ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)]
+                self.writing.sendmsg([frame], ancillary, _NOW)
+        except BlockingIOError:
+            return False
+        return True
+
+    def take(self) -> tuple[Head, bytes] | None:
+        """Take the oldest frame, None when there is none."""
+        try:
+            frame, ancillary, flags, _ = self._receive(LARGEST, _ROOM_FOR_ONE, _TAKE)
+        except BlockingIOError:
+            return None
+        if flags & socket.MSG_TRUNC or len(frame) < HEAD_SIZE:
+            raise InternalError(f"an inbox frame of {len(frame)} bytes, flags {flags:#x}")
+        head = decode_head(frame)
+        if not ancillary:
+            return head, frame[HEAD_SIZE:]
+        fd = array.array("i", ancillary[0][2])[0]
+        try:
+            return head, _read_whole(fd)
+        finally:
+            os.close(fd)
+
+
+@contextlib.contextmanager
+def _memory_file(body: bytes | memoryview) -> Iterator[int]:
+    """Give the descriptor of a nameless file that holds `body`."""
+    fd = os.memfd_create("ipckit-frame", os.MFD_CLOEXEC)
+    try:
+        view = memoryview(body)
+        while view:
+            view = view[os.write(fd, view) :]
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def _read_whole(fd: int) -> bytes:
+    size = os.fstat(fd).st_size
+    body = os.pread(fd, size, 0)
+    if len(body) == size:
+        return body
+    parts = [body]  # the kernel gives at most 2 GiB a call
+    at = len(body)
+    while at < size:
+        part = os.pread(fd, size - at, at)
+        if not part:
+            raise InternalError(f"a frame's memory file ends at {at} of {size} bytes")
+        parts.append(part)
+        at += len(part)
+    return b"".join(parts)

@@ -1,0 +1,88 @@
+"""The socket a server listens on: bound at once, listening later.
+
+Stands on socket(7), ip(7), unix(7).
+Crash     a unix socket's file stays; the next server finds that nobody answers there and takes
+          its place.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import socket
+import stat
+
+from ipckit.errors import AlreadyExists, SettingsError, from_errno
+from ipckit.kinds import SockType
+
+__all__ = ["bind", "forget"]
+
+_FAMILY = {
+    SockType.TCP: socket.AF_INET,
+    SockType.TCP6: socket.AF_INET6,
+    SockType.UNIX_STREAM: socket.AF_UNIX,
+}
+
+
+def bind(host: str, port: int, sock_type: SockType) -> socket.socket:
+    """Return a socket bound to the address.
+
+    Raises SettingsError (a kind not built yet, a port out of range), AlreadyExists (a live
+    server's unix socket), SystemCallError with the kernel's errno (a busy port: EADDRINUSE).
+    """
+    family = _FAMILY.get(sock_type)
+    if family is None:
+        raise SettingsError(
+            f"sock_type={sock_type.name}: not built yet; use TCP, TCP6, UNIX_STREAM"
+        )
+    if not isinstance(port, int) or isinstance(port, bool) or not 0 <= port <= 65535:
+        raise SettingsError(f"port={port!r}: must be an int of 0..65535 (0: the kernel chooses)")
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        if family == socket.AF_UNIX:
+            _take_place(host)
+            sock.bind(host)
+        else:
+            if port:  # with it, the kernel might choose a port that is bound but not listened to
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            sock.bind((host, port))
+    except OSError as exc:
+        sock.close()
+        if isinstance(exc, AlreadyExists) or exc.errno is None:
+            raise
+        where = host if family == socket.AF_UNIX else f"{host}:{port}"
+        detail = f"{where}; stop who has it, or choose another"
+        raise from_errno("bind", exc.errno, detail) from exc
+    except BaseException:
+        sock.close()
+        raise
+    sock.setblocking(False)
+    return sock
+
+
+def forget(sock: socket.socket, host: str, sock_type: SockType) -> None:
+    """Close the socket, and remove its file."""
+    sock.close()
+    if sock_type == SockType.UNIX_STREAM:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(host)
+
+
+def _take_place(path: str) -> None:
+    """Remove the socket file of a server that is dead; AlreadyExists if it lives."""
+    try:
+        found = os.lstat(path)
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(found.st_mode):
+        raise AlreadyExists(errno.EEXIST, f"{path} is there and is no socket; choose another path")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            os.unlink(path)
+            return
+    raise AlreadyExists(errno.EEXIST, f"a live server listens at {path}")

@@ -1,0 +1,33 @@
+"""The server's log: one logger for all its processes, to stderr or a file.
+
+Lines are whole: each is one write() to a descriptor opened for appending. A log file that was
+moved away is opened anew at the next line.
+"""
+
+from __future__ import annotations
+
+import logging
+import logging.handlers
+import os
+
+__all__ = ["log", "set_up"]
+
+log = logging.getLogger("ipckit.server")
+
+
+def set_up(path: str | os.PathLike[str] | None, level: int) -> logging.Handler | None:
+    """Log from `level` on to the file, or to stderr; return the handler that was added.
+
+    Nothing is added when the program has given the logger (or the root) a handler of its own and
+    wants no file.
+    """
+    log.setLevel(level)
+    if path is None:
+        if log.hasHandlers():
+            return None
+        handler: logging.Handler = logging.StreamHandler()
+    else:
+        handler = logging.handlers.WatchedFileHandler(path, encoding="utf-8", delay=False)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(process)d %(levelname)s %(message)s"))
+    log.addHandler(handler)
+    return handler

@@ -1,0 +1,443 @@
+"""The manager: forks the processes, waits for them, replaces them, ends them. One thread, no loop.
+
+It decides nothing about replacement itself: ipckit.server.fleet does, and this is its hand.
+
+Stands on ipckit.server.{fleet,runtime,process,worker,task_worker}, pidfd_open(2), waitid(2).
+Invariants
+  M1  it never waits for a child: frames that find no room are kept and tried again.
+  M2  a dead process is swept before its place gets a new one, and all workers hear of it after.
+  M3  every way out of run() that its own code can take removes the queue and the spill files.
+Signals   TERM, INT: graceful stop, a second one: at once. USR1: reload. USR2: reload the task
+          workers. WINCH: nothing (a log file that was moved is opened anew by itself).
+Crash     children notice within a second and end; a private queue stays in the kernel.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import select
+import signal
+import socket
+import sys
+import time
+from collections import deque
+from typing import TYPE_CHECKING, NamedTuple
+
+from ipckit.errors import BootFailed, MisuseError
+from ipckit.server.board import Phase, Row, TaskState
+from ipckit.server.fleet import Action, Fleet, Fork, GiveUp, Leave, ReloadDone
+from ipckit.server.log import log
+from ipckit.server.process import EXIT_BROKEN, Process, describe_exception
+from ipckit.server.runtime import Runtime
+from ipckit.server.task_worker import TaskWorker
+from ipckit.server.wire import Head, Kind
+from ipckit.server.worker import Worker
+
+if TYPE_CHECKING:
+    from ipckit.server.server import Server
+
+__all__ = ["Manager"]
+
+_SIGNALS = (
+    signal.SIGTERM,
+    signal.SIGINT,
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+    signal.SIGWINCH,
+)
+_DUMP_SECONDS = 0.5
+"""Between the stack dump of a process that did not end in time and its SIGKILL."""
+
+
+class _Reaped(NamedTuple):
+    """How a child ended. Both None: unknown."""
+
+    exit_code: int | None
+    signal: int | None
+
+    def __str__(self) -> str:
+        if self.signal is not None:
+            return f"signal {self.signal} ({signal.strsignal(self.signal)})"
+        return f"exit code {self.exit_code}" if self.exit_code is not None else "status unknown"
+
+
+class Manager:
+    """The parent of all processes of one server; lives in start()."""
+
+    def __init__(self, server: Server, runtime: Runtime) -> None:
+        self._server = server
+        self._runtime = runtime
+        self._board = runtime.board
+        self._settings = runtime.settings
+        self._fleet = Fleet(self._settings.worker_num, self._settings.task_worker_num)
+        self._pidfds: dict[int, int] = {}  # pidfd -> place
+        self._owed: dict[int, deque[tuple[Head, bytes]]] = {}  # place -> frames without room
+        self._caught: list[int] = []
+        self._stop_asked = 0
+        self._deadline: float | None = None
+        self._dumped: float | None = None
+        self._boot_errors: dict[int, str] = {}
+        self._failure: Exception | None = None
+        self._started = False
+        self._lost = 0
+
+    # -- life ---
+
+    def run(self) -> None:
+        """Serve until the end. Raises BootFailed, and what the `start` callback raised."""
+        wake, wakeup = socket.socketpair()
+        for end in (wake, wakeup):
+            end.setblocking(False)
+        handlers = {number: signal.signal(number, self._caught_one) for number in _SIGNALS}
+        handlers[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        old_wakeup = signal.set_wakeup_fd(wakeup.fileno(), warn_on_full_buffer=False)
+        gc.freeze()  # what is here now is shared with the children; do not let gc touch it
+        try:
+            self._serve(wake)
+        finally:
+            self._kill_all()
+            signal.set_wakeup_fd(old_wakeup)
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+            gc.unfreeze()
+            wake.close()
+            wakeup.close()
+        if self._failure is not None:
+            raise self._failure
+
+    def reload(self, *, only_task: bool) -> bool:
+        """As SIGUSR1 or SIGUSR2; False: one runs, this one comes after it."""
+        started, actions = self._fleet.reload(only_task=only_task)
+        if started:
+            self._event("before_reload")
+        self._do(actions)
+        return started
+
+    def replace(self, slot: int) -> None:
+        """Replace one process."""
+        self._do(self._fleet.replace(slot))
+
+    def _caught_one(self, number: int, _frame: object) -> None:
+        self._caught.append(number)
+
+    def _serve(self, wake: socket.socket) -> None:
+        poller = select.poll()
+        poller.register(wake, select.POLLIN)
+        poller.register(self._runtime.manager_inbox.reading, select.POLLIN)
+        self._poller = poller
+        self._do(self._fleet.boot())
+        while self._fleet.members() or not self._stop_asked:
+            readable = [fd for fd, _ in poller.poll(self._pause_ms())]
+            # Words before deaths: a process may say why, and end.
+            while (frame := self._runtime.manager_inbox.take()) is not None:
+                self._hear(*frame)
+            for fd in readable:
+                if fd in self._pidfds:
+                    self._reap(fd)
+                elif fd == wake.fileno():
+                    wake.recv(4096)
+            while self._caught:
+                self._signalled(self._caught.pop(0))
+            self._do(self._fleet.tick(time.monotonic()))
+            self._post_owed()
+            self._watch_the_end()
+        if self._lost:
+            log.warning("%d tasks were lost with the workers that held them", self._lost)
+        if self._started:
+            left = sum(self._board.count_tasks()[TaskState.HELD : TaskState.ORPHANED + 1])
+            if left:
+                log.warning("%d tasks were queued and were not run: the server stopped", left)
+            self._event("shutdown")
+
+    def _pause_ms(self) -> float:
+        now = time.monotonic()
+        times = [
+            time_
+            for time_ in (self._fleet.next_due(), self._deadline, self._dumped)
+            if time_ is not None
+        ]
+        if self._owed:
+            times.append(now + 0.01)
+        return max(0.0, min(times) - now) * 1000 + 1 if times else 60_000
+
+    # -- hearing ---
+
+    def _signalled(self, number: int) -> None:
+        if number in (signal.SIGTERM, signal.SIGINT):
+            self._stop()
+        elif number in (signal.SIGUSR1, signal.SIGUSR2):
+            self.reload(only_task=number == signal.SIGUSR2)
+
+    def _hear(self, head: Head, body: bytes) -> None:
+        place = head.sender
+        match head.kind:
+            case Kind.READY:
+                self._ready(place)
+            case Kind.BOOT_FAILED:
+                self._boot_errors[place] = body.decode(errors="replace")
+            case Kind.LEAVING:
+                self._do(self._fleet.leaving(place, gone=bool(head.number)))
+            case Kind.RELOAD:
+                self.reload(only_task=bool(head.number))
+            case Kind.SHUTDOWN:
+                self._stop()
+            case Kind.STOP:
+                self.replace(head.number)
+
+    def _ready(self, place: int) -> None:
+        member = self._fleet.member(place)
+        if member is None:
+            return
+        self._board.row(place // 2, place % 2)[Row.INCARNATION] = member.incarnation
+        self._do(self._fleet.ready(place))
+        if not self._started and self._fleet.all_ready() and not self._stop_asked:
+            self._started = True
+            log.info(
+                "serving on %s:%s, manager %d, %d workers, %d task workers",
+                self._server.host,
+                self._server.port,
+                os.getpid(),
+                self._settings.worker_num,
+                self._settings.task_worker_num,
+            )
+            self._user_start()
+
+    def _user_start(self) -> None:
+        callback = self._runtime.callbacks.get("start")
+        if callback is None:
+            return
+        try:
+            callback(self._server)
+        except Exception as exc:  # it ends the server in order, and start() raises it then
+            log.error("manager: start raised\n%s", describe_exception()[1])
+            self._failure = exc
+            self._stop()
+
+    def _event(self, event: str, *args: object) -> None:
+        callback = self._runtime.callbacks.get(event)
+        if callback is None:
+            return
+        try:
+            callback(self._server, *args)
+        except Exception:
+            self._board.row(0, 0)[Row.CALLBACK_ERRORS] += 1
+            log.error("manager: %s raised\n%s", event, describe_exception()[1])
+
+    # -- doing ---
+
+    def _do(self, actions: list[Action]) -> None:
+        for action in actions:
+            match action:
+                case Fork():
+                    self._fork(action)
+                case Leave():
+                    self._ask_to_leave(action.place)
+                case ReloadDone():
+                    if not action.ok:
+                        log.error("reload ended: a new process did not come up; the old ones stay")
+                    self._event("after_reload")
+                case GiveUp():
+                    self._give_up(action)
+
+    def _fork(self, fork: Fork) -> None:
+        threads = os.listdir("/proc/self/task")
+        if len(threads) > 1:
+            raise MisuseError(
+                f"{len(threads)} threads run in the manager: a process with threads cannot be "
+                f"forked safely; start them in worker_start instead"
+            )
+        role: type[Process] = Worker if fork.place // 2 < self._settings.worker_num else TaskWorker
+        row = self._board.row(fork.place // 2, fork.place % 2)
+        for word in (Row.BUSY_SINCE, Row.OLDEST_TASK, Row.LEAVE):
+            row[word] = 0
+        row[Row.READS] = 1
+        sys.stdout.flush()
+        sys.stderr.flush()
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        try:
+            pid = os.fork()
+            if pid == 0:
+                self._child(role, fork)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, set())
+        pidfd = os.pidfd_open(pid)
+        self._pidfds[pidfd] = fork.place
+        self._poller.register(pidfd, select.POLLIN)
+        self._fleet.forked(fork.place, fork.incarnation, pid)
+        log.debug("worker %d is process %d", fork.place // 2, pid)
+
+    def _child(self, role: type[Process], fork: Fork) -> None:
+        """Never returns."""
+        code = EXIT_BROKEN
+        try:
+            for pidfd in self._pidfds:
+                os.close(pidfd)
+            self._server._manager = None
+            code = role.become(self._server, self._runtime, fork.place, fork.incarnation)
+        except BaseException:
+            log.critical(
+                "worker %d ends: %s", fork.place // 2, describe_exception()[1], exc_info=False
+            )
+        finally:
+            try:
+                sys.stdout.flush()
+                sys.stderr.flush()
+            finally:
+                os._exit(code)
+
+    def _ask_to_leave(self, place: int) -> None:
+        member = self._fleet.member(place)
+        if member is not None:
+            self._board.row(place // 2, place % 2)[Row.LEAVE] = member.incarnation
+            self._signal(place, signal.SIGTERM)
+
+    def _signal(self, place: int, number: int) -> None:
+        for pidfd, where in self._pidfds.items():
+            if where == place:
+                try:
+                    signal.pidfd_send_signal(pidfd, number)
+                except ProcessLookupError:
+                    pass
+
+    # -- deaths ---
+
+    def _reap(self, pidfd: int) -> None:
+        place = self._pidfds.pop(pidfd)
+        self._poller.unregister(pidfd)
+        reaped = _wait(pidfd)
+        os.close(pidfd)
+        member = self._fleet.member(place)
+        pid = member.pid if member is not None else -1
+        slot = place // 2
+        self._sweep(place)
+        died = reaped.exit_code not in (0, 6)
+        text = f"worker {slot} (process {pid}) died: {reaped}"
+        if died and self._board.phase != Phase.ABORTING:
+            log.warning("%s", text)
+            self._event("worker_error", slot, pid, reaped.exit_code or 0, reaped.signal or 0)
+        actions = self._fleet.died(place, reaped.exit_code, time.monotonic())
+        row = self._board.row(slot, place % 2)
+        if self._fleet.member(place ^ 1) is not None:
+            row[Row.READS] = 0
+            self._tell(place ^ 1, Head(Kind.DRAIN))
+        self._tell_workers(Head(Kind.DIED, sender=place, number=pid), text.encode())
+        if not self._stop_asked and (died or actions):
+            row[Row.RESTARTS] += 1
+        self._do(actions)
+
+    def _sweep(self, place: int) -> None:
+        """M2. What the dead process held is settled before anybody has its place."""
+        board, slot = self._board, place // 2
+        row = board.row(slot, place % 2)
+        for word in (Row.PID, Row.BUSY_SINCE, Row.OLDEST_TASK):
+            row[word] = 0
+        lost = board.sweep_tasks(place, TaskState.HELD, TaskState.FREE)
+        if slot < self._settings.worker_num:
+            row[Row.CLOSED] += len(board.close_sessions_of(place))
+            row[Row.TASKS_LOST] += lost
+            self._lost += lost
+        else:
+            board.sweep_tasks(place, TaskState.RUNNING, TaskState.ORPHANED)
+
+    def _tell_workers(self, head: Head, body: bytes) -> None:
+        for member in self._fleet.members():
+            if member.place // 2 < self._settings.worker_num:
+                self._tell(member.place, head, body)
+
+    def _tell(self, place: int, head: Head, body: bytes = b"") -> None:
+        """M1."""
+        owed = self._owed.get(place)
+        if owed or not self._runtime.inboxes[place].post(head, body):
+            self._owed.setdefault(place, deque()).append((head, body))
+
+    def _post_owed(self) -> None:
+        for place, frames in list(self._owed.items()):
+            while frames and self._runtime.inboxes[place].post(*frames[0]):
+                frames.popleft()
+            if not frames:
+                del self._owed[place]
+
+    # -- the end ---
+
+    def _give_up(self, action: GiveUp) -> None:
+        if self._failure is None:
+            slot = action.place // 2
+            trace = self._boot_errors.get(action.place) or next(
+                iter(self._boot_errors.values()), ""
+            )
+            last = trace.strip().splitlines()[-1:] or [""]
+            self._failure = BootFailed(
+                f"worker {slot}: {action.why}{': ' + last[0] if last[0] else ''}",
+                worker_id=slot,
+                remote_traceback=trace,
+            )
+            log.error("the server does not come up: %s", self._failure)
+        if not self._stop_asked:
+            self._stop()
+
+    def _stop(self) -> None:
+        self._stop_asked += 1
+        if self._stop_asked == 1:
+            self._fleet.stop()
+            self._deadline = time.monotonic() + self._settings.max_wait_time
+            self._set_phase(Phase.STOPPING)
+        else:
+            self._set_phase(Phase.ABORTING)
+            for place in list(self._pidfds.values()):
+                self._signal(place, signal.SIGKILL)
+
+    def _set_phase(self, phase: int) -> None:
+        self._board.set_phase(phase)
+        for place in list(self._pidfds.values()):
+            self._signal(place, signal.SIGTERM)
+
+    def _watch_the_end(self) -> None:
+        """Task workers first, then the workers, and nobody for longer than max_wait_time."""
+        if not self._stop_asked:
+            return
+        now = time.monotonic()
+        task_workers = [
+            member
+            for member in self._fleet.members()
+            if member.place // 2 >= self._settings.worker_num
+        ]
+        if self._board.phase == Phase.STOPPING and not task_workers:
+            self._set_phase(Phase.FINISHING)
+        if self._deadline is not None and now >= self._deadline:
+            self._deadline = None
+            self._dumped = now + _DUMP_SECONDS
+            for member in self._late():
+                log.error("worker %d did not end within max_wait_time", member)
+        elif self._dumped is not None and now >= self._dumped:
+            self._dumped = now + _DUMP_SECONDS
+            for place in list(self._pidfds.values()):
+                self._signal(place, signal.SIGKILL)
+
+    def _late(self) -> list[int]:
+        """Ask who is left for a stack dump; return their numbers."""
+        places = list(self._pidfds.values())
+        for place in places:
+            self._signal(place, signal.SIGABRT)
+        return [place // 2 for place in places]
+
+    def _kill_all(self) -> None:
+        """M3: whatever ended run(), no child stays."""
+        for place in list(self._pidfds.values()):
+            self._signal(place, signal.SIGKILL)
+        for pidfd in list(self._pidfds):
+            self._pidfds.pop(pidfd)
+            _wait(pidfd)
+            os.close(pidfd)
+
+
+def _wait(pidfd: int) -> _Reaped:
+    try:
+        result = os.waitid(os.P_PIDFD, pidfd, os.WEXITED)
+    except ChildProcessError:
+        return _Reaped(None, None)  # somebody else took the status; it is dead all the same
+    if result is None:
+        return _Reaped(None, None)
+    if result.si_code == os.CLD_EXITED:
+        return _Reaped(result.si_status, None)
+    return _Reaped(None, result.si_status)

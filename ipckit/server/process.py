@@ -1,0 +1,262 @@
+"""What workers and task workers have in common: their place, their words, their manager.
+
+Stands on ipckit.server.runtime, ipckit._core (ipk_process).
+Owns      this process's row of the board, its signal handlers.
+Fork      `Process` is made in the child, right after the fork, with all signals still blocked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import faulthandler
+import os
+import signal
+import sys
+import time
+import traceback
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from ipckit._core import check, lib
+from ipckit.errors import MisuseError, QueueFull
+from ipckit.server import wire
+from ipckit.server.board import Phase, Row
+from ipckit.server.log import log
+from ipckit.server.wire import Head, Kind
+
+if TYPE_CHECKING:
+    from ipckit.server.runtime import Runtime
+    from ipckit.server.server import Server
+
+__all__ = [
+    "EXIT_BOOT_FAILED",
+    "EXIT_BROKEN",
+    "EXIT_DONE",
+    "EXIT_RETIRED",
+    "LoopTimers",
+    "Process",
+    "describe_exception",
+    "loop_timer_ids",
+]
+
+EXIT_DONE = 0
+EXIT_BOOT_FAILED = 3
+EXIT_BROKEN = 5
+EXIT_RETIRED = 6
+
+ORPHAN_SECONDS = 1.0
+"""For the work in hand after the manager's death; then the process kills itself."""
+
+_LAST_GRACE_NS = 1_500_000_000
+
+
+class Process(ABC):
+    """One child of the manager. `run()` returns its exit code."""
+
+    taskworker = False
+
+    def __init__(self, server: Server, runtime: Runtime, place: int, incarnation: int) -> None:
+        self.server = server
+        self.runtime = runtime
+        self.settings = runtime.settings
+        self.callbacks = runtime.callbacks
+        self.board = runtime.board
+        self.place = place
+        self.slot = place // 2
+        self.incarnation = incarnation
+        self.row = self.board.row(self.slot, place % 2)
+        self.row[Row.PID] = os.getpid()
+
+    # -- life ---
+
+    @abstractmethod
+    def run(self) -> int:
+        """Serve until the end; return the exit code."""
+
+    @abstractmethod
+    def bell(self) -> None:
+        """SIGTERM came, or a frame: look at the phase and at what the manager wants."""
+
+    @classmethod
+    def become(cls, server: Server, runtime: Runtime, place: int, incarnation: int) -> int:
+        """Turn the just forked child into this process; return its exit code."""
+        signal.set_wakeup_fd(-1)
+        for number in (signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH, signal.SIGINT):
+            signal.signal(number, signal.SIG_IGN)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        faulthandler.enable()  # a stack dump on SIGABRT: the manager's last word but one
+        process = cls(server, runtime, place, incarnation)
+        server._process = process
+        signal.signal(signal.SIGTERM, lambda _number, _frame: process.bell())
+        grace = 0 if cls.taskworker else _LAST_GRACE_NS
+        check(lib.ipk_die_with_parent(runtime.manager_pid, grace), "prctl", "the manager is gone")
+        signal.pthread_sigmask(signal.SIG_SETMASK, set())
+        return process.run()
+
+    def announce_ready(self) -> None:
+        """Tell the manager that worker_start is done."""
+        self._tell(Kind.READY)
+
+    def boot_failed(self) -> int:
+        """Tell the manager why; return the exit code. Call it in an except clause."""
+        text = traceback.format_exc()
+        log.error("worker %d: worker_start failed\n%s", self.slot, text)
+        self._tell(Kind.BOOT_FAILED, body=text.encode()[-wire.INLINE :])
+        return EXIT_BOOT_FAILED
+
+    def _tell(self, kind: Kind, number: int = 0, body: bytes = b"") -> None:
+        """Post to the manager, waiting for room: it never waits for us."""
+        while not self.runtime.tell_manager(kind, self.place, number, body):
+            time.sleep(0.001)
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the server ends."""
+        return self.board.phase != Phase.SERVING
+
+    # -- callbacks ---
+
+    def count(self, word: int, by: int = 1) -> None:
+        """Add to one of this process's own words."""
+        self.row[word] += by
+
+    def callback_failed(self, event: str) -> None:
+        """Log and count what a callback raised. Call it in an except clause."""
+        self.row[Row.CALLBACK_ERRORS] += 1
+        log.error("worker %d: %s raised\n%s", self.slot, event, describe_exception()[1])
+
+    # -- what server.* does from any process ---
+
+    def send_message(self, message: Any, dst: int) -> None:
+        """Post to another process; QueueFull when its inbox has no room."""
+        if dst == self.slot:
+            raise MisuseError(f"send_message to worker {dst}: that is this process")
+        head = Head(Kind.MESSAGE, sender=self.slot)
+        if not self.runtime.inbox_of_slot(dst).post(head, wire.dump(message)):
+            raise QueueFull(11, f"the inbox of worker {dst} is full: it does not read; try later")
+
+    def exists(self, session: int) -> bool:
+        """Whether the session lives."""
+        return self.board.session_owner(session) >= 0
+
+    @abstractmethod
+    def send(self, session: int, data: bytes) -> bool:
+        """Send to a session of any worker."""
+
+    @abstractmethod
+    def close_session(self, session: int, *, reset: bool) -> bool:
+        """Close a session of any worker."""
+
+    @abstractmethod
+    def after(
+        self, seconds: float, callback: Callable[..., Any], args: tuple[Any, ...], *, every: bool
+    ) -> int:
+        """Set a timer; return its id."""
+
+    @abstractmethod
+    def clear_timer(self, timer: int) -> bool:
+        """Drop a timer; False: there is none."""
+
+    def control(self, kind: Kind, number: int = 0) -> None:
+        """Ask the manager for a reload, a shutdown, a replacement."""
+        self._tell(kind, number)
+
+
+def describe_exception() -> tuple[str, str]:
+    """Return "Type: text" and the traceback of the exception being handled.
+
+    The traceback begins with the user's frame, not with ours.
+    """
+    kind, value, trace = sys.exc_info()
+    if trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    error = "".join(traceback.format_exception_only(kind, value)).strip()
+    return error, "".join(traceback.format_exception(kind, value, trace))
+
+
+def loop_timer_ids() -> Callable[[], int]:
+    """Return a source of timer ids: 1, 2, ..."""
+    last = 0
+
+    def next_id() -> int:
+        nonlocal last
+        last += 1
+        return last
+
+    return next_id
+
+
+class LoopTimers:
+    """tick() and after() on an event loop."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, failed: Callable[[str], None]) -> None:
+        self._loop = loop
+        self._failed = failed
+        self._handles: dict[int, asyncio.TimerHandle] = {}
+        self._next_id = loop_timer_ids()
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    def set(
+        self, seconds: float, callback: Callable[..., Any], args: tuple[Any, ...], *, every: bool
+    ) -> int:
+        """Call after `seconds`, once or each time anew; return the id."""
+        timer = self._next_id()
+        due = self._loop.time() + seconds
+        self._arm(timer, due, seconds if every else 0, callback, args)
+        return timer
+
+    def clear(self, timer: int) -> bool:
+        """Drop it; False: there is none."""
+        handle = self._handles.pop(timer, None)
+        if handle is not None:
+            handle.cancel()
+        return handle is not None
+
+    def clear_all(self) -> None:
+        """Drop all."""
+        for timer in list(self._handles):
+            self.clear(timer)
+
+    def _arm(
+        self,
+        timer: int,
+        due: float,
+        period: float,
+        callback: Callable[..., Any],
+        args: tuple[Any, ...],
+    ) -> None:
+        self._handles[timer] = self._loop.call_at(
+            due, self._fire, timer, due, period, callback, args
+        )
+
+    def _fire(
+        self,
+        timer: int,
+        due: float,
+        period: float,
+        callback: Callable[..., Any],
+        args: tuple[Any, ...],
+    ) -> None:
+        if period:
+            # From the time it was due, so that a tick does not drift; missed ones are skipped.
+            now = self._loop.time()
+            missed = max(0, int((now - due) / period))
+            self._arm(timer, due + (missed + 1) * period, period, callback, args)
+        else:
+            del self._handles[timer]
+        try:
+            result = callback(*args)
+        except Exception:
+            self._failed("a timer's callback")
+            return
+        if asyncio.iscoroutine(result):
+            task = self._loop.create_task(self._guard(result))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _guard(self, coroutine: Any) -> None:
+        try:
+            await coroutine
+        except Exception:
+            self._failed("a timer's callback")

@@ -1,0 +1,169 @@
+"""What all processes of one server inherit: made by the manager before the first fork.
+
+Owns      the board, the inboxes, the road of the tasks, the pidfd of the manager.
+Stands on ipckit.server.{board,inbox,settings,events,transport}.
+Fork      every process has all of it; `destroy()` is the manager's.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import time
+from dataclasses import dataclass, field
+
+from ipckit.errors import AccessDenied, AlreadyExists
+from ipckit.kinds import TaskIPC
+from ipckit.queue import SysvQueue
+from ipckit.server.board import Board
+from ipckit.server.events import Callbacks
+from ipckit.server.inbox import Inbox
+from ipckit.server.log import log
+from ipckit.server.settings import Settings
+from ipckit.server.spill import SpillDirectory, runtime_directory
+from ipckit.server.transport import QueueRoad, SocketRoad, TaskTransport
+from ipckit.server.wire import Head, Kind
+
+__all__ = ["Runtime"]
+
+
+@dataclass(slots=True)
+class Runtime:
+    """The shared estate of one running server."""
+
+    settings: Settings
+    callbacks: Callbacks
+    listener: socket.socket
+    board: Board
+    inboxes: list[Inbox]  # by place; both places of a task worker have one
+    manager_inbox: Inbox
+    road: TaskTransport | None
+    key_guard: socket.socket | None
+    manager_pid: int = field(default_factory=os.getpid)
+    manager_pidfd: int = field(default_factory=lambda: os.pidfd_open(os.getpid()))
+    started_at: float = field(default_factory=time.time)
+
+    @classmethod
+    def make(cls, settings: Settings, callbacks: Callbacks, listener: socket.socket) -> Runtime:
+        """Make everything, or raise and leave nothing.
+
+        Raises AlreadyExists (another server uses the queue's key), AccessDenied.
+        """
+        workers, task_workers = settings.worker_num, settings.task_worker_num
+        inboxes = [Inbox() for _ in range(2 * workers)]
+        for _ in range(task_workers):
+            # A task worker reads between two tasks only, and one that leaves reads no more: so
+            # the old and the new one can share an inbox.
+            inboxes += [Inbox()] * 2
+        manager_inbox = Inbox()
+        try:
+            road, guard = (
+                _make_road(settings, inboxes[2 * workers :: 2]) if task_workers else (None, None)
+            )
+        except BaseException:
+            for inbox in {*inboxes, manager_inbox}:
+                inbox.close()
+            raise
+        board = Board(
+            slots=workers + task_workers,
+            sessions=settings.max_connection,
+            # A foreign task takes its room in a task worker before its submitter has it.
+            tasks=settings.task_queue_size + task_workers,
+        )
+        return cls(settings, callbacks, listener, board, inboxes, manager_inbox, road, guard)
+
+    @property
+    def worker_num(self) -> int:
+        """How many workers."""
+        return self.settings.worker_num
+
+    @property
+    def slots(self) -> int:
+        """How many workers and task workers."""
+        return self.settings.worker_num + self.settings.task_worker_num
+
+    def inbox_of_slot(self, slot: int) -> Inbox:
+        """Return the inbox that the newest ready process of a slot reads."""
+        return self.inboxes[2 * slot + self.board.parity(slot)]
+
+    def tell_manager(self, kind: Kind, sender: int, number: int = 0, body: bytes = b"") -> bool:
+        """Post a frame to the manager; False: its inbox is full."""
+        return self.manager_inbox.post(Head(kind, sender=sender, number=number), body)
+
+    def destroy(self) -> None:
+        """Remove what the kernel would keep, and close the rest."""
+        if self.road is not None:
+            self.road.remove()
+        if self.key_guard is not None:
+            self.key_guard.close()
+        for inbox in {*self.inboxes, self.manager_inbox}:
+            inbox.close()
+        os.close(self.manager_pidfd)
+
+
+def _make_road(
+    settings: Settings, inboxes: list[Inbox]
+) -> tuple[TaskTransport, socket.socket | None]:
+    if settings.task_ipc_mode == TaskIPC.UNIX_SOCKET:
+        return SocketRoad(inboxes), None
+    guard = _claim_key(settings.message_queue_key) if settings.message_queue_key else None
+    try:
+        spill = SpillDirectory(
+            os.fspath(settings.task_tmpdir)
+            if settings.task_tmpdir is not None
+            else runtime_directory(settings.runtime_dir)
+        )
+        try:
+            queue = _make_queue(settings.message_queue_key, settings.message_queue_mode)
+        except BaseException:
+            spill.destroy()
+            raise
+    except BaseException:
+        if guard is not None:
+            guard.close()
+        raise
+    contended = settings.task_ipc_mode == TaskIPC.QUEUE_CONTENDED
+    road = QueueRoad(queue, settings.task_worker_num, spill, os.urandom(32), contended=contended)
+    return road, guard
+
+
+def _claim_key(key: int) -> socket.socket:
+    """Return what only one live server can have for this key; AlreadyExists if another has it.
+
+    A name in the abstract namespace goes with the last process that holds it, so no crash leaves
+    a lock behind.
+    """
+    guard = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    try:
+        guard.bind(f"\0ipckit-message-queue-{key & 0xFFFFFFFF:08x}")
+    except OSError as exc:
+        guard.close()
+        if exc.errno != errno.EADDRINUSE:
+            raise
+        raise AlreadyExists(
+            errno.EEXIST,
+            f"a live server has message_queue_key {key:#x}: stop it, or choose another key",
+        ) from None
+    return guard
+
+
+def _make_queue(key: int, mode: int) -> SysvQueue:
+    if key == 0:
+        return SysvQueue.create(mode=mode)
+    key = key - 2**32 if key >= 2**31 else key
+    try:
+        return SysvQueue.create(key, mode=mode)
+    except AlreadyExists:
+        queue = SysvQueue.open(key)
+    found = queue.statistics()
+    if found.uid != os.geteuid():
+        raise AccessDenied(
+            errno.EACCES,
+            f"the queue with message_queue_key {key:#x} belongs to user {found.uid}: choose "
+            f"another key, or have it removed",
+        )
+    if found.mode != mode:
+        log.warning("queue %#x had mode %#o; set to message_queue_mode %#o", key, found.mode, mode)
+        queue.set(mode=mode)
+    return queue

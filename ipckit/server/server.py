@@ -1,0 +1,510 @@
+"""The Server: what a program says to it before start(), and from inside its processes.
+
+This file checks arguments and hands on: the manager (`manager.py`) runs in start(), a worker
+(`worker.py`) or task worker (`task_worker.py`) is `_process` in the children.
+
+Contract  `docs/reference/server.md`. Wrong use is answered before anything changes.
+Stands on ipckit.server.*.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from ipckit.errors import MisuseError, SettingsError, TaskFailed
+from ipckit.kinds import SockType
+from ipckit.server import listener, statistics
+from ipckit.server.events import Callbacks
+from ipckit.server.log import log, set_up
+from ipckit.server.manager import Manager
+from ipckit.server.process import Process
+from ipckit.server.runtime import Runtime
+from ipckit.server.settings import Settings
+from ipckit.server.submitter import Outcome, Submitter, timed_out
+from ipckit.server.task_worker import CurrentTask, TaskWorker
+from ipckit.server.wire import Kind
+from ipckit.server.worker import Worker
+
+__all__ = ["Server"]
+
+_Callback = TypeVar("_Callback", bound=Callable[..., Any])
+
+
+class Server:
+    """A server with worker processes for its clients and task workers for slow work.
+
+    Made and configured in one process, which becomes the manager in start(). Inside the callbacks
+    the same object speaks for the process it is in. Not thread safe. After `kill -9` of the
+    manager all processes end within 2 s, and a private message queue stays in the kernel.
+    """
+
+    def __init__(
+        self, host: str, port: int = 0, *, sock_type: SockType = SockType.TCP, **settings: Any
+    ) -> None:
+        """Bind to an address; clients are listened to from start() on.
+
+        Args:
+            host: an address, or for UNIX_STREAM the path of the socket file.
+            port: 0..65535; 0: the kernel chooses, `server.port` tells.
+            sock_type: TCP, TCP6 or UNIX_STREAM.
+            settings: as for set().
+
+        Raises:
+            SettingsError: an unknown setting or a wrong value; nothing was bound.
+            SystemCallError: the address cannot be had, e.g. errno EADDRINUSE.
+        """
+        self._settings = Settings().changed(settings)
+        self.sock_type = SockType(sock_type)
+        self._socket = listener.bind(host, port, self.sock_type)
+        self.host = host
+        self.port: int = 0
+        if self.sock_type != SockType.UNIX_STREAM:
+            self.port = self._socket.getsockname()[1]
+        self._callbacks = Callbacks()
+        self._runtime: Runtime | None = None
+        self._manager: Manager | None = None
+        self._process: Process | None = None
+        self._ended = False
+
+    # -- before start() ---
+
+    def set(self, settings_dict: dict[str, Any] | None = None, /, **settings: Any) -> None:
+        """Change settings, all or none of them.
+
+        Raises SettingsError (which value, which range; for an unknown name the nearest one),
+        MisuseError after start().
+        """
+        self._only_before_start("set()")
+        self._settings = self._settings.changed({**(settings_dict or {}), **settings})
+
+    def on(self, event: str, callback: _Callback | None = None) -> Any:
+        """Set the callback of an event; without one, a decorator.
+
+        "workerStart", "WorkerStart" and "worker_start" are one event. The last one set counts.
+        Raises SettingsError (unknown: the nearest name; an async one where there is no loop),
+        MisuseError after start().
+        """
+        self._only_before_start("on()")
+        if callback is not None:
+            self._callbacks.set(event, callback)
+            return None
+
+        def decorate(function: _Callback) -> _Callback:
+            self._callbacks.set(event, function)
+            return function
+
+        return decorate
+
+    def start(self) -> None:
+        """Serve until shutdown() or SIGTERM; this process becomes the manager. Blocks until then.
+
+        Must be called in the main thread, with no other thread alive: a process with threads
+        cannot be forked safely. Signals TERM, INT, USR1, USR2, WINCH are handled meanwhile.
+
+        Raises:
+            SettingsError: a callback is missing; before any process exists.
+            AlreadyExists: a live server has this message_queue_key. AccessDenied.
+            BootFailed: a process died before it was ready; all others are gone.
+            What the `start` callback raised; all processes are gone.
+        """
+        self._only_before_start("start()")
+        if self._ended:
+            raise MisuseError("this server has ended; make a new one")
+        self._check_callbacks()
+        _check_threads()
+        handler = set_up(self._settings.log_file, self._settings.level)
+        try:
+            self._serve()
+        finally:
+            if handler is not None:
+                log.removeHandler(handler)
+                handler.close()
+
+    def _serve(self) -> None:
+        try:
+            self._socket.listen(self._settings.backlog)
+            self._runtime = Runtime.make(self._settings, self._callbacks, self._socket)
+            try:
+                self._manager = Manager(self, self._runtime)
+                self._manager.run()
+            finally:
+                self._manager = None
+                runtime, self._runtime = self._runtime, None
+                runtime.destroy()
+        finally:
+            self._ended = True
+            listener.forget(self._socket, self.host, self.sock_type)
+
+    def _check_callbacks(self) -> None:
+        if not self._callbacks.has("receive"):
+            raise SettingsError("a stream port needs a `receive` callback: server.on('receive', f)")
+        if self._settings.task_worker_num and not self._callbacks.has("task"):
+            raise SettingsError(
+                f"task_worker_num={self._settings.task_worker_num} needs a `task` callback: "
+                f"server.on('task', f)"
+            )
+
+    # -- the whole server ---
+
+    def shutdown(self) -> None:
+        """End the server in order, as SIGTERM does; from any of its processes. Does not wait."""
+        if self._manager is not None:
+            os.kill(os.getpid(), signal.SIGTERM)
+        else:
+            self._in_process("shutdown()").control(Kind.SHUTDOWN)
+
+    def reload(self, only_task: bool = False) -> bool:
+        """Replace the processes one by one: the new one is ready, then the old one leaves.
+
+        Modules imported before start() stay as they were. False while a reload runs: one more
+        comes after it. From a worker the answer is always True: asked. Does not wait.
+        """
+        if self._manager is not None:
+            return self._manager.reload(only_task=only_task)
+        self._in_process("reload()").control(Kind.RELOAD, int(only_task))
+        return True
+
+    def stop(self, worker_id: int = -1) -> None:
+        """Replace one process, -1: this one. The successor is ready, then it leaves."""
+        if worker_id == -1:
+            worker_id = self._in_process("stop() without a worker_id").slot
+        self._check_worker_id(worker_id, "worker_id")
+        if self._manager is not None:
+            self._manager.replace(worker_id)
+        else:
+            self._in_process("stop()").control(Kind.STOP, worker_id)
+
+    def stats(self) -> dict[str, Any]:
+        """Return the server's numbers, JSON-able, from any of its processes."""
+        return statistics.gather(self._running("stats()"))
+
+    # -- connections ---
+
+    def send(self, fd: int, data: bytes) -> bool:
+        """Send to a client, from any process. Never waits in a worker.
+
+        Args:
+            fd: the session id, as the callbacks got it.
+            data: 1 byte or more; bytes, bytearray or memoryview.
+
+        Returns False when there is no such session (any more). True: queued in order.
+
+        Raises QueueFull when a worker is asked to pass on more than socket_buffer_size to another
+        one that does not read. A client slower than socket_buffer_size is closed, with a log line.
+        """
+        return self._in_process("send()").send(fd, _as_data(data))
+
+    async def asend(self, fd: int, data: bytes) -> bool:
+        """As send(), and wait until the client has read most of what was sent. In a worker."""
+        return await self._in_worker("asend()").asend(fd, _as_data(data))
+
+    def close(self, fd: int, reset: bool = False) -> bool:
+        """Close a client's connection, from any process; what was sent arrives first.
+
+        reset: at once, by RST, dropping what was not sent. False: no such session (any more).
+        """
+        return self._in_process("close()").close_session(fd, reset=reset)
+
+    def exists(self, fd: int) -> bool:
+        """Whether the session lives, in any worker."""
+        return self._running("exists()").board.session_owner(fd) >= 0
+
+    # -- tasks ---
+
+    def task(
+        self,
+        data: Any,
+        dst: int = -1,
+        callback: Callable[..., Any] | None = None,
+        *,
+        delay: float = 0,
+        ordering_key: str | None = None,
+        dedup_key: str | None = None,
+    ) -> int:
+        """Hand `data` to a task worker; return the task's id, 1 or more. Never waits.
+
+        Args:
+            data: whatever pickle takes, any size.
+            dst: -1 the first idle task worker, 0..task_worker_num-1 that one (mode 3: any).
+            callback: gets (server, task_id, result) instead of the `finish` event.
+            delay: not built yet.
+            ordering_key: not built yet.
+            dedup_key: not built yet.
+
+        Raises:
+            TypeError: data cannot be pickled; the text names the part.
+            ValueError: no such dst.
+            TaskQueueFull: task_queue_size tasks are queued or running, or the server stops.
+            SettingsError: task_worker_num is 0. MisuseError: not in a worker.
+            Nothing was stored in any of these cases.
+
+        Crash: a task is run again when its task worker dies, up to task_max_attempts. If this
+        worker dies, tasks it had not sent yet are lost, and logged.
+        """
+        if delay or ordering_key is not None or dedup_key is not None:
+            raise SettingsError("delay, ordering_key and dedup_key are not built yet")
+        submitter = self._submitter("task()")
+        if callback is not None and not callable(callback):
+            raise TypeError(f"callback must be callable, not {callback!r}")
+        return submitter.post(data, self._checked_dst(dst), callback)
+
+    async def task_later(
+        self, data: Any, dst: int = -1, callback: Callable[..., Any] | None = None
+    ) -> int:
+        """As task(), but wait for room, in order, without holding up the loop."""
+        submitter = self._submitter("task_later()")
+        return await submitter.post_later(data, self._checked_dst(dst), callback)
+
+    async def task_async(  # the API has its own timeout: it raises TaskTimeout
+        self,
+        data: Any,
+        timeout: float | None = None,  # noqa: ASYNC109
+        dst: int = -1,
+    ) -> Any:
+        """Run a task and return its result; None when it gave none.
+
+        Raises TaskTimeout (the task goes on, its result is dropped), TaskFailed (given up after
+        task_max_attempts), and what task() raises, but waits for room.
+        """
+        submitter = self._submitter("task_async()")
+        dst = self._checked_dst(dst)
+        _check_timeout(timeout)
+        result: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        task_id = 0
+        try:
+            async with asyncio.timeout(timeout):
+                task_id = await submitter.post_later(data, dst, result)
+                return await result
+        except TimeoutError as exc:
+            if isinstance(exc, TaskFailed):
+                raise
+            raise timed_out(task_id, timeout or 0) from None
+        finally:
+            if not result.done():
+                result.cancel()
+            submitter.abandon(task_id)
+
+    def taskwait(self, data: Any, timeout: float = 0.5, dst: int = -1) -> Any:
+        """Run a task and return its result. Blocks this worker, at most `timeout` seconds.
+
+        Meanwhile no client is served; frames of other processes are read, and their callbacks
+        run after it. Raises as task_async(), and TaskQueueFull.
+        """
+        submitter = self._submitter("taskwait()")
+        dst = self._checked_dst(dst)
+        _check_timeout(timeout)
+        deadline = math.inf if timeout is None else time.monotonic() + timeout
+        outcome = Outcome()
+        task_id = submitter.post(data, dst, outcome)
+        try:
+            submitter.wait([outcome], deadline)
+        finally:
+            submitter.abandon(task_id)
+        if not outcome.done:
+            raise timed_out(task_id, timeout)
+        if outcome.error is not None:
+            raise outcome.error
+        return outcome.value
+
+    def task_wait_multi(self, tasks: Sequence[Any], timeout: float = 0.5) -> dict[int, Any]:
+        """Run several tasks at once; return index -> result, without those that are late.
+
+        A TaskFailed stands in the place of one that was given up. Blocks as taskwait().
+        """
+        submitter = self._submitter("task_wait_multi()")
+        _check_timeout(timeout)
+        deadline = math.inf if timeout is None else time.monotonic() + timeout
+        outcomes = [Outcome() for _ in tasks]
+        ids: list[int] = []
+        try:
+            for data, outcome in zip(tasks, outcomes, strict=True):
+                ids.append(submitter.post(data, -1, outcome))
+            submitter.wait(outcomes, deadline)
+        finally:
+            for task_id in ids:
+                submitter.abandon(task_id)
+        return {
+            index: outcome.value if outcome.error is None else outcome.error
+            for index, outcome in enumerate(outcomes)
+            if outcome.done
+        }
+
+    def finish(self, result: Any) -> None:
+        """Give the result of the task in hand; inside the `task` callback, once.
+
+        Raises MisuseError the second time and elsewhere, TypeError when it cannot be pickled.
+        """
+        process = self._process
+        if not isinstance(process, TaskWorker):
+            raise MisuseError("finish() belongs inside the `task` callback, in a task worker")
+        process.finish(result)
+
+    @property
+    def current_task(self) -> CurrentTask | None:
+        """(task_id, attempt, src_worker_id, deadline) inside the `task` callback, else None."""
+        return self._process.current if isinstance(self._process, TaskWorker) else None
+
+    # -- between processes ---
+
+    def send_message(self, message: Any, dst_worker_id: int) -> None:
+        """Give `message` to the pipe_message callback of another process.
+
+        Args:
+            message: whatever pickle takes, any size.
+            dst_worker_id: 0..worker_num+task_worker_num-1, not this process.
+
+        Raises QueueFull (its inbox is full; never waits), MisuseError (to itself, or without a
+        pipe_message callback), ValueError, TypeError.
+        """
+        self._check_worker_id(dst_worker_id, "dst_worker_id")
+        if not self._callbacks.has("pipe_message"):
+            raise MisuseError("send_message() needs a `pipe_message` callback to receive it")
+        self._in_process("send_message()").send_message(message, dst_worker_id)
+
+    # -- timers ---
+
+    def tick(self, seconds: float, callback: Callable[..., Any], *args: Any) -> int:
+        """Call `callback(*args)` every `seconds` (0.001 or more) in this process; return its id.
+
+        In a task worker it runs between two tasks. What is missed is skipped, not made up for.
+        """
+        return self._timer("tick()", seconds, callback, args, every=True)
+
+    def after(self, seconds: float, callback: Callable[..., Any], *args: Any) -> int:
+        """Call `callback(*args)` once, after `seconds`, in this process; return its id."""
+        return self._timer("after()", seconds, callback, args, every=False)
+
+    def clear_timer(self, timer_id: int) -> bool:
+        """Drop a timer of this process; False when there is none (any more)."""
+        return self._in_process("clear_timer()").clear_timer(timer_id)
+
+    def _timer(
+        self,
+        call: str,
+        seconds: float,
+        callback: Callable[..., Any],
+        args: tuple[Any, ...],
+        *,
+        every: bool,
+    ) -> int:
+        least = 0.001 if every else 0
+        number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
+        if not number or not least <= seconds <= 10**9:
+            raise ValueError(f"{call}: seconds={seconds!r}, must be a number of {least:g}..10**9")
+        if not callable(callback):
+            raise TypeError(f"{call}: callback must be callable, not {callback!r}")
+        return self._in_process(call).after(seconds, callback, args, every=every)
+
+    # -- who and what ---
+
+    @property
+    def worker_id(self) -> int:
+        """The number of this process: workers from 0, task workers from worker_num; -1 outside."""
+        return self._process.slot if self._process is not None else -1
+
+    @property
+    def worker_pid(self) -> int:
+        """The pid of this process."""
+        return os.getpid()
+
+    @property
+    def taskworker(self) -> bool:
+        """Whether this process is a task worker."""
+        return self._process is not None and self._process.taskworker
+
+    @property
+    def manager_pid(self) -> int:
+        """The manager's pid; 0 before start()."""
+        return self._runtime.manager_pid if self._runtime is not None else 0
+
+    @property
+    def master_pid(self) -> int:
+        """The same as manager_pid: one process is both."""
+        return self.manager_pid
+
+    @property
+    def setting(self) -> dict[str, Any]:
+        """All settings with their values, a copy."""
+        return self._settings.as_dict()
+
+    # -- within ---
+
+    def _only_before_start(self, call: str) -> None:
+        if self._runtime is not None:
+            raise MisuseError(f"{call} belongs before start()")
+
+    def _running(self, call: str) -> Runtime:
+        if self._runtime is None:
+            raise MisuseError(f"{call}: the server does not run; start() it first")
+        return self._runtime
+
+    def _in_process(self, call: str) -> Process:
+        self._running(call)
+        if self._process is None:
+            raise MisuseError(f"{call} does not work in the manager; call it in a worker")
+        return self._process
+
+    def _in_worker(self, call: str) -> Worker:
+        process = self._in_process(call)
+        if not isinstance(process, Worker):
+            raise MisuseError(f"{call} belongs into a worker; this is a task worker")
+        return process
+
+    def _submitter(self, call: str) -> Submitter:
+        submitter = self._in_worker(call).submitter
+        if submitter is None:
+            raise SettingsError(f"{call}: tasks are off, task_worker_num is 0")
+        return submitter
+
+    def _checked_dst(self, dst: int) -> int:
+        number = isinstance(dst, int) and not isinstance(dst, bool)
+        if not number or not -1 <= dst < self._settings.task_worker_num:
+            raise ValueError(
+                f"dst={dst!r}: must be -1 (the first idle one) or "
+                f"0..{self._settings.task_worker_num - 1}"
+            )
+        return dst
+
+    def _check_worker_id(self, worker_id: int, name: str) -> None:
+        most = self._settings.worker_num + self._settings.task_worker_num - 1
+        number = isinstance(worker_id, int) and not isinstance(worker_id, bool)
+        if not number or not 0 <= worker_id <= most:
+            raise ValueError(f"{name}={worker_id!r}: must be 0..{most}")
+
+
+def _as_data(data: bytes | bytearray | memoryview) -> bytes:
+    if not isinstance(data, bytes | bytearray | memoryview):
+        raise TypeError(f"data must be bytes, not {type(data).__name__}: encode it first")
+    if not data:
+        raise ValueError("data is empty: there is nothing to send")
+    return bytes(data)  # of bytes: the same object
+
+
+def _check_timeout(timeout: float | None) -> None:
+    number = isinstance(timeout, int | float) and not isinstance(timeout, bool)
+    if timeout is not None and (not number or not timeout >= 0):
+        raise ValueError(f"timeout={timeout!r}: must be None or a number of 0 or more seconds")
+
+
+def _check_threads() -> None:
+    if threading.current_thread() is not threading.main_thread():
+        raise MisuseError("start() belongs into the main thread: signals are handled there")
+    others = [t.name for t in threading.enumerate() if t is not threading.main_thread()]
+    if others or len(os.listdir("/proc/self/task")) > 1:
+        named = ", ".join(others) or "not made by Python"
+        raise MisuseError(
+            f"start() forks, and a process with threads cannot be forked safely; these run: "
+            f"{named}. Start them in worker_start instead"
+        )
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    raise MisuseError("start() inside a running event loop: call it from plain code")

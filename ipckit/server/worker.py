@@ -1,0 +1,438 @@
+"""A worker: serves clients, posts tasks, hears results. asyncio on uvloop, one thread.
+
+Stands on ipckit.server.{process,connection,submitter,inbox}, uvloop.
+Invariants
+  W1  the loop never waits for another process: a full inbox or road is waited for by descriptors.
+  W2  a client's session has one owner, the place of its worker; others send to it by the owner's
+      inbox.
+  W3  a frame for a later incarnation of this place goes back to its inbox, never into our hands.
+Ends      asked by the manager (reload, stop) it stops accepting and reading, lets tasks and
+          callbacks end within max_wait_time, closes its connections in order, runs worker_stop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+import time
+from collections import deque
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any
+
+import uvloop
+
+from ipckit.errors import QueueFull
+from ipckit.kinds import SockType
+from ipckit.server import wire
+from ipckit.server.board import Phase, Row
+from ipckit.server.connection import Connection
+from ipckit.server.inbox import Inbox
+from ipckit.server.log import log
+from ipckit.server.process import (
+    EXIT_DONE,
+    EXIT_RETIRED,
+    ORPHAN_SECONDS,
+    LoopTimers,
+    Process,
+)
+from ipckit.server.submitter import Submitter
+from ipckit.server.wire import CLOSE_RESET, Head, Kind
+
+if TYPE_CHECKING:
+    from ipckit.server.runtime import Runtime
+    from ipckit.server.server import Server
+
+__all__ = ["Worker"]
+
+_FRAMES_A_TURN = 256
+"""Most frames taken from the inbox before the loop sees to its clients again."""
+
+
+class Worker(Process):
+    """One worker process."""
+
+    def __init__(self, server: Server, runtime: Runtime, place: int, incarnation: int) -> None:
+        super().__init__(server, runtime, place, incarnation)
+        self.loop = uvloop.new_event_loop()
+        asyncio.set_event_loop(self.loop)
+        self.inbox = runtime.inboxes[place]
+        self.framing = self.settings.framing()
+        self.on_receive = self.callbacks.get("receive")
+        self.is_tcp = server.sock_type in (SockType.TCP, SockType.TCP6)
+        self.connections: dict[int, Connection] = {}
+        self.timers = LoopTimers(self.loop, self.callback_failed)
+        self.submitter = Submitter(self, runtime.road) if runtime.road is not None else None
+        self.leaving = False
+        self._deferring = False  # inside taskwait(): callbacks wait for the loop
+        self._open = 0  # transports not yet lost; more than `connections` while some linger
+        self._coroutines: set[asyncio.Task[Any]] = set()
+        self._bell = asyncio.Event()
+        self._outboxes: dict[int, _Outbox] = {}
+        self._asked_to_go = False
+        limit = self.settings.max_request
+        grace = self.settings.request_grace(limit, self.settings.max_request_grace)
+        self._requests_left = limit + random.randint(0, grace) if limit else -1
+
+    # -- life ---
+
+    def run(self) -> int:
+        """Serve until the end; return the exit code."""
+        try:
+            return self.loop.run_until_complete(self._main())
+        finally:
+            self.loop.close()
+
+    def bell(self) -> None:
+        """Look at the phase and at what the manager wants."""
+        if self.board.phase == Phase.SERVING and not self._told_to_leave():
+            self._ask_to_go()  # somebody else's SIGTERM: first a successor, then we go
+        self._bell.set()
+
+    def _told_to_leave(self) -> bool:
+        return self.row[Row.LEAVE] == self.incarnation
+
+    async def _main(self) -> int:
+        self.loop.add_signal_handler(signal.SIGTERM, self.bell)
+        self.loop.add_reader(self.runtime.manager_pidfd, self._manager_gone)
+        self.loop.add_reader(self.inbox.reading.fileno(), self.read_inbox)
+        start = self.callbacks.get("worker_start")
+        try:
+            if start is not None:
+                result = start(self.server, self.slot)
+                if asyncio.iscoroutine(result):
+                    await result
+        except Exception:
+            return self.boot_failed()
+        make = self.loop.create_server if self.is_tcp else self.loop.create_unix_server
+        acceptor = await make(lambda: Connection(self), sock=self.runtime.listener.dup())
+        beat = self.settings.heartbeat_interval
+        if beat:
+            self.timers.set(beat, self._heartbeat, (), every=True)
+        second = self.timers.set(1.0, self._second, (), every=True)
+        self.announce_ready()
+        while self.board.phase == Phase.SERVING and not self._told_to_leave():
+            await self._ring()
+        acceptor.close()
+        retiring = self.board.phase == Phase.SERVING
+        if retiring:
+            await self._finish_own_work()
+        while self.board.phase == Phase.STOPPING:
+            await self._ring()
+        await self._finish_all()
+        self.timers.clear(second)
+        self.timers.clear_all()
+        await self._stop_callback()
+        await self._until(lambda: not self._frames_waiting(), time.monotonic() + 1)
+        return EXIT_RETIRED if retiring else EXIT_DONE
+
+    async def _ring(self) -> None:
+        await self._bell.wait()
+        self._bell.clear()
+
+    async def _finish_own_work(self) -> None:
+        """Retiring: read no more requests, and wait for what is under way."""
+        self.leaving = True
+        for connection in list(self.connections.values()):
+            connection.stop_reading()
+        deadline = time.monotonic() + self.settings.max_wait_time
+        await self._until(
+            lambda: not self._busy() or self.board.phase != Phase.SERVING,
+            deadline,
+        )
+        if self._busy() and self.board.phase == Phase.SERVING:
+            log.warning("worker %d leaves with work under way: max_wait_time is over", self.slot)
+
+    def _busy(self) -> bool:
+        if self.submitter is not None and self.submitter.outstanding:
+            return True
+        return bool(self._coroutines) or any(c.busy for c in self.connections.values())
+
+    @staticmethod
+    async def _until(over: Callable[[], bool], deadline: float) -> None:
+        """Look every 2 ms: what ends is of many kinds, and it is only waited for at our end."""
+        while not over() and time.monotonic() < deadline:  # noqa: ASYNC110  (see above)
+            await asyncio.sleep(0.002)
+
+    async def _finish_all(self) -> None:
+        """The last frames, the last callbacks, then the end of every connection."""
+        self.leaving = True
+        self.read_inbox(every=True)
+        deadline = time.monotonic() + self.settings.max_wait_time
+        while self._coroutines and time.monotonic() < deadline:
+            await asyncio.wait(self._coroutines, timeout=max(0.0, deadline - time.monotonic()))
+        for connection in list(self.connections.values()):
+            connection.end("")
+        await self._until(lambda: not self._open and not self._coroutines, deadline)
+
+    async def _stop_callback(self) -> None:
+        stop = self.callbacks.get("worker_stop")
+        if stop is None:
+            return
+        try:
+            result = stop(self.server, self.slot)
+            if asyncio.iscoroutine(result):
+                await self._within(result, self.settings.max_wait_time)
+        except Exception:
+            self.callback_failed("worker_stop")
+
+    async def _within(self, coroutine: Coroutine[Any, Any, Any], seconds: float) -> None:
+        try:
+            await asyncio.wait_for(coroutine, seconds)
+        except TimeoutError:
+            log.warning("worker %d: the end did not wait longer than %g s", self.slot, seconds)
+
+    def _manager_gone(self) -> None:
+        self.loop.remove_reader(self.runtime.manager_pidfd)
+        log.error("worker %d: the manager is gone; ending in %g s", self.slot, ORPHAN_SECONDS)
+        self.loop.call_later(ORPHAN_SECONDS, os.kill, os.getpid(), signal.SIGKILL)
+
+    def _second(self) -> None:
+        if self.submitter is not None:
+            self.submitter.tick()
+
+    def _ask_to_go(self) -> None:
+        if not self._asked_to_go:
+            self._asked_to_go = True
+            self._tell(Kind.LEAVING)
+
+    # -- frames ---
+
+    def read_inbox(self, *, defer: bool = False, every: bool = False) -> None:
+        """Take what is there, at most a turn's worth, or every frame."""
+        self._deferring = defer
+        take = self.inbox.take
+        left = _FRAMES_A_TURN
+        while (left or every) and (frame := take()) is not None:
+            left -= 1
+            self.on_frame(*frame)
+        self._deferring = False
+
+    def on_frame(self, head: Head, body: bytes) -> None:
+        """Do what one frame says."""
+        kind = head.kind
+        if kind in (Kind.RESULT, Kind.FAILED) and head.incarnation > self.incarnation:
+            self.inbox.post(head, body)  # W3
+        elif kind == Kind.MESSAGE:
+            self.emit("pipe_message", head.sender, wire.load(body))
+        elif kind == Kind.SEND:
+            connection = self.connections.get(head.ident)
+            if connection is not None:
+                connection.send(body)
+        elif kind == Kind.CLOSE:
+            connection = self.connections.get(head.ident)
+            if connection is not None:
+                connection.end("", reset=bool(head.flags & CLOSE_RESET))
+        elif kind == Kind.DRAIN:
+            self._drain_predecessor()
+        elif self.submitter is not None:
+            if kind == Kind.DIED:
+                self._drain_predecessor()
+            self.submitter.heard(head, body)
+
+    def _drain_predecessor(self) -> None:
+        """Take what was sent to the other place of this slot after its process was gone."""
+        other = self.place ^ 1
+        if self.board.row(self.slot, other % 2)[Row.READS]:
+            return
+        while (frame := self.runtime.inboxes[other].take()) is not None:
+            if frame[0].incarnation > self.incarnation:
+                self.runtime.inboxes[other].post(*frame)  # W3: its reader is just being made
+                return
+            self.on_frame(*frame)
+
+    def post(self, inbox_place: int, head: Head, body: bytes = b"") -> None:
+        """Post to another process, in order; QueueFull when too much waits already. W1."""
+        outbox = self._outboxes.get(inbox_place)
+        if outbox is None:
+            inbox = self.runtime.inboxes[inbox_place]
+            outbox = _Outbox(self.loop, inbox, self.settings.socket_buffer_size)
+            self._outboxes[inbox_place] = outbox
+        outbox.post(head, body)
+
+    def _frames_waiting(self) -> bool:
+        return any(outbox.waiting for outbox in self._outboxes.values())
+
+    def ring_room(self) -> None:
+        """Tell the workers that wait for room; no ring is ever owed to a full inbox."""
+        for slot in self.board.take_room_wishes(self.settings.worker_num):
+            self.runtime.inbox_of_slot(slot).post(Head(Kind.ROOM, sender=self.place))
+
+    # -- callbacks ---
+
+    def emit(self, event: str, *args: Any) -> bool:
+        """Call the event's callback; False: there is none."""
+        callback = self.callbacks.get(event)
+        if callback is None:
+            return False
+        self.emit_to(callback, event, *args)
+        return True
+
+    def emit_to(self, callback: Callable[..., Any], event: str, *args: Any) -> None:
+        """Call it with the server and `args`; inside taskwait(): when the loop is back."""
+        if self._deferring:
+            self.loop.call_soon(self._call, callback, event, args)
+        else:
+            self._call(callback, event, args)
+
+    def _call(self, callback: Callable[..., Any], event: str, args: tuple[Any, ...]) -> None:
+        try:
+            result = callback(self.server, *args)
+        except Exception:
+            self.callback_failed(event)
+            return
+        if asyncio.iscoroutine(result):
+            self.start(self._guard(event, result))
+
+    async def _guard(self, event: str, coroutine: Any) -> None:
+        try:
+            await coroutine
+        except Exception:
+            self.callback_failed(event)
+
+    def start(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        """Run it beside the rest; the process ends after it, within max_wait_time."""
+        task = self.loop.create_task(coroutine)
+        self._coroutines.add(task)
+        task.add_done_callback(self._coroutines.discard)
+
+    # -- connections ---
+
+    def opened(self, connection: Connection) -> int:
+        """Return a session id for a new connection; 0: there are too many."""
+        self._open += 1
+        workers = range(self.settings.worker_num)
+        opened = self.board.total(Row.ACCEPTED, workers) - self.board.total(Row.CLOSED, workers)
+        if opened >= self.settings.max_connection:
+            return 0
+        session = self.board.open_session(self.place)
+        if session:
+            self.row[Row.ACCEPTED] += 1
+            self.connections[session] = connection
+        return session
+
+    def closing(self, connection: Connection) -> None:
+        """The session ends: nobody finds it any more."""
+        if self.connections.pop(connection.session, None) is not None:
+            self.board.close_session(connection.session, self.place)
+            self.row[Row.CLOSED] += 1
+
+    def lost(self, connection: Connection) -> None:
+        """Its descriptor is closed."""
+        del connection
+        self._open -= 1
+
+    def request_done(self) -> None:
+        """Count towards max_request."""
+        if self._requests_left > 0:
+            self._requests_left -= 1
+            if not self._requests_left:
+                self._ask_to_go()
+
+    def _heartbeat(self) -> None:
+        idle = self.settings.heartbeat_idle_time
+        looks = max(1, round(idle / self.settings.heartbeat_interval))
+        for connection in list(self.connections.values()):
+            if connection.heard:
+                connection.heard = False
+                connection.silent = 0
+                continue
+            connection.silent += 1
+            if connection.silent >= looks:
+                connection.end(f"nothing was heard for {idle:g} s (heartbeat_idle_time)")
+
+    def send(self, session: int, data: bytes) -> bool:
+        """Send to a session of any worker; False: there is none."""
+        connection = self.connections.get(session)
+        if connection is not None:
+            return connection.send(data)
+        owner = self.board.session_owner(session)
+        if owner < 0 or owner == self.place:
+            return False
+        self.post(owner, Head(Kind.SEND, sender=self.slot, ident=session), data)
+        return True
+
+    async def asend(self, session: int, data: bytes) -> bool:
+        """As send(), and wait until the peer has read most of it."""
+        done = self.send(session, data)
+        connection = self.connections.get(session)
+        if connection is not None:
+            await connection.drained()
+        else:
+            outbox = self._outboxes.get(self.board.session_owner(session))
+            if outbox is not None:
+                await outbox.flushed()
+        return done
+
+    def close_session(self, session: int, *, reset: bool) -> bool:
+        """Close a session of any worker; False: there is none."""
+        connection = self.connections.get(session)
+        if connection is not None:
+            return connection.end("", reset=reset)
+        owner = self.board.session_owner(session)
+        if owner < 0 or owner == self.place:
+            return False
+        flags = CLOSE_RESET if reset else 0
+        self.post(owner, Head(Kind.CLOSE, flags, self.slot, ident=session))
+        return True
+
+    # -- timers ---
+
+    def after(
+        self, seconds: float, callback: Callable[..., Any], args: tuple[Any, ...], *, every: bool
+    ) -> int:
+        """Set a timer on the loop."""
+        return self.timers.set(seconds, callback, args, every=every)
+
+    def clear_timer(self, timer: int) -> bool:
+        """Drop a timer; False: there is none."""
+        return self.timers.clear(timer)
+
+
+class _Outbox:
+    """What waits for room in one other process's inbox, in order and bounded."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, inbox: Inbox, most: int) -> None:
+        self._loop = loop
+        self._inbox = inbox
+        self._most = most
+        self._frames: deque[tuple[Head, bytes]] = deque()
+        self._bytes = 0
+        self._empty = asyncio.Event()
+
+    async def flushed(self) -> None:
+        """Wait until nothing waits."""
+        if self._frames:
+            await self._empty.wait()
+
+    @property
+    def waiting(self) -> bool:
+        """Whether anything waits."""
+        return bool(self._frames)
+
+    def post(self, head: Head, body: bytes) -> None:
+        """Post now or later. Raises QueueFull when over the bound: nothing was taken."""
+        if not self._frames and self._inbox.post(head, body):
+            return
+        if self._bytes > self._most:
+            raise QueueFull(
+                11,
+                f"{self._bytes} bytes wait for another worker's inbox (socket_buffer_size is "
+                f"{self._most}): it does not read",
+            )
+        if not self._frames:
+            self._empty.clear()
+            self._loop.add_writer(self._inbox.writing.fileno(), self._flush)
+        self._frames.append((head, body))
+        self._bytes += len(body)
+
+    def _flush(self) -> None:
+        while self._frames:
+            head, body = self._frames[0]
+            if not self._inbox.post(head, body):
+                return
+            self._frames.popleft()
+            self._bytes -= len(body)
+        self._loop.remove_writer(self._inbox.writing.fileno())
+        self._empty.set()
