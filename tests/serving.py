@@ -1,0 +1,136 @@
+"""A running server for the system suites, and a client that asks it (see system/app.py)."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import select
+import signal
+import struct
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from ipckit import Client
+
+APP = Path(__file__).parent / "system" / "app.py"
+DEADLINE = 60.0
+
+
+class Ask:
+    """One client's connection; `ask(verb, ...)` returns the value or raises Refused."""
+
+    def __init__(self, running: Running) -> None:
+        self._client = Client(running.kind, open_length_check=True, package_max_length=64 << 20)
+        self._client.connect(running.host, running.port, timeout=DEADLINE)
+
+    def tell(self, *request) -> None:
+        body = pickle.dumps(request)
+        self._client.send(struct.pack(">I", len(body)) + body)
+
+    def hear(self):
+        packet = self._client.recv()
+        if not packet:
+            raise ConnectionError("the server closed the connection")
+        done, *rest = pickle.loads(packet[4:])
+        if not done:
+            raise Refused(*rest)
+        return rest[0]
+
+    def __call__(self, *request):
+        self.tell(*request)
+        return self.hear()
+
+    def close(self) -> None:
+        self._client.close()
+
+
+class Refused(Exception):  # noqa: N818
+    """The server's answer was an exception: (class name, text)."""
+
+
+class Running:
+    """A server process; its journal, its clients, its end."""
+
+    def __init__(self, tmp_path: Path, **settings) -> None:
+        self.journal_path = tmp_path / f"journal-{time.monotonic_ns()}"
+        self.log_path = tmp_path / "log"
+        self.runtime_dir = tmp_path / "run"
+        settings.setdefault("runtime_dir", str(self.runtime_dir))
+        settings.setdefault("worker_num", 1)
+        settings.setdefault("task_worker_num", 1)
+        settings.setdefault("task_retry_delays", [0])
+        self.kind = settings.get("sock_type", 1)
+        self.host = settings.get("host", "127.0.0.1")
+        self.port = 0
+        settings["journal"] = str(self.journal_path)
+        self._log = open(self.log_path, "ab")  # noqa: SIM115
+        self.process = subprocess.Popen(
+            [sys.executable, str(APP), json.dumps(settings)],
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+        )
+        self.pid = self.process.pid
+        self._clients: list[Ask] = []
+        try:
+            line = self._line()
+        except BaseException:
+            self.process.kill()
+            self.process.wait(10)
+            raise
+        self.port = int(line) if line.isdigit() else 0
+
+    def _line(self) -> str:
+        assert self.process.stdout is not None
+        ready, _, _ = select.select([self.process.stdout], [], [], DEADLINE)
+        line = self.process.stdout.readline().decode().strip() if ready else ""
+        if not line:
+            raise AssertionError(f"the server did not come up:\n{self.log()}")
+        return line
+
+    def client(self) -> Ask:
+        self._clients.append(Ask(self))
+        return self._clients[-1]
+
+    def log(self) -> str:
+        return self.log_path.read_text()
+
+    def journal(self, word: str | None = None) -> list[list]:
+        """Entries [pid, worker_id, word, ...]."""
+        if not self.journal_path.exists():
+            return []
+        entries = [json.loads(line) for line in self.journal_path.read_text().splitlines()]
+        return [entry for entry in entries if word is None or entry[2] == word]
+
+    def wait_for(self, condition, what: str, seconds: float = DEADLINE):
+        """Poll until `condition()` is true; a pause of 5 ms each, by select."""
+        end = time.monotonic() + seconds
+        while True:
+            value = condition()
+            if value:
+                return value
+            if time.monotonic() > end:
+                raise AssertionError(f"not within {seconds:g} s: {what}\n{self.log()[-4000:]}")
+            select.select([], [], [], 0.005)
+
+    def signal(self, number: int) -> None:
+        self.process.send_signal(number)
+
+    def end(self, seconds: float = 20) -> int:
+        """SIGTERM, if it still runs; return the exit code."""
+        for client in self._clients:
+            client.close()
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        try:
+            code = self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait(10)
+            raise AssertionError(f"the server did not end:\n{self.log()[-4000:]}") from None
+        finally:
+            assert self.process.stdout is not None
+            self.process.stdout.close()
+            self._log.close()
+        return code

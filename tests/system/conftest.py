@@ -1,0 +1,31 @@
+"""Fixtures of the system suites: servers that must end in order."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from serving import Running
+
+
+@pytest.fixture
+def start(tmp_path):
+    """Start servers; each must end with code 0 and leave nothing in its runtime directory."""
+    running: list[Running] = []
+
+    def begin(**settings) -> Running:
+        running.append(Running(tmp_path, **settings))
+        return running[-1]
+
+    yield begin
+    for one in running:
+        killed = one.process.poll() is not None
+        code = one.end()
+        assert killed or code == 0, one.log()[-4000:]
+        if not killed and one.runtime_dir.exists():
+            assert os.listdir(one.runtime_dir) == []
+
+
+@pytest.fixture(params=[1, 2, 3], ids=["mode1", "mode2", "mode3"])
+def mode(request) -> int:
+    return request.param

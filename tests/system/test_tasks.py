@@ -1,0 +1,199 @@
+"""Tasks in every mode: what goes in comes out, where it should, once."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from serving import Refused
+
+KIB = 1024
+VALUES = [
+    None,
+    True,
+    0,
+    -(2**63),
+    2**100,
+    1.5,
+    "",
+    "text 中文",
+    b"",
+    b"x",
+    (1, 2),
+    [1, [2]],
+    {"a": {1: 2}},
+    {1, 2},
+    frozenset({3}),
+    1 + 2j,
+    range(3),
+]
+SIZES = [0, 1, 8 * KIB - 1, 8 * KIB, 8 * KIB + 1, 32 * KIB, 1 * KIB * KIB, 16 * KIB * KIB]
+
+
+def test_every_plain_type_goes_there_and_back(start, mode):
+    ask = start(task_ipc_mode=mode).client()
+    for value in VALUES:
+        assert ask("await", "task_async", ("finish", value), 10) == value
+        if value is not None:
+            _, _, result = ask("finish", ("finish", value))
+            assert result == value
+
+
+def test_bytes_of_every_size(start, mode):
+    ask = start(task_ipc_mode=mode).client()
+    for size in SIZES:
+        body = os.urandom(size)
+        assert ask("await", "task_async", ("finish", body), 20) == body, size
+
+
+def test_results_come_to_the_worker_that_asked_and_the_names_are_true(start, mode):
+    running = start(task_ipc_mode=mode, worker_num=2, task_worker_num=2)
+    seen = {}
+    for _ in range(20):
+        ask = running.client()
+        about = ask("about")
+        assert not about["taskworker"] and about["worker_pid"] == about["pid"]
+        assert about["manager_pid"] == about["master_pid"] == running.pid
+        assert about["worker_id"] in (0, 1) and about["current_task"] is None
+        task_id, answered_in, who = ask("finish", ("who",))
+        worker, pid, its_id, source, current = who
+        assert worker in (2, 3) and its_id == task_id >= 1
+        assert answered_in == source == about["worker_id"]
+        assert current == (task_id, 1, source, None)
+        assert task_id not in seen
+        seen[task_id] = pid
+    assert running.pid not in seen.values()
+    finished = running.journal("finish")
+    assert {entry[3] for entry in finished} == set(seen)
+    asked = {entry[3]: entry[1] for entry in finished}
+    assert len(asked) == len(finished) == 20
+
+
+def test_dst_is_honoured(start, mode):
+    ask = start(task_ipc_mode=mode, task_worker_num=3).client()
+    for _ in range(3):
+        for dst in range(3):
+            worker, *_ = ask("await", "task_async", ("who",), 10, dst)
+            assert worker == 1 + dst if mode != 3 else 1 <= worker <= 3
+    for dst in (-2, 3, "1", True):
+        with pytest.raises(Refused, match="ValueError.*dst="):
+            ask("call", "task", 1, dst)
+
+
+def test_idle_task_workers_share_the_work(start, mode):
+    """-1 is the first idle one: while one sleeps, the others run everything."""
+    running = start(task_ipc_mode=mode, task_worker_num=2)
+    ask, other = running.client(), running.client()
+    ask.tell("await", "task_async", ("sleep", 1.0, "slow"), 10)
+    running.wait_for(lambda: running.journal("begin"), "the slow task begins")
+    workers = {other("await", "task_async", ("who",), 10)[0] for _ in range(30)}
+    assert len(workers) == 1
+    assert not running.journal("end"), "the fast tasks waited for the slow one"
+    assert ask.hear() == "slow"
+
+
+def test_taskwait_gets_its_own_answer_and_never_a_late_one(start, mode):
+    ask = start(task_ipc_mode=mode).client()
+    assert ask("late") == ["TaskTimeout", "slept 0"]
+    assert ask("call", "taskwait", ("none",), 5) is None
+    with pytest.raises(Refused, match="TaskFailed.*ValueError: attempt"):
+        ask("call", "taskwait", ("raise_until", 99), 5)
+    with pytest.raises(Refused, match="TaskTimeout"):
+        ask("await", "task_async", ("sleep", 0.3, 1), 0.01)
+    assert ask("await", "task_async", ("finish", 5), 5) == 5
+
+
+def test_task_wait_multi(start, mode):
+    ask = start(task_ipc_mode=mode, task_worker_num=2, task_max_attempts=1).client()
+    answers = ask("many", [("finish", 7), ("raise_until", 9), ("none",)], 5)
+    assert answers[0] == 7 and answers[2] is None
+    assert answers[1][0] == "TaskFailed" and "ValueError" in answers[1][1]
+    late = ask("many", [("sleep", 1.0, 1), ("finish", 2)], 0.3)
+    assert late == {1: 2}
+    assert ask("many", [], 0.1) == {}
+
+
+def test_none_without_finish_is_no_event_and_finish_of_none_is_one(start, mode):
+    running = start(task_ipc_mode=mode)
+    ask = running.client()
+    assert ask("await", "task_async", ("none",), 5) is None
+    ask.tell("finish", ("none",))
+    _, _, value = ask("finish", ("finish", None))
+    assert value is None
+    assert len(running.journal("finish")) == 1
+
+
+def test_a_failed_task_is_run_again_and_then_given_up(start, mode):
+    running = start(task_ipc_mode=mode, task_max_attempts=3, task_retry_delays=[0, 0.01])
+    ask = running.client()
+    assert ask("await", "task_async", ("raise_until", 3), 10) == 3
+    with pytest.raises(Refused) as refused:
+        ask("finish", ("raise_until", 4))
+    assert str(refused.value.args[1]).endswith("ValueError: attempt 3 is not 4")
+    (failed,) = running.journal("task_failed")
+    assert failed[4] == 3
+    assert [entry[4] for entry in running.journal("attempt")] == [1, 2, 3, 1, 2, 3]
+    stats = ask("call", "stats")
+    assert stats["task_failed"] == 5 and stats["task_retries"] == 4
+    assert (stats["task_done"], stats["task_buried"]) == (1, 1)
+
+
+def test_a_task_whose_worker_died_is_run_again_and_then_given_up(start, mode):
+    running = start(task_ipc_mode=mode, task_worker_num=2, task_max_attempts=3)
+    ask = running.client()
+    assert ask("await", "task_async", ("die_until", 3), 30) == 3
+    with pytest.raises(Refused, match="TaskFailed.*died: signal 9"):
+        ask("await", "task_async", ("die_until", 9), 30)
+    assert ask("await", "task_async", ("finish", "alive"), 30) == "alive"
+    deaths = running.journal("worker_error")
+    assert len(deaths) == 5 and {tuple(entry[5:]) for entry in deaths} == {(0, 9)}
+    stats = ask("call", "stats")
+    assert stats["worker_restarts"] == 5 and stats["task_retries"] == 4
+
+
+def test_the_books_balance(start, mode):
+    ask = start(task_ipc_mode=mode, task_worker_num=2).client()
+    for number in range(30):
+        try:
+            ask("await", "task_async", ("raise_until", 1 + number % 5), 10)
+        except Refused:
+            pass
+    stats = ask("call", "stats")
+    assert stats["task_count"] == 30
+    assert stats["task_done"] == 18 and stats["task_buried"] == 12
+    assert stats["tasking_num"] == stats["task_queued"] == stats["task_running"] == 0
+    assert stats["task_failed"] == stats["task_retries"] + stats["task_buried"]
+
+
+def test_a_full_ledger_refuses_at_once_and_task_later_waits(start, mode):
+    running = start(task_ipc_mode=mode, task_queue_size=2)
+    ask, other = running.client(), running.client()
+    ask.tell("await", "task_async", ("sleep", 0.5, "a"), 10)
+    running.wait_for(lambda: running.journal("begin"), "the task begins")
+    ask_late = running.client()
+    ask_late.tell("await", "task_async", ("finish", "b"), 10)
+    running.wait_for(lambda: other("call", "stats")["task_queued"] == 1, "the second is queued")
+    with pytest.raises(Refused, match="TaskQueueFull.*task_queue_size=2"):
+        other("call", "task", 1)
+    other.tell("await", "task_async", ("finish", "c"), 10)
+    assert (ask.hear(), ask_late.hear(), other.hear()) == ("a", "b", "c")
+
+
+def test_async_tasks(start, mode):
+    running = start(task_ipc_mode=mode, async_task=True, task_worker_num=2)
+    ask = running.client()
+    assert ask("await", "task_async", ("finish", "x" * 9000), 10) == "x" * 9000
+    assert ask("await", "task_async", ("raise_until", 2), 10) == 2
+    assert ask("await", "task_async", ("die_until", 2), 10) == 2
+
+
+def test_tasks_can_send_and_close(start, mode):
+    ask = start(task_ipc_mode=mode, worker_num=2).client()
+    fd = ask("about")["fd"]
+    body = b"\x00\x00\x00\x05" + b"12345"
+    ask.tell("finish", ("send", fd, body))
+    assert ask._client.recv() == body
+    ask.hear()
+    ask.tell("finish", ("close", fd))
+    assert ask._client.recv() == b""
