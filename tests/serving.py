@@ -46,7 +46,7 @@ class Ask:
         self._client.close()
 
 
-class Refused(Exception):  # noqa: N818
+class Refused(Exception):
     """The server's answer was an exception: (class name, text)."""
 
 
@@ -78,6 +78,7 @@ class Running:
         except BaseException:
             self.process.kill()
             self.process.wait(10)
+            self._close_files()
             raise
         self.port = int(line) if line.isdigit() else 0
 
@@ -130,7 +131,10 @@ class Running:
             self.process.wait(10)
             raise AssertionError(f"the server did not end:\n{self.log()[-4000:]}") from None
         finally:
-            assert self.process.stdout is not None
-            self.process.stdout.close()
-            self._log.close()
+            self._close_files()
         return code
+
+    def _close_files(self) -> None:
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+        self._log.close()

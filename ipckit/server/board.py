@@ -58,6 +58,7 @@ class Row:
     CALLBACK_ERRORS = 19
     FOREIGN_REFUSED = 20
     RESULTS_DROPPED = 21
+    SWEPT = 23  # by the manager, before a sweep: the incarnation whose death it settles
     LEAVE = 22  # by the manager: the incarnation that shall go
     WORDS = 24
 

@@ -81,6 +81,7 @@ class Manager:
         self._failure: Exception | None = None
         self._started = False
         self._lost = 0
+        self._not_run = 0
 
     # -- life ---
 
@@ -143,11 +144,11 @@ class Manager:
             self._post_owed()
             self._watch_the_end()
         if self._lost:
-            log.warning("%d tasks were lost with the workers that held them", self._lost)
+            log.warning("%d tasks were lost with workers that died", self._lost)
         if self._started:
-            left = sum(self._board.count_tasks()[TaskState.HELD : TaskState.ORPHANED + 1])
-            if left:
-                log.warning("%d tasks were queued and were not run: the server stopped", left)
+            self._not_run += sum(self._board.count_tasks()[TaskState.HELD :])
+            if self._not_run:
+                log.warning("%d tasks were not run: the server stopped", self._not_run)
             self._event("shutdown")
 
     def _pause_ms(self) -> float:
@@ -310,7 +311,8 @@ class Manager:
         member = self._fleet.member(place)
         pid = member.pid if member is not None else -1
         slot = place // 2
-        self._sweep(place)
+        incarnation = member.incarnation if member is not None else 0
+        self._sweep(place, incarnation)
         died = reaped.exit_code not in (0, 6)
         text = f"worker {slot} (process {pid}) died: {reaped}"
         if died and self._board.phase != Phase.ABORTING:
@@ -321,22 +323,26 @@ class Manager:
         if self._fleet.member(place ^ 1) is not None:
             row[Row.READS] = 0
             self._tell(place ^ 1, Head(Kind.DRAIN))
-        self._tell_workers(Head(Kind.DIED, sender=place, number=pid), text.encode())
+        self._tell_workers(Head(Kind.DIED, 0, place, incarnation, number=pid), text.encode())
         if not self._stop_asked and (died or actions):
             row[Row.RESTARTS] += 1
         self._do(actions)
 
-    def _sweep(self, place: int) -> None:
+    def _sweep(self, place: int, incarnation: int) -> None:
         """M2. What the dead process held is settled before anybody has its place."""
         board, slot = self._board, place // 2
         row = board.row(slot, place % 2)
+        row[Row.SWEPT] = incarnation  # first this, then the sweep
         for word in (Row.PID, Row.BUSY_SINCE, Row.OLDEST_TASK):
             row[word] = 0
         lost = board.sweep_tasks(place, TaskState.HELD, TaskState.FREE)
         if slot < self._settings.worker_num:
             row[Row.CLOSED] += len(board.close_sessions_of(place))
-            row[Row.TASKS_LOST] += lost
-            self._lost += lost
+            if self._stop_asked:
+                self._not_run += lost
+            else:
+                row[Row.TASKS_LOST] += lost
+                self._lost += lost
         else:
             board.sweep_tasks(place, TaskState.RUNNING, TaskState.ORPHANED)
 

@@ -293,11 +293,23 @@ class Submitter:
             for task in self._book.sent():
                 if task_worker in self._road.readers(task.dst):
                     self._look_after_death(task)
-            for index in list(self._board.tasks_in(TaskState.ORPHANED)):
-                word = self._board.look_at_task(index)
-                if word.owner == head.sender and self._board.source(index) == self._worker.place:
-                    self._attempt_ended(index, word.task_id, word.attempt, FROM_ORPHANED, failure)
+            for index, task_id, attempt in self._orphans(head):
+                self._attempt_ended(index, task_id, attempt, FROM_ORPHANED, failure)
         self._tend()
+
+    def _orphans(self, head: Head) -> list[tuple[int, int, int]]:
+        """Return (record, task id, attempt) of our tasks that ran in the process that died.
+
+        If the place was swept again since, by the death of a later process, results of that one
+        may still be behind this frame; then the frame of the later death settles both.
+        """
+        found = []
+        for index in self._board.tasks_in(TaskState.ORPHANED):
+            word = self._board.look_at_task(index)
+            if word.owner == head.sender and self._board.source(index) == self._worker.place:
+                found.append((index, word.task_id, word.attempt))
+        swept = self._board.row(head.sender // 2, head.sender % 2)[Row.SWEPT]
+        return found if swept == head.incarnation else []
 
     def _look_after_death(self, task: Task) -> None:
         """Its message may have been taken and lost: QUEUED with nothing under way."""

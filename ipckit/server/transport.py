@@ -38,6 +38,7 @@ __all__ = ["OWN", "ForeignMessage", "OwnMessage", "QueueRoad", "SocketRoad", "Ta
 
 OWN = 1 << 30
 _OWN_ANY = OWN
+_EMPTY = "an empty message is no task"
 
 
 class OwnMessage(NamedTuple):
@@ -248,7 +249,7 @@ class QueueRoad:
         for source, relay in zip(self._sources, self._relays, strict=True):
             seen = relay.collect()
             if seen.seen == Seen.EMPTY:
-                self._refused.append(ForeignMessage(seen.type, b"", "an empty message is no task"))
+                self._refused.append(ForeignMessage(seen.type, b"", _EMPTY))
             if foreign or not source.foreign:
                 relay.arm()
 
@@ -290,6 +291,8 @@ class QueueRoad:
         )
 
     def _judge(self, kind: int, body: bytes) -> OwnMessage | ForeignMessage | None:
+        if not body:
+            return ForeignMessage(kind, body, _EMPTY)
         frame = unseal(self._key, body)
         if frame is None:
             ours = kind >= OWN and kind != ANY_TASK_WORKER

@@ -212,7 +212,7 @@ class Worker(Process):
     def on_frame(self, head: Head, body: bytes) -> None:
         """Do what one frame says."""
         kind = head.kind
-        if kind in (Kind.RESULT, Kind.FAILED) and head.incarnation > self.incarnation:
+        if self._is_for_later(head):
             self.inbox.post(head, body)  # W3
         elif kind == Kind.MESSAGE:
             self.emit("pipe_message", head.sender, wire.load(body))
@@ -231,13 +231,18 @@ class Worker(Process):
                 self._drain_predecessor()
             self.submitter.heard(head, body)
 
+    def _is_for_later(self, head: Head) -> bool:
+        """W3."""
+        about_task = head.kind in (Kind.RESULT, Kind.FAILED, Kind.KEEP)
+        return about_task and head.incarnation > self.incarnation
+
     def _drain_predecessor(self) -> None:
         """Take what was sent to the other place of this slot after its process was gone."""
         other = self.place ^ 1
         if self.board.row(self.slot, other % 2)[Row.READS]:
             return
         while (frame := self.runtime.inboxes[other].take()) is not None:
-            if frame[0].incarnation > self.incarnation:
+            if self._is_for_later(frame[0]):
                 self.runtime.inboxes[other].post(*frame)  # W3: its reader is just being made
                 return
             self.on_frame(*frame)

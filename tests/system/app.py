@@ -85,7 +85,7 @@ async def receive(server, fd, reactor_id, data):
         return
     try:
         value = await VERBS[verb](fd, *args)
-    except Exception as exc:  # noqa: BLE001
+    except Exception as exc:
         reply(fd, False, type(exc).__name__, str(exc))
     else:
         reply(fd, True, value)

@@ -1,0 +1,143 @@
+"""Tasks from other programs: TaskClient, and PHP's msg_send into the queue of a running server."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+
+import pytest
+
+from ipckit import NotFound, SysvQueue, TaskClient, msg_get_queue, msg_send
+from ipckit.kinds import ANY_TASK_WORKER
+
+KEY = 0x71000000 + os.getpid() % 65536
+
+
+@pytest.fixture(params=[2, 3], ids=["mode2", "mode3"])
+def queue_mode(request) -> int:
+    return request.param
+
+
+def once(running) -> list:
+    return [entry[3] for entry in running.journal("once")]
+
+
+def test_task_client_posts_tasks_that_run_once(start, queue_mode):
+    running = start(
+        task_ipc_mode=queue_mode, message_queue_key=KEY, task_worker_num=2, worker_num=2
+    )
+    client = TaskClient(KEY)
+    for number in range(100):
+        client.post(["once", number], dst=number % 3 - 1, timeout=10)
+    running.wait_for(lambda: len(once(running)) >= 100, "all ran")
+    assert sorted(once(running)) == list(range(100))
+    if queue_mode == 2:
+        for _, worker, _, number in running.journal("once"):
+            assert number % 3 == 0 or worker == 2 + number % 3 - 1
+    ask = running.client()
+    running.wait_for(lambda: ask("call", "stats")["task_done"] == 100, "all counted")
+    assert not running.journal("finish"), "a foreign task has no submitter to tell"
+
+
+def test_a_foreign_task_says_so_and_is_retried(start, queue_mode):
+    running = start(task_ipc_mode=queue_mode, message_queue_key=KEY, task_max_attempts=3)
+    client = TaskClient(KEY)
+    client.post(["raise_until", 3])
+    client.post(["die_until", 2])
+    client.post(["raise_until", 9])
+    running.wait_for(lambda: running.journal("task_failed"), "the hopeless one is given up")
+    ask = running.client()
+    stats = running.wait_for(
+        lambda: (s := ask("call", "stats"))["task_done"] == 2 and s, "the others end"
+    )
+    assert stats["task_buried"] == 1 and stats["task_count"] == 3
+
+
+def test_junk_is_refused_counted_and_logged(start, queue_mode):
+    running = start(task_ipc_mode=queue_mode, message_queue_key=KEY)
+    queue = SysvQueue.open(KEY)
+    junk = [
+        b"",
+        b"not serialized",
+        b'O:8:"stdClass":0:{}',
+        b"i:5;trailing",
+        b"\x00ipckit\x01" + b"\x00" * 60,
+        b"\x80\x05K\x01.",
+    ]
+    for body in junk:
+        queue.send(body, type=1, timeout=5)
+    if queue_mode == 2:
+        queue.send(b"i:1;", type=(1 << 30) + 1, timeout=5)  # our own types are not for others
+    ask = running.client()
+    refused = len(junk) + 1
+    if queue_mode == 3:
+        queue.send(b"i:1;", type=1 << 30, timeout=5)  # there, only this one is ours
+    running.wait_for(lambda: ask("call", "stats")["foreign_refused"] >= refused, "junk is refused")
+    assert ask("await", "task_async", ("finish", "well"), 5) == "well"
+    assert ask("call", "stats")["foreign_refused"] == refused
+    assert "an empty message is no task" in running.log()
+    assert "not PHP's serialize text" in running.log()
+
+
+def test_a_type_nobody_serves_is_refused(start):
+    running = start(task_ipc_mode=2, message_queue_key=KEY)
+    msg_send(msg_get_queue(KEY), 77, "for nobody")
+    ask = running.client()
+    running.wait_for(lambda: ask("call", "stats")["foreign_refused"] == 1, "it is refused", 10)
+    assert "no task worker takes type 77" in running.log()
+    assert len(SysvQueue.open(KEY)) == 0
+
+
+def test_a_full_ledger_leaves_foreign_tasks_in_the_queue(start, queue_mode):
+    running = start(task_ipc_mode=queue_mode, message_queue_key=KEY, task_queue_size=1)
+    client, ask = TaskClient(KEY), running.client()
+    ask.tell("await", "task_async", ("sleep", 0.5, "slow"), 10)
+    running.wait_for(lambda: running.journal("begin"), "the task begins")
+    for number in range(20):
+        client.post(["once", number], timeout=10)
+    assert len(SysvQueue.open(KEY)) > 0
+    assert ask.hear() == "slow"
+    running.wait_for(lambda: len(once(running)) >= 20, "all ran")
+    assert sorted(once(running)) == list(range(20))
+
+
+def test_the_key_belongs_to_one_live_server_and_ends_with_it(start):
+    running = start(task_ipc_mode=2, message_queue_key=KEY, message_queue_mode=0o666)
+    assert SysvQueue.open(KEY).statistics().mode == 0o666
+    with pytest.raises(AssertionError, match="AlreadyExists.*a live server has message_queue_key"):
+        start(task_ipc_mode=2, message_queue_key=KEY)
+    assert running.end() == 0
+    with pytest.raises(NotFound):
+        TaskClient(KEY)
+
+
+def test_a_queue_left_by_somebody_is_taken_over_with_our_rights(start):
+    with SysvQueue.create(KEY, mode=0o666) as left:
+        left.send(b'a:2:{i:0;s:4:"once";i:1;i:5;}', type=ANY_TASK_WORKER)
+    running = start(task_ipc_mode=2, message_queue_key=KEY)
+    running.wait_for(lambda: once(running) == [5], "what lay in it is run")
+    assert SysvQueue.open(KEY).statistics().mode == 0o600
+    assert "had mode 0o666" in running.log()
+
+
+@pytest.mark.needs_php
+def test_php_posts_1000_tasks_that_run_once_each(start, queue_mode):
+    running = start(
+        task_ipc_mode=queue_mode, message_queue_key=KEY, task_worker_num=2, worker_num=2
+    )
+    script = f"""
+    $q = msg_get_queue({KEY});
+    for ($i = 0; $i < 1000; $i++) {{
+        $type = {queue_mode} == 2 ? ($i % 3 ? $i % 3 : {ANY_TASK_WORKER}) : 1 + $i;
+        if (!msg_send($q, $type, ["once", $i, "中文", ["k" => [1.5, null, true]]])) exit(1);
+    }}
+    """
+    done = subprocess.run(["php", "-r", script], timeout=60, check=False, capture_output=True)
+    assert done.returncode == 0, done
+    running.wait_for(lambda: len(once(running)) >= 1000, "all ran")
+    ask = running.client()
+    running.wait_for(lambda: ask("call", "stats")["task_done"] == 1000, "all counted")
+    assert sorted(once(running)) == list(range(1000))
+    assert {tuple(map(str, entry[4:])) for entry in running.journal("once")} == {
+        ("中文", "{'k': [1.5, None, True]}")
+    }
