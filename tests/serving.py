@@ -15,7 +15,7 @@ from pathlib import Path
 from ipckit import Client
 
 APP = Path(__file__).parent / "system" / "app.py"
-DEADLINE = 60.0
+DEADLINE = 30.0
 
 
 class Ask:
@@ -73,6 +73,7 @@ class Running:
         )
         self.pid = self.process.pid
         self._clients: list[Ask] = []
+        self._told = False  # a second signal would end it at once
         try:
             line = self._line()
         except BaseException:
@@ -116,13 +117,14 @@ class Running:
             select.select([], [], [], 0.005)
 
     def signal(self, number: int) -> None:
+        self._told = self._told or number in (signal.SIGTERM, signal.SIGINT)
         self.process.send_signal(number)
 
     def end(self, seconds: float = 20) -> int:
         """SIGTERM, if it still runs; return the exit code."""
         for client in self._clients:
             client.close()
-        if self.process.poll() is None:
+        if self.process.poll() is None and not self._told:
             self.process.send_signal(signal.SIGTERM)
         try:
             code = self.process.wait(seconds)

@@ -238,6 +238,9 @@ class Connection(asyncio.Protocol):
             event, coroutine = due
             try:
                 await coroutine
+            except asyncio.CancelledError:
+                # The server ends and waits no longer: of what is due, only the end is.
+                self._waiting = deque(item for item in self._waiting if item[0] != "receive")
             except Exception:
                 self._worker.callback_failed(event)
             due = self._next()

@@ -385,6 +385,7 @@ class Manager:
     def _stop(self) -> None:
         self._stop_asked += 1
         if self._stop_asked == 1:
+            log.info("the server ends in order; a second signal ends it at once")
             self._fleet.stop()
             self._deadline = time.monotonic() + self._settings.max_wait_time
             self._set_phase(Phase.STOPPING)

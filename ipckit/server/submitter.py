@@ -369,6 +369,15 @@ class Submitter:
         if due is not None:
             self._timer = self._loop.call_later(max(0.0, due - time.monotonic()), self._tend)
 
+    def stop(self) -> None:
+        """The server ends: who waits hears it now, and does not hold up the end."""
+        for task in self._book:
+            if isinstance(task.waiter, asyncio.Future) and not task.waiter.done():
+                why = f"task {task.id} was not run to its end: the server stopped"
+                task.waiter.set_exception(TaskFailed(why, task_id=task.id))
+        while self._waiting:
+            self._wake_one()  # they find that the server stops
+
     # -- ends ---
 
     def _over(self, task_id: int, index: int) -> Task | None:

@@ -46,6 +46,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Worker"]
 
+_CALLBACKS_SHARE = 0.8
+"""Of max_wait_time, for callbacks to end by themselves; the rest is for connections."""
+
 _FRAMES_A_TURN = 256
 """Most frames taken from the inbox before the loop sees to its clients again."""
 
@@ -114,13 +117,14 @@ class Worker(Process):
         self.announce_ready()
         while self.board.phase == Phase.SERVING and not self._told_to_leave():
             await self._ring()
+        began = time.monotonic()
         acceptor.close()
         retiring = self.board.phase == Phase.SERVING
         if retiring:
             await self._finish_own_work()
         while self.board.phase == Phase.STOPPING:
             await self._ring()
-        await self._finish_all()
+        await self._finish_all(began)
         self.timers.clear(second)
         self.timers.clear_all()
         await self._stop_callback()
@@ -155,13 +159,19 @@ class Worker(Process):
         while not over() and time.monotonic() < deadline:  # noqa: ASYNC110  (see above)
             await asyncio.sleep(0.002)
 
-    async def _finish_all(self) -> None:
+    async def _finish_all(self, began: float) -> None:
         """The last frames, the last callbacks, then the end of every connection."""
+        limit = self.settings.max_wait_time
         self.leaving = True
         self.read_inbox(every=True)
-        deadline = time.monotonic() + self.settings.max_wait_time
-        while self._coroutines and time.monotonic() < deadline:
-            await asyncio.wait(self._coroutines, timeout=max(0.0, deadline - time.monotonic()))
+        if self.submitter is not None:
+            self.submitter.stop()
+        await self._until(lambda: not self._coroutines, began + _CALLBACKS_SHARE * limit)
+        if self._coroutines:
+            log.warning("worker %d: %d callbacks were cancelled", self.slot, len(self._coroutines))
+            for coroutine in self._coroutines:
+                coroutine.cancel()
+        deadline = began + limit
         for connection in list(self.connections.values()):
             connection.end("")
         await self._until(lambda: not self._open and not self._coroutines, deadline)

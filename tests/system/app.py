@@ -130,9 +130,9 @@ def run(server, task_id, src_worker_id, data):
             os.kill(os.getpid(), signal.SIGKILL)
         return current.attempt
     if verb == "sleep":
-        note("begin", args)
+        note("begin", args[0])
         time.sleep(args[0])
-        note("end", args)
+        note("end", args[0])
         return args[-1]
     if verb == "none":
         return None
@@ -215,8 +215,8 @@ async def late(fd):
     return out
 
 
-async def many(fd, datas, timeout):
-    answers = server.task_wait_multi(datas, timeout)
+async def many(fd, datas, seconds):
+    answers = server.task_wait_multi(datas, seconds)
     return {
         at: (type(value).__name__, str(value)) if isinstance(value, Exception) else value
         for at, value in answers.items()
@@ -272,6 +272,7 @@ async def timers(fd):
 
 
 async def block(fd, seconds):
+    note("block")
     time.sleep(seconds)  # noqa: ASYNC251
 
 

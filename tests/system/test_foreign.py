@@ -104,7 +104,7 @@ def test_a_full_ledger_leaves_foreign_tasks_in_the_queue(start, queue_mode):
 def test_the_key_belongs_to_one_live_server_and_ends_with_it(start):
     running = start(task_ipc_mode=2, message_queue_key=KEY, message_queue_mode=0o666)
     assert SysvQueue.open(KEY).statistics().mode == 0o666
-    with pytest.raises(AssertionError, match="AlreadyExists.*a live server has message_queue_key"):
+    with pytest.raises(AssertionError, match=r"AlreadyExists.*a live server has message_queue_key"):
         start(task_ipc_mode=2, message_queue_key=KEY)
     assert running.end() == 0
     with pytest.raises(NotFound):

@@ -76,7 +76,7 @@ def test_dst_is_honoured(start, mode):
             worker, *_ = ask("await", "task_async", ("who",), 10, dst)
             assert worker == 1 + dst if mode != 3 else 1 <= worker <= 3
     for dst in (-2, 3, "1", True):
-        with pytest.raises(Refused, match="ValueError.*dst="):
+        with pytest.raises(Refused, match=r"ValueError.*dst="):
             ask("call", "task", 1, dst)
 
 
@@ -96,7 +96,7 @@ def test_taskwait_gets_its_own_answer_and_never_a_late_one(start, mode):
     ask = start(task_ipc_mode=mode).client()
     assert ask("late") == ["TaskTimeout", "slept 0"]
     assert ask("call", "taskwait", ("none",), 5) is None
-    with pytest.raises(Refused, match="TaskFailed.*ValueError: attempt"):
+    with pytest.raises(Refused, match=r"TaskFailed.*ValueError: attempt"):
         ask("call", "taskwait", ("raise_until", 99), 5)
     with pytest.raises(Refused, match="TaskTimeout"):
         ask("await", "task_async", ("sleep", 0.3, 1), 0.01)
@@ -142,7 +142,7 @@ def test_a_task_whose_worker_died_is_run_again_and_then_given_up(start, mode):
     running = start(task_ipc_mode=mode, task_worker_num=2, task_max_attempts=3)
     ask = running.client()
     assert ask("await", "task_async", ("die_until", 3), 30) == 3
-    with pytest.raises(Refused, match="TaskFailed.*died: signal 9"):
+    with pytest.raises(Refused, match=r"TaskFailed.*died: signal 9"):
         ask("await", "task_async", ("die_until", 9), 30)
     assert ask("await", "task_async", ("finish", "alive"), 30) == "alive"
     deaths = running.journal("worker_error")
@@ -173,7 +173,7 @@ def test_a_full_ledger_refuses_at_once_and_task_later_waits(start, mode):
     ask_late = running.client()
     ask_late.tell("await", "task_async", ("finish", "b"), 10)
     running.wait_for(lambda: other("call", "stats")["task_queued"] == 1, "the second is queued")
-    with pytest.raises(Refused, match="TaskQueueFull.*task_queue_size=2"):
+    with pytest.raises(Refused, match=r"TaskQueueFull.*task_queue_size=2"):
         other("call", "task", 1)
     other.tell("await", "task_async", ("finish", "c"), 10)
     assert (ask.hear(), ask_late.hear(), other.hear()) == ("a", "b", "c")

@@ -1,0 +1,130 @@
+"""The end of a server: in order, by a second signal, and by the death of its manager."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from ipckit import NotFound, SysvQueue
+
+KEY = 0x72000000 + os.getpid() % 65536
+
+
+def pids(running) -> list[int]:
+    return [running.pid, *(entry[0] for entry in running.journal("worker_start"))]
+
+
+def alive(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state != "Z"
+
+
+def test_sigterm_under_load_lets_running_tasks_finish(start, mode):
+    running = start(
+        task_ipc_mode=mode, worker_num=2, task_worker_num=2, message_queue_key=KEY, max_wait_time=3
+    )
+    asking = [running.client() for _ in range(2)]
+    for ask in asking:
+        ask.tell("await", "task_async", ("sleep", 0.7, b"x" * 20_000), 10)
+    running.wait_for(lambda: len(running.journal("begin")) == 2, "both tasks run")
+    loads = [running.client() for _ in range(4)]
+    for load in loads:
+        load.tell("flood", 5000, 9000)
+    probe = running.client()
+    running.wait_for(lambda: probe("call", "stats")["task_queued"] > 100, "the load is there")
+    processes = pids(running)
+    began = time.monotonic()
+    running.signal(signal.SIGTERM)
+    assert [ask.hear() for ask in asking] == [b"x" * 20_000] * 2
+    assert running.end() == 0
+    assert time.monotonic() - began < 3.4
+    assert not any(alive(pid) for pid in processes)
+    assert len(running.journal("end")) == 2
+    words = [entry[2] for entry in running.journal()]
+    assert words.count("worker_stop") == 4 and words[-1] == "shutdown"
+    stops = [entry[3] for entry in running.journal("worker_stop")]
+    assert stops[:2] == [True, True], "task workers end first"
+    assert os.listdir(running.runtime_dir) == [] if mode != 1 else True
+    with pytest.raises(NotFound):
+        SysvQueue.open(KEY)
+    assert "tasks were not run: the server stopped" in running.log()
+
+
+def test_finish_events_run_before_the_worker_stops(start, mode):
+    running = start(task_ipc_mode=mode, max_wait_time=5)
+    ask = running.client()
+    ask.tell("finish", ("sleep", 0.4, "last"))
+    running.wait_for(lambda: running.journal("begin"), "the task runs")
+    running.signal(signal.SIGTERM)
+    _, _, value = ask.hear()
+    assert value == "last"
+    assert running.end() == 0
+    words = [entry[2] for entry in running.journal()]
+    assert words.index("finish") < words.index("shutdown")
+
+
+def test_who_does_not_end_in_time_is_killed_with_a_stack_dump(start):
+    running = start(max_wait_time=0.3)
+    ask = running.client()
+    ask.tell("block", 30)
+    other = running.client()
+    other.tell("echo", 1)
+    began = time.monotonic()
+    running.signal(signal.SIGTERM)
+    assert running.end() == 0
+    assert time.monotonic() - began < 5
+    assert "did not end within max_wait_time" in running.log()
+    assert "in block" in running.log(), "the stack dump names where it hung"
+
+
+def test_a_second_signal_ends_at_once(start):
+    running = start(max_wait_time=30)
+    running.client().tell("finish", ("sleep", 30, 1))
+    running.wait_for(lambda: running.journal("begin"), "the task runs")
+    processes = pids(running)
+    began = time.monotonic()
+    running.signal(signal.SIGINT)
+    running.wait_for(lambda: "ends in order" in running.log(), "the first signal is heard")
+    running.signal(signal.SIGINT)
+    assert running.end() == 0
+    assert time.monotonic() - began < 5
+    assert not any(alive(pid) for pid in processes)
+
+
+def test_kill_9_of_the_manager_ends_every_child_within_2_seconds(start, mode):
+    running = start(task_ipc_mode=mode, worker_num=2, task_worker_num=2, message_queue_key=KEY)
+    busy = [running.client() for _ in range(3)]
+    busy[0].tell("finish", ("sleep", 60, 1))
+    running.wait_for(lambda: running.journal("begin"), "the task runs")
+    busy[1].tell("block", 60)
+    running.wait_for(lambda: running.journal("block"), "a worker hangs")
+    children = pids(running)[1:]
+    assert len(children) == 4
+    fds = [os.pidfd_open(pid) for pid in children]
+    running.process.kill()
+    end = time.monotonic() + 2
+    left = set(fds)
+    while left and time.monotonic() < end:
+        left -= set(select.select(list(left), [], [], max(0, end - time.monotonic()))[0])
+    for fd in fds:
+        os.close(fd)
+    assert not left, f"{len(left)} of 4 children outlived the manager by 2 s"
+    running.process.wait(10)
+    if mode != 1:
+        SysvQueue.open(KEY).remove()  # nobody can: a child does not know who still uses it
+
+
+def test_shutdown_from_a_worker(start):
+    running = start(worker_num=2, task_worker_num=1)
+    running.client().tell("call", "shutdown")
+    assert running.process.wait(10) == 0
+    assert running.end() == 0
+    assert running.journal()[-1][2] == "shutdown"
