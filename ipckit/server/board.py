@@ -34,7 +34,7 @@ class Phase:
 
 
 class Row:
-    """Words of one process's row. All have one writer, but WANTS_ROOM and READS."""
+    """Words of one process's row: the process writes them, where nothing else is said."""
 
     PID = 0
     INCARNATION = 1  # by the manager, before the fork
@@ -58,9 +58,10 @@ class Row:
     CALLBACK_ERRORS = 19
     FOREIGN_REFUSED = 20
     RESULTS_DROPPED = 21
+    REQUESTS_DONE = 24  # less than REQUESTS while a callback is under way
     SWEPT = 23  # by the manager, before a sweep: the incarnation whose death it settles
     LEAVE = 22  # by the manager: the incarnation that shall go
-    WORDS = 24
+    WORDS = 32
 
 
 class TaskState:
@@ -100,7 +101,7 @@ def _mask(*states: int) -> int:
 class Board:
     """Shared words of `slots` processes, `sessions` connections and `tasks` tasks.
 
-    Process safe. Not to be used after `close()`.
+    Process safe. The mapping ends with the object, in each process for itself.
     """
 
     def __init__(self, slots: int, sessions: int, tasks: int) -> None:
@@ -119,10 +120,6 @@ class Board:
         self._base = ffi.cast("uint64_t *", self._buffer)
         self._task_words = self._base + self._task0
         self._look = ffi.new("uint64_t *"), ffi.new("uint32_t[3]")
-
-    def close(self) -> None:
-        """Give the mapping back in this process. The views on it end with the object."""
-        self._words.release()
 
     # -- header ---
 

@@ -207,7 +207,7 @@ class Connection(asyncio.Protocol):
                 self._pause()
         else:
             self._run("receive", (self._server, self.session, worker.slot, packet))
-        worker.request_done()
+        worker.count_request()
 
     def _run(self, event: str, args: tuple[Any, ...]) -> bool:
         """Call it now; what it awaits goes on by itself, and then what waits behind it.
@@ -225,11 +225,17 @@ class Connection(asyncio.Protocol):
             result = None
         if asyncio.iscoroutine(result):
             self._worker.start(self._go_on(event, result))
-        elif self._waiting and (due := self._next()) is not None:
+            return True
+        self._ended(event)
+        if self._waiting and (due := self._next()) is not None:
             self._worker.start(self._go_on(*due))
         else:
             self._running = False
         return self._running
+
+    def _ended(self, event: str) -> None:
+        if event == "receive":
+            self._worker.row[Row.REQUESTS_DONE] += 1
 
     async def _go_on(self, event: str, coroutine: Any) -> None:
         """Await a callback, then work off what waits behind it."""
@@ -243,6 +249,7 @@ class Connection(asyncio.Protocol):
                 self._waiting = deque(item for item in self._waiting if item[0] != "receive")
             except Exception:
                 self._worker.callback_failed(event)
+            self._ended(event)
             due = self._next()
         self._running = False
         if not self._reads and not self._ending and not self._worker.leaving:
@@ -267,9 +274,10 @@ class Connection(asyncio.Protocol):
                 result = callback(*args)
             except Exception:
                 self._worker.callback_failed(event)
-                continue
+                result = None
             if asyncio.iscoroutine(result):
                 return event, result
+            self._ended(event)
         return None
 
     def _mark_end(self, why: str) -> None:

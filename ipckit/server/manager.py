@@ -79,6 +79,7 @@ class Manager:
         self._dumped: float | None = None
         self._boot_errors: dict[int, str] = {}
         self._failure: Exception | None = None
+        self._last_place = [2 * slot for slot in range(runtime.slots)]
         self._started = False
         self._lost = 0
         self._not_run = 0
@@ -153,11 +154,8 @@ class Manager:
 
     def _pause_ms(self) -> float:
         now = time.monotonic()
-        times = [
-            time_
-            for time_ in (self._fleet.next_due(), self._deadline, self._dumped)
-            if time_ is not None
-        ]
+        ends = (self._fleet.next_due(), self._deadline, self._dumped)
+        times = [end for end in ends if end is not None]
         if self._owed:
             times.append(now + 0.01)
         return max(0.0, min(times) - now) * 1000 + 1 if times else 60_000
@@ -305,6 +303,7 @@ class Manager:
 
     def _reap(self, pidfd: int) -> None:
         place = self._pidfds.pop(pidfd)
+        self._last_place[place // 2] = place
         self._poller.unregister(pidfd)
         reaped = _wait(pidfd)
         os.close(pidfd)
@@ -335,6 +334,7 @@ class Manager:
         row[Row.SWEPT] = incarnation  # first this, then the sweep
         for word in (Row.PID, Row.BUSY_SINCE, Row.OLDEST_TASK):
             row[word] = 0
+        row[Row.REQUESTS_DONE] = row[Row.REQUESTS]
         lost = board.sweep_tasks(place, TaskState.HELD, TaskState.FREE)
         if slot < self._settings.worker_num:
             row[Row.CLOSED] += len(board.close_sessions_of(place))
@@ -347,9 +347,10 @@ class Manager:
             board.sweep_tasks(place, TaskState.RUNNING, TaskState.ORPHANED)
 
     def _tell_workers(self, head: Head, body: bytes) -> None:
-        for member in self._fleet.members():
-            if member.place // 2 < self._settings.worker_num:
-                self._tell(member.place, head, body)
+        for slot in range(self._settings.worker_num):
+            places = [m.place for m in self._fleet.members() if m.place // 2 == slot]
+            for place in places or [self._last_place[slot]]:  # its successor reads what is there
+                self._tell(place, head, body)
 
     def _tell(self, place: int, head: Head, body: bytes = b"") -> None:
         """M1."""

@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 
 from ipckit.errors import MisuseError, SettingsError, TaskFailed
 from ipckit.kinds import SockType
-from ipckit.server import listener, statistics
+from ipckit.server import limits, listener, statistics
 from ipckit.server.events import Callbacks
 from ipckit.server.log import log, set_up
 from ipckit.server.manager import Manager
@@ -41,8 +41,11 @@ class Server:
     """A server with worker processes for its clients and task workers for slow work.
 
     Made and configured in one process, which becomes the manager in start(). Inside the callbacks
-    the same object speaks for the process it is in. Not thread safe. After `kill -9` of the
-    manager all processes end within 2 s, and a private message queue stays in the kernel.
+    the same object speaks for the process it is in. Not thread safe. A fork of your own must not
+    use it: only the processes that start() makes have a place in the server.
+
+    Crash: what a process held in memory is lost with it, and it is replaced. After `kill -9` of
+    the manager all processes end within 2 s; a message queue and spill files stay.
     """
 
     def __init__(
@@ -61,6 +64,7 @@ class Server:
             SystemCallError: the address cannot be had, e.g. errno EADDRINUSE.
         """
         self._settings = Settings().changed(settings)
+        self._by_hand = {*settings}  # the names that somebody chose
         self.sock_type = SockType(sock_type)
         self._socket = listener.bind(host, port, self.sock_type)
         self.host = host
@@ -82,7 +86,9 @@ class Server:
         MisuseError after start().
         """
         self._only_before_start("set()")
-        self._settings = self._settings.changed({**(settings_dict or {}), **settings})
+        changes = {**(settings_dict or {}), **settings}
+        self._settings = self._settings.changed(changes)
+        self._by_hand |= {*changes}
 
     def on(self, event: str, callback: _Callback | None = None) -> Any:
         """Set the callback of an event; without one, a decorator.
@@ -119,6 +125,7 @@ class Server:
             raise MisuseError("this server has ended; make a new one")
         self._check_callbacks()
         _check_threads()
+        self._settings = limits.fit_descriptors(self._settings, self._by_hand)
         handler = set_up(self._settings.log_file, self._settings.level)
         try:
             self._serve()

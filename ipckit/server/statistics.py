@@ -39,7 +39,7 @@ def gather(runtime: Runtime) -> dict[str, Any]:
         "close_count": closed,
         "worker_num": settings.worker_num,
         "task_worker_num": settings.task_worker_num,
-        "idle_worker_num": settings.worker_num,
+        "idle_worker_num": settings.worker_num - _serving(runtime, workers),
         "request_count": board.total(Row.REQUESTS),
         "response_count": board.total(Row.RESPONSES),
         "tasking_num": queued + running,
@@ -70,11 +70,20 @@ def _records_in_hand(runtime: Runtime) -> int:
 
 
 def _busy(runtime: Runtime, task_workers: range) -> int:
+    """Task workers with a task in hand."""
     board = runtime.board
     return sum(
         1
         for slot in task_workers
         if any(board.row(slot, parity)[Row.BUSY_SINCE] for parity in (0, 1))
+    )
+
+
+def _serving(runtime: Runtime, workers: range) -> int:
+    """Workers with a receive callback under way."""
+    rows = ([runtime.board.row(slot, parity) for parity in (0, 1)] for slot in workers)
+    return sum(
+        1 for pair in rows if any(row[Row.REQUESTS] != row[Row.REQUESTS_DONE] for row in pair)
     )
 
 

@@ -152,7 +152,8 @@ class Taskbook:
 
     def oldest(self) -> float | None:
         """When the oldest task was created; None: there is none."""
-        return min((task.created for task in self._tasks.values()), default=None)
+        first = next(iter(self._tasks.values()), None)  # they are in the order they came
+        return None if first is None else first.created
 
     def _hold(self, task: Task) -> None:
         task.stage = Stage.HELD

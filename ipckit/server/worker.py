@@ -338,7 +338,7 @@ class Worker(Process):
         del connection
         self._open -= 1
 
-    def request_done(self) -> None:
+    def count_request(self) -> None:
         """Count towards max_request."""
         if self._requests_left > 0:
             self._requests_left -= 1

@@ -13,7 +13,7 @@ import pickle
 import signal
 import struct
 import sys
-import time
+import threading
 
 from ipckit import Server, SockType
 
@@ -114,6 +114,11 @@ def pipe_message(server, src_worker_id, message):
         note("message", src_worker_id, repr(message)[:40])
 
 
+def slow_work(seconds):
+    """What the tutorial's slow call to a database is: it takes its time and hears nothing."""
+    threading.Event().wait(seconds)
+
+
 def run(server, task_id, src_worker_id, data):
     verb, *args = data if isinstance(data, (tuple, list)) and data else ("echo", data)
     current = server.current_task
@@ -131,7 +136,7 @@ def run(server, task_id, src_worker_id, data):
         return current.attempt
     if verb == "sleep":
         note("begin", args[0])
-        time.sleep(args[0])
+        slow_work(args[0])
         note("end", args[0])
         return args[-1]
     if verb == "none":
@@ -273,7 +278,7 @@ async def timers(fd):
 
 async def block(fd, seconds):
     note("block")
-    time.sleep(seconds)  # noqa: ASYNC251
+    slow_work(seconds)
 
 
 VERBS = {
