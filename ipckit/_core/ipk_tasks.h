@@ -4,8 +4,8 @@
  *     word = task id : 40 | attempt : 8 | owner : 12 | state : 4
  *
  * FREE -> HELD(submitter) -> QUEUED -> RUNNING(task worker, attempt + 1) -> FREE
- *              ^---------------'            |  dead owner
- *              ^----------------------------+-> ORPHANED
+ *              ^ '--------------------^     |  dead owner
+ *              '----------------------------+-> ORPHANED
  *
  * A step compares the task id and the state and sets the whole word at once. So a message that
  * was sent twice is run once, a late result of an earlier attempt is seen as such, and a process
@@ -19,7 +19,7 @@
 enum ipk_task_state {
 	IPK_TASK_FREE = 0,
 	IPK_TASK_HELD = 1,     /* its submitter has it in memory */
-	IPK_TASK_QUEUED = 2,   /* a message of it is under way */
+	IPK_TASK_QUEUED = 2,   /* a message of it was sent: it survives its submitter */
 	IPK_TASK_RUNNING = 3,  /* its owner is at it, or sent the result */
 	IPK_TASK_ORPHANED = 4, /* its owner died; the submitter decides */
 };

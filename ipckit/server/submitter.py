@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from ipckit.errors import TaskFailed, TaskQueueFull, TaskTimeout
 from ipckit.server import wire
-from ipckit.server.board import FROM_HELD, FROM_ORPHANED, FROM_QUEUED, FROM_RUNNING, Row, TaskState
+from ipckit.server.board import FROM_HELD, FROM_ORPHANED, FROM_RUNNING, Row, TaskState
 from ipckit.server.log import log
 from ipckit.server.taskbook import Failure, Task, Taskbook
 from ipckit.server.transport import TaskTransport
@@ -312,25 +312,27 @@ class Submitter:
         return found if swept == head.incarnation else []
 
     def _look_after_death(self, task: Task) -> None:
-        """Its message may have been taken and lost: QUEUED with nothing under way."""
-        word = self._board.look_at_task(task.index)
-        if word.task_id == task.id and word.state == TaskState.QUEUED:
+        """Its message may have been taken and lost: waiting, with nothing under way."""
+        if self._waits(task):
             self._book.send_again(task)
 
     # -- sending ---
 
     def _send(self, task: Task) -> bool:
+        """First the message, then QUEUED: a death in between leaves HELD, which is swept."""
+        if task.again and not self._waits(task):
+            return True  # an earlier message has begun it
+        head = Head(Kind.TASK, 0, task.source, self._worker.incarnation, task.id, task.index)
+        if not self._road.send(head, task.body, task.dst):
+            return False
+        # A task worker may have begun it already; then this changes nothing.
         place = self._worker.place
-        if (
-            self._board.step(task.index, task.id, FROM_HELD | FROM_QUEUED, TaskState.QUEUED, place)
-            < 0
-        ):
-            return True  # sent again after a death, and an earlier message has begun it
-        head = Head(Kind.TASK, 0, task.source, self._worker.incarnation, task.id, task.index, 0)
-        if self._road.send(head, task.body, task.dst):
-            return True
-        # HELD again; unless an earlier message has begun it in this moment.
-        return self._board.step(task.index, task.id, FROM_QUEUED, TaskState.HELD, place) < 0
+        self._board.step(task.index, task.id, FROM_HELD, TaskState.QUEUED, place)
+        return True
+
+    def _waits(self, task: Task) -> bool:
+        word = self._board.look_at_task(task.index)
+        return word.task_id == task.id and word.state in (TaskState.HELD, TaskState.QUEUED)
 
     def _pump_lane(self, lane: int) -> None:
         if self._book.pump_lane(lane, self._send):

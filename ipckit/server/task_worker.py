@@ -303,7 +303,7 @@ class TaskWorker(Process):
     def _claim(self, head: Head, body: bytes) -> _Job | None:
         """Begin the attempt; None when another message of the task has begun it."""
         attempt = self.board.step(
-            head.record, head.ident, FROM_QUEUED, TaskState.RUNNING, self.place
+            head.record, head.ident, FROM_HELD | FROM_QUEUED, TaskState.RUNNING, self.place
         )
         if attempt < 0:
             return None

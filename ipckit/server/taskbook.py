@@ -49,6 +49,7 @@ class Task:
     waiter: Any = None  # who gets the result; None: the finish event
     attempts: int = 0  # that ended, as the state word counted them
     stage: int = Stage.HELD
+    again: bool = False  # a message of it was sent before
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +123,7 @@ class Taskbook:
             del self._tasks[task.id]
             return None
         delay = self._delays[min(max(attempts, 1), len(self._delays)) - 1]
+        task.again = True
         due = now + delay * (1 + 0.2 * jitter)
         task.stage = Stage.DELAYED
         heapq.heappush(self._delayed, (due, task.id))
@@ -129,6 +131,7 @@ class Taskbook:
 
     def send_again(self, task: Task) -> None:
         """Its message may be lost: send another. The state word lets only one of them begin."""
+        task.again = True
         self._hold(task)
 
     def wake_delayed(self, now: float) -> int:
