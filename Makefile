@@ -8,11 +8,13 @@ READY  := $(VENV)/.ready
 BUILT  := $(VENV)/.built
 PYTEST := $(BIN)/python -m pytest -q
 FAST   := tests/unit tests/property tests/contract tests/meta
+SUITES := $(filter-out tests/c,$(patsubst %/,%,$(sort $(dir $(wildcard tests/*/test_*.py)))))
+SOAK   := tests/system/test_load.py tests/system/test_kills.py
 
 CORE   := $(wildcard ipckit/_core/*.c ipckit/_core/*.h ipckit/_core/build.py) CMakeLists.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build check test demo bench docs c-test news clean
+.PHONY: help setup build check test soak demo bench docs c-test news clean
 
 help: ## print this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
@@ -35,10 +37,13 @@ check: $(BUILT) ## format, lint, types, tiers, fast tests (under a minute)
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(PYTEST) -m 'not slow' $(FAST)
+	$(PYTEST) $(FAST)
 
 test: check c-test ## everything: check, the C tests with sanitizers, and all slow suites
-	$(PYTEST) --no-header tests
+	$(PYTEST) --no-header $(filter-out $(FAST),$(SUITES))
+
+soak: $(BUILT) ## the suites with a soak size, in full size (docs/design/proof.md keeps the results)
+	IPCKIT_SOAK=1 $(PYTEST) -s --timeout 1800 $(SOAK)
 
 c-test: $(BUILT) ## the C tests under ASan, UBSan and TSan
 	tests/c/run $(CURDIR)/$(BIN)
