@@ -16,7 +16,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 from ipckit.errors import MisuseError, SettingsError, TaskFailed
 from ipckit.kinds import SockType
@@ -90,7 +90,15 @@ class Server:
         self._settings = self._settings.changed(changes)
         self._by_hand |= {*changes}
 
-    def on(self, event: str, callback: _Callback | None = None) -> Any:
+    @overload
+    def on(self, event: str, callback: Callable[..., Any]) -> None: ...
+
+    @overload
+    def on(self, event: str, callback: None = None) -> Callable[[_Callback], _Callback]: ...
+
+    def on(
+        self, event: str, callback: Callable[..., Any] | None = None
+    ) -> Callable[[_Callback], _Callback] | None:
         """Set the callback of an event; without one, a decorator.
 
         "workerStart", "WorkerStart" and "worker_start" are one event. The last one set counts.

@@ -1,0 +1,134 @@
+"""The demo's server, a program of its own: `python -m ipckit.cli.demo_server MODE WORKERS DIR`.
+
+It takes a CSV file as one length-framed packet, hands one task for each recipient to its task
+workers, and answers with JSON packets: how far it is, about ten times a second, and at the end
+what the server counted. Its first line on stdout is its port.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import struct
+import sys
+import time
+from typing import Any
+
+from ipckit.cli.demo_mail import attempt_fails, file_name, render
+from ipckit.server import Server
+
+__all__ = ["make_server"]
+
+_PROGRESS_SECONDS = 0.1
+
+
+class Bounced(Exception):
+    """The failure made on purpose: as if a mail server had said no for now."""
+
+
+class Job:
+    """One uploaded file, in the worker that took it."""
+
+    def __init__(self, server: Server, fd: int) -> None:
+        self.server = server
+        self.fd = fd
+        self.total = 0
+        self.delivered = 0
+        self.given_up = 0
+        self.began = time.monotonic()
+        self.timer = server.tick(_PROGRESS_SECONDS, self.tell, "progress")
+
+    async def post(self, table: bytes) -> None:
+        """Post one task for each row; wait for room, so that clients are served meanwhile."""
+        rows = list(csv.DictReader(io.StringIO(table.decode(), newline="")))
+        self.total = len(rows)
+        for row in rows:
+            await self.server.task_later(row)
+        self.look()
+
+    def look(self) -> None:
+        """When all are over: tell the end."""
+        if self.timer and self.delivered + self.given_up == self.total:
+            self.server.clear_timer(self.timer)
+            self.timer = 0
+            self.tell("done")
+
+    def tell(self, what: str) -> None:
+        """Send one JSON packet."""
+        stats = self.server.stats()
+        answer = {
+            "what": what,
+            "total": self.total,
+            "delivered": self.delivered,
+            "given_up": self.given_up,
+            "seconds": time.monotonic() - self.began,
+            "attempts": stats["task_done"] + stats["task_failed"],
+            "retries": stats["task_retries"],
+            "task_worker_pids": [
+                worker["pid"]
+                for worker in stats["workers"]
+                if worker["worker_id"] >= stats["worker_num"]
+            ],
+        }
+        body = json.dumps(answer).encode()
+        self.server.send(self.fd, struct.pack(">I", len(body)) + body)
+
+
+def make_server(mode: int, task_workers: int, directory: str) -> Server:
+    """Return the server, ready to start."""
+    server = Server(
+        "127.0.0.1",
+        0,
+        worker_num=1,
+        task_worker_num=task_workers,
+        task_ipc_mode=mode,
+        task_max_attempts=20,
+        task_retry_delays=(0, 0.01, 0.05),
+        open_length_check=True,
+        package_max_length=256 * 1024 * 1024,
+        log_level="ERROR",
+    )
+    jobs: list[Job] = []
+
+    @server.on("start")
+    def start(server: Server) -> None:
+        print(server.port, flush=True)
+
+    @server.on("receive")
+    async def receive(server: Server, fd: int, reactor_id: int, data: bytes) -> None:
+        del reactor_id
+        jobs[:] = [Job(server, fd)]
+        await jobs[0].post(data[4:])
+
+    @server.on("task")
+    def task(server: Server, task_id: int, source: int, row: dict[str, str]) -> int:
+        del task_id, source
+        number = int(row["number"])
+        current = server.current_task
+        if current is not None and attempt_fails(number, current.attempt):
+            raise Bounced(f"recipient {number}, attempt {current.attempt}: try again later")
+        part = os.path.join(directory, f".{number}.{os.getpid()}.part")
+        with open(part, "wb") as file:
+            file.write(render(row))
+        os.rename(part, os.path.join(directory, file_name(number)))
+        return number
+
+    @server.on("finish")
+    def finish(server: Server, task_id: int, number: int) -> None:
+        del server, task_id, number
+        jobs[0].delivered += 1
+        jobs[0].look()
+
+    @server.on("task_failed")
+    def task_failed(server: Server, task_id: int, error: Any) -> None:
+        del server, task_id, error
+        jobs[0].given_up += 1
+        jobs[0].look()
+
+    return server
+
+
+if __name__ == "__main__":
+    make_server(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]).start()
