@@ -1,0 +1,86 @@
+/*
+ * test_process.c - a child does not outlive its parent, even if it hears nothing.
+ */
+#include "check.h"
+#include "ipk_process.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define MS INT64_C(1000000)
+
+static void
+clean_up(void)
+{
+}
+
+static int64_t
+now_ns(void)
+{
+	struct timespec time;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &time);
+	return (int64_t)time.tv_sec * 1000000000 + time.tv_nsec;
+}
+
+/* Return how long the grandchild lived on after the death of its parent. */
+static int64_t
+outlived_ns(int64_t grace_ns)
+{
+	int ready[2], alive[2];
+	char byte;
+	int64_t died;
+	struct pollfd end;
+	pid_t parent;
+
+	CHECK(pipe(ready) == 0 && pipe(alive) == 0);
+	parent = fork();
+	CHECK(parent >= 0);
+	if (parent == 0) {
+		pid_t me = getpid();
+
+		if (fork() == 0) {
+			(void)close(alive[0]);
+			if (ipk_die_with_parent(me, grace_ns) == 0)
+				(void)!write(ready[1], "r", 1);
+			for (volatile int spin = 0;; spin = !spin) {
+#ifdef __SANITIZE_THREAD__
+				(void)usleep(1000); /* TSan runs handlers at such calls only */
+#endif
+			}
+		}
+		(void)close(alive[1]);
+		for (;;)
+			(void)pause();
+	}
+	(void)close(alive[1]); /* now only the grandchild has it */
+	CHECK(read(ready[0], &byte, 1) == 1);
+	CHECK(kill(parent, SIGKILL) == 0);
+	CHECK(waitpid(parent, NULL, 0) == parent);
+	died = now_ns();
+	end.fd = alive[0];
+	end.events = POLLIN;
+	CHECK(poll(&end, 1, 10000) == 1); /* end of file: the grandchild is gone */
+	(void)close(alive[0]);
+	(void)close(ready[0]);
+	(void)close(ready[1]);
+	return now_ns() - died;
+}
+
+int
+main(void)
+{
+	int64_t lived;
+
+	CHECK(ipk_die_with_parent(getppid(), -1) == -EINVAL);
+	CHECK(ipk_die_with_parent(getppid() + 1, 0) == -ESRCH);
+	CHECK(outlived_ns(0) < 2000 * MS);
+	lived = outlived_ns(200 * MS);
+	CHECK(lived >= 190 * MS && lived < 3000 * MS);
+	return 0;
+}
