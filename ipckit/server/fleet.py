@@ -11,7 +11,8 @@ Contract  every event (ready, leaving, died, reload, tick) returns the actions i
 Stands on nothing but the standard library.
 Invariants
   F1  at most one member at a place; at most one member of a slot is serving and not asked to go.
-  F2  a slot whose serving member died or leaves has a successor booting, or one due, until stop().
+  F2  a slot whose serving member died or leaves has a successor booting, or one due, or at both
+      places somebody who leaves, until stop().
   F3  a reload replaces one slot at a time, and ends when all were replaced or one failed to boot.
 """
 
@@ -167,7 +168,7 @@ class Fleet:
         if member is None or member.stage is not Stage.SERVING or self._stopping:
             return []
         member.stage, member.told = Stage.LEAVING, gone
-        if place ^ 1 in slot.members:  # its successor boots already
+        if place ^ 1 in slot.members:  # its successor; or one who leaves, whose death forks
             return []
         return [self._fork(place ^ 1)]
 
@@ -179,10 +180,12 @@ class Fleet:
             return []
         if member.stage is Stage.BOOTING:
             return self._died_booting(slot, member, exit_code, now)
-        if slot.members or slot.due is not None:  # its successor is there, or due
-            done = self._replacing == place // 2 and self.serving(place // 2) is not None
-            return self._next_replacement() if done else []
-        return [self._fork(place)]
+        if slot.due is not None:
+            return []
+        if all(other.stage is Stage.LEAVING for other in slot.members.values()):
+            return [self._fork(place)]  # nobody is there, or only one who leaves as well
+        done = self._replacing == place // 2 and self.serving(place // 2) is not None
+        return self._next_replacement() if done else []
 
     def reload(self, *, only_task: bool) -> tuple[bool, list[Action]]:
         """Replace all (or all task workers). False: one runs, and this one comes after it."""
@@ -231,7 +234,7 @@ class Fleet:
         self._boot_deaths.append(now)
         while self._boot_deaths[0] < now - BOOT_WINDOW:
             self._boot_deaths.popleft()
-        if self._replacing == member.place // 2 and slot.members:
+        if self._replacing == member.place // 2 and self.serving(self._replacing) is not None:
             self._reload.clear()  # the old process stays; the new code does not boot
             self._replacing = None
             return [ReloadDone(ok=False)]

@@ -1,0 +1,179 @@
+"""The fleet under any order of events: F1 to F3, bounded forks, and a reload that ends."""
+
+from __future__ import annotations
+
+import hypothesis.strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from ipckit.server.fleet import (
+    EXIT_BOOT_FAILED,
+    Fleet,
+    Fork,
+    GiveUp,
+    Leave,
+    ReloadDone,
+    Stage,
+)
+
+
+class Fleets(RuleBasedStateMachine):
+    """The manager's part, without processes: actions are done at once."""
+
+    @initialize(workers=st.integers(1, 3), task_workers=st.integers(0, 2))
+    def boot(self, workers, task_workers):
+        self.slots = workers + task_workers
+        self.workers = workers
+        self.fleet = Fleet(workers, task_workers)
+        self.now = 0.0
+        self.pid = 0
+        self.gave_up = False
+        self.stopped = False
+        self.reloads_open = 0
+        self.told: set[int] = set()
+        self.do(self.fleet.boot())
+
+    def do(self, actions):
+        for action in actions:
+            match action:
+                case Fork():
+                    assert not self.stopped
+                    assert self.fleet.member(action.place) is None, "F1: the place is taken"
+                    self.pid += 1
+                    self.fleet.forked(action.place, action.incarnation, self.pid)
+                case Leave():
+                    slot = action.place // 2
+                    successor = self.fleet.serving(slot)
+                    assert successor is not None and successor.place != action.place
+                    self.told.add(action.place)
+                case ReloadDone():
+                    self.reloads_open -= 1
+                case GiveUp():
+                    self.gave_up = True
+                    self.stop()
+
+    def members(self, *stages):
+        return [m for m in self.fleet.members() if m.stage in stages]
+
+    @precondition(lambda self: self.members(Stage.BOOTING))
+    @rule(data=st.data())
+    def ready(self, data):
+        member = data.draw(st.sampled_from(self.members(Stage.BOOTING)))
+        self.do(self.fleet.ready(member.place))
+        assert self.fleet.serving(member.place // 2) is member
+
+    @precondition(lambda self: self.members(Stage.SERVING))
+    @rule(data=st.data(), gone=st.booleans())
+    def leaving(self, data, gone):
+        member = data.draw(st.sampled_from(self.members(Stage.SERVING)))
+        self.do(self.fleet.leaving(member.place, gone=gone))
+
+    @precondition(lambda self: self.fleet.members())
+    @rule(data=st.data(), code=st.sampled_from([0, 6, None, 1, EXIT_BOOT_FAILED]))
+    def dies(self, data, code):
+        member = data.draw(st.sampled_from(self.fleet.members()))
+        self.told.discard(member.place)
+        self.do(self.fleet.died(member.place, code, self.now))
+
+    @precondition(lambda self: not self.stopped and self.fleet.all_ready())
+    @rule(only_task=st.booleans())
+    def reload(self, only_task):
+        started, actions = self.fleet.reload(only_task=only_task)
+        if started:
+            self.reloads_open += 1
+        else:
+            assert self.fleet.reloading
+        self.reloads_open += sum(isinstance(a, ReloadDone) for a in actions[:-1])
+        self.do(actions)
+
+    @precondition(lambda self: not self.stopped)
+    @rule(data=st.data())
+    def replace(self, data):
+        self.do(self.fleet.replace(data.draw(st.integers(0, self.slots - 1))))
+
+    @rule(seconds=st.floats(0, 20))
+    def tick(self, seconds):
+        self.now += seconds
+        self.do(self.fleet.tick(self.now))
+
+    @rule()
+    def stop(self):
+        if not self.stopped:
+            self.stopped = True
+            self.fleet.stop()
+
+    @invariant()
+    def every_slot_is_served_or_will_be(self):
+        """F2."""
+        due = self.fleet.next_due()
+        for slot in range(self.slots):
+            here = [m for m in self.fleet.members() if m.place // 2 == slot]
+            assert len(here) <= 2
+            assert len({m.place for m in here}) == len(here)
+            if not self.stopped:
+                coming = any(not m.told or m.stage != Stage.LEAVING for m in here)
+                assert due is not None or coming or len(here) == 2
+
+    def teardown(self):
+        """F3: left alone, every process boots, who was told to leaves, and no reload is open."""
+        if not hasattr(self, "fleet") or self.stopped:
+            return
+        for _ in range(200):
+            self.now += 30
+            self.do(self.fleet.tick(self.now))
+            for member in self.members(Stage.BOOTING):
+                self.do(self.fleet.ready(member.place))
+            for member in self.members(Stage.LEAVING):
+                self.told.discard(member.place)
+                self.do(self.fleet.died(member.place, 6, self.now))
+            if not self.fleet.reloading and not self.members(Stage.BOOTING, Stage.LEAVING):
+                break
+        assert not self.fleet.reloading
+        assert self.fleet.all_ready()
+        assert len(self.fleet.members()) == self.slots
+
+
+TestFleets = Fleets.TestCase
+
+
+def test_five_deaths_before_ready_end_it():
+    fleet = Fleet(1, 0)
+    (fork,) = fleet.boot()
+    now = 0.0
+    for death in range(1, 6):
+        fleet.forked(fork.place, fork.incarnation, death)
+        actions = fleet.died(fork.place, 1, now)
+        if death == 5:
+            break
+        assert actions == []
+        now = fleet.next_due()
+        (fork,) = fleet.tick(now)
+    assert isinstance(actions[0], GiveUp)
+    assert now < 10
+
+
+def test_a_failed_boot_ends_it_at_once_but_not_a_server_that_was_ready():
+    fleet = Fleet(1, 0)
+    (fork,) = fleet.boot()
+    fleet.forked(fork.place, fork.incarnation, 1)
+    assert isinstance(fleet.died(fork.place, EXIT_BOOT_FAILED, 0.0)[0], GiveUp)
+
+    fleet = Fleet(1, 0)
+    (fork,) = fleet.boot()
+    fleet.forked(fork.place, fork.incarnation, 1)
+    fleet.ready(fork.place)
+    (again,) = fleet.died(fork.place, None, 0.0)
+    fleet.forked(again.place, again.incarnation, 2)
+    assert fleet.died(again.place, EXIT_BOOT_FAILED, 0.0) == []
+    assert fleet.next_due() is not None
+
+
+def test_a_reload_whose_new_process_fails_keeps_the_old_one():
+    fleet = Fleet(2, 0)
+    for fork in fleet.boot():
+        fleet.forked(fork.place, fork.incarnation, fork.place + 1)
+        fleet.ready(fork.place)
+    started, (fork,) = fleet.reload(only_task=False)
+    assert started
+    fleet.forked(fork.place, fork.incarnation, 9)
+    assert fleet.died(fork.place, EXIT_BOOT_FAILED, 1.0) == [ReloadDone(ok=False)]
+    assert not fleet.reloading and fleet.all_ready()
