@@ -223,6 +223,7 @@ class Fleet:
     def _fork(self, place: int) -> Fork:
         slot = self._slots[place // 2]
         slot.incarnation += 1
+        slot.due = None  # this is it
         if not self._was_ready:
             self._boot_forks += 1
         return Fork(place, slot.incarnation)
