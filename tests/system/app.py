@@ -62,6 +62,16 @@ def worker_error(server, worker_id, pid, exit_code, number):
     note("worker_error", worker_id, pid, exit_code, number)
 
 
+@server.on("before_reload")
+def before_reload(server):
+    note("before_reload")
+
+
+@server.on("after_reload")
+def after_reload(server):
+    note("after_reload")
+
+
 @server.on("shutdown")
 def shutdown(server):
     note("shutdown")

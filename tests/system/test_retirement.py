@@ -116,3 +116,26 @@ def test_a_killed_worker_is_replaced_and_its_results_go_to_the_successor(start, 
     stats = again("call", "stats")
     assert stats["task_done"] == 2 and stats["tasking_num"] == 0
     assert stats["connection_num"] == 1
+
+
+def test_reload_from_a_worker_and_its_events(start):
+    running = start(worker_num=1, task_worker_num=1)
+    ask = running.client()
+    assert ask("call", "reload", True) is True
+    running.wait_for(lambda: running.journal("after_reload"), "the reload ends")
+    assert [entry[2] for entry in running.journal() if "reload" in entry[2]] == [
+        "before_reload",
+        "after_reload",
+    ]
+    assert ask("await", "task_async", ("finish", 5), 10) == 5
+
+
+def test_a_log_file_that_was_moved_is_opened_anew(start, tmp_path):
+    log = tmp_path / "server.log"
+    running = start(log_file=str(log), log_level="debug", task_max_attempts=1)
+    ask = running.client()
+    assert "serving on" in log.read_text() and "is process" in log.read_text()
+    log.rename(tmp_path / "server.log.1")
+    ask.tell("finish", ("raise_until", 9))
+    running.wait_for(lambda: log.exists() and "was given up" in log.read_text(), "a new file")
+    assert "was given up" not in (tmp_path / "server.log.1").read_text()
