@@ -30,6 +30,7 @@ MAX_BOOT_FORKS = 12
 _DELAYS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 
 EXIT_BOOT_FAILED = 3
+EXIT_BROKEN = 5
 
 
 class Stage(Enum):
@@ -89,6 +90,7 @@ class _Slot:
     members: dict[int, Member] = field(default_factory=dict)  # by place
     incarnation: int = 0
     failures: int = 0  # deaths before ready in a row
+    broken: int = 0  # ends by something that will be so again, in a row
     due: float | None = None  # when to try again
     due_place: int = 0
 
@@ -182,6 +184,10 @@ class Fleet:
             return self._died_booting(slot, member, exit_code, now)
         if slot.due is not None:
             return []
+        slot.broken = slot.broken + 1 if exit_code == EXIT_BROKEN else 0
+        if slot.broken and not slot.members:
+            slot.due, slot.due_place = now + _delay(slot.broken), place
+            return []
         if all(other.stage is Stage.LEAVING for other in slot.members.values()):
             return [self._fork(place)]  # nobody is there, or only one who leaves as well
         done = self._replacing == place // 2 and self.serving(place // 2) is not None
@@ -251,7 +257,7 @@ class Fleet:
             ]
         if not self._was_ready and self._boot_forks >= max(MAX_BOOT_FORKS, 2 * len(self._slots)):
             return [GiveUp(member.place, f"{self._boot_forks} forks and still not ready")]
-        slot.due = now + _DELAYS[min(slot.failures, len(_DELAYS)) - 1]
+        slot.due = now + _delay(slot.failures)
         slot.due_place = member.place
         return []
 
@@ -268,3 +274,8 @@ class Fleet:
             only_task, self._reload_queued = self._reload_queued, None
             actions += self.reload(only_task=only_task)[1]
         return actions
+
+
+def _delay(times: int) -> float:
+    """Return how long to wait before the next try, after so many bad ends in a row."""
+    return _DELAYS[min(times, len(_DELAYS)) - 1]

@@ -25,7 +25,8 @@ from ipckit.errors import TaskFailed, TaskQueueFull, TaskTimeout
 from ipckit.server import wire
 from ipckit.server.board import FROM_HELD, FROM_ORPHANED, FROM_RUNNING, Row, TaskState
 from ipckit.server.log import log
-from ipckit.server.taskbook import Failure, Task, Taskbook
+from ipckit.server.process import describe_exception
+from ipckit.server.taskbook import Failure, Stage, Task, Taskbook
 from ipckit.server.transport import TaskTransport
 from ipckit.server.wire import FOREIGN, FROM_OUTSIDE, HAS_VALUE, Head, Kind
 
@@ -108,8 +109,19 @@ class Submitter:
         task = Task(task_id, index, body, dst, worker.slot, lane, time.monotonic(), waiter)
         self._book.add(task)
         if lane not in self._blocked:
-            self._pump_lane(lane)
+            try:
+                self._pump_lane(lane)
+            except Exception:
+                if task.stage == Stage.HELD:
+                    self._forget(task)
+                raise
         return task_id
+
+    def _forget(self, task: Task) -> None:
+        """Take back what was stored: the road refuses it, and who posts it hears so."""
+        self._book.done(task.id)
+        self._board.step(task.index, task.id, FROM_HELD, TaskState.FREE, self._worker.place)
+        self._row[Row.TASKS_POSTED] -= 1
 
     async def post_later(self, data: Any, dst: int, waiter: Any) -> int:
         """As post(), but wait for a record, in order, and give the loop its turns."""
@@ -204,6 +216,12 @@ class Submitter:
         self._tend()
 
     def _result(self, head: Head, body: bytes) -> None:
+        try:
+            value = wire.load(body) if head.flags & HAS_VALUE else None
+        except Exception:  # what a type does when it is unpickled is the user's code
+            failure = Failure(*describe_exception())
+            self._attempt_ended(head.record, head.ident, head.number, FROM_RUNNING, failure)
+            return
         place = self._worker.place
         if not self._board.step_of_attempt(
             head.record, head.ident, head.number, FROM_RUNNING, TaskState.FREE, place
@@ -216,7 +234,6 @@ class Submitter:
         waiter = None if task is None else task.waiter
         if waiter is _NOBODY or (task is not None and task.source == FOREIGN):
             return
-        value = wire.load(body) if head.flags & HAS_VALUE else None
         if isinstance(waiter, Outcome):
             waiter.done, waiter.value = True, value
         elif isinstance(waiter, asyncio.Future):
@@ -348,19 +365,19 @@ class Submitter:
 
     def _room_on(self, lane: int) -> None:
         fd = self._road.room_fd(lane)
-        if fd >= 0:
+        if fd >= 0 and lane in self._blocked:
             self._loop.remove_writer(fd)
         self._blocked.discard(lane)
-        self._pump_lane(lane)
+        try:
+            self._pump_lane(lane)
+        except Exception:  # tasks keep their place; the next look is a second away, at the latest
+            log.exception("worker %d: tasks wait, the road refuses them", self._worker.slot)
 
     def _tend(self) -> None:
         """Send what is due and what has room now."""
         self._book.wake_delayed(time.monotonic())
         for lane in self._book.lanes():
-            if lane in self._blocked:
-                self._room_on(lane)
-            else:
-                self._pump_lane(lane)
+            self._room_on(lane)
         self._set_timer()
 
     def _set_timer(self) -> None:

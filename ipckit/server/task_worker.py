@@ -75,7 +75,7 @@ class _Job(NamedTuple):
     attempt: int
     source: int
     incarnation: int
-    data: Any
+    body: bytes  # pickled
 
 
 class TaskWorker(Process):
@@ -180,7 +180,7 @@ class TaskWorker(Process):
         began = self._begin(job)
         try:
             returned = cast("Callable[..., Any]", self._task)(
-                self.server, job.task_id, _source_id(job.source), job.data
+                self.server, job.task_id, _source_id(job.source), wire.load(job.body)
             )
         except Exception:
             self._ended_badly(job, began)
@@ -251,7 +251,7 @@ class TaskWorker(Process):
         began = self._begin(job)
         try:
             returned = cast("Callable[..., Any]", self._task)(
-                self.server, job.task_id, _source_id(job.source), job.data
+                self.server, job.task_id, _source_id(job.source), wire.load(job.body)
             )
             if asyncio.iscoroutine(returned):
                 returned = await returned
@@ -288,10 +288,15 @@ class TaskWorker(Process):
         if head.kind == Kind.TASK:
             return self._claim(head, body)
         if head.kind == Kind.MESSAGE:
-            self._message(head.sender, wire.load(body))
+            self._message(head.sender, body)
         return None
 
-    def _message(self, sender: int, message: Any) -> None:
+    def _message(self, sender: int, body: bytes) -> None:
+        try:
+            message = wire.load(body)
+        except Exception:  # the user's code, as the callback is
+            self.callback_failed("pipe_message")
+            return
         if isinstance(self._timers, LoopTimers):
             self._messages.append((sender, message))
             return
@@ -307,9 +312,7 @@ class TaskWorker(Process):
         )
         if attempt < 0:
             return None
-        return _Job(
-            head.ident, head.record, attempt, head.sender, head.incarnation, wire.load(body)
-        )
+        return _Job(head.ident, head.record, attempt, head.sender, head.incarnation, body)
 
     def _hold_record(self) -> None:
         """K2. Without one, only tasks of our own workers are taken."""
@@ -347,8 +350,9 @@ class TaskWorker(Process):
         attempt = self.board.step(index, task_id, FROM_HELD, TaskState.RUNNING, self.place)
         incarnation = self.board.row(keeper_slot, keeper % 2)[Row.INCARNATION]
         head = Head(Kind.KEEP, FROM_OUTSIDE, self.place, incarnation, task_id, index, attempt)
-        self._post(keeper, head, wire.dump(data))
-        return _Job(task_id, index, attempt, FOREIGN, incarnation, data)
+        body = wire.dump(data)
+        self._post(keeper, head, body)
+        return _Job(task_id, index, attempt, FOREIGN, incarnation, body)
 
     def _look_for_unserved(self) -> ForeignMessage | None:
         now = time.monotonic()

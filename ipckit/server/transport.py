@@ -14,10 +14,11 @@ Types in the queue  other programs use task worker + 1, or ANY_TASK_WORKER (mode
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
-from ipckit.errors import QueueEmpty, QueueFull
+from ipckit.errors import QueueEmpty, QueueFull, QueueRemoved
 from ipckit.kinds import ANY_TASK_WORKER
 from ipckit.queue import QueueRelay, Seen, SysvQueue
 from ipckit.queue.calls import copy_message
@@ -277,7 +278,8 @@ class QueueRoad:
     def remove(self) -> None:
         """Remove the queue and the spill files. Harmless when somebody removed the queue before."""
         self.close()
-        self.queue.remove()
+        with contextlib.suppress(QueueRemoved):
+            self.queue.remove()
         self._spill.destroy()
 
     def _served(self, kind: int) -> bool:

@@ -225,7 +225,7 @@ class Worker(Process):
         if self._is_for_later(head):
             self.inbox.post(head, body)  # W3
         elif kind == Kind.MESSAGE:
-            self.emit("pipe_message", head.sender, wire.load(body))
+            self._message(head.sender, body)
         elif kind == Kind.SEND:
             connection = self.connections.get(head.ident)
             if connection is not None:
@@ -240,6 +240,14 @@ class Worker(Process):
             if kind == Kind.DIED:
                 self._drain_predecessor()
             self.submitter.heard(head, body)
+
+    def _message(self, sender: int, body: bytes) -> None:
+        try:
+            message = wire.load(body)
+        except Exception:  # the user's code, as the callback is
+            self.callback_failed("pipe_message")
+        else:
+            self.emit("pipe_message", sender, message)
 
     def _is_for_later(self, head: Head) -> bool:
         """W3."""

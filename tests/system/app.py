@@ -26,6 +26,23 @@ async_task = settings.pop("async_task", False)
 server = Server(host, 0, sock_type=kind, open_length_check=True, package_max_length=64 << 20)
 server.set(settings)
 
+
+class Stubborn:
+    """It pickles, and does not come back: in a task worker, or in a worker, as it was made for."""
+
+    def __init__(self, where):
+        self.where = where
+
+    def __reduce__(self):
+        return come_back, (self.where,)
+
+
+def come_back(where):
+    if where == ("task worker" if server.taskworker else "worker"):
+        raise ValueError(f"not in a {where}")
+    return Stubborn(where)
+
+
 events: list = []  # of this process
 waiting: dict = {}  # task id -> fd that wants its finish event
 
@@ -149,6 +166,8 @@ def run(server, task_id, src_worker_id, data):
         slow_work(args[0])
         note("end", args[0])
         return args[-1]
+    if verb == "stubborn":
+        return Stubborn(args[0])
     if verb == "none":
         return None
     if verb == "finish":
@@ -246,6 +265,14 @@ async def await_(fd, name, *args):
     return await getattr(server, name)(*args)
 
 
+async def stubborn(fd, where):
+    return await server.task_async(("finish", Stubborn(where)), 20)
+
+
+async def stubborn_message(fd, dst):
+    server.send_message(Stubborn("task worker"), dst)
+
+
 async def about(fd):
     return {
         "fd": fd,
@@ -302,6 +329,8 @@ VERBS = {
     "late": late,
     "many": many,
     "messages": messages,
+    "stubborn": stubborn,
+    "stubborn_message": stubborn_message,
     "timers": timers,
 }
 

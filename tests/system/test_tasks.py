@@ -7,6 +7,8 @@ import os
 import pytest
 from serving import Refused
 
+from ipckit import SysvQueue
+
 KIB = 1024
 VALUES = [
     None,
@@ -196,3 +198,35 @@ def test_tasks_can_send_and_close(start, mode):
     ask.hear()
     ask.tell("finish", ("close", fd))
     assert ask._client.recv() == b""
+
+
+def test_data_that_does_not_unpickle_is_a_failed_attempt(start, mode):
+    """Neither process may end by it: the type's code is the user's."""
+    running = start(task_ipc_mode=mode, task_max_attempts=2)
+    ask = running.client()
+    with pytest.raises(Refused, match=r"TaskFailed.*ValueError: not in a task worker"):
+        ask("stubborn", "task worker")
+    with pytest.raises(Refused, match=r"TaskFailed.*ValueError: not in a worker"):
+        ask("await", "task_async", ("stubborn", "worker"), 20)
+    ask("stubborn_message", 1)
+    running.wait_for(lambda: "pipe_message raised" in running.log(), "the message is refused")
+    assert ask("await", "task_async", ("finish", 5), 20) == 5
+    assert not running.journal("worker_error")
+    stats = ask("call", "stats")
+    assert (stats["task_failed"], stats["task_buried"], stats["callback_errors"]) == (4, 2, 1)
+
+
+@pytest.mark.parametrize("queue_mode", [2, 3])
+def test_a_queue_that_somebody_removes_is_told_and_harms_nothing_else(start, queue_mode):
+    running = start(task_ipc_mode=queue_mode, message_queue_key=0x71ABCDEF)
+    ask = running.client()
+    SysvQueue.open(0x71ABCDEF).remove()
+    with pytest.raises(Refused, match="QueueRemoved"):
+        ask("call", "task", 1)
+    with pytest.raises(Refused, match="QueueRemoved"):
+        ask("await", "task_async", 1, 5)
+    running.wait_for(lambda: running.journal("worker_error"), "the task worker hears of it")
+    assert ask("echo", 1) == 1
+    assert ask("call", "stats")["task_count"] == 0, "a task that was refused is not stored"
+    began = len(running.journal("worker_start"))
+    assert began < 10, "it is started again, but not without a pause"
