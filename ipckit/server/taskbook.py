@@ -11,6 +11,8 @@ Stands on nothing but the standard library: no I/O, no clock (the caller gives `
           (the caller gives `jitter`).
 Invariants
   B1  a task is in `_tasks` and in exactly one of: a lane's backlog, the sent, the delayed heap.
+      An entry with an older turn than its task's counts for nothing: messages are doubled after
+      a death, so a result or a failure may find its task at any stage.
   B2  a lane sends in the order of its backlog; a retry goes to its end.
   B3  attempts are counted by the shared state word, not here: a message may be doubled, an
       attempt is not.
@@ -50,6 +52,7 @@ class Task:
     attempts: int = 0  # that ended, as the state word counted them
     stage: int = Stage.HELD
     again: bool = False  # a message of it was sent before
+    turn: int = 0  # its newest entry in a backlog or among the delayed
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +70,8 @@ class Taskbook:
         self._max_attempts = max_attempts
         self._delays = delays
         self._tasks: dict[int, Task] = {}
-        self._backlog: dict[int, deque[Task]] = {}
-        self._delayed: list[tuple[float, int]] = []
+        self._backlog: dict[int, deque[tuple[Task, int]]] = {}
+        self._delayed: list[tuple[float, int, int]] = []  # due, task id, turn
 
     def __len__(self) -> int:
         return len(self._tasks)
@@ -101,8 +104,8 @@ class Taskbook:
         """
         backlog = self._backlog[lane]
         while backlog:
-            task = backlog[0]
-            if task.stage == Stage.HELD and task.id in self._tasks:
+            task, turn = backlog[0]
+            if task.turn == turn and task.id in self._tasks:
                 if not send(task):
                     return False
                 task.stage = Stage.SENT
@@ -126,7 +129,8 @@ class Taskbook:
         task.again = True
         due = now + delay * (1 + 0.2 * jitter)
         task.stage = Stage.DELAYED
-        heapq.heappush(self._delayed, (due, task.id))
+        task.turn += 1
+        heapq.heappush(self._delayed, (due, task.id, task.turn))
         return due
 
     def send_again(self, task: Task) -> None:
@@ -137,17 +141,21 @@ class Taskbook:
     def wake_delayed(self, now: float) -> int:
         """Put the tasks whose delay is over at the end of their lanes; return how many."""
         woken = 0
-        while self._delayed and self._delayed[0][0] <= now:
-            _, task_id = heapq.heappop(self._delayed)
-            task = self._tasks.get(task_id)
-            if task is not None and task.stage == Stage.DELAYED:
-                self._hold(task)
-                woken += 1
+        while (due := self.next_due()) is not None and due <= now:
+            _, task_id, _ = heapq.heappop(self._delayed)
+            self._hold(self._tasks[task_id])
+            woken += 1
         return woken
 
     def next_due(self) -> float | None:
         """When the next delay is over; None: nothing is delayed."""
-        return self._delayed[0][0] if self._delayed else None
+        while self._delayed:
+            due, task_id, turn = self._delayed[0]
+            task = self._tasks.get(task_id)
+            if task is not None and task.turn == turn:
+                return due
+            heapq.heappop(self._delayed)  # over, or delayed anew
+        return None
 
     def sent(self) -> list[Task]:
         """Return the tasks whose message is under way, or whose attempt runs."""
@@ -160,4 +168,5 @@ class Taskbook:
 
     def _hold(self, task: Task) -> None:
         task.stage = Stage.HELD
-        self._backlog.setdefault(task.lane, deque()).append(task)
+        task.turn += 1
+        self._backlog.setdefault(task.lane, deque()).append((task, task.turn))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hypothesis.strategies as st
+import pytest
 from hypothesis import given
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
@@ -12,6 +13,8 @@ ATTEMPTS, DELAYS = 3, (0.0, 1.0, 5.0)
 
 
 class Books(RuleBasedStateMachine):
+    """A frame about a task may find it at any stage: messages are doubled after a death."""
+
     def __init__(self):
         super().__init__()
         self.book = Taskbook(ATTEMPTS, DELAYS)
@@ -21,18 +24,46 @@ class Books(RuleBasedStateMachine):
         self.sent: set[int] = set()
         self.delayed: dict[int, float] = {}
         self.tried: dict[int, int] = {}
+        self.created: dict[int, float] = {}
         self.left: list[int] = []
+
+    def task(self, stages="held sent delayed"):
+        """Draw a task that is in the book."""
+        held = [task_id for lane in self.lanes.values() for task_id in lane]
+        here = {"held": held, "sent": self.sent, "delayed": self.delayed}
+        found = {task_id for stage in stages.split() for task_id in here[stage]}
+        return st.sampled_from(sorted(found))
+
+    def take_out(self, task_id):
+        """Take it out of the model, wherever it is."""
+        for lane in self.lanes.values():
+            if task_id in lane:
+                lane.remove(task_id)
+        self.sent.discard(task_id)
+        self.delayed.pop(task_id, None)
 
     @rule(lane=st.sampled_from([0, 1]))
     def add(self, lane):
         task = Task(self.next_id, self.next_id, b"", -1, 0, lane, self.now)
         self.book.add(task)
         self.lanes[lane].append(task.id)
+        self.enter(task)
+
+    @rule(lane=st.sampled_from([0, 1]))
+    def add_running(self, lane):
+        task = Task(self.next_id, self.next_id, b"", -1, 0, lane, self.now)
+        self.book.add_running(task)
+        self.sent.add(task.id)
+        self.enter(task)
+
+    def enter(self, task):
         self.tried[task.id] = 0
+        self.created[task.id] = self.now
         self.next_id += 1
 
     @rule(lane=st.sampled_from([0, 1]), room=st.integers(0, 4))
     def pump(self, lane, room):
+        """B2."""
         taken = []
 
         def send(task):
@@ -41,48 +72,68 @@ class Books(RuleBasedStateMachine):
             taken.append(task.id)
             return True
 
-        if not self.tried:
+        if lane not in self.book.lanes():
+            assert not self.lanes[lane]
             return
-        if lane in self.book.lanes():
-            done = self.book.pump_lane(lane, send)
-            assert taken == self.lanes[lane][:room]
-            assert done == (len(self.lanes[lane]) <= room)
+        done = self.book.pump_lane(lane, send)
+        assert taken == self.lanes[lane][:room]
+        assert done == (len(self.lanes[lane]) <= room)
         self.sent |= set(taken)
         del self.lanes[lane][: len(taken)]
 
-    @precondition(lambda self: self.sent)
+    @precondition(lambda self: any(self.lanes.values()))
+    @rule(data=st.data())
+    def the_road_raises(self, data):
+        """Then nothing was sent, and the task is still the next one."""
+
+        def send(task):
+            raise OSError
+
+        lane = data.draw(st.sampled_from([lane for lane, ids in self.lanes.items() if ids]))
+        with pytest.raises(OSError):
+            self.book.pump_lane(lane, send)
+
+    @precondition(lambda self: len(self.book))
     @rule(data=st.data())
     def result(self, data):
-        task_id = data.draw(st.sampled_from(sorted(self.sent)))
+        task_id = data.draw(self.task())
         assert self.book.done(task_id).id == task_id
-        self.sent.remove(task_id)
+        self.take_out(task_id)
         self.left.append(task_id)
-        assert self.book.done(task_id) is None, "a second result finds nothing"
 
-    @precondition(lambda self: self.sent)
+    @precondition(lambda self: self.left)
+    @rule(data=st.data())
+    def a_result_too_late(self, data):
+        task_id = data.draw(st.sampled_from(self.left))
+        assert self.book.done(task_id) is None and self.book.get(task_id) is None
+
+    @precondition(lambda self: len(self.book))
     @rule(data=st.data(), jitter=st.floats(-1, 1))
     def failure(self, data, jitter):
-        task_id = data.draw(st.sampled_from(sorted(self.sent)))
-        self.sent.remove(task_id)
+        task_id = data.draw(self.task())
+        self.take_out(task_id)
         self.tried[task_id] += 1
-        due = self.book.failed(self.book.get(task_id), self.tried[task_id], self.now, jitter)
+        task = self.book.get(task_id)
+        due = self.book.failed(task, self.tried[task_id], self.now, jitter)
+        assert task.attempts == self.tried[task_id]
         if self.tried[task_id] == ATTEMPTS:
             assert due is None
             self.left.append(task_id)
             return
         delay = DELAYS[self.tried[task_id] - 1]
-        assert self.now + 0.8 * delay <= due <= self.now + 1.2 * delay
+        assert due == self.now + delay * (1 + 0.2 * jitter)
+        assert task.again
         self.delayed[task_id] = due
 
     @precondition(lambda self: self.sent)
     @rule(data=st.data())
     def death(self, data):
         """The message may be lost: it goes to the end of its lane."""
-        task_id = data.draw(st.sampled_from(sorted(self.sent)))
+        task_id = data.draw(self.task("sent"))
         task = self.book.get(task_id)
         self.book.send_again(task)
         assert task.again
-        self.sent.remove(task_id)
+        self.take_out(task_id)
         self.lanes[task.lane].append(task_id)
 
     @rule(seconds=st.floats(0, 3))
@@ -96,6 +147,7 @@ class Books(RuleBasedStateMachine):
 
     @invariant()
     def each_task_is_in_one_place(self):
+        """B1."""
         held = {task_id for lane in self.lanes.values() for task_id in lane}
         assert len(self.book) == len(held) + len(self.sent) + len(self.delayed)
         stages = {task.id: task.stage for task in self.book}
@@ -109,7 +161,7 @@ class Books(RuleBasedStateMachine):
         assert {task.id for task in self.book.sent()} == self.sent
         due = self.book.next_due()
         assert due == (min(self.delayed.values()) if self.delayed else None)
-        assert (self.book.oldest() is None) == (len(self.book) == 0)
+        assert self.book.oldest() == (self.created[min(stages)] if stages else None)
 
 
 TestBooks = Books.TestCase
