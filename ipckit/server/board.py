@@ -87,7 +87,7 @@ class _Header:
     PHASE = 0
     SESSION_IDS = 1
     TASK_IDS = 2
-    ROOM_WANTED = 3  # how many rows have WANTS_ROOM set, about: a hint that spares a scan
+    ROOM_WANTED = 3  # some row may have WANTS_ROOM set: a hint that spares the scan
     WORDS = 8
 
 
@@ -158,19 +158,18 @@ class Board:
 
     def want_room(self, row: memoryview) -> None:
         """Ask for a ring when somebody takes a message. Look for room once more after it."""
-        if not row[Row.WANTS_ROOM]:
-            row[Row.WANTS_ROOM] = 1
-            lib.ipk_word_add(self._base + _Header.ROOM_WANTED, 1)
+        row[Row.WANTS_ROOM] = 1
+        lib.ipk_word_store(self._base + _Header.ROOM_WANTED, 1)
 
     def take_room_wishes(self, workers: int) -> list[int]:
         """Return the worker slots that asked since the last call, and forget their wishes."""
         if not lib.ipk_word_load(self._base + _Header.ROOM_WANTED):
             return []
+        lib.ipk_word_store(self._base + _Header.ROOM_WANTED, 0)  # first this, then the look
         found = []
         for place in range(2 * workers):
             word = self._row0 + place * Row.WORDS + Row.WANTS_ROOM
             if self._words[word] and lib.ipk_word_swap(self._base + word, 0):
-                lib.ipk_word_add(self._base + _Header.ROOM_WANTED, -1)
                 found.append(place // 2)
         return found
 

@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, overload
 
-from ipckit.errors import MisuseError, SettingsError, TaskFailed
+from ipckit.errors import MisuseError, SettingsError
 from ipckit.kinds import SockType
 from ipckit.server import limits, listener, statistics
 from ipckit.server.events import Callbacks
@@ -297,9 +297,7 @@ class Server:
             async with asyncio.timeout(timeout):
                 task_id = await submitter.post_later(data, dst, result)
                 return await result
-        except TimeoutError as exc:
-            if isinstance(exc, TaskFailed):
-                raise
+        except TimeoutError:
             raise timed_out(task_id, timeout or 0) from None
         finally:
             if not result.done():

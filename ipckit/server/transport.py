@@ -20,7 +20,7 @@ from typing import NamedTuple, Protocol
 
 from ipckit.errors import QueueEmpty, QueueFull, QueueRemoved
 from ipckit.kinds import ANY_TASK_WORKER
-from ipckit.queue import QueueRelay, Seen, SysvQueue
+from ipckit.queue import Message, QueueRelay, Seen, SysvQueue
 from ipckit.queue.calls import copy_message
 from ipckit.server.inbox import Inbox
 from ipckit.server.spill import SpillDirectory
@@ -232,6 +232,13 @@ class QueueRoad:
         """Take one message; the choices take turns, so none can starve another."""
         if self._refused:
             return self._refused.pop()
+        while (message := self._receive(foreign=foreign)) is not None:
+            judged = self._judge(message.type, message.body)
+            if judged is not None:
+                return judged
+        return None
+
+    def _receive(self, *, foreign: bool) -> Message | None:
         count = len(self._sources)
         for step in range(count):
             source = self._sources[(self._turn + step) % count]
@@ -242,7 +249,7 @@ class QueueRoad:
             except QueueEmpty:
                 continue
             self._turn = (self._turn + step + 1) % count
-            return self._judge(message.type, message.body)
+            return message
         return None
 
     def prepare_wait(self, *, foreign: bool) -> None:
@@ -293,6 +300,7 @@ class QueueRoad:
         )
 
     def _judge(self, kind: int, body: bytes) -> OwnMessage | ForeignMessage | None:
+        """Return what the message is; None: a copy that nobody needs."""
         if not body:
             return ForeignMessage(kind, body, _EMPTY)
         frame = unseal(self._key, body)
@@ -306,7 +314,7 @@ class QueueRoad:
             return OwnMessage(head, frame[HEAD_SIZE:])
         spilled = self._spill.read(head.ident, head.number)
         # No file: the task is over, and this was a second copy of its message.
-        return self.take(foreign=False) if spilled is None else OwnMessage(head, spilled)
+        return None if spilled is None else OwnMessage(head, spilled)
 
 
 def _msgmax() -> int:

@@ -180,7 +180,6 @@ def test_a_second_copy_of_a_task_that_is_over_is_passed_by(roads):
     assert roads.taking[0].take(foreign=False) is None
 
 
-@pytest.mark.xfail(raises=RecursionError, reason="take() calls itself for each copy it passes by")
 def test_hundreds_of_copies_are_passed_by(roads):
     """After a death all tasks are sent again; what they spilled may be over before the copies."""
     copies = 0
