@@ -14,6 +14,7 @@ Invariants
   F2  a slot whose serving member died or leaves has a successor booting, or one due, or at both
       places somebody who leaves, until stop().
   F3  a reload replaces one slot at a time, and ends when all were replaced or one failed to boot.
+      Replaced: whoever was there, or was coming, when it began is gone, and another one serves.
 """
 
 from __future__ import annotations
@@ -105,8 +106,9 @@ class Fleet:
         self._was_ready = False  # all slots at once, at least one time
         self._boot_deaths: deque[float] = deque()
         self._boot_forks = 0
-        self._reload: deque[int] = deque()
+        self._reload: deque[tuple[int, int]] = deque()  # slot, its last incarnation so far
         self._replacing: int | None = None
+        self._replaces = 0  # up to this incarnation of it
         self._reload_queued: bool | None = None  # only_task of the reload that comes next
 
     # -- what is ---
@@ -159,7 +161,7 @@ class Fleet:
             if other.place != place and not other.told:
                 other.stage, other.told = Stage.LEAVING, True
                 actions.append(Leave(other.place))
-        if self._replacing == place // 2 and len(slot.members) == 1:
+        if self._replacing == place // 2:
             actions += self._next_replacement()
         return actions
 
@@ -189,23 +191,30 @@ class Fleet:
             slot.due, slot.due_place = now + _delay(slot.broken), place
             return []
         if all(other.stage is Stage.LEAVING for other in slot.members.values()):
-            return [self._fork(place)]  # nobody is there, or only one who leaves as well
-        done = self._replacing == place // 2 and self.serving(place // 2) is not None
-        return self._next_replacement() if done else []
+            # nobody is there, or only one who leaves as well
+            return self._too_many_forks(place) or [self._fork(place)]
+        return self._next_replacement() if self._replacing == place // 2 else []
 
     def reload(self, *, only_task: bool) -> tuple[bool, list[Action]]:
-        """Replace all (or all task workers). False: one runs, and this one comes after it."""
+        """Replace all (or all task workers). False: one runs, and this one comes after it.
+
+        After stop() it is False too, and nothing comes.
+        """
+        if self._stopping:
+            return False, []
         if self.reloading:
             self._reload_queued = only_task and self._reload_queued is not False
             return False, []
         first = self._worker_num if only_task else 0
-        self._reload = deque(range(first, len(self._slots)))
+        numbers = range(first, len(self._slots))
+        self._reload = deque((number, self._slots[number].incarnation) for number in numbers)
         return True, self._next_replacement()
 
     def replace(self, slot_number: int) -> list[Action]:
         """Replace one process: the successor is ready, then the old one goes."""
         member = self.serving(slot_number)
-        if member is None or member.place ^ 1 in self._slots[slot_number].members:
+        taken = member is None or member.place ^ 1 in self._slots[slot_number].members
+        if member is None or taken or self._stopping:
             return []
         return [self._fork(member.place ^ 1)]
 
@@ -244,7 +253,7 @@ class Fleet:
         if self._replacing == member.place // 2 and self.serving(self._replacing) is not None:
             self._reload.clear()  # the old process stays; the new code does not boot
             self._replacing = None
-            return [ReloadDone(ok=False)]
+            return self._reload_ends(ok=False)
         if not self._was_ready and exit_code == EXIT_BOOT_FAILED:
             return [GiveUp(member.place, "it failed before it was ready")]
         if len(self._boot_deaths) >= BOOT_FAILURES:
@@ -255,21 +264,34 @@ class Fleet:
                     f"within {BOOT_WINDOW:g} s",
                 )
             ]
-        if not self._was_ready and self._boot_forks >= max(MAX_BOOT_FORKS, 2 * len(self._slots)):
-            return [GiveUp(member.place, f"{self._boot_forks} forks and still not ready")]
+        if given_up := self._too_many_forks(member.place):
+            return given_up
         slot.due = now + _delay(slot.failures)
         slot.due_place = member.place
         return []
 
+    def _too_many_forks(self, place: int) -> list[Action]:
+        """Before all were ready for the first time: whether one more fork is one too many."""
+        forks = self._boot_forks + sum(slot.due is not None for slot in self._slots)
+        if self._was_ready or forks < max(MAX_BOOT_FORKS, 2 * len(self._slots)):
+            return []
+        return [GiveUp(place, f"{self._boot_forks} forks and still not ready")]
+
     def _next_replacement(self) -> list[Action]:
-        while self._reload:
-            self._replacing = self._reload.popleft()
-            slot = self._slots[self._replacing]
-            if any(m.stage is not Stage.SERVING for m in slot.members.values()) or not slot.members:
-                continue  # it is being replaced anyway
-            return self.replace(self._replacing)
-        self._replacing = None
-        actions: list[Action] = [ReloadDone(ok=True)]
+        """Go on with the reload: after its start, and whenever the slot it is at has changed."""
+        while self._replacing is not None or self._reload:
+            if self._replacing is None:
+                self._replacing, self._replaces = self._reload.popleft()
+            members = [*self._slots[self._replacing].members.values()]
+            if len(members) != 1 or members[0].stage is not Stage.SERVING:
+                return []  # between two processes: what happens to them comes back here
+            if members[0].incarnation <= self._replaces:
+                return self.replace(self._replacing)
+            self._replacing = None
+        return self._reload_ends(ok=True)
+
+    def _reload_ends(self, *, ok: bool) -> list[Action]:
+        actions: list[Action] = [ReloadDone(ok)]
         if self._reload_queued is not None:
             only_task, self._reload_queued = self._reload_queued, None
             actions += self.reload(only_task=only_task)[1]
