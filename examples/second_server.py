@@ -9,6 +9,7 @@ single items fail, so the program keeps the books itself, as the tutorial does.)
 """
 
 import collections
+import logging
 import sys
 
 from ipckit import Server
@@ -18,10 +19,17 @@ ITEMS, LIMIT = 100, 3
 server = Server("127.0.0.1", int(sys.argv[1]) if len(sys.argv) > 1 else 9502)
 server.set(worker_num=1, task_worker_num=4, open_eof_split=True, package_eof=b"\n")
 
-delivered = set()
-failures = collections.Counter()
-given_up = set()
-client = 0
+log = logging.getLogger("second_server")
+jobs = {}  # of this worker: fd -> Job
+
+
+class Job:
+    """The books of one "go"."""
+
+    def __init__(self):
+        self.delivered = set()
+        self.given_up = set()
+        self.failures = collections.Counter()
 
 
 @server.on("start")
@@ -31,22 +39,30 @@ def start(server):
 
 @server.on("receive")
 def receive(server, fd, reactor_id, data):
-    global client
-    client = fd
+    if fd in jobs:
+        server.send(fd, b"one at a time\n")
+        return
+    jobs[fd] = Job()
     workers = server.setting["task_worker_num"]
     for k in range(workers):
-        server.task([(item, 1) for item in range(ITEMS) if item % workers == k], k)
+        server.task((fd, 1, list(range(k, ITEMS, workers))), k)
+
+
+@server.on("close")
+def close(server, fd, reactor_id):
+    jobs.pop(fd, None)  # what still comes for it is nobody's
 
 
 @server.on("task")
-def task(server, task_id, src_worker_id, part):
+def task(server, task_id, src_worker_id, data):  # in a task worker
+    fd, attempt, part = data
     done = []
-    for item, attempt in part:
+    for item in part:
         if deliver(item, attempt):
             done.append(item)
         else:
-            server.send_message((item, attempt), src_worker_id)
-    return done
+            server.send_message((fd, attempt, item), src_worker_id)
+    return fd, done
 
 
 def deliver(item, attempt):
@@ -55,29 +71,36 @@ def deliver(item, attempt):
 
 
 @server.on("pipe_message")
-def pipe_message(server, src_worker_id, message):
-    item, attempt = message
-    failures[item] += 1
-    if failures[item] < LIMIT:
-        server.task([(item, attempt + 1)])
+def pipe_message(server, task_worker_id, message):  # back in the worker
+    fd, attempt, item = message
+    if (job := jobs.get(fd)) is None:
+        return
+    job.failures[item] += 1
+    if job.failures[item] < LIMIT:
+        server.task((fd, attempt + 1, [item]))
     else:
-        given_up.add(item)
-        print(f"item {item} was given up after {failures[item]} attempts", flush=True)
-        look()
+        log.error("item %d was given up after %d attempts", item, attempt)
+        job.given_up.add(item)
+        look(fd, job)
 
 
 @server.on("finish")
-def finish(server, task_id, done):
-    delivered.update(done)
-    look()
+def finish(server, task_id, result):
+    fd, done = result
+    if (job := jobs.get(fd)) is not None:
+        job.delivered.update(done)
+        look(fd, job)
 
 
-def look():
-    if len(delivered) + len(given_up) == ITEMS:
-        summary = (
-            f"{len(delivered)} delivered, {len(given_up)} given up, {failures.total()} failures"
+def look(fd, job):
+    """When every item is delivered or given up: answer, and close the books."""
+    if len(job.delivered) + len(job.given_up) == ITEMS:
+        del jobs[fd]
+        server.send(
+            fd,
+            f"{len(job.delivered)} delivered, {len(job.given_up)} given up, "
+            f"{job.failures.total()} failures\n".encode(),
         )
-        server.send(client, summary.encode() + b"\n")
 
 
 server.start()

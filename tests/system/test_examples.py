@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import select
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -16,58 +18,141 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 LOOK = 30.0
 
 
-def run(name: str, *arguments: str) -> str:
+def run(*command: str) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, timeout=LOOK, check=False)
+    assert done.returncode == 0, done
+    return done.stdout
+
+
+def program(name: str) -> str:
+    return str(EXAMPLES / name)
+
+
+class Example:
+    """A server example on a port that the kernel chooses, told in its first line."""
+
+    def __init__(self, name: str, log: Path) -> None:
+        self.log = log
+        with log.open("wb") as stderr:
+            self.process = subprocess.Popen(
+                [sys.executable, program(name), "0"],
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                text=True,
+            )
+        assert self.process.stdout is not None
+        if not select.select([self.process.stdout], [], [], LOOK)[0]:
+            self.process.kill()
+        self.port = self.process.stdout.readline().removeprefix("listening on ").strip()
+
+    def client(self) -> Client:
+        client = Client(open_eof_split=True, package_eof=b"\n")
+        client.connect("127.0.0.1", int(self.port), timeout=LOOK)
+        return client
+
+    def end(self) -> str:
+        """SIGTERM; it must end with 0. Return what it printed after its first line."""
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            printed, _ = self.process.communicate(timeout=LOOK)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            raise
+        assert self.process.returncode == 0, self.log.read_text()
+        assert "Traceback" not in self.log.read_text()
+        return printed
+
+
+@pytest.fixture
+def serve(tmp_path):
+    running: list[Example] = []
+
+    def start(name: str) -> Example:
+        running.append(Example(name, tmp_path / f"{name}.log"))
+        return running[-1]
+
+    yield start
+    for example in running:
+        if example.process.poll() is None:
+            example.end()
+
+
+def test_first_server_and_client(serve):
+    port = serve("first_server.py").port
+    assert run(sys.executable, program("first_client.py"), port).splitlines() == [
+        "task 1 was posted",
+        "task 1 is done: HELLO, TASK WORKER",
+    ]
+    again = run(sys.executable, program("first_client.py"), port, "again")
+    assert again.splitlines()[1] == "task 2 is done: AGAIN"
+
+
+def test_second_server(serve):
+    """20 items fail once; two of the others fail three times, and are given up."""
+    server = serve("second_server.py")
+    with server.client() as client, server.client() as other:
+        for _ in range(2):
+            client.send(b"go\n")
+            other.send(b"go\n")
+            assert client.recv() == b"98 delivered, 2 given up, 26 failures\n"
+            assert other.recv() == b"98 delivered, 2 given up, 26 failures\n"
+        server.end()
+        assert client.recv() == b"" == other.recv(), "one answer for each go"
+    given_up = re.findall(r"item (\d+) was given up after 3 attempts", server.log.read_text())
+    assert sorted(given_up) == ["13"] * 4 + ["77"] * 4
+
+
+def test_parent_and_child():
+    for _ in range(2):  # the first leaves nothing in the way of the second
+        lines = run(sys.executable, program("parent_child_queue.py")).splitlines()
+        assert lines[:5] == [f"child got 'message {number}'" for number in range(5)]
+        assert lines[5] == "child ended with 0, 0 messages are left"
+
+
+def wait_for_tasks(server: Example, count: int) -> None:
+    end = time.monotonic() + LOOK
+    answer = b""
+    with server.client() as client:
+        while answer != b"%d tasks are done\n" % count:
+            assert time.monotonic() < end, answer
+            client.send(b"?\n")
+            answer = client.recv()
+
+
+def test_tasks_from_another_process(serve):
+    server = serve("queue_server.py")
+    assert run(sys.executable, program("task_client.py")) == "2 tasks posted\n"
+    wait_for_tasks(server, 2)
+    printed = server.end()
+    assert re.search(r"task worker [01] got \['resize', 'photo.jpg', {'width': 640}\]", printed)
+    assert "task worker 1 got ['resize', '传真.png', {'width': 320}]" in printed
+
+
+@pytest.mark.needs_php
+def test_tasks_from_php(serve):
+    server = serve("queue_server.py")
+    assert run("php", program("php_producer.php")) == "2 tasks posted\n"
+    wait_for_tasks(server, 2)
+    printed = server.end()
+    for k in range(2):
+        assert f"task worker {k} got {{'from': 'PHP', 'for': {k}, 'sizes': [1, 2.5, None]}}" in (
+            printed
+        )
+
+
+@pytest.mark.needs_php
+def test_php_without_a_server_says_so():
     done = subprocess.run(
-        [sys.executable, EXAMPLES / name, *arguments],
+        ["php", program("php_producer.php")],
         capture_output=True,
         text=True,
         timeout=LOOK,
         check=False,
     )
-    assert done.returncode == 0, done
-    return done.stdout
+    assert done.returncode == 1 and "is queue_server.py running?" in done.stderr
 
 
-@pytest.fixture
-def serve():
-    """Start a server example on a port the kernel chooses; return the port. It must end with 0."""
-    running: list[subprocess.Popen] = []
-
-    def start(name: str) -> str:
-        process = subprocess.Popen(
-            [sys.executable, EXAMPLES / name, "0"], stdout=subprocess.PIPE, text=True
-        )
-        running.append(process)
-        assert process.stdout is not None
-        assert select.select([process.stdout], [], [], LOOK)[0]
-        return process.stdout.readline().removeprefix("listening on ").strip()
-
-    yield start
-    for process in running:
-        process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=LOOK)
-        assert process.returncode == 0
-
-
-def test_first_server_and_client(serve):
-    port = serve("first_server.py")
-    assert run("first_client.py", port).splitlines() == [
-        "task 1 was posted",
-        "task 1 is done: HELLO, TASK WORKER",
-    ]
-    assert run("first_client.py", port, "again").splitlines()[1] == "task 2 is done: AGAIN"
-
-
-def test_second_server(serve):
-    client = Client(open_eof_split=True, package_eof=b"\n")
-    client.connect("127.0.0.1", int(serve("second_server.py")), timeout=5)
-    client.send(b"go\n")
-    # 20 items fail once; two of the others fail three times, and are given up.
-    assert client.recv() == b"98 delivered, 2 given up, 26 failures\n"
-    client.close()
-
-
-def test_parent_and_child():
-    lines = run("parent_child_queue.py").splitlines()
-    assert lines[:5] == [f"child got 'message {number}'" for number in range(5)]
-    assert lines[5] == "child ended with 0, 0 messages are left"
+def test_the_list_of_examples_is_whole():
+    listed = set(re.findall(r"^\| `(\S+)` \|", (EXAMPLES / "README.md").read_text(), re.MULTILINE))
+    there = {path.name for path in EXAMPLES.iterdir() if path.suffix in {".py", ".php"}}
+    assert listed == there
