@@ -1,6 +1,9 @@
 """Sphinx settings. `make docs` builds with warnings as errors."""
 
 import re
+from typing import Any
+
+from sphinx.application import Sphinx
 
 project = "ipckit"
 author = "The ipckit founders"
@@ -10,22 +13,27 @@ default_role = "literal"  # docstrings write `name` with single backticks
 myst_heading_anchors = 3
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
+autodoc_preserve_defaults = True  # 0o600, not 384
 nitpicky = False
 exclude_patterns = ["_build"]
 
 
-def _sentences_leave_raises(_app, _what, _name, _obj, _options, lines):
-    """Keep a plain sentence at the end of "Raises:" from being taken for an exception's name."""
-    inside = False
-    text = []
+def _plain_raises(*event: Any) -> None:
+    """In "Raises:", take no sentence and no rest of one for an exception's name."""
+    lines: list[str] = event[-1]
+    inside, text = False, [""]
     for line in lines:
         if not line.startswith(" "):
             inside = line == "Raises:"
-        sentence = inside and re.match(r"    [^\s:]+( [^:]*)$", line)
-        text += ["", line.strip()] if sentence else [line]
-    lines[:] = text
+        if not inside or not re.match(r"    [^\s:]+( [^:]*)?$", line):
+            text.append(line)
+        elif text[-1].endswith("."):
+            text += ["", line.strip()]
+        else:
+            text[-1] += " " + line.strip()
+    lines[:] = text[1:]
 
 
-def setup(app):
+def setup(app: Sphinx) -> None:
     """Run before napoleon, which has priority 500."""
-    app.connect("autodoc-process-docstring", _sentences_leave_raises, priority=400)
+    app.connect("autodoc-process-docstring", _plain_raises, priority=400)

@@ -1,0 +1,127 @@
+"""The reference pages say what the code does: names, defaults, ranges, bases, and where a call works."""
+
+from __future__ import annotations
+
+import inspect
+import queue
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+import ipckit.errors
+from ipckit import Server, SysvQueue, ftok, msg_receive
+from ipckit.server import events
+from ipckit.server.settings import NOT_BUILT, Settings
+
+DOCS = Path(__file__).parents[2] / "docs"
+SERVER = (DOCS / "reference/server.md").read_text()
+ERRORS = (DOCS / "reference/errors.md").read_text()
+
+
+def rows(page: str, columns: int) -> list[list[str]]:
+    """The rows of the tables with so many columns."""
+    found = [line[1:-1].split("|") for line in page.splitlines() if line.startswith("| ")]
+    return [[cell.strip() for cell in row] for row in found if len(row) == columns]
+
+
+def test_every_setting_has_its_default():
+    told = dict(re.findall(r"^\| `(\w+)` \| `(.*?)` \|", SERVER, re.MULTILINE))
+    settings = Settings(worker_num=1)
+    for name in Settings.names():
+        if name in {"worker_num", "message_queue_mode"}:
+            continue  # the number of CPUs; written in octal
+        value = getattr(settings, name)
+        assert told[name] == repr(int(value) if name == "task_ipc_mode" else value), name
+    assert int(told["message_queue_mode"], 0) == settings.message_queue_mode
+
+
+@pytest.mark.parametrize(
+    ("name", "span"),
+    [
+        (row[0].strip("`"), row[2])
+        for row in rows(SERVER, 4)
+        if re.fullmatch(r"(None, )?\d+(\.\.\S+| or more)", row[2])
+    ],
+)
+def test_a_range_is_the_range(name, span):
+    low, _, high = span.removeprefix("None, ").partition("..")
+    least = int(low.split()[0], 0)
+    assert name in Settings.names()
+    assert name not in NOT_BUILT
+    Settings(**{name: least})
+    with pytest.raises(ipckit.SettingsError):
+        Settings(**{name: least - 1})
+    if span.startswith("None"):
+        Settings(**{name: None})
+    if high:
+        most = number(high)
+        room = 1 if name in {"worker_num", "task_worker_num"} else 0  # for one of the other kind
+        Settings(**{"worker_num": 1, name: most - room})
+        with pytest.raises(ipckit.SettingsError):
+            Settings(**{name: most + 1})
+
+
+def number(text: str) -> int:
+    """Return what "2047", "0o777", "10⁹" or "2³¹-1" says."""
+    base, power, less = re.fullmatch(r"(\w+?)([⁰¹²³⁴-⁹]*)(-1)?", text).groups()
+    digits = power.translate(str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹", "0123456789"))
+    return int(base, 0) ** int(digits or 1) - bool(less)
+
+
+def test_every_event_is_told():
+    section = SERVER[SERVER.index("## Events") : SERVER.index("## Signals")]
+    told = {name: row[2] for row in rows(section, 5) for name in re.findall(r"`(\w+)`", row[0])}
+    assert told.keys() == {*events.MANAGER_EVENTS, *events.WORKER_EVENTS}
+    assert {name for name in told if told[name] == "manager"} == {*events.MANAGER_EVENTS}
+    for name in events.NOT_BUILT_EVENTS:
+        assert f"`{name}`" in SERVER
+
+
+def test_every_call_and_its_place_is_told():
+    table = SERVER[SERVER.index("## Which call") : SERVER.index("## Calls")]
+    told = {*re.findall(r"`(\w+)", " ".join(row[0] for row in rows(table, 5)))}
+    there = {name for name, _ in inspect.getmembers(Server) if not name.startswith("_")}
+    assert told == there | {"host", "port"}  # the two are attributes of the object
+
+
+def test_every_number_of_stats_is_told():
+    source = Path(ipckit.__file__).with_name("server") / "statistics.py"
+    keys = re.findall(r'^        "(\w+)":', source.read_text(), re.MULTILINE)
+    assert len(keys) > 25
+    assert [key for key in keys if f"`{key}`" not in SERVER] == []
+
+
+def test_every_error_and_what_it_is_besides_is_told():
+    told = {row[0].strip("`"): row[1].split(", ") for row in rows(ERRORS, 4) if row[0] != "class"}
+    for name, others in told.items():
+        cls = getattr(ipckit.errors, name)
+        for other in filter(None, others):
+            base = getattr(queue, other.removeprefix("queue."), None) or getattr(
+                __import__("builtins"), other
+            )
+            assert issubclass(cls, base), (name, other)
+        assert issubclass(cls, OSError) == ("OSError" in others), name
+    listed = {*re.findall(r"autoexception:: (\w+)", ERRORS)}
+    assert listed == {name for name in ipckit.errors.__all__ if name != "from_errno"}
+    unused = {"TableFull", "SchemaError", "SegmentCorrupt", "DeadlockError", "IPCError"}
+    assert listed - told.keys() == unused
+
+
+@pytest.mark.needs_php
+def test_the_tutorials_php_posts_what_it_says(tmp_path):
+    tutorial = (DOCS / "tutorial.md").read_text()
+    (script,) = re.findall(r"```php\n(.*?)```", tutorial, re.DOTALL)
+    with SysvQueue.create(ftok(tmp_path, "q")) as mine:
+        try:
+            subprocess.run(
+                [shutil.which("php"), "-r", script.replace("/srv/app", str(tmp_path))],
+                check=True,
+                timeout=30,
+            )
+            got = [msg_receive(mine, 0, 8192, flags=1) for _ in range(len(mine))]
+        finally:
+            mine.remove()
+    assert got == [(1, ["resize", "photo.jpg"]), (2**31 - 1, ["resize", "photo.jpg"])]
