@@ -28,6 +28,22 @@ now_ns(void)
 	return (int64_t)time.tv_sec * 1000000000 + time.tv_nsec;
 }
 
+/* Turn a deaf ear to every signal there is, but to those that cannot be refused and `heard`. */
+static void
+hear_nothing_but(int heard)
+{
+	struct sigaction ignored = { .sa_handler = SIG_IGN };
+	sigset_t all;
+
+	(void)sigfillset(&all);
+	for (int number = 1; number <= SIGRTMAX; number++)
+		if (number != heard)
+			(void)sigaction(number, &ignored, NULL);
+	if (heard > 0)
+		(void)sigdelset(&all, heard);
+	(void)sigprocmask(SIG_SETMASK, &all, NULL);
+}
+
 /* Return how long the grandchild lived on after the death of its parent. */
 static int64_t
 outlived_ns(int64_t grace_ns)
@@ -46,8 +62,10 @@ outlived_ns(int64_t grace_ns)
 
 		if (fork() == 0) {
 			(void)close(alive[0]);
-			if (ipk_die_with_parent(me, grace_ns) == 0)
-				(void)!write(ready[1], "r", 1);
+			if (ipk_die_with_parent(me, grace_ns) != 0)
+				_exit(1);
+			hear_nothing_but(grace_ns > 0 ? SIGRTMAX - 1 : 0);
+			(void)!write(ready[1], "r", 1);
 			for (volatile int spin = 0;; spin = !spin) {
 #ifdef __SANITIZE_THREAD__
 				(void)usleep(1000); /* TSan runs handlers at such calls only */
@@ -72,6 +90,34 @@ outlived_ns(int64_t grace_ns)
 	return now_ns() - died;
 }
 
+/* Return what ipk_die_with_parent() says to one whose parent died before it could ask. */
+static int
+asked_too_late(void)
+{
+	int told[2], code = 1;
+	pid_t parent;
+
+	CHECK(pipe(told) == 0);
+	parent = fork();
+	CHECK(parent >= 0);
+	if (parent == 0) {
+		pid_t me = getpid();
+
+		if (fork() == 0) {
+			while (getppid() == me)
+				(void)usleep(1000);
+			code = ipk_die_with_parent(me, 0);
+			(void)!write(told[1], &code, sizeof code);
+		}
+		_exit(0);
+	}
+	CHECK(waitpid(parent, NULL, 0) == parent);
+	CHECK(read(told[0], &code, sizeof code) == sizeof code);
+	(void)close(told[0]);
+	(void)close(told[1]);
+	return code;
+}
+
 int
 main(void)
 {
@@ -79,6 +125,7 @@ main(void)
 
 	CHECK(ipk_die_with_parent(getppid(), -1) == -EINVAL);
 	CHECK(ipk_die_with_parent(getppid() + 1, 0) == -ESRCH);
+	CHECK(asked_too_late() == -ESRCH);
 	CHECK(outlived_ns(0) < 2000 * MS);
 	lived = outlived_ns(200 * MS);
 	CHECK(lived >= 190 * MS && lived < 3000 * MS);
