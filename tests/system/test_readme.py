@@ -1,7 +1,8 @@
-"""Every Python block of the README runs as it stands, in a process of its own."""
+"""Every block of the README runs as it stands, in a process of its own; its links lead somewhere."""
 
 from __future__ import annotations
 
+import os
 import re
 import select
 import signal
@@ -11,41 +12,83 @@ from pathlib import Path
 
 import pytest
 
-from ipckit import Client
+from ipckit import SysvQueue, msg_receive
 
-README = (Path(__file__).parents[2] / "README.md").read_text()
-BLOCKS = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+PYTHON, PHP, SHELL = (
+    re.findall(rf"^```{kind}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+    for kind in ("python", "php", "sh")
+)
+SERVER, CLIENT, *ALONE = PYTHON
 
 
-def test_the_server_of_the_first_screen_serves():
-    code = (
-        BLOCKS[0]
-        .replace("9501", "0")
-        .replace(
-            "server.start()",
-            "server.on('start', lambda server: print(server.port, flush=True))\nserver.start()",
-        )
+def run(block: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-c", block],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
     )
-    assert "start', lambda" in code
+
+
+def promised(block: str) -> str:
+    found = re.search(r"print\(.*\) +# (.*)", block)
+    assert found is not None, "a block says in a comment what it prints"
+    return found[1]
+
+
+def test_the_server_of_the_first_screen_serves_its_client():
+    assert SERVER.count("9501") == 1 == CLIENT.count("9501")
+    tell = "server.on('start', lambda server: print(server.port, flush=True))\nserver.start()\n"
+    code = SERVER.replace("9501", "0").replace("server.start()\n", tell)
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as process:
         try:
             assert process.stdout is not None
             assert select.select([process.stdout], [], [], 30)[0]
-            client = Client(open_eof_split=True, package_eof=b"\n")
-            client.connect("127.0.0.1", int(process.stdout.readline()), timeout=5)
-            client.send(b"hello\n")
-            assert client.recv() == b"HELLO\n"
-            client.close()
+            port = process.stdout.readline().decode().strip()
+            done = run(CLIENT.replace("9501", port))
+            assert done.stdout.strip() == promised(CLIENT), done
         finally:
             process.send_signal(signal.SIGTERM)
-            assert process.wait(30) == 0
+            try:
+                assert process.wait(30) == 0
+            except subprocess.TimeoutExpired:
+                process.kill()
+                raise
 
 
-@pytest.mark.parametrize("block", BLOCKS[1:], ids=["queue", "channel"])
+def own_key(block: str) -> str:
+    """The same block with a key that no other run of these tests has at this time."""
+    return block.replace("0x51A7", hex(0x51A70000 + os.getpid() % 0x10000))
+
+
+@pytest.mark.parametrize("block", ALONE, ids=["queue", "channel", "framing"])
 def test_a_block_prints_what_its_comment_says(block):
-    done = subprocess.run(
-        [sys.executable, "-c", block], capture_output=True, text=True, timeout=30, check=False
-    )
+    done = run(own_key(block))
     assert done.returncode == 0, done
-    promised = re.search(r"print\(.*\) +# (.*)", block)
-    assert promised is not None and done.stdout.strip() == promised[1]
+    assert done.stdout.strip() == promised(block)
+
+
+@pytest.mark.needs_php
+def test_the_block_of_php_sends_what_python_receives():
+    (block,) = PHP
+    with SysvQueue.create(int(own_key("0x51A7"), 16)) as queue:
+        try:
+            subprocess.run(["php", "-r", own_key(block)], timeout=30, check=True)
+            assert len(queue) == 1
+            assert repr(msg_receive(queue, 0, 8192)) == promised(ALONE[0])
+        finally:
+            queue.remove()
+
+
+def test_its_commands_are_the_makefiles():
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    commands = re.findall(r"^make (\S+)", SHELL[0], re.MULTILINE)
+    assert commands and set(commands) <= targets
+
+
+def test_its_links_lead_somewhere():
+    links = re.findall(r"\]\(([^)]+)\)", README)
+    assert links and [link for link in links if not (ROOT / link).exists()] == []
