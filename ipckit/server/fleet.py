@@ -32,6 +32,7 @@ _DELAYS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 
 EXIT_BOOT_FAILED = 3
 EXIT_BROKEN = 5
+_IN_ORDER = (0, 6)  # done, retired
 
 
 class Stage(Enum):
@@ -143,6 +144,7 @@ class Fleet:
 
     def boot(self) -> list[Action]:
         """Return the forks of the first start: task workers first, they are needed first."""
+        self._boot_forks = len(self._slots)
         order = [*range(self._worker_num, len(self._slots)), *range(self._worker_num)]
         return [self._fork(slot * 2) for slot in order]
 
@@ -187,12 +189,14 @@ class Fleet:
         if slot.due is not None:
             return []
         slot.broken = slot.broken + 1 if exit_code == EXIT_BROKEN else 0
-        if slot.broken and not slot.members:
-            slot.due, slot.due_place = now + _delay(slot.broken), place
-            return []
         if all(other.stage is Stage.LEAVING for other in slot.members.values()):
             # nobody is there, or only one who leaves as well
-            return self._too_many_forks(place) or [self._fork(place)]
+            if exit_code not in _IN_ORDER and (given_up := self._try_again(place)):
+                return given_up
+            if slot.broken and not slot.members:
+                slot.due, slot.due_place = now + _delay(slot.broken), place
+                return []
+            return [self._fork(place)]
         return self._next_replacement() if self._replacing == place // 2 else []
 
     def reload(self, *, only_task: bool) -> tuple[bool, list[Action]]:
@@ -239,8 +243,6 @@ class Fleet:
         slot = self._slots[place // 2]
         slot.incarnation += 1
         slot.due = None  # this is it
-        if not self._was_ready:
-            self._boot_forks += 1
         return Fork(place, slot.incarnation)
 
     def _died_booting(
@@ -264,18 +266,20 @@ class Fleet:
                     f"within {BOOT_WINDOW:g} s",
                 )
             ]
-        if given_up := self._too_many_forks(member.place):
+        if given_up := self._try_again(member.place):
             return given_up
         slot.due = now + _delay(slot.failures)
         slot.due_place = member.place
         return []
 
-    def _too_many_forks(self, place: int) -> list[Action]:
-        """Before all were ready for the first time: whether one more fork is one too many."""
-        forks = self._boot_forks + sum(slot.due is not None for slot in self._slots)
-        if self._was_ready or forks < max(MAX_BOOT_FORKS, 2 * len(self._slots)):
+    def _try_again(self, place: int) -> list[Action]:
+        """Count a fork that follows a bad end, until all were ready; one too many ends it."""
+        if self._was_ready:
             return []
-        return [GiveUp(place, f"{self._boot_forks} forks and still not ready")]
+        if self._boot_forks >= max(MAX_BOOT_FORKS, 2 * len(self._slots)):
+            return [GiveUp(place, f"{self._boot_forks} forks and still not ready")]
+        self._boot_forks += 1
+        return []
 
     def _next_replacement(self) -> list[Action]:
         """Go on with the reload: after its start, and whenever the slot it is at has changed."""

@@ -122,8 +122,9 @@ class Fleets(RuleBasedStateMachine):
         first_boot = member.stage is Stage.BOOTING and not (
             self.was_ready or self.stopped or self.reload_scope
         )
+        retired = member.stage is not Stage.BOOTING and code in {0, 6}
         actions = self.fleet.died(member.place, code, self.now)
-        self.do(actions)
+        (self.do_asked if retired else self.do)(actions)
         if first_boot and code == EXIT_BOOT_FAILED:
             assert any(isinstance(action, GiveUp) for action in actions)
 
@@ -305,3 +306,29 @@ def test_pauses_between_tries_grow():
         (fork,) = fleet.tick(fleet.next_due())
         now += 10
     assert pauses == [0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 5.0, 5.0]
+
+
+def test_who_retires_before_all_are_ready_does_not_end_it():
+    """One slot serves and retires again and again while the other one takes its time."""
+    fleet = Fleet(2, 0)
+    for fork in fleet.boot():
+        fleet.forked(fork.place, fork.incarnation, 1)
+    fleet.ready(0)
+    for _ in range(50):
+        (fork,) = fleet.died(0, 6, 0.0)
+        fleet.forked(fork.place, fork.incarnation, 1)
+        fleet.ready(0)
+
+
+def test_who_crashes_again_and_again_before_all_are_ready_ends_it():
+    """After it was ready, but the server was not."""
+    fleet = Fleet(2, 0)
+    for fork in fleet.boot():
+        fleet.forked(fork.place, fork.incarnation, 1)
+    for forks in range(3, 20):
+        fleet.ready(0)
+        (action,) = fleet.died(0, None, float(forks))
+        if isinstance(action, GiveUp):
+            break
+        fleet.forked(action.place, action.incarnation, 1)
+    assert forks == 13
