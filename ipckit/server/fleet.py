@@ -14,7 +14,6 @@ Invariants
   F2  a slot whose serving member died or leaves has a successor booting, or one due, or at both
       places somebody who leaves, until stop().
   F3  a reload replaces one slot at a time, and ends when all were replaced or one failed to boot.
-      Replaced: whoever was there, or was coming, when it began is gone, and another one serves.
 """
 
 from __future__ import annotations
@@ -32,7 +31,6 @@ _DELAYS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 
 EXIT_BOOT_FAILED = 3
 EXIT_BROKEN = 5
-_IN_ORDER = (0, 6)  # done, retired
 
 
 class Stage(Enum):
@@ -107,9 +105,8 @@ class Fleet:
         self._was_ready = False  # all slots at once, at least one time
         self._boot_deaths: deque[float] = deque()
         self._boot_forks = 0
-        self._reload: deque[tuple[int, int]] = deque()  # slot, its last incarnation so far
+        self._reload: deque[int] = deque()
         self._replacing: int | None = None
-        self._replaces = 0  # up to this incarnation of it
         self._reload_queued: bool | None = None  # only_task of the reload that comes next
 
     # -- what is ---
@@ -144,7 +141,6 @@ class Fleet:
 
     def boot(self) -> list[Action]:
         """Return the forks of the first start: task workers first, they are needed first."""
-        self._boot_forks = len(self._slots)
         order = [*range(self._worker_num, len(self._slots)), *range(self._worker_num)]
         return [self._fork(slot * 2) for slot in order]
 
@@ -163,7 +159,7 @@ class Fleet:
             if other.place != place and not other.told:
                 other.stage, other.told = Stage.LEAVING, True
                 actions.append(Leave(other.place))
-        if self._replacing == place // 2:
+        if self._replacing == place // 2 and len(slot.members) == 1:
             actions += self._next_replacement()
         return actions
 
@@ -189,15 +185,13 @@ class Fleet:
         if slot.due is not None:
             return []
         slot.broken = slot.broken + 1 if exit_code == EXIT_BROKEN else 0
+        if slot.broken and not slot.members:
+            slot.due, slot.due_place = now + _delay(slot.broken), place
+            return []
         if all(other.stage is Stage.LEAVING for other in slot.members.values()):
-            # nobody is there, or only one who leaves as well
-            if exit_code not in _IN_ORDER and (given_up := self._try_again(place)):
-                return given_up
-            if slot.broken and not slot.members:
-                slot.due, slot.due_place = now + _delay(slot.broken), place
-                return []
-            return [self._fork(place)]
-        return self._next_replacement() if self._replacing == place // 2 else []
+            return [self._fork(place)]  # nobody is there, or only one who leaves as well
+        done = self._replacing == place // 2 and self.serving(place // 2) is not None
+        return self._next_replacement() if done else []
 
     def reload(self, *, only_task: bool) -> tuple[bool, list[Action]]:
         """Replace all (or all task workers). False: one runs, and this one comes after it.
@@ -210,15 +204,15 @@ class Fleet:
             self._reload_queued = only_task and self._reload_queued is not False
             return False, []
         first = self._worker_num if only_task else 0
-        numbers = range(first, len(self._slots))
-        self._reload = deque((number, self._slots[number].incarnation) for number in numbers)
+        self._reload = deque(range(first, len(self._slots)))
         return True, self._next_replacement()
 
     def replace(self, slot_number: int) -> list[Action]:
         """Replace one process: the successor is ready, then the old one goes."""
         member = self.serving(slot_number)
-        taken = member is None or member.place ^ 1 in self._slots[slot_number].members
-        if member is None or taken or self._stopping:
+        if self._stopping or member is None:
+            return []
+        if member.place ^ 1 in self._slots[slot_number].members:
             return []
         return [self._fork(member.place ^ 1)]
 
@@ -243,6 +237,8 @@ class Fleet:
         slot = self._slots[place // 2]
         slot.incarnation += 1
         slot.due = None  # this is it
+        if not self._was_ready:
+            self._boot_forks += 1
         return Fork(place, slot.incarnation)
 
     def _died_booting(
@@ -255,7 +251,7 @@ class Fleet:
         if self._replacing == member.place // 2 and self.serving(self._replacing) is not None:
             self._reload.clear()  # the old process stays; the new code does not boot
             self._replacing = None
-            return self._reload_ends(ok=False)
+            return [ReloadDone(ok=False)]
         if not self._was_ready and exit_code == EXIT_BOOT_FAILED:
             return [GiveUp(member.place, "it failed before it was ready")]
         if len(self._boot_deaths) >= BOOT_FAILURES:
@@ -266,36 +262,21 @@ class Fleet:
                     f"within {BOOT_WINDOW:g} s",
                 )
             ]
-        if given_up := self._try_again(member.place):
-            return given_up
+        if not self._was_ready and self._boot_forks >= max(MAX_BOOT_FORKS, 2 * len(self._slots)):
+            return [GiveUp(member.place, f"{self._boot_forks} forks and still not ready")]
         slot.due = now + _delay(slot.failures)
         slot.due_place = member.place
         return []
 
-    def _try_again(self, place: int) -> list[Action]:
-        """Count a fork that follows a bad end, until all were ready; one too many ends it."""
-        if self._was_ready:
-            return []
-        if self._boot_forks >= max(MAX_BOOT_FORKS, 2 * len(self._slots)):
-            return [GiveUp(place, f"{self._boot_forks} forks and still not ready")]
-        self._boot_forks += 1
-        return []
-
     def _next_replacement(self) -> list[Action]:
-        """Go on with the reload: after its start, and whenever the slot it is at has changed."""
-        while self._replacing is not None or self._reload:
-            if self._replacing is None:
-                self._replacing, self._replaces = self._reload.popleft()
-            members = [*self._slots[self._replacing].members.values()]
-            if len(members) != 1 or members[0].stage is not Stage.SERVING:
-                return []  # between two processes: what happens to them comes back here
-            if members[0].incarnation <= self._replaces:
-                return self.replace(self._replacing)
-            self._replacing = None
-        return self._reload_ends(ok=True)
-
-    def _reload_ends(self, *, ok: bool) -> list[Action]:
-        actions: list[Action] = [ReloadDone(ok)]
+        while self._reload:
+            self._replacing = self._reload.popleft()
+            slot = self._slots[self._replacing]
+            if any(m.stage is not Stage.SERVING for m in slot.members.values()) or not slot.members:
+                continue  # it is being replaced anyway
+            return self.replace(self._replacing)
+        self._replacing = None
+        actions: list[Action] = [ReloadDone(ok=True)]
         if self._reload_queued is not None:
             only_task, self._reload_queued = self._reload_queued, None
             actions += self.reload(only_task=only_task)[1]
