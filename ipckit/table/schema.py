@@ -284,7 +284,7 @@ class Schema:
         zeros: dict[int, Value] = {TYPE_INT: 0, TYPE_FLOAT: 0.0, TYPE_STRING: "", TYPE_BYTES: b""}
         return {name: zeros[column.kind] for name, column in self.columns.items()}
 
-    def check_by(self, name: object, by: object, *, down: bool = False) -> int | float:
+    def check_by(self, name: object, by: object, down: bool = False) -> int | float:
         """Return the step of incr(), or with `down` of decr(): what is to be added.
 
         Raises SchemaError (no such column, one of strings, wrong type), OverflowError.

@@ -1,0 +1,288 @@
+/*
+ * ipk_table_lock.c - a row's user lock: held across calls, by a thread, on one row.
+ *
+ * Owns      a cell's user_lock; a slot's locks and waits_for.  State  in the segment.
+ * Blocks    never, but for a thread that joins: see ipk_user_lock_settle.
+ * The lock word changes under the bucket's latch only (its bit WAITERS also by who waits). Its
+ * owner's death leaves the row as it was; a row that was only reserved is nobody's then and is
+ * freed by whoever meets it.
+ */
+#include "ipk_table_inside.h"
+
+#include <errno.h>
+#include <limits.h>
+
+void
+ipk_user_lock_clear(struct ipk_cell *cell, uint32_t mark)
+{
+	if (__atomic_exchange_n(&cell->user_lock, mark, __ATOMIC_RELEASE) & IPK_WAITERS)
+		ipk_wake(&cell->user_lock, INT_MAX);
+}
+
+/* One walk along "who holds the lock that he waits for": 1 when it ends at `me`. *trace: what was
+ * seen, so that two walks can be compared. */
+static int
+walk_waiters(const struct ipk_table *table, const struct ipk_party *me, uint32_t number,
+	     uint64_t *trace)
+{
+	*trace = 0;
+	for (uint32_t step = 0; step < IPK_TABLE_SLOTS && number && number <= table->rows;
+	     step++) {
+		uint32_t owner = IPK_ACQUIRE(ipk_cell_at(table, number - 1)->user_lock) &
+				 IPK_OWNER_MASK;
+
+		*trace = *trace * 0x100000001b3ull ^ ((uint64_t)owner << 32 | number);
+		if (owner == me->owner)
+			return 1;
+		if (!owner || ipk_owner_dead(table->slots, IPK_TABLE_SLOTS, owner) != 0)
+			return 0;
+		number = IPK_ACQUIRE(table->slots[(owner & 0xffff) - 1].waits_for);
+	}
+	return 0;
+}
+
+static int
+closes_a_cycle(const struct ipk_table *table, const struct ipk_party *me, uint32_t number)
+{
+	uint64_t first;
+	uint64_t second;
+
+	return walk_waiters(table, me, number, &first) &&
+	       walk_waiters(table, me, number, &second) && first == second;
+}
+
+static int
+holds_any(const struct ipk_slot *slot)
+{
+	for (uint32_t i = 0; i < IPK_SLOT_LOCKS; i++)
+		if (slot->locks[i])
+			return 1;
+	return 0;
+}
+
+void
+ipk_table_give_up(struct ipk_party *party)
+{
+	IPK_PUBLISH(party->slot->waits_for, 0);
+}
+
+int
+ipk_user_lock_check(const struct ipk_table *table, struct ipk_party *party, uint32_t number,
+		    struct ipk_obstacle *obstacle)
+{
+	struct ipk_cell *cell = ipk_cell_at(table, number - 1);
+	uint32_t seen = IPK_ACQUIRE(cell->user_lock);
+	uint32_t owner = seen & IPK_OWNER_MASK;
+	int dead;
+
+	if (owner == party->owner)
+		return -EDEADLK;
+	dead = owner ? ipk_owner_dead(table->slots, IPK_TABLE_SLOTS, owner) : 0;
+	if (dead < 0)
+		return dead;
+	/* What a dead owner only reserved keeps his name until it is freed: it leads there. */
+	if (dead && (IPK_LOAD(cell->version) & IPK_LIVE))
+		ipk_user_lock_clear(cell, IPK_MARK);
+	if (!owner || dead) {
+		if (party->slot->waits_for)
+			ipk_table_give_up(party);
+		return 0;
+	}
+	__atomic_store_n(&party->slot->waits_for, number, __ATOMIC_SEQ_CST);
+	if (holds_any(party->slot) && closes_a_cycle(table, party, number)) {
+		ipk_table_give_up(party);
+		return -ELOOP;
+	}
+	obstacle->kind = IPK_USER_LOCK;
+	obstacle->word = &cell->user_lock;
+	obstacle->seen = seen;
+	obstacle->owner_live = ipk_owner_live(table->slots, IPK_TABLE_SLOTS, owner);
+	return -EAGAIN;
+}
+
+void
+ipk_user_lock_settle(const struct ipk_table *table, struct ipk_party *party, uint32_t number)
+{
+	struct ipk_cell *cell = ipk_cell_at(table, number - 1);
+	uint32_t bucket = IPK_ACQUIRE(cell->owner) - 1;
+	struct ipk_obstacle obstacle = {0};
+	uint32_t owner;
+	int code;
+
+	if (bucket >= table->bucket_count)
+		return;
+	while ((code = ipk_latch_take(table, party, bucket, 0, &obstacle)) == -EAGAIN)
+		(void)ipk_wait(table->slots, IPK_TABLE_SLOTS, &obstacle, 0);
+	if (code)
+		return;
+	owner = IPK_ACQUIRE(cell->user_lock) & IPK_OWNER_MASK;
+	if (owner && IPK_ACQUIRE(cell->owner) == bucket + 1 &&
+	    ipk_owner_dead(table->slots, IPK_TABLE_SLOTS, owner) == 1 &&
+	    !ipk_cell_free_if_orphan(table, bucket, number))
+		ipk_user_lock_clear(cell, IPK_MARK);
+	ipk_latch_release(table, party, bucket, 0);
+}
+
+/* A zero row's place, reserved: not live, so readers pass it by. Its cell, or an error. */
+static int64_t
+reserve(const struct ipk_table *table, struct ipk_party *party, uint32_t bucket,
+	const struct ipk_key *key, uint32_t *listed, struct ipk_obstacle *obstacle)
+{
+	int64_t number = ipk_cell_claim(table, party, bucket, key, obstacle);
+	struct ipk_source zeros = {0};
+
+	if (number < 0)
+		return number;
+	ipk_row_begin(table, (uint32_t)number, key, &zeros);
+	IPK_PUBLISH(*listed, (uint32_t)number);
+	IPK_PUBLISH(ipk_cell_at(table, (uint32_t)number - 1)->user_lock, party->owner);
+	ipk_row_link(table, bucket, (uint32_t)number);
+	IPK_PUBLISH(table->buckets[bucket].pending, 0);
+	return number;
+}
+
+/* Take the user lock of the key's row, or of a reserved place. As ipk_table_lock, under the
+ * latch. */
+static int64_t
+lock_row(const struct ipk_table *table, struct ipk_party *party, uint32_t bucket,
+	 const struct ipk_key *key, uint32_t *listed, uint64_t *copy, int *died,
+	 struct ipk_obstacle *obstacle)
+{
+	int64_t number = ipk_chain_find(table, bucket, key);
+	struct ipk_cell *cell;
+	int code;
+
+	if (number < 0)
+		return number;
+	if (number > 0) {
+		code = ipk_user_lock_check(table, party, (uint32_t)number, obstacle);
+		if (code)
+			return code;
+		*died = (IPK_LOAD(ipk_cell_at(table, (uint32_t)number - 1)->user_lock) &
+			 IPK_MARK) != 0;
+		if (ipk_cell_free_if_orphan(table, bucket, (uint32_t)number))
+			number = 0;
+	}
+	if (number == 0 && party->slot->waits_for)
+		ipk_table_give_up(party);
+	if (number == 0)
+		return reserve(table, party, bucket, key, listed, obstacle);
+	cell = ipk_cell_at(table, (uint32_t)number - 1);
+	code = ipk_row_copy(table, cell, copy);
+	if (code)
+		return code;
+	IPK_PUBLISH(*listed, (uint32_t)number);
+	__atomic_store_n(&cell->user_lock, party->owner, __ATOMIC_SEQ_CST);
+	return number;
+}
+
+/* The thread has as many locks as it may; is this row's one of them? */
+static int
+refuse_lock(const struct ipk_table *table, const struct ipk_party *party, uint32_t bucket,
+	    const struct ipk_key *key)
+{
+	int64_t number = ipk_chain_find(table, bucket, key);
+
+	if (number > 0 && (IPK_LOAD(ipk_cell_at(table, (uint32_t)number - 1)->user_lock) &
+			   IPK_OWNER_MASK) == party->owner)
+		return -EDEADLK;
+	return number < 0 ? (int)number : -EBUSY;
+}
+
+int
+ipk_table_lock(const struct ipk_table *table, struct ipk_party *party, const struct ipk_key *key,
+	       uint64_t *copy, uint32_t *cell, struct ipk_obstacle *obstacle)
+{
+	uint32_t bucket = ipk_bucket_of(table, key);
+	uint32_t *listed = NULL;
+	int64_t number;
+	int died = 0;
+	int code;
+
+	for (uint32_t i = 0; i < IPK_SLOT_LOCKS && !listed; i++)
+		if (party->slot->locks[i] == 0)
+			listed = &party->slot->locks[i];
+	code = ipk_latch_take(table, party, bucket, 0, obstacle);
+	if (code)
+		return code;
+	number = listed ? lock_row(table, party, bucket, key, listed, copy, &died, obstacle)
+			: refuse_lock(table, party, bucket, key);
+	if (number > 0) {
+		*cell = (uint32_t)number - 1;
+		code = (IPK_LOAD(ipk_cell_at(table, *cell)->version) & IPK_LIVE) != 0;
+	} else {
+		code = (int)number;
+	}
+	ipk_latch_release(table, party, bucket, 0);
+	return code < 0 ? code : code + 2 * died;
+}
+
+/* Take the latch of a cell that this party has locked: its bucket, or an error. */
+static int64_t
+enter_locked(const struct ipk_table *table, struct ipk_party *party, uint32_t cell,
+	     struct ipk_obstacle *obstacle)
+{
+	struct ipk_cell *locked = ipk_cell_at(table, cell);
+	uint32_t bucket = IPK_ACQUIRE(locked->owner) - 1;
+	int code;
+
+	/* Nobody else changes either while this party lives. */
+	if ((IPK_ACQUIRE(locked->user_lock) & IPK_OWNER_MASK) != party->owner)
+		return -EPERM;
+	if (bucket >= table->bucket_count)
+		return -EUCLEAN;
+	code = ipk_latch_take(table, party, bucket, 0, obstacle);
+	return code ? code : (int64_t)bucket;
+}
+
+static void
+unlist(struct ipk_party *party, uint32_t cell)
+{
+	for (uint32_t i = 0; i < IPK_SLOT_LOCKS; i++)
+		if (party->slot->locks[i] == cell + 1)
+			IPK_PUBLISH(party->slot->locks[i], 0);
+}
+
+int
+ipk_table_commit(const struct ipk_table *table, struct ipk_party *party, uint32_t cell,
+		 const uint64_t *row, struct ipk_obstacle *obstacle)
+{
+	int64_t bucket = enter_locked(table, party, cell, obstacle);
+	struct ipk_source source = {.row = row};
+	struct ipk_cell *locked;
+
+	if (bucket < 0)
+		return (int)bucket;
+	locked = ipk_cell_at(table, cell);
+	if (IPK_LOAD(locked->version) & IPK_LIVE) {
+		ipk_row_flip(table, cell + 1, &source);
+	} else {
+		IPK_STORE(table->buckets[bucket].pending, cell + 1);
+		ipk_bit_set(table, cell, 1);
+		ipk_row_flip(table, cell + 1, &source);
+		IPK_STORE(table->buckets[bucket].pending, 0);
+	}
+	ipk_user_lock_clear(locked, 0);
+	unlist(party, cell);
+	ipk_latch_release(table, party, (uint32_t)bucket, 0);
+	return 0;
+}
+
+int
+ipk_table_abort(const struct ipk_table *table, struct ipk_party *party, uint32_t cell,
+		struct ipk_obstacle *obstacle)
+{
+	int64_t bucket = enter_locked(table, party, cell, obstacle);
+	struct ipk_cell *locked;
+
+	if (bucket < 0)
+		return (int)bucket;
+	locked = ipk_cell_at(table, cell);
+	if (IPK_LOAD(locked->version) & IPK_LIVE)
+		ipk_user_lock_clear(locked, 0);
+	else
+		ipk_cell_free(table, (uint32_t)bucket, cell + 1);
+	unlist(party, cell);
+	ipk_latch_release(table, party, (uint32_t)bucket, 0);
+	return 0;
+}

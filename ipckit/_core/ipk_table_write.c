@@ -1,0 +1,288 @@
+/*
+ * ipk_table_write.c - set, replace, add, delete, incr, compare_and_set.
+ *
+ * Owns      a cell's version, hash and copies, under its bucket's latch.  State  in the segment.
+ * Blocks    never: see ipk_table.h.
+ * A change is written into the copy that nobody reads and becomes true by one store of the
+ * version.
+ */
+#include "ipk_table_inside.h"
+
+#include <errno.h>
+#include <string.h>
+
+/* How many words of the key a copy uses; a damaged length is cut. */
+static uint32_t
+key_words(const struct ipk_table *table, const uint64_t *copy)
+{
+	uint64_t size = IPK_LOAD(copy[0]);
+
+	return (uint32_t)(((size > table->key_size ? table->key_size : size) + 7) / 8);
+}
+
+static void
+store_words(uint64_t *to, const uint64_t *from, uint32_t words)
+{
+	for (uint32_t i = 0; i < words; i++)
+		IPK_STORE(to[i], IPK_LOAD(from[i]));
+}
+
+/* Where the column's words come from; NULL: it becomes zero. `old`: the row before, or NULL. */
+static const uint64_t *
+find_source(const struct ipk_source *source, uint32_t column, uint32_t first, const uint64_t *old)
+{
+	if (source->value && column == source->column)
+		return source->value;
+	if (source->row && (!source->given || source->given[column]))
+		return source->row + first;
+	return old ? old + first : NULL;
+}
+
+static void
+fill(const struct ipk_table *table, uint64_t *copy, const struct ipk_source *source,
+     const uint64_t *old)
+{
+	for (uint32_t i = 0; i < table->column_count; i++) {
+		const struct ipk_column *column = &table->columns[i];
+		const uint64_t *from = find_source(source, i, column->first, old);
+		uint64_t *to = copy + 1 + column->first;
+
+		if (from)
+			store_words(to, from, ipk_used_words(column, IPK_LOAD(from[0])));
+		else
+			IPK_STORE(to[0], 0); /* 0, 0.0 and the length of nothing */
+	}
+}
+
+void
+ipk_row_flip(const struct ipk_table *table, uint32_t cell, const struct ipk_source *source)
+{
+	struct ipk_cell *changed = ipk_cell_at(table, cell - 1);
+	uint64_t version = IPK_LOAD(changed->version);
+	uint64_t *old = ipk_copy_at(table, changed, version);
+	uint64_t *copy = ipk_copy_at(table, changed, version ^ IPK_COPY);
+
+	IPK_FENCE(__ATOMIC_RELEASE); /* the words below are not seen before the version above */
+	store_words(copy, old, 1);
+	store_words(copy + 1 + table->row_words, old + 1 + table->row_words, key_words(table, old));
+	fill(table, copy, source, source->keep ? old + 1 : NULL);
+	IPK_PUBLISH(changed->version, ((version + IPK_CHANGE) ^ IPK_COPY) | IPK_LIVE);
+}
+
+void
+ipk_row_begin(const struct ipk_table *table, uint32_t cell, const struct ipk_key *key,
+	      const struct ipk_source *source)
+{
+	struct ipk_cell *fresh = ipk_cell_at(table, cell - 1);
+	uint64_t version = IPK_LOAD(fresh->version);
+	uint64_t *copy = ipk_copy_at(table, fresh, version ^ IPK_COPY);
+
+	IPK_FENCE(__ATOMIC_RELEASE);
+	IPK_STORE(copy[0], key->size);
+	store_words(copy + 1 + table->row_words, key->word, key->words);
+	fill(table, copy, source, NULL);
+	IPK_STORE(fresh->hash, ipk_hash_of(key));
+	IPK_PUBLISH(fresh->version, (version + IPK_CHANGE) ^ IPK_COPY);
+}
+
+void
+ipk_row_link(const struct ipk_table *table, uint32_t bucket, uint32_t cell)
+{
+	struct ipk_bucket *home = &table->buckets[bucket];
+
+	IPK_STORE(ipk_cell_at(table, cell - 1)->next, IPK_LOAD(home->head));
+	IPK_PUBLISH(home->head, cell);
+}
+
+/* A new row in a claimed cell; 1. */
+static int
+insert(const struct ipk_table *table, struct ipk_party *party, uint32_t bucket,
+       const struct ipk_key *key, const struct ipk_source *source,
+       struct ipk_obstacle *obstacle)
+{
+	int64_t cell = ipk_cell_claim(table, party, bucket, key, obstacle);
+	struct ipk_cell *fresh;
+
+	if (cell < 0)
+		return (int)cell;
+	fresh = ipk_cell_at(table, (uint32_t)cell - 1);
+	ipk_row_begin(table, (uint32_t)cell, key, source);
+	ipk_row_link(table, bucket, (uint32_t)cell);
+	/* Before the row is there: whoever walks the bitmap looks at the version as well. */
+	ipk_bit_set(table, (uint32_t)cell - 1, 1);
+	IPK_PUBLISH(fresh->version, (IPK_LOAD(fresh->version) + IPK_CHANGE) | IPK_LIVE);
+	IPK_STORE(table->buckets[bucket].pending, 0);
+	return 1;
+}
+
+/* Take the latch and find the row that may be changed: its cell, 0: absent, or an error without
+ * the latch. */
+static int64_t
+enter(const struct ipk_table *table, struct ipk_party *party, uint32_t bucket,
+      const struct ipk_key *key, struct ipk_obstacle *obstacle)
+{
+	int64_t cell;
+	int code = ipk_latch_take(table, party, bucket, 0, obstacle);
+
+	if (code)
+		return code;
+	cell = ipk_chain_find(table, bucket, key);
+	if (cell > 0) {
+		code = ipk_user_lock_check(table, party, (uint32_t)cell, obstacle);
+		if (code)
+			cell = code;
+		else if (ipk_cell_free_if_orphan(table, bucket, (uint32_t)cell))
+			cell = 0;
+	}
+	if (cell == 0 && party->slot->waits_for)
+		ipk_table_give_up(party); /* who it waited for has deleted the row */
+	if (cell < 0)
+		ipk_latch_release(table, party, bucket, 0);
+	return cell;
+}
+
+int
+ipk_table_write(const struct ipk_table *table, struct ipk_party *party,
+		const struct ipk_key *key, enum ipk_write how, const uint64_t *row,
+		const unsigned char *given, struct ipk_obstacle *obstacle)
+{
+	struct ipk_source source = {.row = row, .given = given, .keep = how == IPK_SET};
+	uint32_t bucket = ipk_bucket_of(table, key);
+	int64_t cell = enter(table, party, bucket, key, obstacle);
+	int result = 0;
+
+	if (cell < 0)
+		return (int)cell;
+	if (cell == 0)
+		result = insert(table, party, bucket, key, &source, obstacle);
+	else if (how != IPK_ADD)
+		ipk_row_flip(table, (uint32_t)cell, &source);
+	ipk_latch_release(table, party, bucket, 0);
+	return result;
+}
+
+int
+ipk_table_delete(const struct ipk_table *table, struct ipk_party *party,
+		 const struct ipk_key *key, uint64_t *copy, struct ipk_obstacle *obstacle)
+{
+	uint32_t bucket = ipk_bucket_of(table, key);
+	int64_t cell = enter(table, party, bucket, key, obstacle);
+	struct ipk_cell *gone;
+	int result = 0;
+
+	if (cell < 0)
+		return (int)cell;
+	if (cell > 0) {
+		gone = ipk_cell_at(table, (uint32_t)cell - 1);
+		result = copy ? ipk_row_copy(table, gone, copy) : 0;
+		if (result == 0) {
+			IPK_STORE(table->buckets[bucket].pending, (uint32_t)cell);
+			IPK_PUBLISH(gone->version,
+				    (IPK_LOAD(gone->version) + IPK_CHANGE) & ~(uint64_t)IPK_LIVE);
+			ipk_cell_free(table, bucket, (uint32_t)cell);
+			result = 1;
+		}
+	}
+	ipk_latch_release(table, party, bucket, 0);
+	return result;
+}
+
+static double
+as_double(uint64_t bits)
+{
+	double value;
+
+	memcpy(&value, &bits, sizeof(value));
+	return value;
+}
+
+/* 0, or -ERANGE. */
+static int
+add_to(const struct ipk_column *column, uint64_t before, uint64_t by, uint64_t *after)
+{
+	int64_t most = INT64_MAX >> (64 - column->size * 8);
+	int64_t sum;
+	double total;
+
+	if (column->type == IPK_FLOAT) {
+		total = as_double(before) + as_double(by);
+		memcpy(after, &total, sizeof(total));
+		return 0;
+	}
+	if (__builtin_add_overflow((int64_t)before, (int64_t)by, &sum) || sum > most ||
+	    sum < -most - 1)
+		return -ERANGE;
+	*after = (uint64_t)sum;
+	return 0;
+}
+
+int
+ipk_table_incr(const struct ipk_table *table, struct ipk_party *party, const struct ipk_key *key,
+	       uint32_t column, uint64_t by, uint64_t *result, struct ipk_obstacle *obstacle)
+{
+	const struct ipk_column *which = &table->columns[column];
+	uint32_t bucket = ipk_bucket_of(table, key);
+	int64_t cell = enter(table, party, bucket, key, obstacle);
+	struct ipk_source source = {.value = result, .column = column, .keep = 1};
+	struct ipk_cell *row;
+	uint64_t before = 0;
+	int code;
+
+	if (cell < 0)
+		return (int)cell;
+	if (cell > 0) {
+		row = ipk_cell_at(table, (uint32_t)cell - 1);
+		before = IPK_LOAD(
+			ipk_copy_at(table, row, IPK_LOAD(row->version))[1 + which->first]);
+	}
+	code = add_to(which, before, by, result);
+	if (code == 0 && cell > 0)
+		ipk_row_flip(table, (uint32_t)cell, &source);
+	else if (code == 0)
+		code = insert(table, party, bucket, key, &source, obstacle);
+	ipk_latch_release(table, party, bucket, 0);
+	return code < 0 ? code : 0;
+}
+
+static int
+same_value(const struct ipk_column *column, const uint64_t *stored, const uint64_t *expected)
+{
+	uint32_t words = ipk_used_words(column, expected[0]);
+
+	if (column->type == IPK_FLOAT) {
+		double a = as_double(IPK_LOAD(stored[0]));
+		double b = as_double(expected[0]);
+
+		return a >= b && a <= b; /* == without the compiler's doubts; NaN is never equal */
+	}
+	for (uint32_t i = 0; i < words; i++)
+		if (IPK_LOAD(stored[i]) != expected[i])
+			return 0;
+	return 1;
+}
+
+int
+ipk_table_compare_and_set(const struct ipk_table *table, struct ipk_party *party,
+			  const struct ipk_key *key, uint32_t column, const uint64_t *expected,
+			  const uint64_t *value, struct ipk_obstacle *obstacle)
+{
+	const struct ipk_column *which = &table->columns[column];
+	uint32_t bucket = ipk_bucket_of(table, key);
+	int64_t cell = enter(table, party, bucket, key, obstacle);
+	struct ipk_source source = {.value = value, .column = column, .keep = 1};
+	struct ipk_cell *row;
+	const uint64_t *copy;
+	int result = 0;
+
+	if (cell < 0)
+		return (int)cell;
+	if (cell > 0) {
+		row = ipk_cell_at(table, (uint32_t)cell - 1);
+		copy = ipk_copy_at(table, row, IPK_LOAD(row->version));
+		result = same_value(which, copy + 1 + which->first, expected);
+	}
+	if (result)
+		ipk_row_flip(table, (uint32_t)cell, &source);
+	ipk_latch_release(table, party, bucket, 0);
+	return result;
+}

@@ -1,0 +1,356 @@
+/*
+ * rows_handle.c - a process's handle of a table: opening and closing it, and what each call shares.
+ *
+ * Owns      struct rows, the error classes.  Stands on rows_thread, rows_codec.
+ * State     the error classes, set once (one interpreter only).
+ * Blocks    rows_again, while another thread or process is inside the same bucket, or has the
+ *           row's user lock: without the GIL, and signals are handled.
+ */
+#include "rows.h"
+
+#include <errno.h>
+#include <string.h>
+
+PyObject *rows_misuse;
+PyObject *rows_timeout;
+static PyObject *corrupt;
+static PyObject *internal;
+static PyObject *from_errno;
+
+int
+rows_handle_setup(void)
+{
+	static const struct {
+		const char *name;
+		PyObject **place;
+	} wanted[] = {
+		{"MisuseError", &rows_misuse}, {"WaitTimeout", &rows_timeout},
+		{"SegmentCorrupt", &corrupt},  {"InternalError", &internal},
+		{"from_errno", &from_errno},
+	};
+	PyObject *module = PyImport_ImportModule("ipckit.errors");
+
+	for (size_t i = 0; module && i < sizeof(wanted) / sizeof(wanted[0]); i++) {
+		*wanted[i].place = PyObject_GetAttrString(module, wanted[i].name);
+		if (!*wanted[i].place)
+			Py_CLEAR(module);
+	}
+	Py_XDECREF(module);
+	return module ? 0 : -1;
+}
+
+/* Raise what a Python function of ours returns. Steals the reference; -1. */
+static int
+raise_made(PyObject *error)
+{
+	if (error) {
+		PyErr_SetObject((PyObject *)Py_TYPE(error), error);
+		Py_DECREF(error);
+	}
+	return -1;
+}
+
+static int
+raise_errno(int code, const char *call, const char *detail)
+{
+	return raise_made(PyObject_CallFunction(from_errno, "sis", call, -code, detail));
+}
+
+int
+rows_refuse(const struct rows *self, const struct ipk_key *key, int code)
+{
+	const struct segment *segment = self->segment ? self->segment : self->closed;
+	PyObject *shown;
+	int result;
+
+	if (code == -EUCLEAN) {
+		PyErr_SetString(corrupt,
+				"the table's segment is damaged: a number in it is out of its range");
+		return -1;
+	}
+	shown = key ? key_show((const char *)key->word, key->size) : Py_NewRef(Py_None);
+	if (!shown)
+		return -1;
+	switch (code) {
+	case -ENOSPC:
+		result = raise_made(PyObject_CallMethod(self->refusals, "full", "IO",
+							segment->table.rows, shown));
+		break;
+	case -EDEADLK:
+		result = raise_made(PyObject_CallMethod(self->refusals, "own_lock", "O", shown));
+		break;
+	case -ELOOP:
+		result = raise_made(PyObject_CallMethod(self->refusals, "cycle", "O", shown));
+		break;
+	case -EBUSY:
+		result = raise_made(
+			PyObject_CallMethod(self->refusals, "too_many_locks", "O", shown));
+		break;
+	default:
+		PyErr_Format(internal, "the table's core returned %d for %R", code, shown);
+		result = -1;
+	}
+	Py_DECREF(shown);
+	return result;
+}
+
+struct segment *
+rows_enter(struct rows *self)
+{
+	if (!self->segment || !self->columns.schema) {
+		(void)raise_made(self->refusals
+					 ? PyObject_CallMethod(self->refusals, "closed", NULL)
+					 : PyObject_CallFunction(
+						   rows_misuse, "s",
+						   "this table is not made yet: call create() first"));
+		return NULL;
+	}
+	self->inside++;
+	return self->segment;
+}
+
+void
+rows_leave(struct rows *self)
+{
+	struct segment *closed = self->closed;
+
+	if (--self->inside == 0 && closed) {
+		self->closed = NULL;
+		segment_drop(closed);
+	}
+}
+
+uint64_t *
+rows_borrow(struct rows *self, const struct segment *segment, struct buffer *buffer)
+{
+	uint32_t words = segment->table.copy_words;
+
+	buffer->words = buffer->small;
+	buffer->lender = NULL;
+	if (words <= sizeof(buffer->small) / sizeof(buffer->small[0]))
+		return buffer->words;
+	if (!self->scratch_taken && !self->scratch)
+		self->scratch = PyMem_Malloc(words * sizeof(uint64_t));
+	if (!self->scratch_taken && self->scratch) {
+		self->scratch_taken = 1;
+		buffer->lender = self;
+		buffer->words = self->scratch;
+	} else {
+		buffer->words = PyMem_Malloc(words * sizeof(uint64_t));
+	}
+	if (!buffer->words)
+		(void)PyErr_NoMemory();
+	return buffer->words;
+}
+
+void
+rows_give_back(struct buffer *buffer)
+{
+	if (buffer->lender)
+		buffer->lender->scratch_taken = 0;
+	else if (buffer->words != buffer->small)
+		PyMem_Free(buffer->words);
+}
+
+int
+rows_begin(struct attempt *attempt, struct rows *self, PyObject *key)
+{
+	int code;
+
+	attempt->rows = self;
+	attempt->deadline = 0;
+	attempt->deaf = 0;
+	memset(&attempt->obstacle, 0, sizeof(attempt->obstacle));
+	attempt->segment = rows_enter(self);
+	if (!attempt->segment)
+		return -1;
+	attempt->table = &attempt->segment->table;
+	while (!(attempt->party = segment_party(attempt->segment, &code))) {
+		if (code == -EINTR && PyErr_CheckSignals() == 0)
+			continue;
+		if (code == -EUSERS)
+			(void)raise_errno(code, "join", "512 living threads write to the table");
+		else if (code == -EMFILE)
+			(void)raise_errno(code, "join", "this thread writes to 1024 tables already; "
+							"close some");
+		else if (code != -EINTR)
+			(void)raise_errno(code, "join", "the table's descriptor, or /proc, is gone");
+		rows_leave(self);
+		return -1;
+	}
+	if (key && key_from_object(attempt->table, &self->columns, key, &attempt->key) < 0) {
+		rows_leave(self);
+		return -1;
+	}
+	return 0;
+}
+
+void
+rows_end(struct attempt *attempt)
+{
+	rows_leave(attempt->rows);
+}
+
+int
+rows_again(struct attempt *attempt, int code)
+{
+	struct ipk_table *table = attempt->table;
+	int waited;
+
+	if (code != -EAGAIN)
+		return 0;
+	Py_BEGIN_ALLOW_THREADS
+	waited = ipk_wait(table->slots, IPK_TABLE_SLOTS, &attempt->obstacle, attempt->deadline);
+	Py_END_ALLOW_THREADS
+	if (waited == -ETIMEDOUT) {
+		PyErr_SetNone(rows_timeout); /* its caller says how long it waited */
+	} else if (attempt->deaf || PyErr_CheckSignals() == 0) {
+		if (attempt->rows->segment == attempt->segment)
+			return 1;
+		(void)raise_made(PyObject_CallMethod(attempt->rows->refusals, "closed", NULL));
+	}
+	ipk_table_give_up(attempt->party);
+	return -1;
+}
+
+int
+rows_settle(const struct attempt *attempt, int code, int more)
+{
+	if (more < 0)
+		return -1;
+	return code < 0 ? rows_refuse(attempt->rows, &attempt->key, code) : code;
+}
+
+/* attach(fd) -> (rows, key_size, bytes, ((name, type, size), ...)); takes over fd. */
+PyObject *
+rows_attach(PyObject *object, PyObject *fd_object)
+{
+	struct rows *self = (struct rows *)object;
+	long fd = PyLong_AsLong(fd_object);
+	struct ipk_table *table;
+	PyObject *columns;
+	const char *why;
+	int code;
+
+	if (fd == -1 && PyErr_Occurred())
+		return NULL;
+	if (self->segment) {
+		PyErr_SetString(rows_misuse, "the table is open already");
+		return NULL;
+	}
+	self->segment = segment_open((int)fd, &code, &why);
+	if (!self->segment) {
+		if (why)
+			PyErr_SetString(corrupt, why);
+		else
+			(void)raise_errno(code, "mmap", "mapping the table's segment");
+		return NULL;
+	}
+	table = &self->segment->table;
+	columns = PyTuple_New((Py_ssize_t)table->column_count);
+	for (uint32_t i = 0; columns && i < table->column_count; i++) {
+		const struct ipk_column *column = &table->columns[i];
+		PyObject *one = Py_BuildValue("(y#II)", column->name, (Py_ssize_t)column->name_size,
+					      column->type, column->size);
+
+		if (!one || PyTuple_SetItem(columns, i, one) < 0)
+			Py_CLEAR(columns);
+	}
+	return columns ? Py_BuildValue("(IIKN)", table->rows, table->key_size,
+				       (unsigned long long)table->bytes, columns)
+		       : NULL;
+}
+
+/* use(schema, refusals): what the columns are, and ipckit.table.contract. Once, after attach(). */
+PyObject *
+rows_use(PyObject *object, PyObject *args)
+{
+	struct rows *self = (struct rows *)object;
+	PyObject *refusals;
+	PyObject *schema;
+	PyObject *names;
+	PyObject *indexes;
+	PyObject *interned;
+	Py_ssize_t count;
+
+	if (!PyArg_ParseTuple(args, "OO", &schema, &refusals))
+		return NULL;
+	names = PyObject_GetAttrString(schema, "names");
+	indexes = PyDict_New();
+	count = names ? PyTuple_Size(names) : -1;
+	interned = count >= 0 ? PyTuple_New(count) : NULL;
+
+	for (Py_ssize_t i = 0; interned && indexes && i < count; i++) {
+		PyObject *name = Py_NewRef(PyTuple_GetItem(names, i));
+		PyObject *index = PyLong_FromSsize_t(i);
+
+		PyUnicode_InternInPlace(&name);
+		if (!index || PyDict_SetItem(indexes, name, index) < 0)
+			Py_CLEAR(indexes);
+		Py_XDECREF(index);
+		(void)PyTuple_SetItem(interned, i, name);
+	}
+	Py_XDECREF(names);
+	if (!interned || !indexes) {
+		Py_XDECREF(interned);
+		Py_XDECREF(indexes);
+		return NULL;
+	}
+	if (self->columns.schema) {
+		Py_DECREF(interned);
+		Py_DECREF(indexes);
+		PyErr_SetString(rows_misuse, "the table has its schema already");
+		return NULL;
+	}
+	self->columns.names = interned;
+	self->columns.indexes = indexes;
+	self->columns.schema = Py_NewRef(schema);
+	self->refusals = Py_NewRef(refusals);
+	Py_RETURN_NONE;
+}
+
+PyObject *
+rows_close(PyObject *object, PyObject *unused)
+{
+	struct rows *self = (struct rows *)object;
+	struct segment *segment = self->segment;
+	int code;
+
+	(void)unused;
+	if (!segment)
+		Py_RETURN_NONE;
+	code = segment_leave(segment);
+	if (code == -EBUSY) {
+		PyErr_SetString(rows_misuse, "this thread is inside a `with table.lock()` block "
+					       "of this table; leave it first");
+		return NULL;
+	}
+	/* Another reason means that the slot stays taken until the thread ends; that is no loss. */
+	if (self->segment == segment) {
+		self->segment = NULL;
+		if (self->inside)
+			self->closed = segment;
+		else
+			segment_drop(segment);
+	}
+	Py_RETURN_NONE;
+}
+
+void
+rows_free(PyObject *object)
+{
+	struct rows *self = (struct rows *)object;
+	PyTypeObject *type = Py_TYPE(object);
+
+	if (self->segment) {
+		(void)segment_leave(self->segment);
+		segment_drop(self->segment);
+	}
+	PyMem_Free(self->scratch);
+	Py_XDECREF(self->columns.schema);
+	Py_XDECREF(self->columns.names);
+	Py_XDECREF(self->columns.indexes);
+	Py_XDECREF(self->refusals);
+	((freefunc)PyType_GetSlot(type, Py_tp_free))(object);
+	Py_DECREF(type);
+}

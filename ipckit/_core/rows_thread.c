@@ -1,0 +1,256 @@
+/*
+ * rows_thread.c - the slots that this process's threads have in its segments.
+ *
+ * Owns      each thread's list of memberships; the mapping and the descriptor of a segment.
+ * Stands on ipk_slots, pthread keys and atfork handlers.
+ * State     `mine` (per thread), `registry_mutex`: the only ones of the extension that are not a
+ *           Python object's.
+ * Blocks    joining and leaving, while another thread or process does.
+ *
+ * A segment stays mapped as long as any thread of this process has a slot in it: the kernel walks
+ * a dying thread's robust list through the mapping, and would stop at a hole.
+ * Fork      the child's thread has no slots; it joins anew at its first write. The mutex is held
+ *           over fork, so that no description of the registry's lock is inherited.
+ */
+#include "rows.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { MOST_MEMBERSHIPS = 1024 }; /* the kernel walks at most 2,048 entries of a robust list */
+
+struct membership {
+	struct membership *next;
+	struct segment *segment;
+	struct ipk_party party;
+};
+
+static __thread struct membership *mine;
+static pthread_mutex_t registry_mutex = PTHREAD_MUTEX_INITIALIZER;
+static pthread_key_t at_thread_end;
+
+static int
+holds_lock(const struct ipk_party *party)
+{
+	for (int i = 0; i < IPK_SLOT_LOCKS; i++)
+		if (__atomic_load_n(&party->slot->locks[i], __ATOMIC_RELAXED))
+			return 1;
+	return 0;
+}
+
+static int
+leave(struct membership *member)
+{
+	int code;
+
+	do {
+		(void)pthread_mutex_lock(&registry_mutex);
+		code = ipk_slot_leave(&member->segment->registry, &member->party);
+		(void)pthread_mutex_unlock(&registry_mutex);
+	} while (code == -EINTR);
+	return code;
+}
+
+/* Whoever ends with a lock, or without a registry, is marked dead by the kernel; the mapping has
+ * to stay for that. */
+static void
+end_thread(void *unused)
+{
+	(void)unused;
+	while (mine) {
+		struct membership *member = mine;
+
+		mine = member->next;
+		if (!holds_lock(&member->party) && leave(member) == 0)
+			segment_drop(member->segment);
+		free(member);
+	}
+}
+
+static void
+before_fork(void)
+{
+	(void)pthread_mutex_lock(&registry_mutex);
+}
+
+static void
+after_fork_in_parent(void)
+{
+	(void)pthread_mutex_unlock(&registry_mutex);
+}
+
+static void
+after_fork_in_child(void)
+{
+	(void)pthread_mutex_init(&registry_mutex, NULL);
+	while (mine) {
+		struct membership *member = mine;
+
+		mine = member->next;
+		__atomic_sub_fetch(&member->segment->users, 1, __ATOMIC_RELAXED);
+		free(member);
+	}
+}
+
+int
+rows_thread_setup(void)
+{
+	int code = pthread_key_create(&at_thread_end, end_thread);
+
+	return code ? code : pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
+}
+
+struct segment *
+segment_open(int fd, int *code, const char **why)
+{
+	struct segment *segment = calloc(1, sizeof(*segment));
+	struct stat seen;
+	void *base;
+
+	*why = NULL;
+	*code = -ENOMEM;
+	if (!segment)
+		return NULL;
+	if (fstat(fd, &seen) != 0) {
+		*code = -errno;
+		free(segment);
+		return NULL;
+	}
+	if (seen.st_size <= 0) {
+		*why = "it is empty";
+		*code = -EUCLEAN;
+		free(segment);
+		return NULL;
+	}
+	base = mmap(NULL, (size_t)seen.st_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (base == MAP_FAILED) {
+		*code = -errno;
+		free(segment);
+		return NULL;
+	}
+	*code = ipk_table_attach(&segment->table, base, (uint64_t)seen.st_size, why);
+	if (*code) {
+		(void)munmap(base, (size_t)seen.st_size);
+		free(segment);
+		return NULL;
+	}
+	segment->registry = (struct ipk_registry){fd, (uint64_t)seen.st_dev, (uint64_t)seen.st_ino};
+	segment->users = 1;
+	return segment;
+}
+
+void
+segment_keep(struct segment *segment)
+{
+	__atomic_add_fetch(&segment->users, 1, __ATOMIC_RELAXED);
+}
+
+void
+segment_drop(struct segment *segment)
+{
+	struct stat seen;
+
+	if (__atomic_sub_fetch(&segment->users, 1, __ATOMIC_ACQ_REL) > 0)
+		return;
+	(void)munmap(segment->table.base, segment->table.bytes);
+	/* The program may have closed it, and the number be another file's. */
+	if (fstat(segment->registry.fd, &seen) == 0 &&
+	    (uint64_t)seen.st_dev == segment->registry.dev &&
+	    (uint64_t)seen.st_ino == segment->registry.ino)
+		(void)close(segment->registry.fd);
+	free(segment);
+}
+
+static struct membership *
+find_membership(const struct segment *segment)
+{
+	struct membership *member = mine;
+
+	while (member && member->segment != segment)
+		member = member->next;
+	return member;
+}
+
+struct ipk_party *
+segment_party_if_any(struct segment *segment)
+{
+	struct membership *member = find_membership(segment);
+
+	return member ? &member->party : NULL;
+}
+
+static int
+too_many(void)
+{
+	int count = 0;
+
+	for (struct membership *member = mine; member; member = member->next)
+		count++;
+	return count >= MOST_MEMBERSHIPS;
+}
+
+struct ipk_party *
+segment_party(struct segment *segment, int *code)
+{
+	struct membership *member = mine;
+
+	if (member && member->segment == segment)
+		return &member->party;
+	member = find_membership(segment);
+	if (member)
+		return &member->party;
+	*code = -EMFILE;
+	if (too_many())
+		return NULL;
+	member = calloc(1, sizeof(*member));
+	*code = -ENOMEM;
+	if (!member)
+		return NULL;
+	member->segment = segment;
+	segment_keep(segment);
+	Py_BEGIN_ALLOW_THREADS
+	(void)pthread_mutex_lock(&registry_mutex);
+	*code = ipk_table_join(&segment->table, &segment->registry, &member->party);
+	/* Under the mutex: a fork in another thread sees all of it or nothing. */
+	if (*code == 0) {
+		member->next = mine;
+		mine = member;
+	}
+	(void)pthread_mutex_unlock(&registry_mutex);
+	Py_END_ALLOW_THREADS
+	if (*code) {
+		segment_drop(segment);
+		free(member);
+		return NULL;
+	}
+	(void)pthread_setspecific(at_thread_end, &mine);
+	return &member->party;
+}
+
+int
+segment_leave(struct segment *segment)
+{
+	struct membership *member = find_membership(segment);
+	struct membership **link = &mine;
+	int code;
+
+	if (!member)
+		return 0;
+	if (holds_lock(&member->party))
+		return -EBUSY;
+	Py_BEGIN_ALLOW_THREADS
+	code = leave(member);
+	Py_END_ALLOW_THREADS
+	if (code)
+		return code;
+	while (*link != member)
+		link = &(*link)->next;
+	*link = member->next;
+	free(member);
+	segment_drop(segment);
+	return 0;
+}

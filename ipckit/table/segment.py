@@ -1,0 +1,156 @@
+"""Shared segments of tables: made whole before anybody can see them, opened with distrust.
+
+Contract  A segment is an anonymous file (memfd) that a fork inherits, or one file in /dev/shm.
+          A named one is written completely before it gets its name, so there is never a half-made
+          one, and a creator that is killed leaves nothing.
+          All its memory is allocated when it is made: no SIGBUS later.
+Stands on ipckit._core (layout), ipckit.errors.
+Fork      descriptors are inherited; the child's are close-on-exec as well.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import mmap
+import os
+import re
+import stat
+
+from ipckit._core import check, ffi, lib
+from ipckit.errors import AccessDenied, NotFound, SegmentCorrupt, from_errno
+from ipckit.table.schema import TYPE_FLOAT, Schema
+
+__all__ = ["PREFIX", "check_name", "make_anonymous", "make_named", "open_named", "remove_named"]
+
+PREFIX = "ipckit."
+_FOLDER = "/dev/shm"  # noqa: S108  (the kernel's place for shared memory, not a temporary file)
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,200}")
+
+
+def check_name(name: object) -> str:
+    """Return the path of a named segment. TypeError, ValueError."""
+    if not isinstance(name, str):
+        raise TypeError(f"name must be a str, not {type(name).__name__}")
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"name={name!r}: must be 1..200 of A-Z a-z 0-9 . _ -")
+    return f"{_FOLDER}/{PREFIX}{name}"
+
+
+def make_anonymous(size: int, schema: Schema) -> int:
+    """Return the descriptor of a new segment without a name."""
+    fd = os.memfd_create("ipckit.table", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    try:
+        _fill(fd, size, schema)
+        # Nobody who inherits it can cut it off under the others.
+        fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+def make_named(name: str, size: int, schema: Schema, mode: int) -> int:
+    """Return the descriptor of a new segment, there under its name. AlreadyExists."""
+    path = check_name(name)
+    if not isinstance(mode, int) or not 0 <= mode <= 0o777:
+        raise ValueError(f"mode={mode!r}: must be permission bits, 0..0o777")
+    fd = os.open(_FOLDER, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    try:
+        _fill(fd, size, schema)
+        os.fchmod(fd, mode)
+        try:
+            os.link(f"/proc/self/fd/{fd}", path, follow_symlinks=True)
+        except OSError as exc:
+            raise from_errno("link", exc.errno or errno.EIO, f"naming the table {path}") from None
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+def open_named(name: str) -> int:
+    """Return the descriptor of a named segment.
+
+    NotFound, AccessDenied (another user's, or others may write what its owner did not allow),
+    SegmentCorrupt (no regular file).
+    """
+    path = check_name(name)
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except FileNotFoundError:
+        raise NotFound(errno.ENOENT, f"open: there is no table {name!r} ({path})") from None
+    except OSError as exc:
+        if exc.errno == errno.ELOOP:
+            raise SegmentCorrupt(f"{path} is a symbolic link, no table") from None
+        raise from_errno("open", exc.errno or errno.EIO, f"the table {name!r} ({path})") from None
+    try:
+        _check_file(os.fstat(fd), path)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+def remove_named(name: str) -> None:
+    """Take the segment's name away. NotFound, AccessDenied."""
+    path = check_name(name)
+    try:
+        os.unlink(path)
+    except OSError as exc:
+        raise from_errno("unlink", exc.errno or errno.EIO, f"the table {name!r}") from None
+
+
+def _check_file(found: os.stat_result, path: str) -> None:
+    if not stat.S_ISREG(found.st_mode):
+        raise SegmentCorrupt(f"{path} is no regular file, so no table")
+    if found.st_uid != os.geteuid():
+        raise AccessDenied(
+            errno.EACCES,
+            f"open: {path} belongs to user {found.st_uid}, not to {os.geteuid()}; it is not used",
+        )
+    if found.st_mode & 0o022:
+        raise AccessDenied(
+            errno.EACCES,
+            f"open: {path} has mode {stat.S_IMODE(found.st_mode):#o}: others may write to it, so"
+            " it is not trusted; remove it, or take the rights away",
+        )
+
+
+def _fill(fd: int, size: int, schema: Schema) -> None:
+    columns = _columns(schema)
+    count = len(schema.names)
+    total = check(
+        lib.ipk_table_layout(size, schema.key_size, columns, count),
+        "layout",
+        f"a table of {size} rows of {schema.row_bytes} bytes is over the address space",
+    )
+    try:
+        os.posix_fallocate(fd, 0, total)
+    except OSError as exc:
+        raise from_errno(
+            "posix_fallocate",
+            exc.errno or errno.EIO,
+            f"a table of {size} rows needs {total} bytes of shared memory; make it smaller, or"
+            " free some (see df /dev/shm)",
+        ) from None
+    with mmap.mmap(fd, total) as memory, ffi.from_buffer(memory) as base:
+        check(
+            lib.ipk_table_format(
+                base, total, size, schema.key_size, columns, count, os.urandom(32)
+            ),
+            "format",
+            "writing the header of a table",
+        )
+
+
+def _columns(schema: Schema) -> object:
+    columns = ffi.new("struct ipk_column[]", len(schema.names))
+    for entry, name in zip(columns, schema.names, strict=True):
+        column = schema.columns[name]
+        code = name.encode()
+        entry.type = column.kind
+        entry.size = 8 if column.kind == TYPE_FLOAT else column.size
+        entry.name_size = len(code)
+        ffi.memmove(entry.name, code, len(code))
+    return columns

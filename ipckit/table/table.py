@@ -1,0 +1,284 @@
+"""Table: rows in shared memory that many processes change, and that no crash can tear.
+
+Contract  ipckit.table.contract, T1..T21; docs/contracts/table.md.
+Stands on ipckit._core._rows (the calls of one row), ipckit.table.segment, ipckit.errors.
+Crash     whoever is killed inside a call has done it whole or not at all; what he held is free
+          for the others within a millisecond or two. Nothing leaks.
+"""
+
+# ruff: noqa: A002  (`type` is the API's word)
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from types import TracebackType
+from typing import Any, ClassVar, Self
+
+from ipckit._core._rows import Rows
+from ipckit.errors import SegmentCorrupt, WaitTimeout
+from ipckit.table import contract, segment
+from ipckit.table.schema import (
+    TYPE_BYTES,
+    TYPE_FLOAT,
+    TYPE_INT,
+    TYPE_STRING,
+    Column,
+    Key,
+    LockedRow,
+    Schema,
+    column_of,
+)
+
+__all__ = ["Table"]
+
+_RULES = {
+    1: "V1 bucket {}: its chain leaves the table, or has a cell of another bucket",
+    2: "V2 bucket {}: a cell of its chain is neither a row nor reserved",
+    3: "V3 bucket {}: a row has another bucket's key, or a length over its limit",
+    4: "V4 cell {}: the bitmap does not tell whether it is a row",
+    5: "V5 cell {}: it is taken, but no chain leads to it",
+    6: "V6 bucket {}: something is pending, though nobody is inside",
+}
+
+
+class Table(Rows):
+    """A hash table of fixed columns in shared memory, with a lock for each row.
+
+    Process safe and thread safe. A fork shares it: parent and child see the same rows; a named
+    one is open to every process of the same user. Holds exactly `size` rows, whatever their keys.
+
+    size        rows, 1..2**31-1; all of their memory is taken at once.
+    columns     {"name": Int(8) | Float() | Str(most bytes) | Bytes(most bytes)}; without it the
+                table is made later, by column() and create().
+    key_size    most bytes of a key, 1..255.
+    name        of [A-Za-z0-9._-], 1..200 characters: the segment is /dev/shm/ipckit.NAME.
+    mode        its rights; only its owner can open it, and not when others may write to it.
+
+    Raises TypeError, ValueError for wrong numbers, AlreadyExists for a name that is taken,
+    SystemCallError (ENOSPC) when there is not so much shared memory; nothing is made then.
+
+    A killed process leaves a named segment; its rows are there for the next one (`Table.open`).
+    Source: Swoole's Table, https://wiki.swoole.com/en/#/memory/table, without its torn rows.
+    """
+
+    TYPE_INT: ClassVar[int] = TYPE_INT
+    TYPE_FLOAT: ClassVar[int] = TYPE_FLOAT
+    TYPE_STRING: ClassVar[int] = TYPE_STRING
+    TYPE_BYTES: ClassVar[int] = TYPE_BYTES
+
+    def __init__(
+        self,
+        size: int,
+        *,
+        columns: Mapping[str, Column] | None = None,
+        key_size: int = 64,
+        name: str | None = None,
+        mode: int = 0o600,
+    ) -> None:
+        """Make the table, or with columns=None begin it."""
+        contract.check_size(size)
+        # A stand-in column: the key's size is checked now, also when the columns come later.
+        self._schema = Schema({"_": column_of(TYPE_INT)} if columns is None else columns, key_size)
+        self._columns: dict[str, Column] = {}
+        self._size = int(size)
+        self._memory = 0
+        self._name: str | None = None
+        self._made = False
+        self._closed = False
+        if name is not None:
+            segment.check_name(name)
+        if columns is not None:
+            self._make(self._schema, name, mode)
+        elif name is not None:
+            raise ValueError(f"name={name!r}: give it to create(), after the columns")
+
+    def column(self, name: str, type: int | Column, size: int = 0) -> Self:
+        """Add a column; before create(). Return the table.
+
+        type    Table.TYPE_INT (signed; size 1, 2, 4, 8 bytes, 0 means 8), TYPE_FLOAT,
+                TYPE_STRING or TYPE_BYTES (size: most bytes), or a Column.
+        MisuseError after create(); TypeError, ValueError.
+        """
+        self._not_made("column")
+        if name in self._columns:
+            raise ValueError(f"column {name!r} is there already")
+        columns = {**self._columns, name: column_of(type, size)}
+        self._schema = Schema(columns, self._schema.key_size)
+        self._columns = columns
+        return self
+
+    def create(self, name: str | None = None, *, mode: int = 0o600) -> Self:
+        """Make the table of the columns so far. Return it.
+
+        name    None: shared with the children that are forked from now on. Else as in Table().
+        MisuseError when it is made already; the errors of Table().
+        """
+        self._not_made("create")
+        self._make(Schema(self._columns, self._schema.key_size), name, mode)
+        return self
+
+    @classmethod
+    def open(cls, name: str) -> Self:
+        """Open a named table; its columns come from the segment.
+
+        NotFound; AccessDenied (another user's, or one that others may write to); SegmentCorrupt
+        (damaged, cut off, or of another version): then nothing of it was used.
+        """
+        table = cls.__new__(cls)
+        fd = segment.open_named(name)
+        table._columns = {}
+        table._name = name
+        table._closed = False
+        table._made = True
+        table._take(fd, None)
+        return table
+
+    def lock(self, key: Key, timeout: float | None = None) -> AbstractContextManager[LockedRow]:
+        """Shut out every other writer of one row, for a `with` block; readers go on.
+
+        The block gets the row as a mutable mapping with exactly the columns. Leaving the block
+        commits it in one step; an exception leaves the row as it was. A missing key is a zero row
+        that nobody sees before the commit; it takes its place at entry (TableFull).
+
+        timeout     seconds; None for ever, 0 tries once. WaitTimeout.
+        Inside the block, this thread's other writes to the key and a second lock() of it are
+        DeadlockError, and so is a wait that closes a cycle of several locks. A thread has at
+        most 8 locks of a table: MisuseError. A fork's child does not have its parent's locks.
+        A holder that is killed leaves the row as it was, and its lock is free at once.
+        """
+        contract.deadline_of(timeout)
+        self._schema.encode_key(key)
+        if self._closed or not self._made:
+            len(self)  # it raises
+        return self._locked(key, timeout)
+
+    @property
+    def size(self) -> int:
+        """Rows it holds at most."""
+        return self._size
+
+    @property
+    def memory_size(self) -> int:
+        """Bytes of shared memory, all of them."""
+        len(self)  # MisuseError
+        return self._memory
+
+    def statistics(self) -> contract.TableStatistics:
+        """Return how it stands: size, rows, key_size, row_bytes, memory_size, columns."""
+        return contract.TableStatistics(
+            size=self._size,
+            rows=len(self),
+            key_size=self._schema.key_size,
+            row_bytes=self._schema.row_bytes,
+            memory_size=self._memory,
+            columns=self._schema.names,
+        )
+
+    def verify(self) -> list[str]:
+        """Check every invariant of the segment; return the broken ones, none when it is sound.
+
+        Frees what dead processes left on the way. Exact while others work; takes each row's
+        latch, so a process that is stopped inside a call holds it up.
+        """
+        count, findings = self._verify()
+        broken = [_RULES[rule].format(where) for rule, where in findings]
+        if count > len(broken):
+            broken.append(f"and {count - len(broken)} more")
+        return broken
+
+    def close(self) -> None:
+        """Let go of it in this process; the rows stay for the others. Again: nothing.
+
+        MisuseError inside a `with lock()` block of this thread.
+        """
+        self._close()
+        self._closed = True
+
+    def remove(self) -> None:
+        """Take a named table's name away and close it; who has it open keeps the rows. NotFound."""
+        len(self)  # MisuseError
+        if self._name is not None:
+            segment.remove_named(self._name)
+        self.close()
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close it."""
+        self.close()
+
+    def __repr__(self) -> str:
+        """Show what it is."""
+        name = f" {self._name!r}" if self._name else ""
+        state = "closed" if self._closed else f"{self._size} rows" if self._made else "not made"
+        return f"<Table{name}: {state}>"
+
+    def __reduce__(self) -> str:
+        """Refuse: a table is shared by fork, or by its name."""
+        raise TypeError("a Table cannot be pickled: share it by fork, or open() it by its name")
+
+    def _not_made(self, call: str) -> None:
+        if self._closed:
+            raise contract.closed()
+        if self._made:
+            raise contract.made_already(call)
+
+    def _make(self, schema: Schema, name: str | None, mode: int) -> None:
+        if name is None:
+            fd = segment.make_anonymous(self._size, schema)
+        else:
+            fd = segment.make_named(name, self._size, schema, mode)
+        self._take(fd, schema)
+        self._name = name
+        self._made = True
+
+    def _take(self, fd: int, schema: Schema | None) -> None:
+        """Map the segment; `schema` None: its own."""
+        try:
+            rows, key_size, memory, columns = self._attach(fd)
+        except BaseException:
+            os.close(fd)
+            raise
+        if schema is None:
+            schema = _schema_of(columns, key_size)
+        self._schema = schema
+        self._size = rows
+        self._memory = memory
+        self._use(schema, contract)
+
+    @contextmanager
+    def _locked(self, key: Key, timeout: float | None) -> Iterator[LockedRow]:
+        deadline = contract.deadline_of(timeout)
+        try:
+            cell, row = self._lock(key, 0 if deadline is None else max(1, int(deadline * 1e9)))
+        except WaitTimeout:
+            code = self._schema.encode_key(key)
+            raise contract.too_late(self._schema.decode_key(code), timeout) from None
+        locked = LockedRow(self._schema, self._schema.zero_row() if row is None else row)
+        try:
+            yield locked
+        except BaseException:
+            locked.end()
+            self._unlock(cell, None)
+            raise
+        self._unlock(cell, locked.end())
+
+
+def _schema_of(columns: tuple[tuple[bytes, int, int], ...], key_size: int) -> Schema:
+    """Return the schema that a segment tells; it was checked, but anybody may have written it."""
+    try:
+        made = {name.decode(): column_of(kind, size) for name, kind, size in columns}
+        if len(made) != len(columns):
+            raise ValueError("two columns have one name")
+        return Schema(made, key_size)
+    except ValueError as exc:
+        raise SegmentCorrupt(f"the table's columns are damaged: {exc}") from None
