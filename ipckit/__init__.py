@@ -4,7 +4,8 @@ Tiers, each usable alone; importing one primitive loads no other (PEP 562)::
 
     ipckit.cli                                      T4
     ipckit.server   ipckit.client                   T3
-    ipckit.keys | queue | channel | framing         T2   never import each other
+    ipckit.keys | queue | table | channel |
+           sync | framing                           T2   never import each other
     ipckit._core                                    T1   the C core and its gate
     ipckit.errors                                   T0
 """
@@ -27,7 +28,14 @@ _HOME = {
     "msg_set_queue": "queue.php",
     "msg_remove_queue": "queue.php",
     "msg_queue_exists": "queue.php",
+    "Table": "table",
+    "Int": "table",
+    "Float": "table",
+    "Str": "table",
+    "Bytes": "table",
     "Channel": "channel",
+    "Atomic": "sync",
+    "Lock": "sync",
     "Server": "server",
     "TaskIPC": "kinds",
     "SockType": "kinds",

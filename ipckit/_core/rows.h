@@ -12,12 +12,19 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
+#include "ipk_sync.h"
 #include "ipk_table.h"
 
 /* A mapped segment, shared by the handles and the threads of this process. */
 struct segment {
-	struct ipk_table table;
+	int is_table; /* else an arena of locks and numbers */
+	union {
+		struct ipk_table table;
+		struct ipk_sync sync;
+	};
 	struct ipk_registry registry;
+	void *base;
+	uint64_t bytes;
 	long users; /* atomic; unmapped when it falls to 0 */
 };
 
@@ -25,8 +32,9 @@ struct segment {
 
 /* Once per process. 0, or an errno. */
 int rows_thread_setup(void);
-/* Takes over `fd` when it succeeds. NULL: *code is -errno, *why a text or NULL. */
-struct segment *segment_open(int fd, int *code, const char **why);
+/* A table's segment, or an arena with that many cells (0: a table). Takes over `fd` when it
+ * succeeds. NULL: *code is -errno, *why a text or NULL. */
+struct segment *segment_open(int fd, uint32_t cells, int *code, const char **why);
 void segment_keep(struct segment *segment);
 void segment_drop(struct segment *segment);
 /* The calling thread's party, joined at its first call; NULL with *code = -errno (-EINTR: look at
@@ -74,6 +82,7 @@ struct rows {
 	struct segment *segment; /* NULL: not yet, or closed */
 	struct segment *closed;	 /* by another thread, or by code run from a call that is inside */
 	int inside;		 /* calls */
+	int ended;		 /* close() was called */
 	struct columns columns;
 	PyObject *refusals; /* ipckit.table.contract: the errors, in words */
 	uint64_t *scratch;  /* a copy too large for the stack; one call at a time has it */
@@ -120,11 +129,13 @@ int rows_refuse(const struct rows *self, const struct ipk_key *key, int code);
 
 extern PyObject *rows_misuse; /* ipckit.errors.MisuseError */
 extern PyObject *rows_timeout; /* ipckit.errors.WaitTimeout */
+extern PyObject *rows_deadlock; /* ipckit.errors.DeadlockError */
 /* Once per process: the errors. 0, or -1 raised. */
 int rows_handle_setup(void);
 
 PyObject *rows_attach(PyObject *self, PyObject *fd);
-PyObject *rows_use(PyObject *self, PyObject *args);
+PyObject *rows_refuse_by(PyObject *self, PyObject *refusals);
+PyObject *rows_use(PyObject *self, PyObject *schema);
 PyObject *rows_close(PyObject *self, PyObject *unused);
 void rows_free(PyObject *self);
 
@@ -144,8 +155,37 @@ int rows_contains(PyObject *self, PyObject *key);
 PyObject *rows_exists(PyObject *self, PyObject *key);
 PyObject *rows_delete(PyObject *self, PyObject *key);
 PyObject *rows_pop(PyObject *self, PyObject *key);
+
+/* -- rows_lock.c -- */
+
 PyObject *rows_lock(PyObject *self, PyObject *args);
 PyObject *rows_unlock(PyObject *self, PyObject *args);
+
+/* -- rows_arena.c: Arena, Mutex; rows_number.c: Number -- */
+
+/* A place in an arena: a Number or a Mutex. */
+struct cell {
+	PyObject_HEAD
+	PyObject *arena;
+	struct segment *segment; /* the arena's */
+	uint32_t index;
+	int recovered; /* of a Mutex */
+};
+
+#define ROWS_NAMED(call) (PyCFunction)(void (*)(void)) call, METH_VARARGS | METH_KEYWORDS
+
+/* _place(arena, index) */
+PyObject *cell_place(PyObject *self, PyObject *args);
+/* The arena it has a place in; NULL: raised. */
+struct ipk_sync *cell_placed(const struct cell *self);
+/* A timeout in seconds, or None, into a moment: 0 for ever; -1 raised. */
+int64_t cell_deadline(PyObject *timeout);
+extern PyMethodDef number_methods[];
+
+/* Add the three types to the module. 0, or -1 raised. */
+int rows_sync_setup(PyObject *module);
+/* The thread's party in the segment; signals are handled meanwhile. NULL: raised. */
+struct ipk_party *rows_join(struct segment *segment);
 
 /* -- rows_all.c: all rows -- */
 

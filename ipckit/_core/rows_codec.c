@@ -28,7 +28,7 @@ columns_find(const struct columns *columns, PyObject *name)
 		if (PyErr_Occurred())
 			return -1;
 	}
-	found = PyObject_CallMethod(columns->schema, "column", "O", name);
+	found = PyObject_CallMethod(columns->schema, "column", "(O)", name);
 	if (found) {
 		Py_DECREF(found);
 		PyErr_SetString(PyExc_SystemError, "the schema has a column that the segment has not");
@@ -55,7 +55,7 @@ key_from_object(const struct ipk_table *table, const struct columns *columns, Py
 	}
 	if (bytes && ipk_key_make(table, key, bytes, (size_t)size) == 0)
 		return 0;
-	encoded = PyObject_CallMethod(columns->schema, "encode_key", "O", object);
+	encoded = PyObject_CallMethod(columns->schema, "encode_key", "(O)", object);
 	if (encoded && PyBytes_AsStringAndSize(encoded, &raw, &size) == 0) {
 		code = ipk_key_make(table, key, raw, (size_t)size);
 		if (code)
@@ -253,7 +253,7 @@ row_from_object(const struct ipk_table *table, const struct columns *columns, Py
 		done = encode_dict(table, columns, object, row, given);
 	if (done != NOT_PLAIN)
 		return done == ENCODED ? 0 : -1;
-	plain = PyObject_CallMethod(columns->schema, "check_row", "O", object);
+	plain = PyObject_CallMethod(columns->schema, "check_row", "(O)", object);
 	if (!plain)
 		return -1;
 	if (PyDict_CheckExact(plain))

@@ -13,6 +13,7 @@
 
 PyObject *rows_misuse;
 PyObject *rows_timeout;
+PyObject *rows_deadlock;
 static PyObject *corrupt;
 static PyObject *internal;
 static PyObject *from_errno;
@@ -26,7 +27,7 @@ rows_handle_setup(void)
 	} wanted[] = {
 		{"MisuseError", &rows_misuse}, {"WaitTimeout", &rows_timeout},
 		{"SegmentCorrupt", &corrupt},  {"InternalError", &internal},
-		{"from_errno", &from_errno},
+		{"from_errno", &from_errno},   {"DeadlockError", &rows_deadlock},
 	};
 	PyObject *module = PyImport_ImportModule("ipckit.errors");
 
@@ -77,14 +78,14 @@ rows_refuse(const struct rows *self, const struct ipk_key *key, int code)
 							segment->table.rows, shown));
 		break;
 	case -EDEADLK:
-		result = raise_made(PyObject_CallMethod(self->refusals, "own_lock", "O", shown));
+		result = raise_made(PyObject_CallMethod(self->refusals, "own_lock", "(O)", shown));
 		break;
 	case -ELOOP:
-		result = raise_made(PyObject_CallMethod(self->refusals, "cycle", "O", shown));
+		result = raise_made(PyObject_CallMethod(self->refusals, "cycle", "(O)", shown));
 		break;
 	case -EBUSY:
 		result = raise_made(
-			PyObject_CallMethod(self->refusals, "too_many_locks", "O", shown));
+			PyObject_CallMethod(self->refusals, "too_many_locks", "(O)", shown));
 		break;
 	default:
 		PyErr_Format(internal, "the table's core returned %d for %R", code, shown);
@@ -98,11 +99,11 @@ struct segment *
 rows_enter(struct rows *self)
 {
 	if (!self->segment || !self->columns.schema) {
-		(void)raise_made(self->refusals
-					 ? PyObject_CallMethod(self->refusals, "closed", NULL)
-					 : PyObject_CallFunction(
-						   rows_misuse, "s",
-						   "this table is not made yet: call create() first"));
+		if (self->refusals)
+			(void)raise_made(PyObject_CallMethod(
+				self->refusals, self->ended ? "closed" : "not_made", NULL));
+		else
+			PyErr_SetString(rows_misuse, "Rows is a base: use ipckit.table.Table");
 		return NULL;
 	}
 	self->inside++;
@@ -152,11 +153,30 @@ rows_give_back(struct buffer *buffer)
 		PyMem_Free(buffer->words);
 }
 
+struct ipk_party *
+rows_join(struct segment *segment)
+{
+	struct ipk_party *party;
+	int code = 0;
+
+	while (!(party = segment_party(segment, &code)) && code == -EINTR)
+		if (PyErr_CheckSignals() < 0)
+			return NULL;
+	if (party)
+		return party;
+	if (code == -EUSERS)
+		(void)raise_errno(code, "join", "512 living threads write to it already");
+	else if (code == -EMFILE)
+		(void)raise_errno(code, "join",
+				  "this thread writes to 1024 shared segments already; close some");
+	else
+		(void)raise_errno(code, "join", "the segment's descriptor, or /proc, is gone");
+	return NULL;
+}
+
 int
 rows_begin(struct attempt *attempt, struct rows *self, PyObject *key)
 {
-	int code;
-
 	attempt->rows = self;
 	attempt->deadline = 0;
 	attempt->deaf = 0;
@@ -165,16 +185,8 @@ rows_begin(struct attempt *attempt, struct rows *self, PyObject *key)
 	if (!attempt->segment)
 		return -1;
 	attempt->table = &attempt->segment->table;
-	while (!(attempt->party = segment_party(attempt->segment, &code))) {
-		if (code == -EINTR && PyErr_CheckSignals() == 0)
-			continue;
-		if (code == -EUSERS)
-			(void)raise_errno(code, "join", "512 living threads write to the table");
-		else if (code == -EMFILE)
-			(void)raise_errno(code, "join", "this thread writes to 1024 tables already; "
-							"close some");
-		else if (code != -EINTR)
-			(void)raise_errno(code, "join", "the table's descriptor, or /proc, is gone");
+	attempt->party = rows_join(attempt->segment);
+	if (!attempt->party) {
 		rows_leave(self);
 		return -1;
 	}
@@ -238,7 +250,7 @@ rows_attach(PyObject *object, PyObject *fd_object)
 		PyErr_SetString(rows_misuse, "the table is open already");
 		return NULL;
 	}
-	self->segment = segment_open((int)fd, &code, &why);
+	self->segment = segment_open((int)fd, 0, &code, &why);
 	if (!self->segment) {
 		if (why)
 			PyErr_SetString(corrupt, why);
@@ -261,20 +273,28 @@ rows_attach(PyObject *object, PyObject *fd_object)
 		       : NULL;
 }
 
-/* use(schema, refusals): what the columns are, and ipckit.table.contract. Once, after attach(). */
+/* refuse_by(ipckit.table.contract): the errors in words. First of all. */
 PyObject *
-rows_use(PyObject *object, PyObject *args)
+rows_refuse_by(PyObject *object, PyObject *refusals)
 {
 	struct rows *self = (struct rows *)object;
-	PyObject *refusals;
-	PyObject *schema;
+	PyObject *before = self->refusals;
+
+	self->refusals = Py_NewRef(refusals);
+	Py_XDECREF(before);
+	Py_RETURN_NONE;
+}
+
+/* use(schema): what the columns are. Once, after attach(). */
+PyObject *
+rows_use(PyObject *object, PyObject *schema)
+{
+	struct rows *self = (struct rows *)object;
 	PyObject *names;
 	PyObject *indexes;
 	PyObject *interned;
 	Py_ssize_t count;
 
-	if (!PyArg_ParseTuple(args, "OO", &schema, &refusals))
-		return NULL;
 	names = PyObject_GetAttrString(schema, "names");
 	indexes = PyDict_New();
 	count = names ? PyTuple_Size(names) : -1;
@@ -305,7 +325,6 @@ rows_use(PyObject *object, PyObject *args)
 	self->columns.names = interned;
 	self->columns.indexes = indexes;
 	self->columns.schema = Py_NewRef(schema);
-	self->refusals = Py_NewRef(refusals);
 	Py_RETURN_NONE;
 }
 
@@ -317,8 +336,10 @@ rows_close(PyObject *object, PyObject *unused)
 	int code;
 
 	(void)unused;
-	if (!segment)
+	if (!segment) {
+		self->ended = 1;
 		Py_RETURN_NONE;
+	}
 	code = segment_leave(segment);
 	if (code == -EBUSY) {
 		PyErr_SetString(rows_misuse, "this thread is inside a `with table.lock()` block "
@@ -326,6 +347,7 @@ rows_close(PyObject *object, PyObject *unused)
 		return NULL;
 	}
 	/* Another reason means that the slot stays taken until the thread ends; that is no loss. */
+	self->ended = 1;
 	if (self->segment == segment) {
 		self->segment = NULL;
 		if (self->inside)

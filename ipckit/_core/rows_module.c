@@ -60,7 +60,8 @@ static PyMethodDef rows_methods[] = {
 	{"items", rows_items, METH_NOARGS,
 	 PyDoc_STR("items($self)\n--\n\nIterate over (key, row), as keys() does.")},
 	{"_attach", rows_attach, METH_O, NULL},
-	{"_use", rows_use, METH_VARARGS, NULL},
+	{"_use", rows_use, METH_O, NULL},
+	{"_refuse_by", rows_refuse_by, METH_O, NULL},
 	{"_lock", rows_lock, METH_VARARGS, NULL},
 	{"_unlock", rows_unlock, METH_VARARGS, NULL},
 	{"_verify", rows_verify, METH_NOARGS, NULL},
@@ -111,7 +112,7 @@ PyInit__rows(void)
 		return NULL;
 	module = PyModule_Create(&rows_module);
 	type = module ? PyType_FromSpec(&rows_spec) : NULL;
-	if (!type || PyModule_AddObjectRef(module, "Rows", type) < 0)
+	if (!type || PyModule_AddObjectRef(module, "Rows", type) < 0 || rows_sync_setup(module) < 0)
 		Py_CLEAR(module);
 	Py_XDECREF(type);
 	return module;

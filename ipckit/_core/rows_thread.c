@@ -34,10 +34,16 @@ static pthread_mutex_t registry_mutex = PTHREAD_MUTEX_INITIALIZER;
 static pthread_key_t at_thread_end;
 
 static int
-holds_lock(const struct ipk_party *party)
+holds_lock(const struct membership *member)
 {
+	const struct segment *segment = member->segment;
+
 	for (int i = 0; i < IPK_SLOT_LOCKS; i++)
-		if (__atomic_load_n(&party->slot->locks[i], __ATOMIC_RELAXED))
+		if (__atomic_load_n(&member->party.slot->locks[i], __ATOMIC_RELAXED))
+			return 1;
+	for (uint32_t i = 0; !segment->is_table && i < segment->sync.count; i++)
+		if ((__atomic_load_n(&segment->sync.cells[i].lock, __ATOMIC_RELAXED) &
+		     IPK_OWNER_MASK) == member->party.owner)
 			return 1;
 	return 0;
 }
@@ -65,7 +71,7 @@ end_thread(void *unused)
 		struct membership *member = mine;
 
 		mine = member->next;
-		if (!holds_lock(&member->party) && leave(member) == 0)
+		if (!holds_lock(member) && leave(member) == 0)
 			segment_drop(member->segment);
 		free(member);
 	}
@@ -104,37 +110,42 @@ rows_thread_setup(void)
 	return code ? code : pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
 }
 
+/* What the segment is, for this process; 0 or -errno. */
+static int
+attach(struct segment *segment, uint32_t cells, const char **why)
+{
+	segment->is_table = cells == 0;
+	if (segment->is_table)
+		return ipk_table_attach(&segment->table, segment->base, segment->bytes, why);
+	if (segment->bytes < ipk_sync_bytes(cells))
+		return -EUCLEAN;
+	ipk_sync_attach(&segment->sync, segment->base, cells);
+	return 0;
+}
+
 struct segment *
-segment_open(int fd, int *code, const char **why)
+segment_open(int fd, uint32_t cells, int *code, const char **why)
 {
 	struct segment *segment = calloc(1, sizeof(*segment));
 	struct stat seen;
-	void *base;
 
 	*why = NULL;
 	*code = -ENOMEM;
 	if (!segment)
 		return NULL;
-	if (fstat(fd, &seen) != 0) {
-		*code = -errno;
-		free(segment);
-		return NULL;
-	}
-	if (seen.st_size <= 0) {
+	*code = fstat(fd, &seen) == 0 ? 0 : -errno;
+	if (*code == 0 && seen.st_size <= 0) {
 		*why = "it is empty";
 		*code = -EUCLEAN;
-		free(segment);
-		return NULL;
 	}
-	base = mmap(NULL, (size_t)seen.st_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	if (base == MAP_FAILED) {
-		*code = -errno;
-		free(segment);
-		return NULL;
+	if (*code == 0) {
+		segment->bytes = (uint64_t)seen.st_size;
+		segment->base = mmap(NULL, segment->bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+		*code = segment->base == MAP_FAILED ? -errno : attach(segment, cells, why);
+		if (*code && segment->base != MAP_FAILED)
+			(void)munmap(segment->base, segment->bytes);
 	}
-	*code = ipk_table_attach(&segment->table, base, (uint64_t)seen.st_size, why);
 	if (*code) {
-		(void)munmap(base, (size_t)seen.st_size);
 		free(segment);
 		return NULL;
 	}
@@ -156,7 +167,7 @@ segment_drop(struct segment *segment)
 
 	if (__atomic_sub_fetch(&segment->users, 1, __ATOMIC_ACQ_REL) > 0)
 		return;
-	(void)munmap(segment->table.base, segment->table.bytes);
+	(void)munmap(segment->base, segment->bytes);
 	/* The program may have closed it, and the number be another file's. */
 	if (fstat(segment->registry.fd, &seen) == 0 &&
 	    (uint64_t)seen.st_dev == segment->registry.dev &&
@@ -214,7 +225,9 @@ segment_party(struct segment *segment, int *code)
 	segment_keep(segment);
 	Py_BEGIN_ALLOW_THREADS
 	(void)pthread_mutex_lock(&registry_mutex);
-	*code = ipk_table_join(&segment->table, &segment->registry, &member->party);
+	*code = segment->is_table
+			? ipk_table_join(&segment->table, &segment->registry, &member->party)
+			: ipk_sync_join(&segment->sync, &segment->registry, &member->party);
 	/* Under the mutex: a fork in another thread sees all of it or nothing. */
 	if (*code == 0) {
 		member->next = mine;
@@ -240,7 +253,7 @@ segment_leave(struct segment *segment)
 
 	if (!member)
 		return 0;
-	if (holds_lock(&member->party))
+	if (holds_lock(member))
 		return -EBUSY;
 	Py_BEGIN_ALLOW_THREADS
 	code = leave(member);

@@ -14,7 +14,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from types import TracebackType
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 from ipckit._core._rows import Rows
 from ipckit.errors import SegmentCorrupt, WaitTimeout
@@ -33,6 +33,7 @@ from ipckit.table.schema import (
 
 __all__ = ["Table"]
 
+_CENTURY = 100 * 365 * 86400.0
 _RULES = {
     1: "V1 bucket {}: its chain leaves the table, or has a cell of another bucket",
     2: "V2 bucket {}: a cell of its chain is neither a row nor reserved",
@@ -78,6 +79,7 @@ class Table(Rows):
         mode: int = 0o600,
     ) -> None:
         """Make the table, or with columns=None begin it."""
+        self._refuse_by(contract)
         contract.check_size(size)
         # A stand-in column: the key's size is checked now, also when the columns come later.
         self._schema = Schema({"_": column_of(TYPE_INT)} if columns is None else columns, key_size)
@@ -128,6 +130,7 @@ class Table(Rows):
         """
         table = cls.__new__(cls)
         fd = segment.open_named(name)
+        table._refuse_by(contract)
         table._columns = {}
         table._name = name
         table._closed = False
@@ -148,10 +151,10 @@ class Table(Rows):
         most 8 locks of a table: MisuseError. A fork's child does not have its parent's locks.
         A holder that is killed leaves the row as it was, and its lock is free at once.
         """
-        contract.deadline_of(timeout)
-        self._schema.encode_key(key)
         if self._closed or not self._made:
             len(self)  # it raises
+        self._schema.encode_key(key)
+        contract.deadline_of(timeout)
         return self._locked(key, timeout)
 
     @property
@@ -253,13 +256,13 @@ class Table(Rows):
         self._schema = schema
         self._size = rows
         self._memory = memory
-        self._use(schema, contract)
+        self._use(schema)
 
     @contextmanager
     def _locked(self, key: Key, timeout: float | None) -> Iterator[LockedRow]:
         deadline = contract.deadline_of(timeout)
         try:
-            cell, row = self._lock(key, 0 if deadline is None else max(1, int(deadline * 1e9)))
+            cell, row = self._lock(key, _nanoseconds(deadline))
         except WaitTimeout:
             code = self._schema.encode_key(key)
             raise contract.too_late(self._schema.decode_key(code), timeout) from None
@@ -271,6 +274,11 @@ class Table(Rows):
             self._unlock(cell, None)
             raise
         self._unlock(cell, locked.end())
+
+
+def _nanoseconds(deadline: float | None) -> int:
+    """Return a moment of time.monotonic() as the core takes it; 0: none, or not in our time."""
+    return 0 if deadline is None or deadline > _CENTURY else max(1, int(deadline * 1e9))
 
 
 def _schema_of(columns: tuple[tuple[bytes, int, int], ...], key_size: int) -> Schema:
