@@ -50,7 +50,9 @@ int segment_leave(struct segment *segment);
 struct columns {
 	PyObject *schema;  /* ipckit.table.schema.Schema: says no, in words */
 	PyObject *names;   /* tuple of interned str */
+	PyObject **name;   /* the same, as an array; the tuple owns them */
 	PyObject *indexes; /* dict: name -> int */
+	PyObject *blank;   /* dict: name -> None, in order; a copy of it is the quickest new row */
 };
 
 enum encoded { ENCODED = 0, NOT_PLAIN = 1, FAILED = -1 };

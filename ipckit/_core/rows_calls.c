@@ -266,7 +266,7 @@ take_step(const struct attempt *attempt, int column, PyObject *by, int down, uin
 		return 0;
 	}
 	step = PyObject_CallMethod(columns->schema, "check_by", "OOi",
-				   PyTuple_GetItem(columns->names, column), by ? by : Py_True,
+				   columns->name[column], by ? by : Py_True,
 				   down);
 	if (!step)
 		return -1;
@@ -286,7 +286,7 @@ raise_out_of_range(const struct attempt *attempt, int column, uint64_t by)
 	const struct columns *columns = &attempt->rows->columns;
 	PyObject *error =
 		PyObject_CallMethod(columns->schema, "out_of_range", "OL",
-				    PyTuple_GetItem(columns->names, column), (long long)by);
+				    columns->name[column], (long long)by);
 
 	if (error) {
 		PyErr_SetObject((PyObject *)Py_TYPE(error), error);

@@ -19,7 +19,7 @@ columns_find(const struct columns *columns, PyObject *name)
 	PyObject *found;
 
 	for (Py_ssize_t i = 0; i < count; i++)
-		if (PyTuple_GetItem(columns->names, i) == name)
+		if (columns->name[i] == name)
 			return (int)i;
 	if (PyUnicode_Check(name)) {
 		found = PyDict_GetItemWithError(columns->indexes, name);
@@ -171,7 +171,7 @@ value_from_object(const struct ipk_table *table, const struct columns *columns, 
 	if (done == ENCODED)
 		return 0;
 	plain = PyObject_CallMethod(columns->schema, "check_value", "OO",
-				    PyTuple_GetItem(columns->names, column), object);
+				    columns->name[column], object);
 	if (!plain)
 		return -1;
 	done = encode(which, plain, words);
@@ -223,7 +223,7 @@ encode_dict(const struct ipk_table *table, const struct columns *columns, PyObje
 		enum encoded done;
 
 		/* Most rows are written in the order of the columns. */
-		if (expected >= count || PyTuple_GetItem(columns->names, expected) != name) {
+		if (expected >= count || columns->name[expected] != name) {
 			PyObject *found;
 
 			if (!PyUnicode_CheckExact(name))
@@ -267,14 +267,13 @@ row_from_object(const struct ipk_table *table, const struct columns *columns, Py
 PyObject *
 row_to_object(const struct ipk_table *table, const struct columns *columns, const uint64_t *row)
 {
-	PyObject *result = PyDict_New();
+	PyObject *result = PyDict_Copy(columns->blank);
 
 	for (uint32_t i = 0; result && i < table->column_count; i++) {
 		const struct ipk_column *column = &table->columns[i];
 		PyObject *value = value_to_object(column, row + column->first);
 
-		if (!value ||
-		    PyDict_SetItem(result, PyTuple_GetItem(columns->names, i), value) < 0)
+		if (!value || PyDict_SetItem(result, columns->name[i], value) < 0)
 			Py_CLEAR(result);
 		Py_XDECREF(value);
 	}

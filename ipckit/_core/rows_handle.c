@@ -285,46 +285,60 @@ rows_refuse_by(PyObject *object, PyObject *refusals)
 	Py_RETURN_NONE;
 }
 
+static void
+forget_columns(struct columns *columns)
+{
+	Py_CLEAR(columns->schema);
+	Py_CLEAR(columns->names);
+	Py_CLEAR(columns->indexes);
+	Py_CLEAR(columns->blank);
+	PyMem_Free(columns->name);
+	columns->name = NULL;
+}
+
+/* 0, or -1 raised; then forget_columns(). */
+static int
+learn_columns(struct columns *columns, PyObject *schema)
+{
+	PyObject *names = PyObject_GetAttrString(schema, "names");
+	Py_ssize_t count = names ? PyTuple_Size(names) : -1;
+	int bad = count < 0;
+
+	columns->schema = Py_NewRef(schema);
+	columns->indexes = PyDict_New();
+	columns->blank = PyDict_New();
+	columns->names = bad ? NULL : PyTuple_New(count);
+	columns->name = PyMem_Malloc((size_t)(bad ? 1 : count) * sizeof(PyObject *));
+	bad = bad || !columns->indexes || !columns->blank || !columns->names || !columns->name;
+	for (Py_ssize_t i = 0; !bad && i < count; i++) {
+		PyObject *name = Py_NewRef(PyTuple_GetItem(names, i));
+		PyObject *index = PyLong_FromSsize_t(i);
+
+		PyUnicode_InternInPlace(&name);
+		bad = !index || PyDict_SetItem(columns->indexes, name, index) < 0 ||
+		      PyDict_SetItem(columns->blank, name, Py_None) < 0;
+		Py_XDECREF(index);
+		columns->name[i] = name;
+		(void)PyTuple_SetItem(columns->names, i, name); /* takes the reference */
+	}
+	Py_XDECREF(names);
+	return bad ? -1 : 0;
+}
+
 /* use(schema): what the columns are. Once, after attach(). */
 PyObject *
 rows_use(PyObject *object, PyObject *schema)
 {
 	struct rows *self = (struct rows *)object;
-	PyObject *names;
-	PyObject *indexes;
-	PyObject *interned;
-	Py_ssize_t count;
 
-	names = PyObject_GetAttrString(schema, "names");
-	indexes = PyDict_New();
-	count = names ? PyTuple_Size(names) : -1;
-	interned = count >= 0 ? PyTuple_New(count) : NULL;
-
-	for (Py_ssize_t i = 0; interned && indexes && i < count; i++) {
-		PyObject *name = Py_NewRef(PyTuple_GetItem(names, i));
-		PyObject *index = PyLong_FromSsize_t(i);
-
-		PyUnicode_InternInPlace(&name);
-		if (!index || PyDict_SetItem(indexes, name, index) < 0)
-			Py_CLEAR(indexes);
-		Py_XDECREF(index);
-		(void)PyTuple_SetItem(interned, i, name);
-	}
-	Py_XDECREF(names);
-	if (!interned || !indexes) {
-		Py_XDECREF(interned);
-		Py_XDECREF(indexes);
-		return NULL;
-	}
 	if (self->columns.schema) {
-		Py_DECREF(interned);
-		Py_DECREF(indexes);
 		PyErr_SetString(rows_misuse, "the table has its schema already");
 		return NULL;
 	}
-	self->columns.names = interned;
-	self->columns.indexes = indexes;
-	self->columns.schema = Py_NewRef(schema);
+	if (learn_columns(&self->columns, schema) < 0) {
+		forget_columns(&self->columns);
+		return NULL;
+	}
 	Py_RETURN_NONE;
 }
 
@@ -369,9 +383,7 @@ rows_free(PyObject *object)
 		segment_drop(self->segment);
 	}
 	PyMem_Free(self->scratch);
-	Py_XDECREF(self->columns.schema);
-	Py_XDECREF(self->columns.names);
-	Py_XDECREF(self->columns.indexes);
+	forget_columns(&self->columns);
 	Py_XDECREF(self->refusals);
 	((freefunc)PyType_GetSlot(type, Py_tp_free))(object);
 	Py_DECREF(type);
