@@ -52,6 +52,7 @@ demo: $(BUILT) ## the main job: 10,000 mails by task workers over a System V que
 	$(BIN)/ipckit demo
 
 bench: $(BUILT) ## measure (B=name for one file of bench/)
+	$(BIN)/python -m pip install -q --group bench
 	$(BIN)/python -m bench $(B)
 
 docs: $(BUILT) ## build the documentation, warnings are errors
