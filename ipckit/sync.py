@@ -25,7 +25,11 @@ _CELLS = 1024
 class Atomic(Number):
     """A 64-bit signed number, shared by fork. Process safe and thread safe.
 
-    value   what it begins with. TypeError, OverflowError.
+    Args:
+        value: what it begins with.
+
+    Raises:
+        TypeError: no int. OverflowError: over 64 bits.
 
     Every call is one step. add(n=1) and sub(n=1) return the new value; wait(expected,
     timeout=None) sleeps while the value is `expected`, until wake(n=1). A process that is killed

@@ -59,14 +59,24 @@ def make_named(name: str, size: int, schema: Schema, mode: int) -> int:
     try:
         _fill(fd, size, schema)
         os.fchmod(fd, mode)
-        try:
-            os.link(f"/proc/self/fd/{fd}", path, follow_symlinks=True)
-        except OSError as exc:
-            raise from_errno("link", exc.errno or errno.EIO, f"naming the table {path}") from None
+        _give_name(fd, path)
     except BaseException:
         os.close(fd)
         raise
     return fd
+
+
+def _give_name(fd: int, path: str) -> None:
+    """Link an unnamed file into its folder: there, whole, or not at all."""
+    try:
+        # A directory descriptor makes it linkat(2), which follows the link that /proc gives.
+        folder = os.open("/proc/self/fd", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.link(str(fd), path, src_dir_fd=folder, follow_symlinks=True)
+        finally:
+            os.close(folder)
+    except OSError as exc:
+        raise from_errno("linkat", exc.errno or errno.EIO, f"naming the table {path}") from None
 
 
 def open_named(name: str) -> int:

@@ -50,17 +50,20 @@ class Table(Rows):
     Process safe and thread safe. A fork shares it: parent and child see the same rows; a named
     one is open to every process of the same user. Holds exactly `size` rows, whatever their keys.
 
-    size        rows, 1..2**31-1; all of their memory is taken at once.
-    columns     {"name": Int(8) | Float() | Str(most bytes) | Bytes(most bytes)}; without it the
-                table is made later, by column() and create().
-    key_size    most bytes of a key, 1..255.
-    name        of [A-Za-z0-9._-], 1..200 characters: the segment is /dev/shm/ipckit.NAME.
-    mode        its rights; only its owner can open it, and not when others may write to it.
+    Args:
+        size: rows, 1..2**31-1; all of their memory is taken at once.
+        columns: {"name": Int(8), Float(), Str(most bytes) or Bytes(most bytes)}; without it the
+            table is made later, by column() and create().
+        key_size: most bytes of a key, 1..255.
+        name: 1..200 of A-Z a-z 0-9 . _ -; the segment is /dev/shm/ipckit.NAME. None: shared by
+            fork only.
+        mode: rights of a named one. Only its owner can open it, and not when others may write.
 
-    Raises TypeError, ValueError for wrong numbers, AlreadyExists for a name that is taken,
-    SystemCallError (ENOSPC) when there is not so much shared memory; nothing is made then.
+    Raises:
+        TypeError, ValueError: a wrong number, name or column. AlreadyExists: the name is taken.
+        SystemCallError: ENOSPC, there is not so much shared memory. Nothing is made then.
 
-    A killed process leaves a named segment; its rows are there for the next one (`Table.open`).
+    Crash: a killed process leaves a named segment with its rows; `Table.open` finds them.
     Source: Swoole's Table, https://wiki.swoole.com/en/#/memory/table, without its torn rows.
     """
 
@@ -99,9 +102,13 @@ class Table(Rows):
     def column(self, name: str, type: int | Column, size: int = 0) -> Self:
         """Add a column; before create(). Return the table.
 
-        type    Table.TYPE_INT (signed; size 1, 2, 4, 8 bytes, 0 means 8), TYPE_FLOAT,
-                TYPE_STRING or TYPE_BYTES (size: most bytes), or a Column.
-        MisuseError after create(); TypeError, ValueError.
+        Args:
+            name: 1..100 bytes of UTF-8.
+            type: Table.TYPE_INT (signed), TYPE_FLOAT, TYPE_STRING, TYPE_BYTES, or a Column.
+            size: of an int 1, 2, 4 or 8 bytes, 0 means 8; of a string the most bytes.
+
+        Raises:
+            MisuseError: after create(). TypeError, ValueError: nothing was added.
         """
         self._not_made("column")
         if name in self._columns:
@@ -114,8 +121,12 @@ class Table(Rows):
     def create(self, name: str | None = None, *, mode: int = 0o600) -> Self:
         """Make the table of the columns so far. Return it.
 
-        name    None: shared with the children that are forked from now on. Else as in Table().
-        MisuseError when it is made already; the errors of Table().
+        Args:
+            name: None: shared with the children that are forked from now on. Else as in Table().
+            mode: as in Table().
+
+        Raises:
+            MisuseError: it is made already. Else as Table().
         """
         self._not_made("create")
         self._make(Schema(self._columns, self._schema.key_size), name, mode)
@@ -125,8 +136,9 @@ class Table(Rows):
     def open(cls, name: str) -> Self:
         """Open a named table; its columns come from the segment.
 
-        NotFound; AccessDenied (another user's, or one that others may write to); SegmentCorrupt
-        (damaged, cut off, or of another version): then nothing of it was used.
+        Raises:
+            NotFound. AccessDenied: another user's, or one that others may write to.
+            SegmentCorrupt: damaged, cut off, or of another version; nothing of it was used.
         """
         table = cls.__new__(cls)
         fd = segment.open_named(name)
@@ -143,13 +155,20 @@ class Table(Rows):
 
         The block gets the row as a mutable mapping with exactly the columns. Leaving the block
         commits it in one step; an exception leaves the row as it was. A missing key is a zero row
-        that nobody sees before the commit; it takes its place at entry (TableFull).
+        that nobody sees before the commit; it takes its place at entry.
 
-        timeout     seconds; None for ever, 0 tries once. WaitTimeout.
-        Inside the block, this thread's other writes to the key and a second lock() of it are
-        DeadlockError, and so is a wait that closes a cycle of several locks. A thread has at
-        most 8 locks of a table: MisuseError. A fork's child does not have its parent's locks.
-        A holder that is killed leaves the row as it was, and its lock is free at once.
+        Args:
+            key: of the row.
+            timeout: seconds; None waits for ever, 0 tries once.
+
+        Raises:
+            WaitTimeout: somebody else had it all the time. TableFull: no place for a new key.
+            DeadlockError: this thread has it already, or waiting would close a cycle; in the
+            block, for this thread's other writes to the key. MisuseError: the ninth lock of a
+            thread. TypeError, ValueError.
+
+        Crash: a holder that is killed leaves the row as it was, and its lock is free at once.
+        Fork: the child does not have its parent's locks.
         """
         if self._closed or not self._made:
             len(self)  # it raises

@@ -64,7 +64,7 @@ def own_key(block: str) -> str:
     return block.replace("0x51A7", hex(0x51A70000 + os.getpid() % 0x10000))
 
 
-@pytest.mark.parametrize("block", ALONE, ids=["queue", "channel", "framing"])
+@pytest.mark.parametrize("block", ALONE, ids=["queue", "table", "channel", "framing"])
 def test_a_block_prints_what_its_comment_says(block):
     done = run(own_key(block))
     assert done.returncode == 0, done
