@@ -24,7 +24,20 @@ except ImportError as exc:
 ffi: Any = _ffi
 lib: Any = _lib
 
-__all__ = ["check", "ffi", "lib"]
+__all__ = ["check", "ffi", "lib", "process"]
+
+
+class _Process:
+    """What this process is, for those who warn about it."""
+
+    __slots__ = ("server_process",)
+
+    def __init__(self) -> None:
+        self.server_process = ""
+        """"worker 3" or "task worker 5" in a server's child; else empty."""
+
+
+process = _Process()
 
 
 def check(result: int, call: str, detail: str) -> int:

@@ -19,6 +19,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ipckit._core import check, lib
+from ipckit._core import process as this_process
 from ipckit.errors import MisuseError, QueueFull
 from ipckit.server import wire
 from ipckit.server.board import Phase, Row
@@ -88,6 +89,7 @@ class Process(ABC):
         faulthandler.enable()  # a stack dump on SIGABRT: the manager's last word but one
         process = cls(server, runtime, place, incarnation)
         server._process = process
+        this_process.server_process = f"{'task worker' if cls.taskworker else 'worker'} {place}"
         signal.signal(signal.SIGTERM, lambda _number, _frame: process.bell())
         grace = 0 if cls.taskworker else _LAST_GRACE_NS
         check(lib.ipk_die_with_parent(runtime.manager_pid, grace), "prctl", "the manager is gone")

@@ -11,11 +11,13 @@ Crash     whoever is killed inside a call has done it whole or not at all; what 
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from types import TracebackType
 from typing import ClassVar, Self
 
+from ipckit._core import process
 from ipckit._core._rows import Rows
 from ipckit.errors import SegmentCorrupt, WaitTimeout
 from ipckit.table import contract, segment
@@ -33,6 +35,7 @@ from ipckit.table.schema import (
 
 __all__ = ["Table"]
 
+_warned: list[str] = []  # at most one
 _CENTURY = 100 * 365 * 86400.0
 _RULES = {
     1: "V1 bucket {}: its chain leaves the table, or has a cell of another bucket",
@@ -256,6 +259,7 @@ class Table(Rows):
 
     def _make(self, schema: Schema, name: str | None, mode: int) -> None:
         if name is None:
+            _warn_if_alone()
             fd = segment.make_anonymous(self._size, schema)
         else:
             fd = segment.make_named(name, self._size, schema, mode)
@@ -293,6 +297,19 @@ class Table(Rows):
             self._unlock(cell, None)
             raise
         self._unlock(cell, locked.end())
+
+
+def _warn_if_alone() -> None:
+    """Say once that nobody shares a nameless table made in a server's child."""
+    where = process.server_process
+    if where and not _warned:
+        _warned.append(where)
+        warnings.warn(
+            f"a Table without a name, made in {where}, is shared with no other process: make it"
+            " before server.start(), or give it a name",
+            RuntimeWarning,
+            stacklevel=5,
+        )
 
 
 def _nanoseconds(deadline: float | None) -> int:
