@@ -14,7 +14,7 @@ SOAK   := tests/system/test_load.py tests/system/test_kills.py
 CORE   := $(wildcard ipckit/_core/*.c ipckit/_core/*.h ipckit/_core/build.py) CMakeLists.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build check test soak demo bench docs c-test news clean
+.PHONY: help setup build check test soak sweep demo bench docs c-test news clean
 
 help: ## print this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
@@ -39,7 +39,7 @@ check: $(BUILT) ## format, lint, types, tiers, fast tests (under a minute)
 	$(BIN)/lint-imports
 	$(PYTEST) $(FAST)
 
-test: check c-test ## everything: check, the C tests with sanitizers, and all slow suites
+test: check c-test sweep ## everything: check, the C tests with sanitizers, and all slow suites
 	$(PYTEST) --no-header $(filter-out $(FAST),$(SUITES))
 
 soak: $(BUILT) ## the suites with a soak size, in full size (docs/design/proof.md keeps the results)
@@ -47,6 +47,9 @@ soak: $(BUILT) ## the suites with a soak size, in full size (docs/design/proof.m
 
 c-test: $(BUILT) ## the C tests under ASan, UBSan and TSan
 	tests/c/run $(CURDIR)/$(BIN)
+
+sweep: c-test ## kill -9 after every instruction of the table's calls; prints the counts (4 min)
+	build/c/plain/tests/c/kill_sweep all
 
 demo: $(BUILT) ## the main job: 10,000 mails by task workers over a System V queue
 	$(BIN)/ipckit demo

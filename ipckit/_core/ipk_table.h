@@ -30,7 +30,9 @@
 
 #include "ipk_lockword.h"
 
+#ifndef IPK_TABLE_SLOTS /* the kill sweep has fewer: loops over them are the same, and shorter */
 #define IPK_TABLE_SLOTS 512
+#endif
 #define IPK_TABLE_COLUMNS 256	      /* most */
 #define IPK_TABLE_NAME 100	      /* bytes of a column's name, most */
 #define IPK_TABLE_KEY 255	      /* bytes of a key, most */
@@ -157,6 +159,8 @@ int ipk_table_commit(const struct ipk_table *table, struct ipk_party *party, uin
 /* Unlock and leave the row as it was. */
 int ipk_table_abort(const struct ipk_table *table, struct ipk_party *party, uint32_t cell,
 		    struct ipk_obstacle *obstacle);
+/* How many locks of this table the thread has. */
+uint32_t ipk_table_locks_held(const struct ipk_table *table, const struct ipk_party *party);
 /* The wait for a user's lock was given up: clear the thread's place in the waiting graph. */
 void ipk_table_give_up(struct ipk_party *party);
 

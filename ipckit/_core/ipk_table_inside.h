@@ -120,8 +120,8 @@ int ipk_user_lock_check(const struct ipk_table *table, struct ipk_party *party, 
 			struct ipk_obstacle *obstacle);
 /* Free it and wake who waits. `mark`: IPK_MARK when its owner died with it. */
 void ipk_user_lock_clear(struct ipk_cell *cell, uint32_t mark);
-/* Open the cell's user lock if its owner is dead, with what he reserved. Takes the bucket's latch,
- * and waits for it: only a thread that joins does this. */
-void ipk_user_lock_settle(const struct ipk_table *table, struct ipk_party *party, uint32_t cell);
+/* Open the user locks in the slot's list that an earlier owner of the slot died with. One in whose
+ * bucket somebody stands stays in the list, for another time. */
+void ipk_user_locks_settle(const struct ipk_table *table, struct ipk_party *party);
 
 #endif

@@ -2,7 +2,7 @@
  * ipk_table_lock.c - a row's user lock: held across calls, by a thread, on one row.
  *
  * Owns      a cell's user_lock; a slot's locks and waits_for.  State  in the segment.
- * Blocks    never, but for a thread that joins: see ipk_user_lock_settle.
+ * Blocks    never.
  * The lock word changes under the bucket's latch only (its bit WAITERS also by who waits). Its
  * owner's death leaves the row as it was; a row that was only reserved is nobody's then and is
  * freed by whoever meets it.
@@ -51,13 +51,20 @@ closes_a_cycle(const struct ipk_table *table, const struct ipk_party *me, uint32
 	       walk_waiters(table, me, number, &second) && first == second;
 }
 
-static int
-holds_any(const struct ipk_slot *slot)
+uint32_t
+ipk_table_locks_held(const struct ipk_table *table, const struct ipk_party *party)
 {
-	for (uint32_t i = 0; i < IPK_SLOT_LOCKS; i++)
-		if (slot->locks[i])
-			return 1;
-	return 0;
+	uint32_t count = 0;
+
+	for (uint32_t i = 0; i < IPK_SLOT_LOCKS; i++) {
+		uint32_t number = IPK_LOAD(party->slot->locks[i]);
+
+		if (number && number <= table->rows &&
+		    (IPK_ACQUIRE(ipk_cell_at(table, number - 1)->user_lock) & IPK_OWNER_MASK) ==
+			    party->owner)
+			count++;
+	}
+	return count;
 }
 
 void
@@ -89,7 +96,7 @@ ipk_user_lock_check(const struct ipk_table *table, struct ipk_party *party, uint
 		return 0;
 	}
 	__atomic_store_n(&party->slot->waits_for, number, __ATOMIC_SEQ_CST);
-	if (holds_any(party->slot) && closes_a_cycle(table, party, number)) {
+	if (ipk_table_locks_held(table, party) > 0 && closes_a_cycle(table, party, number)) {
 		ipk_table_give_up(party);
 		return -ELOOP;
 	}
@@ -100,27 +107,46 @@ ipk_user_lock_check(const struct ipk_table *table, struct ipk_party *party, uint
 	return -EAGAIN;
 }
 
-void
-ipk_user_lock_settle(const struct ipk_table *table, struct ipk_party *party, uint32_t number)
+/* Open one lock if its owner is dead, with what he reserved. 0; -EAGAIN: somebody who lives is
+ * inside the bucket. */
+static int
+settle_lock(const struct ipk_table *table, struct ipk_party *party, uint32_t number)
 {
 	struct ipk_cell *cell = ipk_cell_at(table, number - 1);
 	uint32_t bucket = IPK_ACQUIRE(cell->owner) - 1;
-	struct ipk_obstacle obstacle = {0};
+	struct ipk_obstacle ignored = {.stepped_back = 1};
 	uint32_t owner;
 	int code;
 
 	if (bucket >= table->bucket_count)
-		return;
-	while ((code = ipk_latch_take(table, party, bucket, 0, &obstacle)) == -EAGAIN)
-		(void)ipk_wait(table->slots, IPK_TABLE_SLOTS, &obstacle, 0);
+		return 0;
+	code = ipk_latch_take(table, party, bucket, 0, &ignored);
 	if (code)
-		return;
+		return code;
 	owner = IPK_ACQUIRE(cell->user_lock) & IPK_OWNER_MASK;
 	if (owner && IPK_ACQUIRE(cell->owner) == bucket + 1 &&
 	    ipk_owner_dead(table->slots, IPK_TABLE_SLOTS, owner) == 1 &&
 	    !ipk_cell_free_if_orphan(table, bucket, number))
 		ipk_user_lock_clear(cell, IPK_MARK);
 	ipk_latch_release(table, party, bucket, 0);
+	return 0;
+}
+
+void
+ipk_user_locks_settle(const struct ipk_table *table, struct ipk_party *party)
+{
+	for (uint32_t i = 0; i < IPK_SLOT_LOCKS; i++) {
+		uint32_t number = IPK_LOAD(party->slot->locks[i]);
+
+		if (number && number <= table->rows) {
+			struct ipk_cell *cell = ipk_cell_at(table, number - 1);
+
+			if ((IPK_ACQUIRE(cell->user_lock) & IPK_OWNER_MASK) == party->owner ||
+			    settle_lock(table, party, number) == -EAGAIN)
+				continue;
+		}
+		IPK_PUBLISH(party->slot->locks[i], 0);
+	}
 }
 
 /* A zero row's place, reserved: not live, so readers pass it by. Its cell, or an error. */
@@ -176,6 +202,15 @@ lock_row(const struct ipk_table *table, struct ipk_party *party, uint32_t bucket
 	return number;
 }
 
+static uint32_t *
+free_place(const struct ipk_party *party)
+{
+	for (uint32_t i = 0; i < IPK_SLOT_LOCKS; i++)
+		if (party->slot->locks[i] == 0)
+			return &party->slot->locks[i];
+	return NULL;
+}
+
 /* The thread has as many locks as it may; is this row's one of them? */
 static int
 refuse_lock(const struct ipk_table *table, const struct ipk_party *party, uint32_t bucket,
@@ -194,14 +229,16 @@ ipk_table_lock(const struct ipk_table *table, struct ipk_party *party, const str
 	       uint64_t *copy, uint32_t *cell, struct ipk_obstacle *obstacle)
 {
 	uint32_t bucket = ipk_bucket_of(table, key);
-	uint32_t *listed = NULL;
+	uint32_t *listed;
 	int64_t number;
 	int died = 0;
 	int code;
 
-	for (uint32_t i = 0; i < IPK_SLOT_LOCKS && !listed; i++)
-		if (party->slot->locks[i] == 0)
-			listed = &party->slot->locks[i];
+	listed = free_place(party);
+	if (!listed) {
+		ipk_user_locks_settle(table, party); /* some may be a predecessor's */
+		listed = free_place(party);
+	}
 	code = ipk_latch_take(table, party, bucket, 0, obstacle);
 	if (code)
 		return code;

@@ -243,13 +243,7 @@ settle_predecessor(const struct ipk_table *table, struct ipk_party *party)
 			ipk_latch_release(table, party, number - 1, place);
 		IPK_STORE(slot->latches[place], 0);
 	}
-	for (uint32_t i = 0; i < IPK_SLOT_LOCKS; i++) {
-		uint32_t number = IPK_LOAD(slot->locks[i]);
-
-		if (number && number <= table->rows)
-			ipk_user_lock_settle(table, party, number);
-		IPK_STORE(slot->locks[i], 0);
-	}
+	ipk_user_locks_settle(table, party);
 }
 
 int

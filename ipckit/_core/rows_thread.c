@@ -38,10 +38,9 @@ holds_lock(const struct membership *member)
 {
 	const struct segment *segment = member->segment;
 
-	for (int i = 0; i < IPK_SLOT_LOCKS; i++)
-		if (__atomic_load_n(&member->party.slot->locks[i], __ATOMIC_RELAXED))
-			return 1;
-	for (uint32_t i = 0; !segment->is_table && i < segment->sync.count; i++)
+	if (segment->is_table)
+		return ipk_table_locks_held(&segment->table, &member->party) > 0;
+	for (uint32_t i = 0; i < segment->sync.count; i++)
 		if ((__atomic_load_n(&segment->sync.cells[i].lock, __ATOMIC_RELAXED) &
 		     IPK_OWNER_MASK) == member->party.owner)
 			return 1;
