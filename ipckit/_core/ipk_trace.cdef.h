@@ -1,10 +1,10 @@
 struct ipk_trace {
-	pid_t pid;
+	int pid;
 	uint64_t returns_to;
 	uint64_t stack;
 };
 int ipk_trace_me(void);
-int ipk_trace_begin(struct ipk_trace *trace, pid_t pid);
+int ipk_trace_begin(struct ipk_trace *trace, int pid);
 int ipk_trace_run_to(struct ipk_trace *trace, uint64_t entry);
 int ipk_trace_step(struct ipk_trace *trace, uint32_t count);
 int ipk_trace_kill(struct ipk_trace *trace);

@@ -11,10 +11,13 @@
 #include "ipk_table_inside.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -45,6 +48,16 @@ const char *
 __tsan_default_options(void)
 {
 	return "detect_deadlocks=0";
+}
+
+/* A thread that ends holds its slot's mutex, and the kernel frees it; TSan does not see that and
+ * takes the next owner's lock, of a mutex made anew, for a second one. */
+const char *__tsan_default_suppressions(void);
+
+const char *
+__tsan_default_suppressions(void)
+{
+	return "mutex:^hold$\n";
 }
 #endif
 
@@ -189,6 +202,59 @@ reap(pid_t pid)
 
 	CHECK(waitpid(pid, &status, 0) == pid);
 	CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+}
+
+/* -- children that say when they are ready -- */
+
+static int ready[2];
+
+static inline void
+children_begin(void)
+{
+	CHECK(pipe2(ready, O_CLOEXEC) == 0);
+}
+
+static inline void
+children_end(void)
+{
+	CHECK(close(ready[0]) == 0 && close(ready[1]) == 0);
+}
+
+static inline void
+say_ready(void)
+{
+	CHECK(write(ready[1], "r", 1) == 1);
+}
+
+static inline void
+await_ready(void)
+{
+	char byte;
+
+	CHECK(read(ready[0], &byte, 1) == 1);
+}
+
+/* A child that does its work, says so, and stays; it dies with its parent. */
+static inline pid_t
+start(void (*work)(void))
+{
+	pid_t pid = fork();
+
+	CHECK(pid >= 0);
+	if (pid == 0) {
+		(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+		work();
+		say_ready();
+		for (;;)
+			(void)pause();
+	}
+	return pid;
+}
+
+static inline void
+finish(pid_t pid)
+{
+	CHECK(kill(pid, SIGKILL) == 0 && waitpid(pid, NULL, 0) == pid);
 }
 
 #endif

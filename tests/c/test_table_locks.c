@@ -5,8 +5,6 @@
  */
 #include "table_support.h"
 
-#include <fcntl.h>
-#include <signal.h>
 
 static struct ipk_party a, b, c;
 
