@@ -5,7 +5,6 @@
  */
 #include "table_support.h"
 
-
 static struct ipk_party a, b, c;
 
 static void
