@@ -9,12 +9,13 @@ BUILT  := $(VENV)/.built
 PYTEST := $(BIN)/python -m pytest -q
 FAST   := tests/unit tests/property tests/contract tests/meta
 SUITES := $(filter-out tests/c,$(patsubst %/,%,$(sort $(dir $(wildcard tests/*/test_*.py)))))
-SOAK   := tests/system/test_load.py tests/system/test_kills.py
+SOAK   := tests/system/test_load.py tests/system/test_kills.py tests/system/test_table_processes.py \
+          tests/contract/test_sync.py
 
 CORE   := $(wildcard ipckit/_core/*.c ipckit/_core/*.h ipckit/_core/build.py) CMakeLists.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build check test soak sweep demo bench docs c-test news clean
+.PHONY: help setup build check test soak sweep storm demo bench docs c-test news clean
 
 help: ## print this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
@@ -39,17 +40,22 @@ check: $(BUILT) ## format, lint, types, tiers, fast tests (under a minute)
 	$(BIN)/lint-imports
 	$(PYTEST) $(FAST)
 
-test: check c-test sweep ## everything: check, the C tests with sanitizers, and all slow suites
+test: check c-test sweep storm ## everything: check, the C tests with sanitizers, and all slow suites
 	$(PYTEST) --no-header $(filter-out $(FAST),$(SUITES))
 
-soak: $(BUILT) ## the suites with a soak size, in full size (docs/design/proof.md keeps the results)
+soak: $(BUILT) c-test ## the suites with a soak size, in full size (docs/design/proof.md keeps the results)
 	IPCKIT_SOAK=1 $(PYTEST) -s --timeout 1800 $(SOAK)
+	build/c/plain/tests/c/kill_sweep all 1
+	build/c/plain/tests/c/kill_storm 1000000 100
 
 c-test: $(BUILT) ## the C tests under ASan, UBSan and TSan
 	tests/c/run $(CURDIR)/$(BIN)
 
 sweep: c-test ## kill -9 after every instruction of the table's calls; prints the counts (4 min)
 	build/c/plain/tests/c/kill_sweep all
+
+storm: c-test ## kill -9 at random, 20,000 times, of eight processes that work on one table
+	build/c/plain/tests/c/kill_storm
 
 demo: $(BUILT) ## the main job: 10,000 mails by task workers over a System V queue
 	$(BIN)/ipckit demo
