@@ -55,8 +55,8 @@ struct ipk_registry {
 /*
  * Take a free or dead slot for the calling thread. Blocks while another thread joins or leaves.
  * The caller then settles what party->slot's lists still name, and clears them.
- * 0, -EUSERS when all slots belong to living threads, -EINTR, -EBADF or -ESTALE when fd is no
- * longer the segment, -ENOENT without /proc.
+ * 0, -EUSERS when all slots belong to living threads, -EINTR, -ESTALE when fd is another file
+ * by now, -ENOENT when it is closed or there is no /proc.
  * Killed inside: the kernel frees the registry; the slot is free or marked dead.
  */
 int ipk_slot_join(const struct ipk_registry *registry, struct ipk_slot *slots, uint32_t count,

@@ -55,7 +55,8 @@ ipk_lock_take(const struct ipk_sync *sync, struct ipk_party *party, uint32_t cel
 	      struct ipk_obstacle *obstacle)
 {
 	uint32_t *word = &sync->cells[cell].lock;
-	uint32_t seen = __atomic_load_n(word, __ATOMIC_RELAXED);
+	/* Acquire: the verdict must not see its owner's slot as it was before he joined. */
+	uint32_t seen = __atomic_load_n(word, __ATOMIC_ACQUIRE);
 	/* Who has waited cannot know whether others still do. */
 	uint32_t extra = obstacle->waited ? IPK_WAITERS : 0;
 
@@ -70,10 +71,10 @@ ipk_lock_take(const struct ipk_sync *sync, struct ipk_party *party, uint32_t cel
 		if ((!owner || dead) &&
 		    __atomic_compare_exchange_n(word, &seen,
 						party->owner | (seen & IPK_WAITERS) | extra, 0,
-						__ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
+						__ATOMIC_ACQUIRE, __ATOMIC_ACQUIRE))
 			return dead || (seen & IPK_MARK);
 		if (owner && !dead)
-			seen = __atomic_load_n(word, __ATOMIC_RELAXED);
+			seen = __atomic_load_n(word, __ATOMIC_ACQUIRE);
 	}
 	obstacle->kind = IPK_USER_LOCK;
 	obstacle->word = word;

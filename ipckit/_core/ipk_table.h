@@ -87,8 +87,8 @@ struct ipk_table {
 
 /* -- a segment's life -- */
 
-/* Lay the columns out (first, words) and return the segment's size in bytes, or -EINVAL (a number
- * out of its range) or -EOVERFLOW. */
+/* Lay the columns out (first, words) and return the segment's size in bytes, or -EINVAL: a number is
+ * out of its range. */
 int64_t ipk_table_layout(uint32_t rows, uint32_t key_size, struct ipk_column *columns,
 			 uint32_t column_count);
 /* Write the header into a segment of zeros that has that size. `random`: 32 bytes. */
@@ -148,8 +148,8 @@ int ipk_table_compare_and_set(const struct ipk_table *table, struct ipk_party *p
 
 /* -- a row's user lock -- */
 
-/* 1 the row is in copy, 0 it is absent: zeros in copy, a cell is reserved; + 2 when the last owner
- * died with the lock. *cell names it. -EBUSY: this thread has IPK_SLOT_LOCKS of them already. */
+/* 1 the row is in copy, 0 it is absent: a cell is reserved for it, copy is left alone; + 2 when the
+ * row's last owner died with the lock. *cell names it. -EBUSY: this thread has IPK_SLOT_LOCKS of them already. */
 int ipk_table_lock(const struct ipk_table *table, struct ipk_party *party,
 		   const struct ipk_key *key, uint64_t *copy, uint32_t *cell,
 		   struct ipk_obstacle *obstacle);

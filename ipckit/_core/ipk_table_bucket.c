@@ -145,7 +145,9 @@ ipk_latch_take(const struct ipk_table *table, struct ipk_party *party, uint32_t 
 
 	IPK_STORE(party->slot->latches[place], bucket + 1);
 	for (uint32_t spin = 0; spin < SPINS; spin++) {
-		seen = IPK_LOAD(*latch);
+		/* Acquire: whoever is named here had joined before he wrote his name, so what the
+		 * verdict reads of his slot is not older than that. */
+		seen = IPK_ACQUIRE(*latch);
 		if (!(seen & IPK_OWNER_MASK) && (seen & IPK_MARK) && !obstacle->stepped_back) {
 			obstacle->stepped_back = 1;
 			obstacle->pause_ns = PAUSE_NS + table->copy_words * 4ull;

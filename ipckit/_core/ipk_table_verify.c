@@ -91,13 +91,14 @@ check_bucket(const struct ipk_table *table, uint32_t bucket, struct ipk_verify *
 		}
 		cell = ipk_cell_at(table, here - 1);
 		at = IPK_LOAD(cell->next);
+		/* Before an orphan is freed: one that has no owner at all is nobody's legacy. */
+		if (!(IPK_LOAD(cell->version) & IPK_LIVE) &&
+		    !(IPK_ACQUIRE(cell->user_lock) & IPK_OWNER_MASK))
+			report(state, 2, bucket);
 		if (ipk_cell_free_if_orphan(table, bucket, here))
 			continue;
 		if (IPK_LOAD(cell->owner) != bucket + 1)
 			report(state, 1, bucket);
-		if (!(IPK_LOAD(cell->version) & IPK_LIVE) &&
-		    !(IPK_ACQUIRE(cell->user_lock) & IPK_OWNER_MASK))
-			report(state, 2, bucket);
 		if (!is_sound(table, cell, bucket))
 			report(state, 3, bucket);
 	}
