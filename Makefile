@@ -53,6 +53,7 @@ c-test: $(BUILT) ## the C tests under ASan, UBSan and TSan
 
 sweep: c-test ## kill -9 after every instruction of the table's calls; prints the counts (4 min)
 	build/c/plain/tests/c/kill_sweep all
+	build/c/plain/tests/c/kill_sync
 
 storm: c-test ## kill -9 at random, 20,000 times, of eight processes that work on one table
 	build/c/plain/tests/c/kill_storm

@@ -7,15 +7,14 @@
  *   held    the call meets a latch whose owner is stopped inside it, and is killed while it waits
  *   stop    the victim is stopped, not killed: readers go on, nothing is stolen; then it goes on
  * `coarser`: so many times fewer cuts; without it as many as fit into four minutes. Prints the
- * counts; ends with 1 if any trial failed. Two processes share the kinds between them, each on a processor of its own: a step is
- * two switches between tracer and victim, and between processors they take four times as long.
+ * counts; ends with 1 if any trial failed. Two processes share the kinds between them.
  * A call of more than some hundred instructions (joining, verifying) is not cut after each of
  * them, but after every so many; the table tells.
  */
 #include "kills.h"
+#include "kills_victim.h"
 
 #include <errno.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -56,22 +55,22 @@ note(const struct kind *kind, struct score *score, const char *wrong, uint32_t o
 			wrong);
 }
 
-/* A child that stops in front of `entry`, called as `kind` calls it. */
+static void
+get_ready(const void *what)
+{
+	const struct kind *kind = what;
+
+	if (!kind->joins)
+		join();
+	if (kind->ready)
+		kind->ready();
+}
+
+/* A child that stops in front of its call. */
 static int
 begin_victim(struct ipk_trace *trace, const struct kind *kind)
 {
-	pid_t pid = fork();
-
-	if (pid == 0) {
-		if (!kind->joins)
-			join();
-		if (kind->ready)
-			kind->ready();
-		(void)ipk_trace_me();
-		(void)kind->call();
-		_exit(0);
-	}
-	if (ipk_trace_begin(trace, pid) || ipk_trace_run_to(trace, (uint64_t)(uintptr_t)kind->entry)) {
+	if (victim_begin(trace, get_ready, kind, kind->entry, kind->call)) {
 		fprintf(stderr, "%s: the victim did not come to its call\n", kind->name);
 		exit(2);
 	}
@@ -324,28 +323,9 @@ measure(const struct kind *kind)
 }
 
 static void
-pin(int shard)
-{
-	cpu_set_t allowed;
-	cpu_set_t one;
-	int wanted = shard;
-
-	if (sched_getaffinity(0, sizeof(allowed), &allowed) != 0)
-		return;
-	wanted %= CPU_COUNT(&allowed);
-	for (size_t cpu = 0; cpu < CPU_SETSIZE; cpu++) {
-		if (!CPU_ISSET(cpu, &allowed) || wanted-- != 0)
-			continue;
-		CPU_ZERO(&one);
-		CPU_SET(cpu, &one);
-		(void)sched_setaffinity(0, sizeof(one), &one);
-	}
-}
-
-static void
 run_shard(const struct sweep *sweep, uint32_t coarser, int shard)
 {
-	pin(shard);
+	victim_pin(shard);
 	world_make();
 	for (int i = shard; i < kind_count; i += SHARDS) {
 		struct score *score = &scores[i];
