@@ -9,24 +9,30 @@
 
 #include <errno.h>
 
-/* (cell, row or None) of a fresh lock; NULL: raised, and unlocked again. */
+/* Note the cell in `taken`, and show the row of a fresh lock; NULL: raised, and unlocked again. */
 static PyObject *
-show_locked(struct attempt *attempt, uint32_t cell, int code, const uint64_t *copy)
+show_locked(struct attempt *attempt, PyObject *taken, uint32_t cell, int code, const uint64_t *copy)
 {
-	PyObject *row = code & 1 ? row_to_object(attempt->table, &attempt->rows->columns, copy + 1)
-				 : Py_NewRef(Py_None);
-	PyObject *result = row ? Py_BuildValue("IN", cell, row) : NULL;
+	PyObject *number = PyLong_FromUnsignedLong(cell);
+	PyObject *row = NULL;
 
+	if (number && PyList_Append(taken, number) == 0)
+		row = code & 1 ? row_to_object(attempt->table, &attempt->rows->columns, copy + 1)
+			       : Py_NewRef(Py_None);
+	Py_XDECREF(number);
 	attempt->deaf = 1;
 	attempt->deadline = 0;
-	if (!result)
+	if (!row) {
 		while (rows_again(attempt, ipk_table_abort(attempt->table, attempt->party, cell,
 							   &attempt->obstacle)) > 0)
 			;
-	return result;
+		(void)PyList_SetSlice(taken, 0, PyList_Size(taken), NULL);
+	}
+	return row;
 }
 
-/* _lock(key, deadline: CLOCK_MONOTONIC ns, 0 none) -> (cell, row or None). */
+/* _lock(key, deadline: CLOCK_MONOTONIC ns or 0 for none, taken: []) -> row or None. The list has
+ * the cell as soon as the lock is taken: whatever a signal's handler raises then, it is known. */
 PyObject *
 rows_lock(PyObject *self, PyObject *args)
 {
@@ -34,12 +40,13 @@ rows_lock(PyObject *self, PyObject *args)
 	struct attempt attempt;
 	struct buffer buffer;
 	PyObject *result = NULL;
+	PyObject *taken;
 	PyObject *key;
 	uint32_t cell = 0;
 	int code;
 	int more;
 
-	if (!PyArg_ParseTuple(args, "OK", &key, &deadline) ||
+	if (!PyArg_ParseTuple(args, "OKO!", &key, &deadline, &PyList_Type, &taken) ||
 	    rows_begin(&attempt, (struct rows *)self, key) < 0)
 		return NULL;
 	attempt.deadline = deadline;
@@ -49,7 +56,7 @@ rows_lock(PyObject *self, PyObject *args)
 					      buffer.words, &cell, &attempt.obstacle);
 		} while ((more = rows_again(&attempt, code)) > 0);
 		if (rows_settle(&attempt, code, more) >= 0)
-			result = show_locked(&attempt, cell, code, buffer.words);
+			result = show_locked(&attempt, taken, cell, code, buffer.words);
 		rows_give_back(&buffer);
 	}
 	rows_end(&attempt);
@@ -87,26 +94,33 @@ unlock(struct attempt *attempt, uint32_t cell, PyObject *row)
 	return code;
 }
 
-/* _unlock(cell, row or None). */
+/* _unlock(taken, row or None): of the cell that _lock() noted; empties the list when it is done. */
 PyObject *
 rows_unlock(PyObject *self, PyObject *args)
 {
 	struct attempt attempt;
-	unsigned int cell;
+	unsigned long cell;
+	PyObject *taken;
 	PyObject *row;
 	int code = -1;
 
-	if (!PyArg_ParseTuple(args, "IO", &cell, &row) ||
-	    rows_begin(&attempt, (struct rows *)self, NULL) < 0)
+	if (!PyArg_ParseTuple(args, "O!O", &PyList_Type, &taken, &row))
+		return NULL;
+	if (PyList_Size(taken) != 1) {
+		PyErr_SetString(rows_misuse, "nothing is locked");
+		return NULL;
+	}
+	cell = PyLong_AsUnsignedLong(PyList_GetItem(taken, 0));
+	if (PyErr_Occurred() || rows_begin(&attempt, (struct rows *)self, NULL) < 0)
 		return NULL;
 	attempt.deaf = 1;
 	attempt.key.size = 0;
 	if (cell < attempt.table->rows)
-		code = unlock(&attempt, cell, row);
+		code = unlock(&attempt, (uint32_t)cell, row);
 	else
 		PyErr_SetString(PyExc_ValueError, "no such cell");
 	rows_end(&attempt);
-	if (code < 0)
+	if (code < 0 || PyList_SetSlice(taken, 0, 1, NULL) < 0)
 		return NULL;
 	Py_RETURN_NONE;
 }

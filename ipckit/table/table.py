@@ -284,19 +284,22 @@ class Table(Rows):
     @contextmanager
     def _locked(self, key: Key, timeout: float | None) -> Iterator[LockedRow]:
         deadline = contract.deadline_of(timeout)
+        taken: list[int] = []  # filled and emptied by the core: an interrupt leaves no doubt
         try:
-            cell, row = self._lock(key, _nanoseconds(deadline))
-        except WaitTimeout:
-            code = self._schema.encode_key(key)
-            raise contract.too_late(self._schema.decode_key(code), timeout) from None
-        locked = LockedRow(self._schema, self._schema.zero_row() if row is None else row)
-        try:
-            yield locked
-        except BaseException:
-            locked.end()
-            self._unlock(cell, None)
+            row = self._lock(key, _nanoseconds(deadline), taken)
+            locked = LockedRow(self._schema, self._schema.zero_row() if row is None else row)
+            try:
+                yield locked
+            finally:
+                values = locked.end()
+            self._unlock(taken, values)
+        except BaseException as exc:
+            if taken:
+                self._unlock(taken, None)
+            elif isinstance(exc, WaitTimeout) and not exc.args:
+                code = self._schema.encode_key(key)
+                raise contract.too_late(self._schema.decode_key(code), timeout) from None
             raise
-        self._unlock(cell, locked.end())
 
 
 def _warn_if_alone() -> None:

@@ -386,3 +386,40 @@ def test_random_kills_of_python_writers_lose_and_tear_nothing(kills):
             f"{kills} kills, {finished.get():,} operations, slowest eight writes {slowest * 1e3:.1f} ms"
         )
         assert slowest < WAIT / 4
+
+
+def test_an_interrupt_at_any_moment_leaves_no_lock_taken():
+    """Ctrl-C as often as it can come: the row is changed once or not at all, and free afterwards."""
+    with Table(4, columns=COLUMNS) as table:
+        table["k"] = pair(0)
+
+        class Interrupt(BaseException):
+            pass
+
+        armed = []
+
+        def interrupt(number, frame):
+            if armed:
+                armed.clear()
+                raise Interrupt
+
+        def work():
+            signal.signal(signal.SIGALRM, interrupt)
+            for _ in range(3000):
+                before = table.get("k", "a")
+                try:
+                    armed.append(1)
+                    signal.setitimer(signal.ITIMER_REAL, random.random() * 1e-4 + 1e-6)
+                    while True:
+                        with table.lock("k") as row:
+                            row.update(pair(row["a"] + 1))
+                except Interrupt:
+                    pass
+                assert whole(table["k"])
+                assert table.get("k", "a") >= before
+                with table.lock("k", timeout=0):
+                    pass
+
+        with family() as start:
+            assert all_well(start(work))
+        assert table.verify() == []
