@@ -25,7 +25,8 @@ struct segment {
 	struct ipk_registry registry;
 	void *base;
 	uint64_t bytes;
-	long users; /* atomic; unmapped when it falls to 0 */
+	long handles; /* atomic: those that are open */
+	long users;   /* atomic: they, and the threads that have a slot; unmapped at 0 */
 };
 
 /* -- rows_thread.c: which slots the threads of this process have -- */
@@ -37,6 +38,8 @@ int rows_thread_setup(void);
 struct segment *segment_open(int fd, uint32_t cells, int *code, const char **why);
 void segment_keep(struct segment *segment);
 void segment_drop(struct segment *segment);
+/* A handle is closed. Threads that have a slot give it back when they next join something. */
+void segment_close(struct segment *segment);
 /* The calling thread's party, joined at its first call; NULL with *code = -errno (-EINTR: look at
  * the signal, call again). Gives the GIL away while it joins. */
 struct ipk_party *segment_party(struct segment *segment, int *code);

@@ -51,7 +51,7 @@ arena_free(PyObject *object)
 
 	if (self->segment) {
 		(void)segment_leave(self->segment);
-		segment_drop(self->segment);
+		segment_close(self->segment);
 	}
 	((freefunc)PyType_GetSlot(type, Py_tp_free))(object);
 	Py_DECREF(type);

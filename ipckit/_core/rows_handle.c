@@ -233,7 +233,7 @@ rows_settle(const struct attempt *attempt, int code, int more)
 	return code < 0 ? rows_refuse(attempt->rows, &attempt->key, code) : code;
 }
 
-/* attach(fd) -> (rows, key_size, bytes, ((name, type, size), ...)); takes over fd. */
+/* attach(fd) -> (rows, key_size, bytes, ((name, type, size), ...)); takes over fd if it succeeds. */
 PyObject *
 rows_attach(PyObject *object, PyObject *fd_object)
 {
@@ -241,6 +241,7 @@ rows_attach(PyObject *object, PyObject *fd_object)
 	long fd = PyLong_AsLong(fd_object);
 	struct ipk_table *table;
 	PyObject *columns;
+	PyObject *result;
 	const char *why;
 	int code;
 
@@ -268,9 +269,15 @@ rows_attach(PyObject *object, PyObject *fd_object)
 		if (!one || PyTuple_SetItem(columns, i, one) < 0)
 			Py_CLEAR(columns);
 	}
-	return columns ? Py_BuildValue("(IIKN)", table->rows, table->key_size,
-				       (unsigned long long)table->bytes, columns)
-		       : NULL;
+	result = columns ? Py_BuildValue("(IIKN)", table->rows, table->key_size,
+					 (unsigned long long)table->bytes, columns)
+			 : NULL;
+	if (!result) {
+		self->segment->registry.fd = -1; /* it stays the caller's */
+		segment_close(self->segment);
+		self->segment = NULL;
+	}
+	return result;
 }
 
 /* refuse_by(ipckit.table.contract): the errors in words. First of all. */
@@ -364,10 +371,11 @@ rows_close(PyObject *object, PyObject *unused)
 	self->ended = 1;
 	if (self->segment == segment) {
 		self->segment = NULL;
-		if (self->inside)
+		if (self->inside) {
+			segment_keep(segment);
 			self->closed = segment;
-		else
-			segment_drop(segment);
+		}
+		segment_close(segment);
 	}
 	Py_RETURN_NONE;
 }
@@ -380,7 +388,7 @@ rows_free(PyObject *object)
 
 	if (self->segment) {
 		(void)segment_leave(self->segment);
-		segment_drop(self->segment);
+		segment_close(self->segment);
 	}
 	PyMem_Free(self->scratch);
 	forget_columns(&self->columns);

@@ -149,6 +149,7 @@ segment_open(int fd, uint32_t cells, int *code, const char **why)
 		return NULL;
 	}
 	segment->registry = (struct ipk_registry){fd, (uint64_t)seen.st_dev, (uint64_t)seen.st_ino};
+	segment->handles = 1;
 	segment->users = 1;
 	return segment;
 }
@@ -175,6 +176,13 @@ segment_drop(struct segment *segment)
 	free(segment);
 }
 
+void
+segment_close(struct segment *segment)
+{
+	__atomic_sub_fetch(&segment->handles, 1, __ATOMIC_RELEASE);
+	segment_drop(segment);
+}
+
 static struct membership *
 find_membership(const struct segment *segment)
 {
@@ -193,14 +201,50 @@ segment_party_if_any(struct segment *segment)
 	return member ? &member->party : NULL;
 }
 
+/* Give back the slots in segments that this process has closed, in whatever thread; whether there
+ * are as many left as a thread may have. */
 static int
 too_many(void)
 {
+	struct membership **link = &mine;
 	int count = 0;
 
-	for (struct membership *member = mine; member; member = member->next)
+	while (*link) {
+		struct membership *member = *link;
+
+		if (__atomic_load_n(&member->segment->handles, __ATOMIC_ACQUIRE) == 0 &&
+		    !holds_lock(member) && leave(member) == 0) {
+			*link = member->next;
+			segment_drop(member->segment);
+			free(member);
+			continue;
+		}
+		link = &member->next;
 		count++;
+	}
 	return count >= MOST_MEMBERSHIPS;
+}
+
+/* Without the GIL. 0 or -errno. */
+static int
+join(struct membership *member)
+{
+	struct segment *segment = member->segment;
+	int code;
+
+	if (too_many())
+		return -EMFILE;
+	(void)pthread_mutex_lock(&registry_mutex);
+	code = segment->is_table
+		       ? ipk_table_join(&segment->table, &segment->registry, &member->party)
+		       : ipk_sync_join(&segment->sync, &segment->registry, &member->party);
+	/* Under the mutex: a fork in another thread sees all of it or nothing. */
+	if (code == 0) {
+		member->next = mine;
+		mine = member;
+	}
+	(void)pthread_mutex_unlock(&registry_mutex);
+	return code;
 }
 
 struct ipk_party *
@@ -213,26 +257,14 @@ segment_party(struct segment *segment, int *code)
 	member = find_membership(segment);
 	if (member)
 		return &member->party;
-	*code = -EMFILE;
-	if (too_many())
-		return NULL;
-	member = calloc(1, sizeof(*member));
 	*code = -ENOMEM;
+	member = calloc(1, sizeof(*member));
 	if (!member)
 		return NULL;
 	member->segment = segment;
 	segment_keep(segment);
 	Py_BEGIN_ALLOW_THREADS
-	(void)pthread_mutex_lock(&registry_mutex);
-	*code = segment->is_table
-			? ipk_table_join(&segment->table, &segment->registry, &member->party)
-			: ipk_sync_join(&segment->sync, &segment->registry, &member->party);
-	/* Under the mutex: a fork in another thread sees all of it or nothing. */
-	if (*code == 0) {
-		member->next = mine;
-		mine = member;
-	}
-	(void)pthread_mutex_unlock(&registry_mutex);
+	*code = join(member);
 	Py_END_ALLOW_THREADS
 	if (*code) {
 		segment_drop(segment);

@@ -6,6 +6,7 @@ import contextlib
 import gc
 import os
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -111,3 +112,20 @@ def test_slots_come_back():
     for _ in range(1500):
         with Table(1, columns={"n": Int()}) as table:
             table.incr("k", "n")
+
+
+def test_a_thread_that_lives_on_lets_go_of_what_another_one_closed():
+    """A pool's thread wrote to a table that the main thread closes: its mapping is not kept."""
+
+    def mappings():
+        with open("/proc/self/maps") as maps:
+            return sum("memfd:ipckit.table" in line for line in maps)
+
+    before = mappings()
+    with ThreadPoolExecutor(1) as pool:
+        for _ in range(30):
+            with Table(1, columns={"n": Int()}) as table:
+                pool.submit(table.incr, "k", "n").result(10)
+        assert mappings() - before <= 2
+    gc.collect()
+    assert mappings() <= before
