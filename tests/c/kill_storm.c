@@ -10,13 +10,13 @@
 #include "ipk_table.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -413,7 +413,8 @@ main(int count, char **arguments)
 		(void)nanosleep(&pause, NULL);
 		(void)kill(workers[victim], SIGKILL);
 		/* It dies when it next runs; let that be now, where it is allowed. */
-		(void)setpriority(PRIO_PROCESS, (id_t)workers[victim], -10);
+		(void)sched_setscheduler(workers[victim], SCHED_FIFO,
+					 &(struct sched_param){.sched_priority = 1});
 		(void)waitpid(workers[victim], NULL, 0);
 		since = ipk_now_ns();
 		(void)put(__atomic_load_n(&control->at[victim], __ATOMIC_RELAXED), i, IPK_SET);
