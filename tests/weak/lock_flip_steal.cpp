@@ -8,7 +8,7 @@
  *     thread saw or was told of;
  *   - a call's answer is true of the moment at which it changed the row;
  *   - afterwards whoever comes repairs all: verify() finds nothing, the last state is read.
- * usage: check iterations [seed's scene]
+ * usage: check iterations
  */
 #include "model.h"
 
@@ -20,11 +20,19 @@
 #include "lock.c"
 #include "verify.c"
 
-enum { THREADS = 3, JUDGE = THREADS, MOST_STEPS = 90, ABSENT = -1 };
+enum { THREADS = 3, JUDGE = THREADS, MOST_STEPS = 90, READER_STEPS = 30, ABSENT = -1 };
 enum { KEY, NEAR, FAR, KEYS }; /* NEAR: in KEY's bucket */
 
 static struct world *world;
-static int die_in[THREADS + 1]; /* steps; negative: not at all */
+
+/* What chance has in store for a thread; in steps, negative: not at all. */
+struct fate {
+	int dies_in;
+	int stalls_in;
+	int stalls_for; /* steps of the others */
+};
+static fate fates[THREADS + 1];
+static int steps, running, stalled;
 
 struct world {
 	shared64 frees;
@@ -38,9 +46,10 @@ struct world {
 	rl::atomic<unsigned> told[THREADS]; /* the newest state that is done */
 
 	/* the ghost */
-	std::vector<int> states; /* of KEY */
-	int changed_by;		 /* of the last state */
+	int states[32]; /* of KEY, one after the other */
+	size_t state_count;
 	int changes[THREADS + 1];
+	unsigned own[THREADS + 1]; /* the last state that a thread made */
 	bool in_play;
 
 	template <typename T> static void zero(shared<T> &word) { word.publish(0); }
@@ -49,10 +58,12 @@ struct world {
 	{
 		::world = this;
 		in_play = false;
-		states.assign(1, ABSENT);
+		states[0] = ABSENT;
+		state_count = 1;
 		for (int i = 0; i <= THREADS; i++) {
-			die_in[i] = -1;
+			fates[i] = {-1, -1, 0};
 			changes[i] = 0;
+			own[i] = 0;
 		}
 		zero(frees);
 		zero(bitmap);
@@ -103,6 +114,11 @@ struct world {
 		}
 	}
 
+	int newest() const
+	{
+		return states[state_count - 1];
+	}
+
 	/* What is true of KEY now. */
 	int state() const
 	{
@@ -137,10 +153,20 @@ me()
 void
 step()
 {
-	int &left = die_in[me()];
+	fate &mine = fates[me()];
 
-	if (left >= 0 && left-- == 0)
+	steps++;
+	if (mine.dies_in >= 0 && mine.dies_in-- == 0)
 		throw death();
+	if (mine.stalls_in >= 0 && mine.stalls_in-- == 0) {
+		int until = steps + mine.stalls_for;
+
+		/* Chance alone would rarely let others do so much between two steps. */
+		stalled++;
+		while (steps < until && running > stalled)
+			rl::yield(1, $);
+		stalled--;
+	}
 }
 
 void
@@ -150,10 +176,11 @@ version_stored(int index)
 	int now = world->state();
 
 	RL_ASSERT(!owner || world->is_dead(owner) || owner == world->parties[me()].owner);
-	if (now == world->states.back())
+	if (now == world->newest())
 		return;
-	world->states.push_back(now);
-	world->changed_by = me();
+	RL_ASSERT(world->state_count < 32);
+	world->states[world->state_count++] = now;
+	world->own[me()] = (unsigned)world->state_count - 1;
 	world->changes[me()]++;
 }
 
@@ -196,7 +223,7 @@ join(int number)
 			rl::yield(1, $);                                                           \
 	} while (0)
 
-/* A call by this thread that gave `code` has changed KEY that often; all who ask later may know. */
+/* This thread's call has changed KEY that often; whoever reads `told` must not read older ones. */
 static void
 tell(int changes)
 {
@@ -205,7 +232,7 @@ tell(int changes)
 	if (!world->in_play)
 		return;
 	step();
-	world->told[me()].store((unsigned)world->states.size() - 1, rl::mo_release, $);
+	world->told[me()].store(world->own[me()], rl::mo_release, $);
 }
 
 static void
@@ -267,9 +294,9 @@ get(size_t &known)
 		RL_ASSERT(copy[0] == 8 && copy[1 + ROW_WORDS] == 100 + KEY);
 		RL_ASSERT(copy[2] == ~copy[1]); /* whole */
 	}
-	while (known < world->states.size() && world->states[known] != value)
+	while (known < world->state_count && world->states[known] != value)
 		known++;
-	RL_ASSERT(known < world->states.size());
+	RL_ASSERT(known < world->state_count);
 	return value;
 }
 
@@ -285,8 +312,8 @@ lock_and_commit(int value)
 	UNTIL_DONE(code, ipk_table_lock(&world->table, mine, &world->keys[KEY], copy, &cell,
 					&obstacle));
 	RL_ASSERT(code >= 0);
-	RL_ASSERT(code & 1 ? (int)copy[1] == world->states.back() && copy[2] == ~copy[1]
-			   : world->states.back() == ABSENT);
+	RL_ASSERT(code & 1 ? (int)copy[1] == world->newest() && copy[2] == ~copy[1]
+			   : world->newest() == ABSENT);
 	fill_row(row, value);
 	UNTIL_DONE(code, ipk_table_commit(&world->table, mine, cell, row, &obstacle));
 	RL_ASSERT(code == 0);
@@ -295,49 +322,46 @@ lock_and_commit(int value)
 
 /* -- scenes -- */
 
-static size_t nothing_known;
-
-static void play_reader() { size_t known = 0; get(known); get(known); }
-
-struct flips {
-	static void first() { put(KEY, 11); put(KEY, 12); }
-	static void second() { put(KEY, 21); }
-	static void reader() { play_reader(); }
+struct scene {
+	const char *name;
+	void (*acts[THREADS])(); /* the first two may die */
 };
 
-/* NEAR's cell, before KEY's in the chain, becomes FAR's in another chain. */
-struct reuse {
-	static void first() { drop(NEAR); }
-	static void second() { put(FAR, 21); }
-	static void reader() { size_t known = 0; RL_ASSERT(get(known) == 1); }
-};
+static void
+reads_twice()
+{
+	size_t known = 0;
 
-struct come_and_go {
-	static void first() { drop(KEY); put(KEY, 12); }
-	static void second() { put(KEY, 21); }
-	static void reader() { play_reader(); }
-};
+	get(known);
+	get(known);
+}
 
-struct both_delete {
-	static void first() { drop(KEY); put(NEAR, 11); }
-	static void second() { drop(KEY); put(KEY, 22); }
-	static void reader() { play_reader(); }
+static const scene scenes[] = {
+	{"flips",
+	 {[] { put(KEY, 11); put(KEY, 12); }, [] { put(KEY, 21); }, reads_twice}},
+	/* NEAR's cell, before KEY's in the chain, becomes FAR's in another chain. */
+	{"reuse",
+	 {[] { drop(NEAR); }, [] { put(FAR, 21); },
+	  [] { size_t known = 0; RL_ASSERT(get(known) == 1); }}},
+	{"come and go",
+	 {[] { drop(KEY); put(KEY, 12); }, [] { put(KEY, 21); }, reads_twice}},
+	{"both delete",
+	 {[] { drop(KEY); put(NEAR, 11); }, [] { drop(KEY); put(KEY, 22); }, reads_twice}},
+	{"locks",
+	 {[] { lock_and_commit(11); }, [] { lock_and_commit(21); }, reads_twice}},
+	{"reserves",
+	 {[] { drop(KEY); lock_and_commit(11); }, [] { lock_and_commit(21); }, reads_twice}},
 };
+static const scene *now_played;
 
-struct locks {
-	static void first() { lock_and_commit(11); }
-	static void second() { lock_and_commit(21); }
-	static void reader() { play_reader(); }
-};
+/* Once in `cases` below `limit`, else negative. */
+static int
+in_one_of(unsigned cases, unsigned limit)
+{
+	return rl::rand(cases) ? -1 : (int)rl::rand(limit);
+}
 
-struct reserves {
-	static void first() { drop(KEY); lock_and_commit(11); }
-	static void second() { lock_and_commit(21); }
-	static void reader() { play_reader(); }
-};
-
-template <typename scene>
-struct play : rl::test_suite<play<scene>, THREADS> {
+struct play : rl::test_suite<play, THREADS> {
 	struct world all;
 
 	void before()
@@ -345,8 +369,11 @@ struct play : rl::test_suite<play<scene>, THREADS> {
 		join(JUDGE);
 		put(KEY, 1);
 		put(NEAR, 2);
-		all.states.assign(1, 1);
+		all.states[0] = 1;
+		all.state_count = 1;
 		all.in_play = true;
+		steps = stalled = 0;
+		running = THREADS;
 	}
 
 	void thread(unsigned number)
@@ -355,14 +382,16 @@ struct play : rl::test_suite<play<scene>, THREADS> {
 
 		join((int)number);
 		if (number < 2) /* one of both may die, or both, or none */
-			die_in[number] = (int)rl::rand(MOST_STEPS) - (int)rl::rand(2) * MOST_STEPS;
+			fates[number].dies_in = in_one_of(2, MOST_STEPS);
+		fates[number].stalls_in = in_one_of(2, number < 2 ? MOST_STEPS : READER_STEPS);
+		fates[number].stalls_for = (int)rl::rand(2 * MOST_STEPS);
 		try {
-			number == 0 ? scene::first() : number == 1 ? scene::second()
-								   : scene::reader();
+			now_played->acts[number]();
 		} catch (const death &) {
 			died = true;
 		}
-		die_in[number] = -1;
+		fates[number] = {-1, -1, 0};
+		running--;
 		if (died) /* the kernel's mark */
 			(void)__atomic_fetch_or(&all.slots[number].live, OWNER_DIED,
 						__ATOMIC_RELEASE);
@@ -371,8 +400,8 @@ struct play : rl::test_suite<play<scene>, THREADS> {
 	void after()
 	{
 		struct ipk_verify found = {};
-		size_t known = all.states.size() - 1;
-		int last = all.states.back();
+		size_t known = all.state_count - 1;
+		int last = all.newest();
 		uint32_t rows = 0;
 		int code;
 
@@ -390,39 +419,30 @@ struct play : rl::test_suite<play<scene>, THREADS> {
 		for (auto &cell : all.cells)
 			RL_ASSERT((cell.version.last & IPK_LIVE) || cell.owner.last == 0);
 		put(KEY, 99);
-		known = all.states.size() - 1;
+		known = all.state_count - 1;
 		RL_ASSERT(get(known) == 99);
 	}
 };
-
-template <typename scene>
-static int
-run(const char *name, unsigned iterations)
-{
-	std::ostringstream said;
-	rl::test_params params;
-
-	params.iteration_count = iterations;
-	params.execution_depth_limit = 20000;
-	params.output_stream = &said;
-	params.progress_stream = &said;
-	params.search_type = rl::random_scheduler_type;
-	if (rl::simulate<play<scene>>(params))
-		return 0;
-	printf("%s, run %u\n%s\n", name, (unsigned)params.stop_iteration, said.str().c_str());
-	return 1;
-}
 
 int
 main(int count, char **arguments)
 {
 	unsigned iterations = count > 1 ? (unsigned)strtoul(arguments[1], NULL, 10) : 100000;
 
-	if (run<flips>("flips", iterations) || run<reuse>("reuse", iterations) ||
-	    run<come_and_go>("come and go", iterations) ||
-	    run<both_delete>("both delete", iterations) || run<locks>("locks", iterations) ||
-	    run<reserves>("reserves", iterations))
-		return 1;
-	printf("weak memory: 6 scenes, %u runs of each, nothing found\n", iterations);
+	for (const scene &next : scenes) {
+		rl::test_params params;
+
+		now_played = &next;
+		params.iteration_count = iterations;
+		params.execution_depth_limit = 20000;
+		params.progress_output_period = UINT_MAX;
+		params.search_type = rl::random_scheduler_type;
+		if (!rl::simulate<play>(params)) {
+			printf("%s, run %u\n", next.name, (unsigned)params.stop_iteration);
+			return 1;
+		}
+	}
+	printf("weak memory: %zu scenes, %u runs of each, nothing found\n",
+	       sizeof(scenes) / sizeof(scenes[0]), iterations);
 	return 0;
 }

@@ -17,8 +17,6 @@
 #include <cstdlib>
 #include <cstring>
 #include <optional>
-#include <sstream>
-#include <vector>
 
 #include <relacy/relacy.hpp> /* last: it redefines new and delete */
 
@@ -42,7 +40,8 @@ template <typename T> struct shared {
 	int version_of = -1;		   /* the cell */
 	int latch_of = -1;		   /* the bucket */
 
-	operator T() const { RL_ASSERT(!seen); return last; }
+	/* A plain read: of a private word, or of one that only this thread writes. */
+	operator T() const { return seen ? seen->load(rl::mo_relaxed, $) : last; }
 	T operator=(T value) { RL_ASSERT(!seen); return last = value; }
 	shared &operator=(const shared &other) { *this = (T)other; return *this; }
 	void publish(T value)
