@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import threading
-from pathlib import Path
 
 import pytest
 
-import ipckit.table
-from ipckit.table import Bytes, Float, Int, MemoryTable, Str
+from ipckit.table import Bytes, Float, Int, MemoryTable, Str, Table
 
 WAIT = 10  # seconds; no wait of a sound table comes near it
 MOMENT = 0.03  # seconds given to a thread to do what it must not do
 
-TABLES = {"memory": MemoryTable}
-if (Path(ipckit.table.__file__).parent / "table.py").exists():
-    TABLES["shared"] = ipckit.table.Table
+TABLES = {"memory": MemoryTable, "shared": Table}
 
 COLUMNS = {
     "n": Int(8),

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ipckit.table.schema import Float as Float
     from ipckit.table.schema import Int as Int
     from ipckit.table.schema import Str as Str
+    from ipckit.table.table import Table as Table
 
 _HOME = {
     "Table": "table",

@@ -24,7 +24,8 @@ Contract  docs/contracts/table.md says these rules at length; tests name them by
   T17  a write or lock that this thread's own lock forbids is DeadlockError at once, and so is
        the wait that closes a cycle
   T18  lock waits for `timeout`, then WaitTimeout; a thread has at most 8 locks of a table
-  T19  before create() and after close() every call is MisuseError, a second create() too
+  T19  before create() and after close() every call is MisuseError, a second create() too, and so
+       is close() inside a block of this thread
   T20  len, count, size, memory_size and statistics tell how it stands; verify() finds nothing
   T21  size 1..2**31-1, key_size 1..255, 1..256 columns, names of 1..100 bytes, strings up to
        1 MiB; what is over a limit is refused when the table is made
@@ -47,6 +48,7 @@ __all__ = [
     "cycle",
     "deadline_of",
     "full",
+    "inside_block",
     "made_already",
     "not_made",
     "own_lock",
@@ -150,6 +152,13 @@ def not_made() -> MisuseError:
 def made_already(call: str) -> MisuseError:
     """Return the error of column() or create() after create() (T19)."""
     return MisuseError(f"{call}() comes before the table is made; it is")
+
+
+def inside_block() -> MisuseError:
+    """Return the error of close() by a thread that holds a lock (T19)."""
+    return MisuseError(
+        "this thread is inside a `with table.lock()` block of this table; leave it first"
+    )
 
 
 def closed() -> MisuseError:

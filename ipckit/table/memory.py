@@ -85,8 +85,10 @@ class MemoryTable:
             return self
 
     def close(self) -> None:
-        """Let go of the table; again: nothing."""
+        """Let go of the table; again: nothing. MisuseError inside a block of this thread."""
         with self._changed:
+            if threading.current_thread() in self._holders.values():
+                raise contract.inside_block()
             self._closed = True
             self._changed.notify_all()
 
@@ -94,8 +96,8 @@ class MemoryTable:
         """Drop the rows and close it."""
         with self._changed:
             self._open()
-            self._rows.clear()
             self.close()
+            self._rows.clear()
 
     def __enter__(self) -> Self:
         """Return itself."""

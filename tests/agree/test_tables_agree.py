@@ -6,18 +6,13 @@ The table is small, so that it is often full; blocks of lock() stay open over ma
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-import ipckit.table
 from ipckit.errors import IPCError, TableFull
-from ipckit.table import Bytes, Float, Int, MemoryTable, Str
-
-THERE = (Path(ipckit.table.__file__).parent / "table.py").exists()
-Table = ipckit.table.Table if THERE else MemoryTable
+from ipckit.table import Bytes, Float, Int, MemoryTable, Str, Table
 
 COLUMNS = {"i": Int(1), "n": Int(8), "x": Float(), "s": Str(5), "b": Bytes(9)}
 

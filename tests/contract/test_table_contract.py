@@ -10,7 +10,7 @@ import math
 import random
 
 import pytest
-from tables import COLUMNS, INTS, ROW, ZERO, contents, kind, later, make, table, writes  # noqa: F401  (fixtures)
+from tables import COLUMNS, INTS, ROW, ZERO, contents, kind, make, table, writes  # noqa: F401  (fixtures)
 
 from ipckit.errors import MisuseError, TableFull
 from ipckit.table import Bytes, Int, Str, TableStatistics
@@ -382,6 +382,16 @@ def test_t19_a_with_block_closes(kind):
         raise ZeroDivisionError
     with pytest.raises(MisuseError):
         len(table)
+
+
+def test_t19_no_close_inside_a_block(table):
+    """T19: it is MisuseError, and the block goes on; so is remove()."""
+    with table.lock("k") as row:
+        for call in (table.close, table.remove):
+            with pytest.raises(MisuseError, match="block"):
+                call()
+        row["n"] = 1
+    assert contents(table) == {"k": ZERO | {"n": 1}}
 
 
 def test_t19_remove(kind):
