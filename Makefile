@@ -15,7 +15,7 @@ SOAK   := tests/system/test_load.py tests/system/test_kills.py tests/system/test
 CORE   := $(wildcard ipckit/_core/*.c ipckit/_core/*.h ipckit/_core/build.py) CMakeLists.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build check test soak sweep storm demo bench docs c-test news clean
+.PHONY: help setup build check test soak sweep storm demo bench docs c-test weak news clean
 
 help: ## print this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
@@ -40,7 +40,7 @@ check: $(BUILT) ## format, lint, types, tiers, fast tests (under a minute)
 	$(BIN)/lint-imports
 	$(PYTEST) $(FAST)
 
-test: check c-test sweep storm ## everything: check, the C tests with sanitizers, and all slow suites
+test: check c-test weak sweep storm ## everything: check, the C tests with sanitizers, and all slow suites
 	$(PYTEST) --no-header $(filter-out $(FAST),$(SUITES))
 
 soak: $(BUILT) c-test ## the suites with a soak size, in full size (docs/design/proof.md keeps the results)
@@ -50,6 +50,9 @@ soak: $(BUILT) c-test ## the suites with a soak size, in full size (docs/design/
 
 c-test: $(BUILT) ## the C tests under ASan, UBSan and TSan
 	tests/c/run $(CURDIR)/$(BIN)
+
+weak: ## the table's sources under a weak memory model, sound and with eight faults
+	tests/weak/run
 
 sweep: c-test ## kill -9 after every instruction of the table's calls; prints the counts (4 min)
 	build/c/plain/tests/c/kill_sweep all

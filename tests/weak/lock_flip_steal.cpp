@@ -8,10 +8,9 @@
  *     thread saw or was told of;
  *   - a call's answer is true of the moment at which it changed the row;
  *   - afterwards whoever comes repairs all: verify() finds nothing, the last state is read.
- * usage: check iterations
+ * usage: check iterations [scene]
  */
 #include "model.h"
-
 #include "world.h"
 
 #include "bucket.c"
@@ -252,6 +251,8 @@ main(int count, char **arguments)
 	for (const scene &next : scenes) {
 		rl::test_params params;
 
+		if (count > 2 && strcmp(arguments[2], next.name) != 0)
+			continue;
 		now_played = &next;
 		params.iteration_count = iterations;
 		params.execution_depth_limit = 20000;
