@@ -26,9 +26,32 @@ int ipk_trace_run_to(struct ipk_trace *trace, uint64_t entry);
 /* Go on by `count` instructions inside that call; a system call is one. 0, 1: the call has
  * returned, -ECHILD: the child ended. Signals are passed on to it. */
 int ipk_trace_step(struct ipk_trace *trace, uint32_t count);
+/*
+ * Go on until `count` instructions inside the ranges have been done: 0. Before that: 1, it came to
+ * the function at `end`; -ETIMEDOUT, one step took longer than `patience_ns` (it waits in a system
+ * call, and is still under way there); -ECHILD. `ranges` has `range_count` pairs of first address
+ * and address after the last. *done counts, also in the cases before.
+ */
+int ipk_trace_within(const struct ipk_trace *trace, const uint64_t *ranges, uint32_t range_count,
+		     uint32_t count, uint64_t end, int64_t patience_ns, uint32_t *done);
+/* Stop a child that is under way (after -ETIMEDOUT), by SIGSTOP. 0, -ECHILD. */
+int ipk_trace_interrupt(const struct ipk_trace *trace);
+/* Let it go on by itself, no longer traced. 0, -errno. */
+int ipk_trace_let_go(const struct ipk_trace *trace);
+/* Does nothing: an `end` for ipk_trace_within(). */
+void ipk_trace_mark(void);
 /* Kill it where it is, and reap it. Its wait status. */
 int ipk_trace_kill(struct ipk_trace *trace);
 /* Leave it stopped there, as SIGSTOP does, no longer traced: SIGCONT lets it go on. 0, -errno. */
 int ipk_trace_leave_stopped(struct ipk_trace *trace);
+
+/* Send `signal_number` to the calling process itself after `ns`, whatever it is doing then. The
+ * timer, for ipk_signal_not(), is not inherited by fork. 0, -errno. */
+int ipk_signal_after(void **timer, int signal_number, int64_t ns);
+/* End the timer, fired or not. 0, -errno. */
+int ipk_signal_not(void *timer);
+/* CLOCK_MONOTONIC in nanoseconds, with all that the caller did before visible to everybody before
+ * it, and nothing of what it does later. */
+int64_t ipk_stamp(void);
 
 #endif

@@ -1,0 +1,262 @@
+"""The processes of one run, from the parent's side: forked, told when to go on, watched, ended.
+
+Contract  `Crew` is a context: at its end no process of it is left, whatever happened.
+          `moment of death` is when the parent saw it: never before the process was dead.
+          Every wait has the run's deadline; then `Blocked` is raised, with the stacks of those who
+          were late.
+Fork      of the calling process, in its main thread; it should have no others.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from ipckit._core import lib
+from ipckit.testing.history import Event, History, Operation
+from ipckit.testing.log import Log
+from ipckit.testing.program import Call, Program
+from ipckit.testing.worker import READY, WHERE_SIGNAL, Refused, Worker, forked
+
+STOPPED_FOR = 0.05  # seconds that others get while one is stopped and they wait for it
+
+
+class Blocked(Exception):
+    """Some process did not get on before the deadline; the text says which, and where it was."""
+
+
+class Crashed(Exception):
+    """A process ended that nothing was to end; the text says which, how, and in what."""
+
+
+class MachineError(Exception):
+    """The machine, not the object under test, is at fault; the text says what to change."""
+
+
+class Member:
+    """One process of a crew."""
+
+    def __init__(self, lane: int, pid: int, go: int) -> None:
+        self.lane, self.pid, self.go = lane, pid, go
+        self.pidfd = os.pidfd_open(pid)
+        self.alive = True
+        self.told: list[bytes] = []
+        self.died_at = 0
+        self.stopped_at = 0.0
+
+    def state(self) -> str:
+        """Give the kernel's letter for what it does: R, S, D, T, Z."""
+        return Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+class Crew:
+    """The processes of one run."""
+
+    def __init__(self, log: Log, seconds: float) -> None:
+        self.log = log
+        self.deadline = time.monotonic() + seconds
+        self.members: list[Member] = []
+        self.events: list[Event] = []
+        self.expected: set[int] = set()  # lanes that a fault may end
+        self._read, self._write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self._stacks = os.memfd_create("ipckit-stacks", os.MFD_CLOEXEC)
+        self._poll = select.poll()
+        self._poll.register(self._read, select.POLLIN)
+        log.clear()
+
+    def __enter__(self) -> Self:
+        """Begin; members are forked one by one."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """End every process, and reap it."""
+        for member in self.members:
+            if member.alive:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(member.pid, signal.SIGKILL)
+                os.waitpid(member.pid, 0)
+            os.close(member.pidfd)
+            os.close(member.go)
+        for descriptor in (self._read, self._write, self._stacks):
+            os.close(descriptor)
+
+    def fork(self, lane: int, body: Callable[[Worker], None]) -> Member:
+        """Start a process that runs `body` and then waits to be ended."""
+        go = os.eventfd(0, os.EFD_CLOEXEC)
+        parent = os.getpid()
+
+        def run() -> None:
+            body(Worker(lane, self.log, go, self._write, self._stacks))
+            while True:
+                signal.pause()
+
+        member = Member(lane, forked(parent, lane, run), go)
+        self._poll.register(member.pidfd, select.POLLIN)
+        self.members.append(member)
+        return member
+
+    def wake(self, member: Member) -> None:
+        """Let a member go on."""
+        os.eventfd_write(member.go, 1)
+
+    def await_all(self, kind: bytes, members: Sequence[Member] | None = None) -> None:
+        """Wait until each member has told `kind`, or is dead. Blocked, Crashed."""
+        of = self.members if members is None else members
+        while late := [each for each in of if each.alive and kind not in each.told]:
+            self.step(late)
+
+    def step(self, late: Sequence[Member], patience: float = 0.2) -> None:
+        """Wait for the next thing to happen. Blocked: the deadline is over; Crashed."""
+        left = self.deadline - time.monotonic()
+        if left <= 0:
+            raise Blocked(self._where(late))
+        stops = self._continue_stopped()
+        for descriptor, _ in self._poll.poll(1000 * min(left, 0.001 if stops else patience)):
+            if descriptor == self._read:
+                self._hear()
+            else:
+                self._bury(descriptor)
+
+    def watch_stops(self, lanes: set[int]) -> None:
+        """Look after members that a fault may stop."""
+        self._stoppable = lanes
+
+    _stoppable: set[int] = frozenset()  # type: ignore[assignment]
+
+    def _continue_stopped(self) -> bool:
+        """Let stopped members go on when nobody else can; whether one may yet be stopped."""
+        if not self._stoppable:
+            return False
+        now = time.monotonic()
+        for member in self.members:
+            if member.lane not in self._stoppable or not member.alive:
+                continue
+            if not member.stopped_at:
+                found = os.waitid(os.P_PID, member.pid, os.WSTOPPED | os.WNOHANG)
+                if found is None:
+                    continue
+                member.stopped_at = now
+                self.events.append(Event(member.lane, "stopped", lib.ipk_stamp()))
+            others = [each for each in self.members if each.alive and each is not member]
+            if all(b"D" in each.told for each in others) or now > member.stopped_at + STOPPED_FOR:
+                self.events.append(Event(member.lane, "continued", lib.ipk_stamp()))
+                os.kill(member.pid, signal.SIGCONT)
+                self._stoppable = self._stoppable - {member.lane}
+        return bool(self._stoppable)
+
+    def _hear(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            heard = os.read(self._read, 4096)
+            for at in range(0, len(heard), 2):
+                self.member(heard[at + 1]).told.append(heard[at : at + 1])
+
+    def _bury(self, pidfd: int) -> None:
+        moment = lib.ipk_stamp()
+        member = next(each for each in self.members if each.pidfd == pidfd)
+        self._poll.unregister(pidfd)
+        code = os.waitstatus_to_exitcode(os.waitpid(member.pid, 0)[1])
+        self.mark_dead(member, moment)
+        if code != -signal.SIGKILL or member.lane not in self.expected:
+            raise Crashed(self._last_words(member, code))
+
+    def forget(self, member: Member) -> None:
+        """Note that somebody else has killed and reaped a member."""
+        self._poll.unregister(member.pidfd)
+        self.mark_dead(member, lib.ipk_stamp())
+
+    def mark_dead(self, member: Member, moment: int) -> None:
+        """Note that a member was killed and reaped."""
+        self._hear()  # what it said before
+        member.alive = False
+        member.died_at = moment
+        self.events.append(Event(member.lane, "killed", moment))
+
+    def _last_words(self, member: Member, code: int) -> str:
+        called, done = self.log.counts(member.lane)
+        how = f"with exit code {code}" if code >= 0 else f"by {signal.Signals(-code).name}"
+        where = f"in its call {called}" if called > done else f"after {done} calls"
+        return f"process {member.lane} ended {how}, {where}"
+
+    def member(self, lane: int) -> Member:
+        """Give the member of that lane."""
+        return next(each for each in self.members if each.lane == lane)
+
+    def _where(self, late: Sequence[Member]) -> str:
+        """Say who is late, and what each of them was doing."""
+        lines = []
+        for member in late:
+            called, done = self.log.counts(member.lane)
+            state = member.state()
+            lines.append(
+                f"process {member.lane} is in its call {called}, state {state}"
+                if called > done
+                else f"process {member.lane} makes no call, after {done}; state {state}"
+            )
+            size = os.lseek(self._stacks, 0, os.SEEK_END)
+            os.kill(member.pid, WHERE_SIGNAL)
+            until = time.monotonic() + 0.2
+            while os.fstat(self._stacks).st_size == size and time.monotonic() < until:
+                time.sleep(0.001)
+            time.sleep(0.005)  # the rest of the stack
+            text = os.pread(self._stacks, 65536, size).decode(errors="replace")
+            for line in text.splitlines():
+                if "ipckit/testing" in line:
+                    break  # from here on it is the harness
+                lines.append("  " + line)
+        return "\n".join(lines)
+
+    def history(self, program: Program) -> History:
+        """Read what the members logged. MachineError: a result could not be kept."""
+        operations = []
+        for member in self.members:
+            for index, call in enumerate(lane_calls(program, member.lane)):
+                operation = self._operation(member, index, call)
+                if operation is None:
+                    break
+                operations.append(operation)
+        return History(operations, self.events)
+
+    def _operation(self, member: Member, index: int, call: Call) -> Operation | None:
+        called, done = self.log.counts(member.lane)
+        if index >= called:
+            return None
+        if index >= done:
+            at = self.log.called_at(member.lane, index)
+            end = member.died_at or lib.ipk_stamp()
+            return Operation(member.lane, call.name, call.arguments, at, end, cut=True)
+        at, end, _, result = self.log.read(member.lane, index)
+        if isinstance(result, Refused):
+            raise MachineError(f"{call}: {result.text}")
+        return Operation(member.lane, call.name, call.arguments, at, end, result)
+
+    def steps(self, program: Program) -> dict[str, int]:
+        """Give the most steps that each operation took where they were counted."""
+        most: dict[str, int] = {}
+        for member in self.members:
+            _, done = self.log.counts(member.lane)
+            for index, call in enumerate(lane_calls(program, member.lane)[:done]):
+                steps = self.log.read(member.lane, index)[2]
+                most[call.name] = max(most.get(call.name, 0), steps)
+        return most
+
+
+def lane_calls(program: Program, lane: int) -> tuple[Call, ...]:
+    """Give the calls of a lane: a branch, or, of the lane after the last, what follows them."""
+    if lane == len(program.branches):
+        return program.after
+    return (*program.before, *program.branches[0]) if lane == 0 else program.branches[lane]
+
+
+__all__ = ["READY", "Blocked", "Crashed", "Crew", "MachineError", "Member", "lane_calls"]

@@ -1,0 +1,141 @@
+"""The `ptrace` engine: one process is held, or killed, between two machine instructions of a call.
+
+Contract  Instructions are counted within the C libraries that the machine names in `libraries`
+          (parts of their file names; none: every library but Python's and the system's own). The
+          victim begins alone; at the planned instruction it is killed, or held while all others
+          make their calls (those that wait for it get 50 ms), and then goes on.
+          x86-64 only: OSError with ENOSYS elsewhere.
+Stands on ptrace(2), as tests of the table's core do (`ipk_trace.h`).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from ipckit._core import ffi, lib
+from ipckit.testing.crew import STOPPED_FOR, Blocked, Crew, MachineError, Member
+from ipckit.testing.history import Event, History
+from ipckit.testing.machine import ProcessMachine
+from ipckit.testing.plans import ALL, Plan
+from ipckit.testing.program import Program
+from ipckit.testing.real import finish, fork_branches
+from ipckit.testing.worker import DONE
+
+SYSTEM = re.compile(
+    r"/(python[\d.]*|libpython.*|libc[.-].*|ld-linux.*|ld-[\d.]+\.so|libm[.-].*|libpthread.*|libdl.*"
+    r"|librt[.-].*|libgcc_s.*|libstdc.*|libffi.*|libcrypto.*|libssl.*|libz[.-].*|_cffi_backend.*"
+    r"|_pickle.*|_struct.*|_posixsubprocess.*|math\..*|select\..*|_random.*|_datetime.*)$"
+)
+PATIENCE = 50_000_000  # ns that one step may take; then it waits in a system call
+MOST = (1 << 32) - 1
+
+
+def run(machine: ProcessMachine, program: Program, plan: Plan, crew: Crew) -> tuple[History, int]:
+    """Run a program once; also give how many instructions the victim's call did."""
+    fork_branches(crew, machine, program, plan, lambda _worker: None)
+    assert plan.victim is not None
+    lane, call, at = plan.victim
+    if lane == 0:
+        call += len(program.before)
+    victim = crew.member(lane)
+    others = [each for each in crew.members if each is not victim]
+    crew.wake(victim)
+    done = 0
+    held = False
+    if _reaches(crew, victim):
+        done, held = _hold(victim, machine.libraries, min(at, MOST))
+        if held and plan.kill_victim:
+            trace = _trace(victim)
+            lib.ipk_trace_kill(trace)
+            crew.forget(victim)
+            held = False
+        elif held:
+            crew.events.append(Event(lane, "stopped", lib.ipk_stamp()))
+    for other in others:
+        crew.wake(other)
+    if held:
+        _others_first(crew, others)
+        crew.events.append(Event(lane, "continued", lib.ipk_stamp()))
+        lib.ipk_trace_let_go(_trace(victim))
+    crew.await_all(DONE)
+    history = finish(crew, machine, program)
+    called, returned = crew.log.counts(lane)
+    return history, done if at >= ALL and called > call and returned > call else 0
+
+
+def _trace(member: Member) -> object:
+    trace = ffi.new("struct ipk_trace *")
+    trace.pid = member.pid
+    return trace
+
+
+def _reaches(crew: Crew, victim: Member) -> bool:
+    """Wait until the victim is where tracing begins; False: it waits before, in another call."""
+    until = time.monotonic() + 1
+    while True:
+        found = os.waitid(os.P_PID, victim.pid, os.WSTOPPED | os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        if found is not None:
+            break
+        if time.monotonic() > min(until, crew.deadline):
+            raise Blocked(f"process {victim.lane} waits before the call that is to be traced")
+        os.sched_yield()
+    return bool(lib.ipk_trace_begin(_trace(victim), victim.pid) == 0)
+
+
+def _hold(victim: Member, libraries: Sequence[str], count: int) -> tuple[int, bool]:
+    """Go on to instruction `count`; (instructions done, whether it is held there)."""
+    pairs = _ranges(victim.pid, libraries)
+    ranges = ffi.new("uint64_t[]", pairs)
+    done = ffi.new("uint32_t *")
+    end = int(ffi.cast("uintptr_t", ffi.addressof(lib, "ipk_trace_mark")))
+    trace = _trace(victim)
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(before)})  # both on one CPU: a step is then a quarter as long
+    os.sched_setaffinity(victim.pid, {min(before)})
+    try:
+        result = lib.ipk_trace_within(trace, ranges, len(pairs) // 2, count, end, PATIENCE, done)
+    finally:
+        os.sched_setaffinity(0, before)
+        if result != -errno.ECHILD:
+            os.sched_setaffinity(victim.pid, before)
+    if result == -errno.ENOSYS:
+        raise OSError(errno.ENOSYS, "engine = 'ptrace' needs x86-64; use 'real' or 'stepped'")
+    if result == 0:
+        return done[0], True
+    if result == -errno.ETIMEDOUT:
+        lib.ipk_trace_interrupt(trace)
+    if result != -errno.ECHILD:
+        lib.ipk_trace_let_go(trace)
+    return done[0], False
+
+
+def _others_first(crew: Crew, others: Sequence[Member]) -> None:
+    until = time.monotonic() + STOPPED_FOR
+    while left := [each for each in others if each.alive and DONE not in each.told]:
+        if time.monotonic() > until:
+            return
+        crew.step(left, 0.002)
+
+
+def _ranges(pid: int, libraries: Sequence[str]) -> list[int]:
+    """Give the executable addresses of the libraries meant, as pairs."""
+    pairs = []
+    for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
+        parts = line.split(maxsplit=5)
+        if len(parts) < 6 or "x" not in parts[1] or not parts[5].startswith("/"):
+            continue
+        if any(each in parts[5] for each in libraries) or not (
+            libraries or SYSTEM.search(parts[5])
+        ):
+            pairs += [int(each, 16) for each in parts[0].split("-")]
+    if not pairs:
+        raise MachineError(
+            f"no C library is loaded that libraries = {tuple(libraries)!r} means, and engine ="
+            " 'ptrace' holds a process in C code only; for Python code use 'stepped'"
+        )
+    return pairs

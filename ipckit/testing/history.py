@@ -1,0 +1,182 @@
+"""What several processes did: every call with its two moments, and who died when.
+
+Contract  An `Operation` was under way from `called` to `returned` (nanoseconds of one clock that
+          all processes share, both ends included). `cut` means that its process died in it:
+          `returned` is then the moment at which the process was seen to be dead, and the operation
+          may have happened before that, or not at all; its result is unknown.
+          A `History` is in order of the calls. Its file is JSON (`values.py` says which values
+          keep their types) and holds no code.
+Pure but for save() and load(), which write and read the file named.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ipckit.testing.values import Raised, from_json, to_json
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One call of one process.
+
+    `arguments` by name; `result` is what it returned, or a `Raised`. A process has one operation
+    under way at a time. Raises ValueError for a return before the call.
+    """
+
+    process: int
+    name: str
+    arguments: Mapping[str, Any]
+    called: int
+    returned: int
+    result: Any = None
+    cut: bool = False
+
+    def __post_init__(self) -> None:
+        if self.returned < self.called:
+            raise ValueError(
+                f"operation {self.name} of process {self.process} returned at {self.returned},"
+                f" before its call at {self.called}"
+            )
+
+    def __str__(self) -> str:
+        """Show it as a call with its answer."""
+        given = ", ".join(f"{name}={value!r}" for name, value in self.arguments.items())
+        answer = "killed" if self.cut else f"{self.result!r}"
+        return f"{self.name}({given}) -> {answer}"
+
+    def overlaps(self, other: Operation) -> bool:
+        """Whether both were under way at one moment."""
+        return self.called <= other.returned and other.called <= self.returned
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that befell a process: ``killed``, ``stopped`` or ``continued``, at `time` ns."""
+
+    process: int
+    kind: str
+    time: int
+    where: str = ""
+
+
+@dataclass(frozen=True)
+class History:
+    """Operations of one run, in order of their calls, and the events of their processes.
+
+    ``History([Operation(0, "put", {"value": 1}, called=10, returned=20), ...])``; raises ValueError
+    when two operations of one process overlap. `to_html(path)` draws it, `str()` as text.
+    """
+
+    operations: tuple[Operation, ...] = ()
+    events: tuple[Event, ...] = ()
+
+    def __init__(
+        self,
+        operations: Iterable[Operation] = (),
+        events: Iterable[Event] = (),
+    ) -> None:
+        order = sorted(operations, key=lambda each: (each.called, each.returned))
+        object.__setattr__(self, "operations", tuple(order))
+        object.__setattr__(self, "events", tuple(sorted(events, key=lambda each: each.time)))
+        last: dict[int, Operation] = {}
+        for each in order:
+            before = last.get(each.process)
+            if before is not None and each.called < before.returned:
+                raise ValueError(f"process {each.process}: {each} began before {before} was over")
+            last[each.process] = each
+
+    def __len__(self) -> int:
+        """Count the operations."""
+        return len(self.operations)
+
+    def __iter__(self) -> Iterator[Operation]:
+        """Go through the operations, in order of their calls."""
+        return iter(self.operations)
+
+    def __str__(self) -> str:
+        """Draw it as text (`report.timeline`)."""
+        from ipckit.testing.report import timeline  # noqa: PLC0415 - only who draws needs it
+
+        return timeline(self)
+
+    def completed(self, name: str | None = None) -> int:
+        """Count the operations that returned without raising, all or those called `name`."""
+        return len(self.results(name))
+
+    def cut(self, name: str | None = None) -> int:
+        """Count the operations that a death cut off: each may have happened or not."""
+        return sum(each.cut and name in (None, each.name) for each in self)
+
+    def results(self, name: str | None = None) -> list[Any]:
+        """Give the results of the operations that `completed()` counts, in order of the calls."""
+        return [
+            each.result for each in self
+            if not each.cut and name in (None, each.name) and not isinstance(each.result, Raised)
+        ]  # fmt: skip
+
+    @property
+    def processes(self) -> list[int]:
+        """Every process that did something or that something befell."""
+        return sorted({each.process for each in self} | {event.process for event in self.events})
+
+    def to_html(self, path: str | Path) -> None:
+        """Write one self-contained page with a lane for each process. OSError as `open`'s."""
+        from ipckit.testing.page import page  # noqa: PLC0415 - only who draws needs it
+
+        Path(path).write_text(page(self), encoding="utf-8")
+
+    def to_json(self) -> dict[str, Any]:
+        """Give the JSON form, for `from_json()`."""
+        return {
+            "ipckit-history": FORMAT,
+            "operations": [
+                {
+                    **vars(each),
+                    "arguments": to_json(dict(each.arguments)),
+                    "result": to_json(each.result),
+                }
+                for each in self
+            ],
+            "events": [vars(each) for each in self.events],
+        }
+
+    @classmethod
+    def from_json(cls, form: Mapping[str, Any]) -> History:
+        """Give the history back. ValueError: it is none, or of another format."""
+        try:
+            if form["ipckit-history"] != FORMAT:
+                raise ValueError(
+                    f"the history has format {form['ipckit-history']}, this ipckit reads {FORMAT}"
+                )
+            operations = [
+                Operation(
+                    **{
+                        **each,
+                        "arguments": from_json(each["arguments"]),
+                        "result": from_json(each["result"]),
+                    }
+                )
+                for each in form["operations"]
+            ]
+            return cls(operations, [Event(**each) for each in form["events"]])
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"this is no history that History wrote: {error!r}") from error
+
+    def save(self, path: str | Path) -> None:
+        """Write the history to a file for `load()`. OSError as `open`'s."""
+        Path(path).write_text(json.dumps(self.to_json(), indent=1) + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: str | Path) -> History:
+        """Read what `save()` wrote. ValueError: it is no such file, or of another format."""
+        try:
+            return cls.from_json(json.loads(Path(path).read_text(encoding="utf-8")))
+        except (UnicodeDecodeError, json.JSONDecodeError, ValueError) as error:
+            raise ValueError(f"{path}: {error}") from error

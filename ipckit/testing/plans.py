@@ -1,0 +1,159 @@
+"""Where in a run what happens: drawn by a number, so that the same run can be planned again.
+
+Contract  `Plan`s are data. `Planner.plan(program, run)` gives the same one for the same program,
+          run number and knowledge; knowledge is how many steps, nanoseconds or instructions each
+          operation took so far, and a saved plan needs none.
+          The first run of each program is undisturbed but for its faults.
+Pure.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ipckit.testing.program import Fault, Program
+from ipckit.testing.worker import Act
+
+ALL = 1 << 40  # more steps than any operation has
+GUESS_STEPS = 12
+GUESS_NS = 30_000
+SHORTEST_PAUSE, LONGEST_PAUSE = 20_000, 300_000  # ns
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The acts by lane and call; for `stepped` who does how many steps, one after the other; for
+    `ptrace` whom to hold before which instruction of which call.
+    """
+
+    acts: Mapping[int, Mapping[int, tuple[Act, ...]]] = field(default_factory=dict)
+    turns: tuple[tuple[int, int], ...] = ()
+    victim: tuple[int, int, int] | None = None
+    kill_victim: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """Give the JSON form."""
+        return {
+            "acts": [
+                [lane, call, vars(act)]
+                for lane, calls in self.acts.items()
+                for call, acts in calls.items()
+                for act in acts
+            ],
+            "turns": self.turns,
+            "victim": self.victim,
+            "kill_victim": self.kill_victim,
+        }
+
+    @classmethod
+    def from_json(cls, form: Mapping[str, Any]) -> Plan:
+        """Give the plan back."""
+        acts: dict[int, dict[int, tuple[Act, ...]]] = {}
+        for lane, call, act in form["acts"]:
+            of_call = acts.setdefault(lane, {})
+            of_call[call] = (*of_call.get(call, ()), Act(**act))
+        victim = form["victim"]
+        return cls(
+            acts,
+            tuple((lane, steps) for lane, steps in form["turns"]),
+            None if victim is None else tuple(victim),
+            form["kill_victim"],
+        )
+
+
+@dataclass
+class Planner:
+    """Plans runs for one engine, and learns from them."""
+
+    engine: str
+    steps: dict[str, int] = field(default_factory=dict)
+    ns: dict[str, int] = field(default_factory=dict)
+    instructions: dict[str, int] = field(default_factory=dict)
+
+    def plan(self, program: Program, run: int) -> Plan:
+        """Plan run number `run` of a program."""
+        draw = random.Random(f"{program.timing}/{run}")
+        if self.engine == "ptrace":
+            return self._held(program, run, draw)
+        acts: dict[int, dict[int, tuple[Act, ...]]] = {}
+        for fault in program.faults:
+            self._add(acts, fault.process, fault.operation, self._strike(program, fault, draw))
+        if self.engine == "stepped":
+            return Plan(acts, self._turns(program, draw) if run else ())
+        if run == 0:
+            for lane, branch in enumerate(program.branches):
+                for call in range(len(branch)):
+                    self._add(acts, lane, call, Act("count", "all"))
+        else:
+            self._disturb(program, acts, draw)
+        return Plan(acts)
+
+    def learn(self, steps: Mapping[str, int], ns: Mapping[str, int]) -> None:
+        """Remember how long operations are."""
+        for name, count in steps.items():
+            self.steps[name] = max(count, self.steps.get(name, 0))
+        for name, time in ns.items():
+            before = self.ns.get(name, time)
+            self.ns[name] = (7 * before + time) // 8
+
+    @staticmethod
+    def _add(acts: dict[int, dict[int, tuple[Act, ...]]], lane: int, call: int, act: Act) -> None:
+        of_lane = acts.setdefault(lane, {})
+        of_lane[call] = (*of_lane.get(call, ()), act)
+
+    def _strike(self, program: Program, fault: Fault, draw: random.Random) -> Act:
+        """Choose the moment of a fault."""
+        name = program.branches[fault.process][fault.operation].name
+        if fault.at in ("start", "end"):
+            return Act(fault.kind, fault.at)
+        if fault.at != "inside":
+            return Act(fault.kind, fault.at, draw.choice([0, 0, 0, 1, 2]))
+        if self.engine == "stepped" or draw.random() < 0.5:
+            return Act(fault.kind, "step", draw.randrange(self.steps.get(name, GUESS_STEPS) + 1))
+        longest = 1.5 * self.ns.get(name, GUESS_NS)
+        return Act(fault.kind, "timer", ns=int(draw.uniform(200, longest)))
+
+    def _disturb(
+        self,
+        program: Program,
+        acts: dict[int, dict[int, tuple[Act, ...]]],
+        draw: random.Random,
+    ) -> None:
+        """Pause some processes before one of the steps of one of their calls."""
+        for lane, branch in enumerate(program.branches):
+            if draw.random() < 0.25:
+                continue
+            call = draw.randrange(len(branch))
+            steps = self.steps.get(branch[call].name, GUESS_STEPS)
+            pause = int(draw.uniform(SHORTEST_PAUSE, LONGEST_PAUSE))
+            self._add(acts, lane, call, Act("pause", "step", draw.randrange(steps + 1), pause))
+
+    def _turns(self, program: Program, draw: random.Random) -> tuple[tuple[int, int], ...]:
+        """Draw a few changes of turn; in the end each goes on alone, in order."""
+        lanes = len(program.branches)
+        lane = draw.randrange(lanes)
+        turns = []
+        for _ in range(draw.choice([1, 2, 2, 3, 3, 4, 6])):
+            steps = sum(self.steps.get(call.name, GUESS_STEPS) for call in program.branches[lane])
+            most = max(1, steps if draw.random() < 0.7 else min(10, steps))
+            turns.append((lane, draw.randint(1, most)))
+            lane = (lane + draw.randrange(1, lanes)) % lanes
+        turns.append((lane, ALL))
+        return tuple(turns)
+
+    def _held(self, program: Program, run: int, draw: random.Random) -> Plan:
+        """Choose whom to hold or kill between which two machine instructions."""
+        kill = [fault for fault in program.faults if fault.kind == "kill"]
+        if kill:
+            lane, call = kill[0].process, kill[0].operation
+        else:
+            lane = draw.randrange(len(program.branches))
+            call = draw.randrange(len(program.branches[lane]))
+        name = program.branches[lane][call].name
+        known = self.instructions.get(name)
+        at = ALL if run == 0 or not known else draw.randrange(known)
+        trace = {lane: {call: (Act("trace", "start"),)}}
+        return Plan(trace, victim=(lane, call, at), kill_victim=bool(kill) and at != ALL)

@@ -1,0 +1,385 @@
+"""Trying a machine: programs drawn, run, judged, shrunk; and what is said of a failure.
+
+Contract  The verdict of a program is kept for the whole search: a program found wrong once is
+          wrong, though it may be right nine times of ten, so hypothesis never sees it change its
+          mind. What is reported is the history that was seen, which is a proof even if it never
+          happens again; it is saved with all that a replay needs.
+          After the first failure a program is run more often, and for `SHRINKING` seconds at most.
+Blocks    for as long as the machine's settings say.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import hypothesis
+
+from ipckit.testing import held, real, stepped
+from ipckit.testing.checker import Verdict, check
+from ipckit.testing.crew import Blocked, Crashed, Crew, MachineError
+from ipckit.testing.history import History
+from ipckit.testing.log import Log
+from ipckit.testing.machine import InvariantBroken, ProcessMachine
+from ipckit.testing.page import page
+from ipckit.testing.plans import ALL, Plan, Planner
+from ipckit.testing.program import Call, Program, programs
+from ipckit.testing.report import explain, timeline
+
+SHRINKING = 20.0  # seconds
+SIMPLER = 10.0  # seconds for the last pass
+HARDER = 3  # times as many runs of a program while shrinking
+COUNTED = 20  # runs of the shrunk program, to say how often it fails
+REPLAYS = 200  # runs of a saved failure of an engine that is not deterministic
+FOLDER = Path(".ipckit")
+
+
+class PropertyFailed(AssertionError):
+    """A machine's object is not what its model says; `failure` has all that was seen."""
+
+    failure: Failure
+
+
+@dataclass
+class Options:
+    """What the command line says; it beats the machine's own settings."""
+
+    seconds: float | None = None
+    seed: int | None = None
+    replay: Path | None = None
+
+
+options = Options()
+
+
+@dataclass(frozen=True)
+class Failure:
+    """One run that went wrong."""
+
+    kind: str  # the first words of its report
+    text: str
+    program: Program
+    plan: Plan
+    history: History
+    verdict: Verdict | None = None
+
+
+def prove(machine: type[ProcessMachine]) -> None:
+    """Try a machine; PropertyFailed with the report, MachineError when the class is at fault."""
+    machine.examine()
+    if options.replay is not None:
+        replay(machine, options.replay)
+        return
+    seed = random.SystemRandom().getrandbits(32) if options.seed is None else options.seed
+    prover = Prover(machine)
+    try:
+        failure = prover.search(seed)
+        if failure is None:
+            prover.demand_overlap()
+            return
+        failure = prover.simplify(failure)
+        report = prover.report(failure, seed)
+    finally:
+        prover.close()
+    error = PropertyFailed(report)
+    error.failure = failure
+    raise error from None
+
+
+class _Found(Exception):
+    """A drawn program failed. Raised in one place only: hypothesis tells bugs apart by line."""
+
+
+class Prover:
+    """One search."""
+
+    def __init__(self, machine: type[ProcessMachine]) -> None:
+        self.machine = machine
+        self.planner = Planner(machine.engine)
+        self.log = Log(machine.processes + 1)
+        self.verdicts: dict[str, Failure | None] = {}
+        self.last: Failure | None = None
+        self.first_failure_at: float | None = None
+        self.runs = self.overlapped = 0
+
+    def close(self) -> None:
+        """Let go of the log."""
+        self.log.close()
+
+    def search(self, seed: int) -> Failure | None:
+        """Draw programs until one fails, and shrink it."""
+        machine = self.machine
+        seconds = machine.seconds if options.seconds is None else options.seconds
+        until = None if seconds is None else time.monotonic() + seconds
+        drawn = programs(
+            {name: each.strategies for name, each in machine.ops().items()},
+            processes=machine.processes,
+            length=machine.operations,
+            before=machine.before,
+            after=machine.after,
+            faults=machine.faults,
+        )
+
+        def attempt(program: Program) -> None:
+            self.last = self._verdict(program, until) or self.last
+            if self.verdicts.get(program.key()):
+                raise _Found
+
+        wrapped = hypothesis.settings(
+            max_examples=machine.examples if seconds is None else 1_000_000,
+            deadline=None,
+            database=None,
+            derandomize=False,
+            print_blob=False,
+            report_multiple_bugs=False,
+            verbosity=hypothesis.Verbosity.quiet,
+            phases=[hypothesis.Phase.generate, hypothesis.Phase.shrink],
+            suppress_health_check=list(hypothesis.HealthCheck),
+        )(hypothesis.seed(seed)(hypothesis.given(drawn)(attempt)))
+        try:
+            wrapped()
+        except (_Found, _Enough):
+            pass
+        return self.last
+
+    def _verdict(self, program: Program, until: float | None) -> Failure | None:
+        key = program.key()
+        if key in self.verdicts:
+            return self.verdicts[key]
+        now = time.monotonic()
+        if self.first_failure_at is None and until is not None and now > until:
+            raise _Enough
+        runs = self.machine.runs
+        if self.first_failure_at is not None:
+            if now > self.first_failure_at + SHRINKING:
+                return None  # not tried, and never will be: what is found stays
+            runs *= HARDER
+        found = self.try_often(program, runs)
+        self.verdicts[key] = found
+        if found and self.first_failure_at is None:
+            self.first_failure_at = time.monotonic()
+        return found
+
+    def try_often(self, program: Program, runs: int) -> Failure | None:
+        """Run a program so many times, or until it fails."""
+        for run in range(runs):
+            found = self.try_once(program, self.planner.plan(program, run))
+            if found:
+                return found
+        return None
+
+    def try_once(self, program: Program, plan: Plan) -> Failure | None:
+        """Run a program as planned, and judge what was seen."""
+        machine = self.machine()
+        history = History()
+        try:
+            machine.setup()
+            with Crew(self.log, machine.deadline) as crew:
+                try:
+                    history = self._run(machine, program, plan, crew)
+                    self._learn(program, crew, history)
+                except Blocked as problem:
+                    return Failure("blocked", str(problem), program, plan, crew.history(program))
+                except Crashed as problem:
+                    return Failure("crashed", str(problem), program, plan, crew.history(program))
+                except InvariantBroken as broken:
+                    return Failure("invariant broken", str(broken), program, plan, broken.history)
+        finally:
+            machine.teardown()
+        verdict = check(history, machine.sequential(), timeout=machine.judge)
+        self.runs += 1
+        self.overlapped += verdict.overlaps > 0
+        if verdict.linearizable:
+            return None
+        kind = "unknown" if verdict.unknown else "not linearizable"
+        text = f"the judge was not done within {machine.judge} s" if verdict.unknown else ""
+        return Failure(kind, text, program, plan, history, verdict)
+
+    def _run(self, machine: ProcessMachine, program: Program, plan: Plan, crew: Crew) -> History:
+        if machine.engine == "stepped":
+            return stepped.run(machine, program, plan, crew)
+        if machine.engine == "real":
+            return real.run(machine, program, plan, crew)
+        history, instructions = held.run(machine, program, plan, crew)
+        if instructions and plan.victim and plan.victim[2] >= ALL:
+            name = program.branches[plan.victim[0]][plan.victim[1]].name
+            self.planner.instructions[name] = max(
+                instructions, self.planner.instructions.get(name, 0)
+            )
+        return history
+
+    def _learn(self, program: Program, crew: Crew, history: History) -> None:
+        self.planner.learn(
+            crew.steps(program),
+            {each.name: each.returned - each.called for each in history if not each.cut},
+        )
+
+    def demand_overlap(self) -> None:
+        """PropertyFailed: too little of what was run showed anything."""
+        if self.overlapped < self.machine.overlap * self.runs or not self.overlapped:
+            raise PropertyFailed(
+                f"vacuous: {self.machine.__name__}: in only {self.overlapped} of {self.runs} runs"
+                " were two operations of one part under way at once; let more processes share"
+                " fewer keys, call a kill_point() inside the operations, or lower `overlap`"
+            )
+
+    def simplify(self, failure: Failure) -> Failure:
+        """Leave out what can be left out: chance may have hidden that from hypothesis."""
+        until = time.monotonic() + SIMPLER
+        again = True
+        while again:
+            again = False
+            for program in smaller(failure.program):
+                if time.monotonic() > until:
+                    return failure
+                key = program.key()
+                if key not in self.verdicts or self.verdicts[key] is None:
+                    self.verdicts[key] = self.try_often(program, HARDER * self.machine.runs)
+                found = self.verdicts[key]
+                if found is not None and found.kind == failure.kind:
+                    failure, again = found, True
+                    break
+        return failure
+
+    def report(self, failure: Failure, seed: int) -> str:
+        """Say all that helps, and save it."""
+        machine, program = self.machine, failure.program
+        often = sum(
+            self.try_once(program, self.planner.plan(program, run)) is not None
+            for run in range(COUNTED)
+            if failure.kind != "blocked" or run < 2
+        )
+        of = 2 if failure.kind == "blocked" else COUNTED
+        heading = f"{failure.kind}: {machine.__name__}: {program_size(program)}"
+        lines = [heading, "", str(program), ""]
+        if failure.text:
+            lines += [failure.text, ""]
+        if failure.verdict is not None and failure.verdict.counter_example is not None:
+            lines += [*explain(failure.verdict).splitlines()[2:], ""]
+        else:
+            lines += [timeline(failure.history), ""]
+        lines.append(
+            f"It failed {often} of {of} runs once shrunk; engine {machine.engine}, seed {seed}."
+        )
+        return "\n".join([*lines, *save(machine, failure, seed, heading, "\n".join(lines))])
+
+
+class _Enough(Exception):
+    """The time for the search is up."""
+
+
+def program_size(program: Program) -> str:
+    """Say how big a program is."""
+    return f"{len(program.branches)} processes, {program.count()} operations"
+
+
+def smaller(program: Program) -> Iterator[Program]:
+    """Give the programs that one thing less makes."""
+    for index in range(len(program.faults)):
+        yield replace(program, faults=_without(program.faults, index))
+    for lane in range(len(program.branches)):
+        if len(program.branches) > 2:
+            faults = tuple(
+                replace(each, process=each.process - (each.process > lane))
+                for each in program.faults
+                if each.process != lane
+            )
+            yield replace(program, branches=_without(program.branches, lane), faults=faults)
+    for index in range(len(program.before)):
+        yield replace(program, before=_without(program.before, index))
+    for index in range(len(program.after)):
+        yield replace(program, after=_without(program.after, index))
+    for lane, branch in enumerate(program.branches):
+        for index in range(len(branch)):
+            if len(branch) > 1 and not any(
+                each.process == lane and each.operation == index for each in program.faults
+            ):
+                branches = list(program.branches)
+                branches[lane] = _without(branch, index)
+                faults = tuple(
+                    replace(each, operation=each.operation - 1)
+                    if each.process == lane and each.operation > index
+                    else each
+                    for each in program.faults
+                )
+                yield replace(program, branches=tuple(branches), faults=faults)
+
+
+def _without(items: tuple[Any, ...], index: int) -> tuple[Any, ...]:
+    return items[:index] + items[index + 1 :]
+
+
+def save(
+    machine: type[ProcessMachine], failure: Failure, seed: int, heading: str, text: str
+) -> list[str]:
+    """Write the failure and its page; give the lines that say where, and how to replay it."""
+    form = {
+        "ipckit-failure": 1,
+        "machine": f"{machine.__module__}:{machine.__qualname__}",
+        "engine": machine.engine,
+        "kind": failure.kind,
+        "seed": seed,
+        "program": failure.program.to_json(),
+        "plan": failure.plan.to_json(),
+        "history": failure.history.to_json(),
+    }
+    content = json.dumps(form, indent=1)
+    stem = f"{machine.__name__}-{hashlib.sha256(content.encode()).hexdigest()[:8]}"
+    try:
+        FOLDER.mkdir(exist_ok=True)
+        (FOLDER / f"{stem}.json").write_text(content, encoding="utf-8")
+        drawn = page(failure.history, failure.verdict, title=heading, text=text)
+        (FOLDER / f"{stem}.html").write_text(drawn, encoding="utf-8")
+    except OSError as error:
+        return [f"It could not be saved: {error}."]
+    lines = [f"Time line: {FOLDER / stem}.html"]
+    if failure.program.replayable():
+        node = os.environ.get("PYTEST_CURRENT_TEST", "").rpartition(" ")[0] or "FILE::TEST"
+        lines.append(f"Replay: python -m pytest '{node}' --ipckit-replay={FOLDER / stem}.json")
+    else:
+        lines.append("It has arguments that no file can keep: the seed repeats the search.")
+    return lines
+
+
+def load(path: Path) -> tuple[Mapping[str, Any], Program, Plan]:
+    """Read a saved failure. ValueError: the file is none."""
+    try:
+        form = json.loads(path.read_text(encoding="utf-8"))
+        if form["ipckit-failure"] != 1:
+            raise ValueError(f"{path} has format {form['ipckit-failure']}, this ipckit reads 1")
+        return form, Program.from_json(form["program"]), Plan.from_json(form["plan"])
+    except (KeyError, TypeError, AttributeError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path} is no saved failure: {error!r}") from error
+
+
+def replay(machine: type[ProcessMachine], path: Path) -> None:
+    """Run a saved failure again: PropertyFailed if it fails, else it passes.
+
+    `stepped` repeats the interleaving, once. The other engines try the same plan, and others of
+    the program, up to 200 times in all. MachineError: the file is another machine's.
+    """
+    form, program, plan = load(path)
+    name = f"{machine.__module__}:{machine.__qualname__}"
+    if form["machine"].rpartition(":")[2] != machine.__qualname__:
+        raise MachineError(f"{path} is a failure of {form['machine']}, not of {name}")
+    prover = Prover(machine)
+    try:
+        for run in range(1 if machine.engine == "stepped" else REPLAYS):
+            again = plan if run % 2 == 0 else prover.planner.plan(program, run // 2)
+            failure = prover.try_once(program, again)
+            if failure:
+                error = PropertyFailed(prover.report(failure, form["seed"]))
+                error.failure = failure
+                raise error
+    finally:
+        prover.close()
+
+
+__all__ = ["Call", "Failure", "PropertyFailed", "options", "prove", "replay"]

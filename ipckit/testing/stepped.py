@@ -1,0 +1,122 @@
+"""The `stepped` engine: one process at a time, switched between two of its steps as planned.
+
+Contract  A process does a step (`steps.py`) only when it has a turn, so the same plan gives the
+          same interleaving. One that waits in a system call for another loses its turn; from then
+          on the others go on step by step, until the kernel has woken it and it is at its next
+          step: so it too goes on at a place that the plan decides.
+          A process is taken to wait when it has slept in one system call for 10 ms.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ipckit.testing.crew import Crew, Member
+from ipckit.testing.history import History
+from ipckit.testing.machine import ProcessMachine
+from ipckit.testing.plans import ALL, Plan
+from ipckit.testing.program import Program
+from ipckit.testing.real import finish, fork_branches
+from ipckit.testing.worker import DONE, YIELDED, Worker
+
+LOOK = 0.005  # seconds between two looks at who might wait
+
+
+class _Granted:
+    """The child's side: does as many steps as were granted, then asks for more."""
+
+    def __init__(self, worker: Worker) -> None:
+        self.worker = worker
+        self.left = worker.log.granted(worker.lane)
+
+    def step(self, _name: str | None) -> None:
+        if self.left <= 0:
+            self.worker.tell(YIELDED)
+            self.worker.wait()
+            self.left = self.worker.log.granted(self.worker.lane)
+        self.left -= 1
+
+
+def run(machine: ProcessMachine, program: Program, plan: Plan, crew: Crew) -> History:
+    """Run a program once. Blocked, Crashed; what an invariant raises."""
+
+    def begin(worker: Worker) -> None:
+        worker.turns = _Granted(worker)
+
+    fork_branches(crew, machine, program, plan, begin)
+    _Turns(crew).play(plan)
+    return finish(crew, machine, program)
+
+
+class _Turns:
+    """The parent's side: grants steps."""
+
+    def __init__(self, crew: Crew) -> None:
+        self.crew = crew
+        self.waiting: set[int] = set()  # lanes in a system call, woken by nobody yet
+
+    def play(self, plan: Plan) -> None:
+        """Give the turns of a plan, then let each go on alone, in order."""
+        for lane, steps in plan.turns:
+            member = self.crew.member(lane)
+            if member.alive and DONE not in member.told and lane not in self.waiting:
+                self.turn(member, steps)
+        while left := [each for each in self.crew.members if each.alive and DONE not in each.told]:
+            able = [each for each in left if each.lane not in self.waiting]
+            if able:
+                self.turn(able[0], ALL)
+            else:
+                self.crew.step(left)
+                self._look_at_waiting()
+
+    def turn(self, member: Member, steps: int) -> None:
+        """Let a member do so many steps, or until it is done, dead, or waits."""
+        while steps > 0 and member.alive and DONE not in member.told:
+            count = 1 if self.waiting else steps
+            steps -= count
+            self._grant(member, count)
+            if member.lane in self.waiting:
+                return
+            self._look_at_waiting()
+
+    def _grant(self, member: Member, steps: int) -> None:
+        crew = self.crew
+        member.told = [each for each in member.told if each != YIELDED]
+        crew.log.grant(member.lane, steps)
+        crew.wake(member)
+        slept = ""
+        while not _at_rest(member):
+            crew.step([member], LOOK)
+            if not _at_rest(member):
+                now = _asleep(member)
+                if now and now == slept:
+                    self.waiting.add(member.lane)
+                    return
+                slept = now
+
+    def _look_at_waiting(self) -> None:
+        """See who was woken; wait until each of those is at its next step, or waits again."""
+        for lane in sorted(self.waiting):
+            member = self.crew.member(lane)
+            while not _at_rest(member):
+                asleep = _asleep(member)
+                self.crew.step([member], 0)  # what it told before it slept is heard now
+                if asleep:
+                    break
+            if _at_rest(member):
+                self.waiting.discard(lane)
+
+
+def _at_rest(member: Member) -> bool:
+    """Whether it is dead, done, or before a step that it has no turn for."""
+    return not member.alive or YIELDED in member.told or DONE in member.told
+
+
+def _asleep(member: Member) -> str:
+    """Give the count of its switches while a process sleeps, or ""."""
+    try:
+        if member.state() != "S":
+            return ""
+        return Path(f"/proc/{member.pid}/status").read_text().rpartition("nonvoluntary")[0][-12:]
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
