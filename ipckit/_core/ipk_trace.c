@@ -290,6 +290,12 @@ ipk_trace_mark(void)
 	__asm__ volatile("" ::: "memory"); /* so that its calls are not left out */
 }
 
+uint64_t
+ipk_trace_mark_at(void)
+{
+	return (uint64_t)(uintptr_t)ipk_trace_mark;
+}
+
 int
 ipk_signal_after(void **timer, int signal_number, int64_t ns)
 {

@@ -38,8 +38,9 @@ int ipk_trace_within(const struct ipk_trace *trace, const uint64_t *ranges, uint
 int ipk_trace_interrupt(const struct ipk_trace *trace);
 /* Let it go on by itself, no longer traced. 0, -errno. */
 int ipk_trace_let_go(const struct ipk_trace *trace);
-/* Does nothing: an `end` for ipk_trace_within(). */
+/* Does nothing, at an address that is an `end` for ipk_trace_within(). */
 void ipk_trace_mark(void);
+uint64_t ipk_trace_mark_at(void);
 /* Kill it where it is, and reap it. Its wait status. */
 int ipk_trace_kill(struct ipk_trace *trace);
 /* Leave it stopped there, as SIGSTOP does, no longer traced: SIGCONT lets it go on. 0, -errno. */

@@ -82,11 +82,13 @@ class Crew:
         trace: TracebackType | None,
     ) -> None:
         """End every process, and reap it."""
+        living = [member for member in self.members if member.alive]
+        for member in living:  # all first: they go away side by side
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(member.pid, signal.SIGKILL)
+        for member in living:
+            os.waitpid(member.pid, 0)
         for member in self.members:
-            if member.alive:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(member.pid, signal.SIGKILL)
-                os.waitpid(member.pid, 0)
             os.close(member.pidfd)
             os.close(member.go)
         for descriptor in (self._read, self._write, self._stacks):

@@ -27,27 +27,28 @@ def fifo_possible(operations: Sequence[Operation], empty: Any) -> bool | None:
     empties: list[Operation] = []
     cut_puts: dict[Any, Operation] = {}
     for each in operations:
-        if each.name == "put" and set(each.arguments) == {"value"}:
-            value = frozen(each.arguments["value"])
-            if value in puts or value in cut_puts:
-                return None
-            if each.cut:
-                cut_puts[value] = each
-            elif each.result is None:
-                puts[value] = each
-            else:
-                return None
-        elif each.name != "get" or each.cut:
+        if each.name != "put":
+            continue
+        if set(each.arguments) != {"value"} or not (each.cut or each.result is None):
             return None
-        elif same(each.result, empty):
+        value = frozen(each.arguments["value"])
+        if value in puts or value in cut_puts:
+            return None
+        (cut_puts if each.cut else puts)[value] = each
+    for each in operations:
+        if each.name == "put":
+            continue
+        if each.name != "get" or each.cut:
+            return None
+        if same(each.result, empty):
             empties.append(each)
-        elif isinstance(each.result, Raised):
+            continue
+        value = frozen(each.result)
+        if isinstance(each.result, Raised):
             return None
-        else:
-            value = frozen(each.result)
-            if value in gets:
-                return False  # taken twice
-            gets[value] = each
+        if value in gets:
+            return False  # taken twice
+        gets[value] = each
     for value, get in gets.items():
         if value in cut_puts:  # it was taken, so it was put
             puts[value] = cut_puts[value]

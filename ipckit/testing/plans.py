@@ -3,7 +3,7 @@
 Contract  `Plan`s are data. `Planner.plan(program, run)` gives the same one for the same program,
           run number and knowledge; knowledge is how many steps, nanoseconds or instructions each
           operation took so far, and a saved plan needs none.
-          The first run of each program is undisturbed but for its faults.
+          A run whose operations' lengths are not known yet is undisturbed but for its faults.
 Pure.
 """
 
@@ -77,13 +77,16 @@ class Planner:
         """Plan run number `run` of a program."""
         draw = random.Random(f"{program.timing}/{run}")
         if self.engine == "ptrace":
-            return self._held(program, run, draw)
+            return self._held(program, draw)
         acts: dict[int, dict[int, tuple[Act, ...]]] = {}
         for fault in program.faults:
             self._add(acts, fault.process, fault.operation, self._strike(program, fault, draw))
+        learning = not all(
+            call.name in self.steps for branch in program.branches for call in branch
+        )
         if self.engine == "stepped":
-            return Plan(acts, self._turns(program, draw) if run else ())
-        if run == 0:
+            return Plan(acts, () if learning else self._turns(program, draw))
+        if learning:
             for lane, branch in enumerate(program.branches):
                 for call in range(len(branch)):
                     self._add(acts, lane, call, Act("count", "all"))
@@ -144,7 +147,7 @@ class Planner:
         turns.append((lane, ALL))
         return tuple(turns)
 
-    def _held(self, program: Program, run: int, draw: random.Random) -> Plan:
+    def _held(self, program: Program, draw: random.Random) -> Plan:
         """Choose whom to hold or kill between which two machine instructions."""
         kill = [fault for fault in program.faults if fault.kind == "kill"]
         if kill:
@@ -154,6 +157,6 @@ class Planner:
             call = draw.randrange(len(program.branches[lane]))
         name = program.branches[lane][call].name
         known = self.instructions.get(name)
-        at = ALL if run == 0 or not known else draw.randrange(known)
+        at = draw.randrange(known) if known else ALL
         trace = {lane: {call: (Act("trace", "start"),)}}
         return Plan(trace, victim=(lane, call, at), kill_victim=bool(kill) and at != ALL)
