@@ -110,10 +110,10 @@ class Rows(Primitive):
         return row, row
 
     @op(key=keys, n=SMALL)
-    def set(self, key, n):
+    def put(self, key, n):
         self.table.set(key, {"n": n, "s": "x" * n})
 
-    @set.model
+    @put.model
     def _(self, row, key, n):
         return (n, "x" * n), None
 

@@ -1,0 +1,258 @@
+"""The harness itself: what each engine finds, how it says so, and that it can be had again."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import mmap
+import os
+import struct
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import strategies as st
+
+from ipckit.testing import Kill, PropertyFailed, Stop, invariant, kill_point, op
+from ipckit.testing.machine import ProcessMachine
+from ipckit.testing.models import Counter
+from ipckit.testing.prove import Prover, load, prove, replay
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # where failures are saved
+
+
+class Shared(ProcessMachine):
+    """A number in shared memory, added to without any care."""
+
+    processes = 2
+    operations = 2
+    specification = Counter()
+
+    def setup(self):
+        self.memory = mmap.mmap(-1, mmap.PAGESIZE)
+
+    def teardown(self):
+        self.memory.close()
+
+    def read(self):
+        return struct.unpack_from("=q", self.memory)[0]
+
+    def write(self, value):
+        struct.pack_into("=q", self.memory, 0, value)
+
+    @op()
+    def add(self):
+        value = self.read()
+        kill_point("between")
+        self.write(value + 1)
+        return value + 1
+
+
+class Stepped(Shared):
+    engine = "stepped"
+
+
+def failure_of(machine) -> tuple[PropertyFailed, str]:
+    with pytest.raises(PropertyFailed) as caught:
+        prove(machine)
+    return caught.value, str(caught.value)
+
+
+@pytest.mark.parametrize("machine", [Shared, Stepped])
+def test_a_lost_update_is_found_and_shrunk(machine):
+    error, text = failure_of(machine)
+    assert text.startswith(f"not linearizable: {machine.__name__}: 2 processes, 2 operations\n")
+    assert len(error.failure.program.branches) == 2
+    assert error.failure.program.count() == 2
+    assert "process 0  add()\nprocess 1  add()" in text
+    assert "--ipckit-replay=.ipckit/" in text
+    page = next(Path(".ipckit").glob("*.html")).read_text()
+    assert "not linearizable" in page
+
+
+def test_stepped_repeats_a_saved_failure_100_times_of_100():
+    failure_of(Stepped)
+    path = next(Path(".ipckit").glob("*.json"))
+    _, program, plan = load(path)
+    prover = Prover(Stepped)
+    try:
+        seen = set()
+        for _ in range(100):
+            failure = prover.try_once(program, plan)
+            assert failure is not None
+            seen.add(tuple((each.process, each.name, each.result) for each in failure.history))
+            moments = sorted(
+                (moment, each.process, end)
+                for each in failure.history
+                for end, moment in (("call", each.called), ("return", each.returned))
+            )
+            seen.add(tuple(moment[1:] for moment in moments))
+    finally:
+        prover.close()
+    assert len(seen) == 2  # one order of results, one of calls and returns
+
+
+def test_a_replay_fails_again_and_passes_once_it_is_mended():
+    failure_of(Stepped)
+    path = next(Path(".ipckit").glob("*.json"))
+    with pytest.raises(PropertyFailed, match="not linearizable: Stepped"):
+        replay(Stepped, path)
+
+    class Mended(Stepped):
+        def setup(self):
+            super().setup()
+            self.lock = os.memfd_create("lock")
+
+        def teardown(self):
+            super().teardown()
+            os.close(self.lock)
+
+        @op()
+        def add(self):
+            with open(f"/proc/self/fd/{self.lock}", "rb") as own:  # a description of its own
+                fcntl.flock(own, fcntl.LOCK_EX)
+                self.write(self.read() + 1)
+                return self.read()
+
+    form = json.loads(path.read_text())
+    form["machine"] = f"{Mended.__module__}:{Mended.__qualname__}"
+    path.write_text(json.dumps(form))
+    replay(Mended, path)
+
+    Mended.examples = 40  # and processes that wait for each other are stepped to the end
+    prove(Mended)
+
+
+class Halves(Shared):
+    """Two numbers that belong together, and no way back for who dies between them."""
+
+    faults = (Kill(at="between"),)
+
+    @op()
+    def add(self):
+        with open(f"/proc/self/fd/{self.lock}", "rb") as own:
+            fcntl.flock(own, fcntl.LOCK_EX)
+            one, two = struct.unpack_from("=qq", self.memory)
+            struct.pack_into("=q", self.memory, 0, one + 1)
+            kill_point("between")
+            struct.pack_into("=q", self.memory, 8, two + 1)
+            return two + 1
+
+    def setup(self):
+        super().setup()
+        self.lock = os.memfd_create("lock")
+
+    def teardown(self):
+        super().teardown()
+        os.close(self.lock)
+
+    @invariant(when="quiet")
+    def halves_agree(self, history):
+        one, two = struct.unpack_from("=qq", self.memory)
+        assert one == two, f"{one} and {two}"
+
+
+@pytest.mark.parametrize("engine", ["real", "stepped"])
+def test_a_kill_at_a_point_breaks_an_invariant(engine):
+    machine = type("HalvesOf", (Halves,), {"engine": engine})
+    error, text = failure_of(machine)
+    assert error.failure.kind == "invariant broken"
+    assert "halves_agree: AssertionError: " in text
+    assert "kill of process" in text
+    assert "! killed" in text
+    machine.faults = ()
+    machine.examples = 20
+    prove(machine)
+
+
+def test_who_waits_for_ever_is_told_with_its_stack():
+    class Waits(Shared):
+        deadline = 0.5
+
+        @op()
+        def add(self):
+            for_ever, _other = os.pipe()
+            os.read(for_ever, 1)
+
+    error, text = failure_of(Waits)
+    assert error.failure.kind == "blocked"
+    assert "process 0 is in its call 1, state S" in text
+    assert "in add" in text
+    assert "hypothesis" not in text.split("us  process")[0]
+
+
+def test_who_ends_unasked_is_told():
+    class Ends(Shared):
+        @op()
+        def add(self):
+            os._exit(3)
+
+    error, text = failure_of(Ends)
+    assert error.failure.kind == "crashed"
+    assert "ended with exit code 3, in its call 1" in text
+
+
+def test_a_property_without_overlap_is_vacuous():
+    class Alone(Shared):
+        partition = "key"
+        specification = None
+        examples = 20
+
+        def model(self):
+            return None
+
+        @op(key=st.uuids())
+        def add(self, key):
+            return 1
+
+        @add.model
+        def _(self, state, key):
+            return state, 1
+
+    _, text = failure_of(Alone)
+    assert text.startswith("vacuous: Alone: in only 0 of ")
+
+
+def test_a_result_that_cannot_be_kept_is_the_machines_fault():
+    class Unpicklable(Shared):
+        @op()
+        def add(self):
+            return lambda: 1
+
+    with pytest.raises(Exception, match=r"add\(\): an operation returned .* cannot be pickled"):
+        prove(Unpicklable)
+
+
+def test_a_stopped_process_goes_on_when_the_others_are_done():
+    class Stopped(Shared):
+        faults = (Stop(at="between"),)
+        examples = 30
+        runs = 2
+
+    error, _ = failure_of(Stopped)
+    assert error.failure.kind == "not linearizable"
+
+
+def test_a_search_ends_with_its_time():
+    class Long(Shared):
+        seconds = 0.5
+        specification = None
+
+        def model(self):
+            return 0
+
+        @op()
+        def add(self):
+            time.monotonic()
+            return 1
+
+        @add.model
+        def _(self, state):
+            return state, 1
+
+    began = time.monotonic()
+    prove(Long)
+    assert time.monotonic() - began < 60

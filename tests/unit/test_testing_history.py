@@ -1,0 +1,226 @@
+"""Histories, verdicts and programs, example by example."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from ipckit.testing import Event, History, Kill, Operation, Raised, Stop, check
+from ipckit.testing.crew import MachineError
+from ipckit.testing.machine import ProcessMachine, invariant, op
+from ipckit.testing.models import AtLeastOnce, Counter, Register, conserved
+from ipckit.testing.plans import Plan, Planner
+from ipckit.testing.program import Call, Fault, Program
+from ipckit.testing.prove import load, smaller
+from ipckit.testing.worker import Act
+
+LOST = History(
+    [
+        Operation(0, "add", {}, 10, 50, 1),
+        Operation(1, "add", {}, 20, 40, 1),
+        Operation(0, "get", {}, 60, 70, 1),
+    ]
+)
+
+
+def test_a_lost_update_is_explained():
+    verdict = check(LOST, Counter())
+    assert verdict.outcome == "not_linearizable"
+    assert not verdict
+    assert len(verdict.counter_example) == 2
+    assert verdict.unplaced.result == 1
+    assert verdict.expected == (2,)
+    text = str(verdict)
+    assert text.startswith("not linearizable: 2 processes, 2 operations")
+    assert "Fits nowhere" in text
+    assert "would have answered 2" in text
+
+
+def test_a_pass_is_true_and_the_other_outcomes_are_not():
+    fine = check(History([Operation(0, "add", {}, 1, 2, 1)]), Counter())
+    assert fine
+    assert fine.linearizable
+    alone = check(History([Operation(0, "add", {}, 1, 2, 1)]), Counter(), overlap=True)
+    assert alone.vacuous
+    assert not alone
+
+
+def test_a_hostile_history_ends_as_unknown_at_its_budget():
+    """Thirty writes of different values at once, and a read of a value that none wrote."""
+    writes = [Operation(i, "write", {"value": i}, 1, 1000) for i in range(30)]
+    verdict = check(
+        History([*writes, Operation(99, "read", {}, 1, 1000, -1)]), Register(), timeout=0.3
+    )
+    assert verdict.unknown
+    assert not verdict
+    assert str(verdict) == "unknown"
+
+
+def test_a_cut_operation_happened_before_the_death_or_not_at_all():
+    cut = Operation(0, "write", {"value": 7}, 10, 20, cut=True)
+
+    def read(at, value):
+        return Operation(1, "read", {}, at, at + 1, value)
+
+    for seen in ([7], [None], [None, 7], [7, 7]):
+        reads = [read(12 + 3 * i, value) for i, value in enumerate(seen)]
+        assert check(History([cut, *reads]), Register()), seen
+    late = [read(30, None), read(40, 7)]  # it was not there after the death, then it was
+    assert check(History([cut, *late]), Register()).not_linearizable
+
+
+def test_a_process_does_one_thing_at_a_time():
+    with pytest.raises(ValueError, match="began before"):
+        History([Operation(0, "get", {}, 1, 5), Operation(0, "get", {}, 3, 7)])
+    with pytest.raises(ValueError, match="before its call at 9"):
+        Operation(0, "get", {}, 9, 5)
+
+
+def test_what_is_counted():
+    history = History(
+        [
+            Operation(0, "add", {}, 1, 2, 1),
+            Operation(0, "add", {}, 3, 4, Raised.of(ValueError("no"))),
+            Operation(1, "add", {}, 1, 4, cut=True),
+        ],
+        [Event(1, "killed", 4)],
+    )
+    assert (history.completed("add"), history.cut("add"), history.completed("get")) == (1, 1, 0)
+    assert history.results("add") == [1]
+    assert history.processes == [0, 1]
+    assert "! killed" in str(history)
+
+
+@pytest.mark.parametrize(
+    "content", ["", "[]", "{}", '{"ipckit-history": 2}', '{"ipckit-history": 1}']
+)
+def test_a_file_that_is_no_history_is_refused(tmp_path, content):
+    path = tmp_path / "bad.json"
+    path.write_text(content)
+    with pytest.raises(ValueError, match=r"bad\.json"):
+        History.load(path)
+    with pytest.raises(ValueError, match=r"bad\.json"):
+        load(path)
+
+
+def test_an_exception_equals_one_of_its_class():
+    class Special(KeyError):
+        pass
+
+    assert Raised.of(Special("a")) == Raised.of(KeyError("b"))
+    assert Raised.of(ValueError()) != Raised.of(KeyError())
+
+
+def test_delivery_may_repeat_and_may_not_lose():
+    def said(*results):
+        return History([
+            Operation(0, "send", {"value": 1}, 1, 2),
+            *(Operation(1, "receive", {}, 10 * i, 10 * i + 1, value) for i, value in enumerate(results, 1)),
+        ])  # fmt: skip
+
+    assert check(said(1, 1, None), AtLeastOnce())
+    assert check(said(None), AtLeastOnce()).not_linearizable
+    assert check(said(2), AtLeastOnce()).not_linearizable
+    assert conserved([1, 2, 2], [2], [2, 1])
+    assert not conserved([1, 2, 2], [2], [1])
+
+
+PROGRAM = Program(
+    (Call("put", {"value": b"\0"}),),
+    ((Call("get"), Call("get")), (Call("get"),), (Call("put", {"value": (1, 2)}),)),
+    (Call("get"),),
+    (Fault("kill", 0, 1, "inside"),),
+    7,
+)
+
+
+def test_programs_and_plans_come_back_from_json():
+    form = json.loads(json.dumps(PROGRAM.to_json()))
+    assert Program.from_json(form) == PROGRAM
+    assert Program.from_json(form).key() == PROGRAM.key()
+    for engine in ("real", "stepped", "ptrace"):
+        planner = Planner(engine)
+        for known in ({}, {"get": 9, "put": 30}):
+            planner.learn(known, dict.fromkeys(known, 1000))
+            planner.instructions.update(known)
+            for run in range(20):
+                plan = planner.plan(PROGRAM, run)
+                assert Plan.from_json(json.loads(json.dumps(plan.to_json()))) == plan
+                assert planner.plan(PROGRAM, run) == plan
+
+
+def test_a_planned_kill_befalls_whom_the_program_says():
+    acts = Planner("real").plan(PROGRAM, 0).acts
+    kills = [
+        (lane, call, act)
+        for lane, calls in acts.items()
+        for call, each in calls.items()
+        for act in each
+        if act.what == "kill"
+    ]
+    assert [(lane, call) for lane, call, _ in kills] == [(0, 1)]
+    assert isinstance(kills[0][2], Act)
+
+
+def test_every_smaller_program_has_one_thing_less_and_whole_faults():
+    for program in smaller(PROGRAM):
+        assert program.count() < PROGRAM.count() or len(program.faults) < len(PROGRAM.faults)
+        assert len(program.branches) >= 2
+        for fault in program.faults:
+            assert program.branches[fault.process][fault.operation].name == "get"
+
+
+def machine(**settings):
+    def one(self):
+        return 1
+
+    def in_model(self, state):
+        return state, 1
+
+    operation = op()(one)
+    operation.model(in_model)
+    return type(
+        "Sample", (ProcessMachine,), {"one": operation, "model": lambda self: 0, **settings}
+    )
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"processes": 1}, "from 2 to 16, not 1"),
+        ({"runs": 0}, "from 1, not 0"),
+        ({"engine": "fast"}, "not 'fast'"),
+        ({"partition": "key"}, "no argument 'key'"),
+        ({"faults": ["kill"]}, "not 'kill'"),
+        ({"engine": "stepped", "faults": [Stop()]}, "Stop"),
+        ({"engine": "ptrace", "faults": [Kill(at="here")]}, "at='here'"),
+    ],
+)
+def test_a_wrong_setting_is_named(settings, says):
+    with pytest.raises(MachineError, match=says):
+        machine(**settings).examine()
+
+
+def test_a_machine_without_operations_or_model_is_refused():
+    with pytest.raises(MachineError, match="no operation"):
+        type("Empty", (ProcessMachine,), {}).examine()
+    with pytest.raises(MachineError, match="has no model"):
+        type("Half", (ProcessMachine,), {"one": op()(lambda self: 1)}).examine()
+    with pytest.raises(ValueError, match="quiet"):
+        invariant(when="always")
+
+
+def test_importing_it_loads_neither_hypothesis_nor_a_primitive():
+    code = """if True:
+        import sys
+        from ipckit.testing import History, check, kill_point
+        kill_point("here")
+        print(sorted(set(sys.modules) & {"hypothesis", "pytest", "ipckit.table"}))
+    """
+    said = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True
+    )
+    assert said.stdout.strip() == "[]"
