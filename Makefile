@@ -10,7 +10,7 @@ PYTEST := $(BIN)/python -m pytest -q
 FAST   := tests/unit tests/property tests/contract tests/meta
 SUITES := $(filter-out tests/c,$(patsubst %/,%,$(sort $(dir $(wildcard tests/*/test_*.py)))))
 SOAK   := tests/system/test_load.py tests/system/test_kills.py tests/system/test_table_processes.py \
-          tests/contract/test_sync.py
+          tests/contract/test_sync.py tests/harness tests/seeded
 
 CORE   := $(wildcard ipckit/_core/*.c ipckit/_core/*.h ipckit/_core/build.py) CMakeLists.txt
 
@@ -44,7 +44,7 @@ test: check c-test weak sweep storm ## everything: check, the C tests with sanit
 	$(PYTEST) --no-header $(filter-out $(FAST),$(SUITES))
 
 soak: $(BUILT) c-test ## the suites with a soak size, in full size (docs/design/proof.md keeps the results)
-	IPCKIT_SOAK=1 $(PYTEST) -s --timeout 1800 $(SOAK)
+	IPCKIT_SOAK=1 $(PYTEST) -s --timeout 7200 $(SOAK)
 	build/c/plain/tests/c/kill_sweep all 1
 	build/c/plain/tests/c/kill_storm 1000000 100
 

@@ -23,9 +23,10 @@ PYTHON, PHP, SHELL = (
 SERVER, CLIENT, *ALONE = PYTHON
 
 
-def run(block: str) -> subprocess.CompletedProcess:
+def run(block: str, folder: Path | None = None) -> subprocess.CompletedProcess:
     return subprocess.run(
         [sys.executable, "-W", "error", "-c", block],
+        cwd=folder,
         capture_output=True,
         text=True,
         timeout=30,
@@ -64,9 +65,9 @@ def own_key(block: str) -> str:
     return block.replace("0x51A7", hex(0x51A70000 + os.getpid() % 0x10000))
 
 
-@pytest.mark.parametrize("block", ALONE, ids=["queue", "table", "channel", "framing"])
-def test_a_block_prints_what_its_comment_says(block):
-    done = run(own_key(block))
+@pytest.mark.parametrize("block", ALONE, ids=["queue", "table", "channel", "framing", "harness"])
+def test_a_block_prints_what_its_comment_says(block, tmp_path):
+    done = run(own_key(block), tmp_path)
     assert done.returncode == 0, done
     assert done.stdout.strip() == promised(block)
 
