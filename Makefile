@@ -43,8 +43,8 @@ check: $(BUILT) ## format, lint, types, tiers, fast tests (under a minute)
 test: check c-test weak sweep storm ## everything: check, the C tests with sanitizers, and all slow suites
 	$(PYTEST) --no-header $(filter-out $(FAST),$(SUITES))
 
-soak: $(BUILT) c-test ## the suites with a soak size, in full size (docs/design/proof.md keeps the results)
-	IPCKIT_SOAK=1 $(PYTEST) -s --timeout 7200 $(SOAK)
+soak: $(BUILT) c-test ## the suites with a soak size, in full size (S=n: n seconds for each machine of the harness)
+	IPCKIT_SOAK=1 $(PYTEST) -s --timeout 7200 $(if $(S),--ipckit-seconds=$(S)) $(SOAK)
 	build/c/plain/tests/c/kill_sweep all 1
 	build/c/plain/tests/c/kill_storm 1000000 100
 

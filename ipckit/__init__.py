@@ -2,7 +2,7 @@
 
 Tiers, each usable alone; importing one primitive loads no other (PEP 562)::
 
-    ipckit.cli                                      T4
+    ipckit.cli   ipckit.testing                     T4
     ipckit.server   ipckit.client                   T3
     ipckit.keys | queue | table | channel |
            sync | framing                           T2   never import each other

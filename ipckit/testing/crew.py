@@ -2,8 +2,8 @@
 
 Contract  `Crew` is a context: at its end no process of it is left, whatever happened.
           `moment of death` is when the parent saw it: never before the process was dead.
-          Every wait has the run's deadline; then `Blocked` is raised, with the stacks of those who
-          were late.
+          Every wait has the run's deadline, three times that while a late one is runnable (a busy
+          machine is not a fault); then `Blocked` is raised, with the stacks of those who were late.
 Fork      of the calling process, in its main thread; it should have no others.
 """
 
@@ -61,7 +61,9 @@ class Crew:
 
     def __init__(self, log: Log, seconds: float) -> None:
         self.log = log
+        self.seconds = seconds
         self.deadline = time.monotonic() + seconds
+        self.extensions = 2
         self.members: list[Member] = []
         self.events: list[Event] = []
         self.expected: set[int] = set()  # lanes that a fault may end
@@ -122,6 +124,10 @@ class Crew:
     def step(self, late: Sequence[Member], patience: float = 0.2) -> None:
         """Wait for the next thing to happen. Blocked: the deadline is over; Crashed."""
         left = self.deadline - time.monotonic()
+        if left <= 0 and self.extensions and any(each.state() == "R" for each in late):
+            self.extensions -= 1  # it does not wait, it has had no CPU
+            self.deadline += self.seconds
+            left = self.seconds
         if left <= 0:
             raise Blocked(self._where(late))
         stops = self._continue_stopped()

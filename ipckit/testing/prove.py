@@ -178,9 +178,8 @@ class Prover:
     def try_once(self, program: Program, plan: Plan) -> Failure | None:
         """Run a program as planned, and judge what was seen."""
         machine = self.machine()
-        history = History()
+        machine.setup()
         try:
-            machine.setup()
             with Crew(self.log, machine.deadline) as crew:
                 try:
                     history = self._run(machine, program, plan, crew)
