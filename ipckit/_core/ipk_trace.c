@@ -9,7 +9,6 @@
 #include "ipk_trace.h"
 
 #include <errno.h>
-#include <pthread.h>
 #include <signal.h>
 #include <stddef.h>
 #include <sys/ptrace.h>
@@ -18,9 +17,13 @@
 #include <time.h>
 #include <unistd.h>
 
-#ifdef __x86_64__
+#ifdef __SANITIZE_THREAD__ /* it knows no fences */
+#define FULL_FENCE() ((void)0)
+#else
+#define FULL_FENCE() __atomic_thread_fence(__ATOMIC_SEQ_CST)
+#endif
 
-enum { SYSCALL = 0x050f }; /* the instruction, as a little-endian word */
+#ifdef __x86_64__
 
 static int
 traced_stop(pid_t pid)
@@ -131,77 +134,6 @@ ipk_trace_leave_stopped(struct ipk_trace *trace)
 	return ptrace(PTRACE_DETACH, trace->pid, NULL, (void *)(intptr_t)SIGSTOP) != 0 ? -errno : 0;
 }
 
-/* As traced_stop(), but -ETIMEDOUT after `patience_ns`. SIGCHLD is only the alarm clock: where
- * another thread gets it, a millisecond goes by. */
-static int
-traced_stop_soon(pid_t pid, int64_t patience_ns)
-{
-	static const struct timespec moment = {0, 1000000};
-	int64_t until = ipk_stamp() + patience_ns;
-	sigset_t ours, before;
-	int status = 0;
-	pid_t ended;
-
-	sigemptyset(&ours);
-	sigaddset(&ours, SIGCHLD);
-	pthread_sigmask(SIG_BLOCK, &ours, &before);
-	while ((ended = waitpid(pid, &status, WNOHANG)) == 0 && ipk_stamp() < until)
-		(void)sigtimedwait(&ours, NULL, &moment);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	if (ended == 0)
-		return -ETIMEDOUT;
-	return ended == pid && WIFSTOPPED(status) ? WSTOPSIG(status) : -ECHILD;
-}
-
-int
-ipk_trace_within(const struct ipk_trace *trace, const uint64_t *ranges, uint32_t range_count,
-		 uint32_t count, uint64_t end, int64_t patience_ns, uint32_t *done)
-{
-	*done = 0;
-	for (;;) {
-		uint64_t at = read_register(trace->pid, offsetof(struct user_regs_struct, rip));
-		int signal_number = 0;
-		int waits;
-
-		if (at == end)
-			return 1;
-		for (uint32_t i = 0; i < range_count; i++)
-			if (at >= ranges[2 * i] && at < ranges[2 * i + 1]) {
-				if (*done == count)
-					return 0;
-				(*done)++;
-				break;
-			}
-		waits = (ptrace(PTRACE_PEEKTEXT, trace->pid, (void *)(uintptr_t)at, NULL) & 0xffff) ==
-			SYSCALL;
-		while (signal_number != SIGTRAP) {
-			if (ptrace(PTRACE_SINGLESTEP, trace->pid, NULL,
-				   (void *)(intptr_t)signal_number) != 0)
-				return -ECHILD;
-			/* Of all instructions only a system call waits; the others need no alarm clock. */
-			signal_number = waits ? traced_stop_soon(trace->pid, patience_ns)
-					      : traced_stop(trace->pid);
-			if (signal_number < 0)
-				return signal_number;
-		}
-	}
-}
-
-int
-ipk_trace_interrupt(const struct ipk_trace *trace)
-{
-	int signal_number;
-
-	if (kill(trace->pid, SIGSTOP) != 0)
-		return -errno;
-	while ((signal_number = traced_stop(trace->pid)) != SIGSTOP)
-		if (signal_number < 0 ||
-		    ptrace(PTRACE_CONT, trace->pid, NULL,
-			   (void *)(intptr_t)(signal_number == SIGTRAP ? 0 : signal_number)) != 0)
-			return -ECHILD;
-	return 0;
-}
-
 int
 ipk_trace_let_go(const struct ipk_trace *trace)
 {
@@ -255,27 +187,6 @@ ipk_trace_leave_stopped(struct ipk_trace *trace)
 }
 
 int
-ipk_trace_within(const struct ipk_trace *trace, const uint64_t *ranges, uint32_t range_count,
-		 uint32_t count, uint64_t end, int64_t patience_ns, uint32_t *done)
-{
-	(void)trace;
-	(void)ranges;
-	(void)range_count;
-	(void)count;
-	(void)end;
-	(void)patience_ns;
-	*done = 0;
-	return -ENOSYS;
-}
-
-int
-ipk_trace_interrupt(const struct ipk_trace *trace)
-{
-	(void)trace;
-	return -ENOSYS;
-}
-
-int
 ipk_trace_let_go(const struct ipk_trace *trace)
 {
 	(void)trace;
@@ -322,8 +233,8 @@ ipk_stamp(void)
 {
 	struct timespec now;
 
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	FULL_FENCE();
 	(void)clock_gettime(CLOCK_MONOTONIC, &now);
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	FULL_FENCE();
 	return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }

@@ -27,15 +27,14 @@ int ipk_trace_run_to(struct ipk_trace *trace, uint64_t entry);
  * returned, -ECHILD: the child ended. Signals are passed on to it. */
 int ipk_trace_step(struct ipk_trace *trace, uint32_t count);
 /*
- * Go on until `count` instructions inside the ranges have been done: 0. Before that: 1, it came to
- * the function at `end`; -ETIMEDOUT, one step took longer than `patience_ns` (it waits in a system
- * call, and is still under way there); -ECHILD. `ranges` has `range_count` pairs of first address
- * and address after the last. *done counts, also in the cases before.
+ * Go on until `count` instructions inside the ranges have been done: 0, held there. Or: 1, it came
+ * to the function at `end`; -ETIMEDOUT, it was outside of the ranges for longer than `patience_ns`
+ * (waits in a system call, say) and has been let go, no longer traced; -ECHILD. `ranges` has
+ * `range_count` pairs of first address and address after the last, of whole pages. *done counts.
+ * Outside of them it runs at full speed (ipk_within.c says how).
  */
 int ipk_trace_within(const struct ipk_trace *trace, const uint64_t *ranges, uint32_t range_count,
 		     uint32_t count, uint64_t end, int64_t patience_ns, uint32_t *done);
-/* Stop a child that is under way (after -ETIMEDOUT), by SIGSTOP. 0, -ECHILD. */
-int ipk_trace_interrupt(const struct ipk_trace *trace);
 /* Let it go on by itself, no longer traced. 0, -errno. */
 int ipk_trace_let_go(const struct ipk_trace *trace);
 /* Does nothing, at an address that is an `end` for ipk_trace_within(). */

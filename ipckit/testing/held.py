@@ -31,7 +31,7 @@ SYSTEM = re.compile(
     r"|librt[.-].*|libgcc_s.*|libstdc.*|libffi.*|libcrypto.*|libssl.*|libz[.-].*|_cffi_backend.*"
     r"|_pickle.*|_struct.*|_posixsubprocess.*|math\..*|select\..*|_random.*|_datetime.*)$"
 )
-PATIENCE = 50_000_000  # ns that one step may take; then it waits in a system call
+PATIENCE = 100_000_000  # ns outside of the libraries; longer, and it waits in a system call
 MOST = (1 << 32) - 1
 
 
@@ -109,9 +109,7 @@ def _hold(victim: Member, libraries: Sequence[str], count: int) -> tuple[int, bo
         raise OSError(errno.ENOSYS, "engine = 'ptrace' needs x86-64; use 'real' or 'stepped'")
     if result == 0:
         return done[0], True
-    if result == -errno.ETIMEDOUT:
-        lib.ipk_trace_interrupt(trace)
-    if result != -errno.ECHILD:
+    if result == 1:
         lib.ipk_trace_let_go(trace)
     return done[0], False
 

@@ -148,32 +148,16 @@ class Rows(Primitive):
         return (n, "y" * n), n
 
 
-class RowsHeld(Primitive):
-    """A row whose writer is held or killed between any two instructions of the C core."""
+class RowsHeld(Rows):
+    """The same, held or killed between any two instructions of the C core."""
 
     engine = "ptrace"
-    libraries = ("_rows",)
+    libraries = ("_rows", "_ipk")
     examples = 60 * SCALE
+    runs = 2
     faults = (Kill(),)
     processes = 2
     operations = 2
-    before = 1
-    specification = Counter()
-
-    def setup(self):
-        self.table = Table(1, columns={"n": Int()})
-
-    def teardown(self):
-        assert self.table.verify() == []
-        self.table.close()
-
-    @op()
-    def add(self):
-        return self.table.incr("k", "n")
-
-    @op()
-    def get(self):
-        return self.table.get("k", "n") or 0
 
 
 class Locked(Primitive):

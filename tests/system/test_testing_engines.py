@@ -6,6 +6,7 @@ import fcntl
 import json
 import mmap
 import os
+import select
 import struct
 import time
 from pathlib import Path
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 from hypothesis import strategies as st
 
+from ipckit import Atomic
 from ipckit.testing import Kill, PropertyFailed, Stop, invariant, kill_point, op
 from ipckit.testing.machine import ProcessMachine
 from ipckit.testing.models import Counter
@@ -234,6 +236,30 @@ def test_a_stopped_process_goes_on_when_the_others_are_done():
 
     error, _ = failure_of(Stopped)
     assert error.failure.kind == "not linearizable"
+
+
+def test_a_traced_process_that_waits_is_let_go_and_its_call_goes_on():
+    class Waits(Shared):
+        engine = "ptrace"
+        libraries = ("_rows",)
+        examples = 4
+        runs = 2
+
+        def setup(self):
+            self.number = Atomic()
+
+        def teardown(self):
+            pass
+
+        @op()
+        def add(self):
+            nothing, _other = os.pipe()
+            began = time.monotonic()
+            assert select.select([nothing], [], [], 0.15)[0] == []
+            assert time.monotonic() - began > 0.14
+            return self.number.add()
+
+    prove(Waits)
 
 
 def test_a_search_ends_with_its_time():
