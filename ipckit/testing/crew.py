@@ -244,19 +244,20 @@ class Crew:
             at = self.log.called_at(member.lane, index)
             end = member.died_at or lib.ipk_stamp()
             return Operation(member.lane, call.name, call.arguments, at, end, cut=True)
-        at, end, _, result = self.log.read(member.lane, index)
+        at, end, _, _, result = self.log.read(member.lane, index)
         if isinstance(result, Refused):
             raise MachineError(f"{call}: {result.text}")
         return Operation(member.lane, call.name, call.arguments, at, end, result)
 
-    def steps(self, program: Program) -> dict[str, int]:
-        """Give the most steps that each operation took where they were counted."""
-        most: dict[str, int] = {}
+    def steps(self, program: Program) -> dict[str, tuple[int, int]]:
+        """Give the most steps that each operation took where counted, and the most kill points."""
+        most: dict[str, tuple[int, int]] = {}
         for member in self.members:
             _, done = self.log.counts(member.lane)
             for index, call in enumerate(lane_calls(program, member.lane)[:done]):
-                steps = self.log.read(member.lane, index)[2]
-                most[call.name] = max(most.get(call.name, 0), steps)
+                steps, points = self.log.read(member.lane, index)[2:4]
+                before = most.get(call.name, (0, 0))
+                most[call.name] = max(before[0], steps), max(before[1], points)
         return most
 
 

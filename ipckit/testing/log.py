@@ -16,7 +16,7 @@ from typing import Any
 CALLS = 1024
 ROOM = 4 * 1024 * 1024
 _COUNTS = struct.Struct("=QQQ")  # called, done, bytes used
-_CALL = struct.Struct("=qqQQQ")  # called at, returned at, steps, offset, size
+_CALL = struct.Struct("=qqIIQQ")  # called at, returned at, steps, points, offset, size
 _HEAD = 64
 _LANE = _HEAD + CALLS * _CALL.size + ROOM
 
@@ -59,10 +59,12 @@ class Log:
         if index >= CALLS:
             raise ValueError(f"a process makes at most {CALLS} calls in a run")
         start = self._lane(lane)
-        _CALL.pack_into(self._memory, start + _HEAD + index * _CALL.size, moment, 0, 0, 0, 0)
+        _CALL.pack_into(self._memory, start + _HEAD + index * _CALL.size, moment, 0, 0, 0, 0, 0)
         struct.pack_into("=Q", self._memory, start, index + 1)
 
-    def done(self, lane: int, index: int, moment: int, steps: int, result: Any) -> None:
+    def done(
+        self, lane: int, index: int, moment: int, steps: int, points: int, result: Any
+    ) -> None:
         """Say that call `index` returned. ValueError: its result cannot be kept."""
         start = self._lane(lane)
         used = _COUNTS.unpack_from(self._memory, start)[2]
@@ -80,11 +82,12 @@ class Log:
         at = start + _HEAD + CALLS * _CALL.size + used
         self._memory[at : at + len(data)] = data
         struct.pack_into(
-            "=qQQQ",
+            "=qIIQQ",
             self._memory,
             start + _HEAD + index * _CALL.size + 8,
             moment,
             steps,
+            points,
             used,
             len(data),
         )
@@ -96,14 +99,14 @@ class Log:
         called, done, _ = _COUNTS.unpack_from(self._memory, self._lane(lane))
         return called, done
 
-    def read(self, lane: int, index: int) -> tuple[int, int, int, Any]:
-        """Give (called at, returned at, steps, result) of a call that returned."""
+    def read(self, lane: int, index: int) -> tuple[int, int, int, int, Any]:
+        """Give (called at, returned at, steps, kill points, result) of a call that returned."""
         start = self._lane(lane)
-        called, returned, steps, offset, size = _CALL.unpack_from(
+        called, returned, steps, points, offset, size = _CALL.unpack_from(
             self._memory, start + _HEAD + index * _CALL.size
         )
         at = start + _HEAD + CALLS * _CALL.size + offset
-        return called, returned, steps, pickle.loads(self._memory[at : at + size])
+        return called, returned, steps, points, pickle.loads(self._memory[at : at + size])
 
     def called_at(self, lane: int, index: int) -> int:
         """Give the moment at which call `index` began."""

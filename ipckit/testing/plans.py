@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ipckit.testing.program import Fault, Program
-from ipckit.testing.worker import Act
+from ipckit.testing.worker import ANY, Act
 
 ALL = 1 << 40  # more steps than any operation has
 GUESS_STEPS = 12
@@ -70,6 +70,7 @@ class Planner:
 
     engine: str
     steps: dict[str, int] = field(default_factory=dict)
+    points: dict[str, int] = field(default_factory=dict)  # kill points
     ns: dict[str, int] = field(default_factory=dict)
     instructions: dict[str, int] = field(default_factory=dict)
 
@@ -94,10 +95,11 @@ class Planner:
             self._disturb(program, acts, draw)
         return Plan(acts)
 
-    def learn(self, steps: Mapping[str, int], ns: Mapping[str, int]) -> None:
-        """Remember how long operations are."""
-        for name, count in steps.items():
+    def learn(self, steps: Mapping[str, tuple[int, int]], ns: Mapping[str, int]) -> None:
+        """Remember how long operations are: (steps, kill points), and nanoseconds."""
+        for name, (count, points) in steps.items():
             self.steps[name] = max(count, self.steps.get(name, 0))
+            self.points[name] = max(points, self.points.get(name, 0))
         for name, time in ns.items():
             before = self.ns.get(name, time)
             self.ns[name] = (7 * before + time) // 8
@@ -114,6 +116,8 @@ class Planner:
             return Act(fault.kind, fault.at)
         if fault.at != "inside":
             return Act(fault.kind, fault.at, draw.choice([0, 0, 0, 1, 2]))
+        if self.points.get(name) and draw.random() < 0.5:  # its author knows where it hurts
+            return Act(fault.kind, ANY, draw.randrange(self.points[name]))
         if self.engine == "stepped" or draw.random() < 0.5:
             return Act(fault.kind, "step", draw.randrange(self.steps.get(name, GUESS_STEPS) + 1))
         longest = 1.5 * self.ns.get(name, GUESS_NS)

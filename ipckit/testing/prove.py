@@ -33,9 +33,9 @@ from ipckit.testing.plans import ALL, Plan, Planner
 from ipckit.testing.program import Call, Program, programs
 from ipckit.testing.report import explain, timeline
 
-SHRINKING = 20.0  # seconds
-SIMPLER = 10.0  # seconds for the last pass
-HARDER = 3  # times as many runs of a program while shrinking
+SHRINKING = 12.0  # seconds
+SIMPLER = 8.0  # seconds for the last pass
+HARDER = 2  # times as many runs of a program while shrinking
 COUNTED = 20  # runs of the shrunk program, to say how often it fails
 REPLAYS = 200  # runs of a saved failure of an engine that is not deterministic
 FOLDER = Path(".ipckit")
@@ -235,7 +235,7 @@ class Prover:
         again = True
         while again:
             again = False
-            for program in smaller(failure.program):
+            for program in (*essence(failure), *smaller(failure.program)):
                 if time.monotonic() > until:
                     return failure
                 key = program.key()
@@ -277,6 +277,43 @@ class _Enough(Exception):
 def program_size(program: Program) -> str:
     """Say how big a program is."""
     return f"{len(program.branches)} processes, {program.count()} operations"
+
+
+def essence(failure: Failure) -> Iterator[Program]:
+    """Give the program of the counter-example's calls alone, if others were made as well."""
+    verdict, program = failure.verdict, failure.program
+    if verdict is None or verdict.counter_example is None:
+        return
+    needed = {(each.process, each.called) for each in verdict.counter_example}
+    made: dict[int, list[bool]] = {}
+    for each in failure.history:
+        made.setdefault(each.process, []).append((each.process, each.called) in needed)
+    first = len(program.before)
+    keep = [
+        made.get(lane, [])[first if lane == 0 else 0 :] for lane in range(len(program.branches))
+    ]
+    lanes = [lane for lane, kept in enumerate(keep) if any(kept)]
+    if len(lanes) < 2:
+        return
+    faults = []
+    for fault in program.faults:
+        kept = keep[fault.process]
+        if fault.operation < len(kept) and kept[fault.operation]:
+            operation = sum(kept[: fault.operation])
+            faults.append(replace(fault, process=lanes.index(fault.process), operation=operation))
+    candidate = replace(
+        program,
+        before=_chosen(program.before, made.get(0, [])),
+        branches=tuple(_chosen(program.branches[lane], keep[lane]) for lane in lanes),
+        after=_chosen(program.after, made.get(len(program.branches), [])),
+        faults=tuple(faults),
+    )
+    if candidate.count() < program.count():
+        yield candidate
+
+
+def _chosen(calls: tuple[Call, ...], kept: list[bool]) -> tuple[Call, ...]:
+    return tuple(call for call, keep in zip(calls, kept, strict=False) if keep)
 
 
 def smaller(program: Program) -> Iterator[Program]:

@@ -26,6 +26,7 @@ from ipckit.testing.steps import Steps
 from ipckit.testing.values import Raised
 
 READY, DONE, YIELDED, AFTER = b"R", b"D", b"Y", b"A"
+ANY = "*"  # whatever kill point it is
 WHERE_SIGNAL = signal.SIGUSR2
 _SIGNALS = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP}
 
@@ -36,7 +37,7 @@ class Act:
 
     `what`: kill, stop, pause (for `ns`), trace (by the parent, from here on), count (its steps).
     `at`: ``start``, ``end``, ``step`` (before its `number`-th, from 0), ``timer`` (`ns` after the
-    start), or the name of a kill point (its `number`-th passing).
+    start), or the name of a kill point, or ANY (its `number`-th passing).
     """
 
     what: str
@@ -123,9 +124,9 @@ class Worker:
             if act.at == "end":
                 do(act)
         try:
-            self.log.done(self.lane, index, moment, counted.count, result)
+            self.log.done(self.lane, index, moment, counted.count, counted.points, result)
         except ValueError as error:
-            self.log.done(self.lane, index, moment, counted.count, Refused(str(error)))
+            self.log.done(self.lane, index, moment, 0, 0, Refused(str(error)))
 
 
 class _Counted:
@@ -140,6 +141,7 @@ class _Counted:
             for act in acts
             if act.at not in ("start", "end", "step", "timer")
         }
+        self.points = 0
         self.passed: dict[str, int] = {}
         self.by_instruction = bool(turns or self.at_step or any(a.what == "count" for a in acts))
 
@@ -151,7 +153,8 @@ class _Counted:
         if name is not None:
             number = self.passed.get(name, 0)
             self.passed[name] = number + 1
-            act = self.at_point.get((name, number))
+            act = self.at_point.get((name, number)) or self.at_point.get((ANY, self.points))
+            self.points += 1
             if act:
                 do(act)
         if self.turns:

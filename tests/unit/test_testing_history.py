@@ -143,9 +143,9 @@ def test_programs_and_plans_come_back_from_json():
     assert Program.from_json(form).key() == PROGRAM.key()
     for engine in ("real", "stepped", "ptrace"):
         planner = Planner(engine)
-        for known in ({}, {"get": 9, "put": 30}):
+        for known in ({}, {"get": (9, 2), "put": (30, 0)}):
             planner.learn(known, dict.fromkeys(known, 1000))
-            planner.instructions.update(known)
+            planner.instructions.update({name: count for name, (count, _) in known.items()})
             for run in range(20):
                 plan = planner.plan(PROGRAM, run)
                 assert Plan.from_json(json.loads(json.dumps(plan.to_json()))) == plan

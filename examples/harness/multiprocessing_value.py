@@ -1,0 +1,42 @@
+"""`multiprocessing.Value`: `+= 1` reads, then writes, and its own lock does not cover both.
+
+python -m pytest multiprocessing_value.py
+"""
+
+import multiprocessing
+
+from ipckit.testing import ProcessMachine, op
+from ipckit.testing.models import Counter
+
+
+class Wrong(ProcessMachine):
+    """Each access takes the lock; between the two anybody may come."""
+
+    engine = "stepped"  # one step at a time, in drawn orders
+    specification = Counter()  # knows add(by) and get()
+
+    def setup(self):
+        self.value = multiprocessing.Value("q", 0)
+
+    @op()
+    def add(self):
+        self.value.value += 1
+        return self.value.value
+
+    @op()
+    def get(self):
+        return self.value.value
+
+
+class Right(Wrong):
+    """The lock is held from the reading to the last look."""
+
+    @op()
+    def add(self):
+        with self.value.get_lock():
+            self.value.value += 1
+            return self.value.value
+
+
+TestWrong = Wrong.TestCase
+TestRight = Right.TestCase
