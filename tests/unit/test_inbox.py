@@ -60,7 +60,7 @@ def test_writers_that_are_killed_leave_whole_frames(inbox):
     try:
         expected = [0] * 4
         taken = 0
-        while taken < 2000:
+        while taken < 2000 or not all(expected):  # on a busy machine one begins late
             assert select.select([inbox.reading], [], [], 20)[0]
             taken += drain(inbox, expected)
     finally:
@@ -68,7 +68,6 @@ def test_writers_that_are_killed_leave_whole_frames(inbox):
             os.kill(child, signal.SIGKILL)
             os.waitpid(child, 0)
     drain(inbox, expected)
-    assert all(expected)
 
 
 def drain(inbox: Inbox, expected: list[int]) -> int:
