@@ -36,7 +36,7 @@ class RightCounter(WrongCounter):
         return value + 1
 
 
-class Wrong(ProcessMachine):
+class WrongFile(ProcessMachine):
     """What the harness is to try."""
 
     kind = WrongCounter
@@ -63,11 +63,11 @@ class Wrong(ProcessMachine):
         return state + 1, state + 1
 
 
-class Right(Wrong):
+class RightFile(WrongFile):
     """The same, for the other counter."""
 
     kind = RightCounter
 
 
-TestWrong = Wrong.TestCase
-TestRight = Right.TestCase
+TestWrong = WrongFile.TestCase
+TestRight = RightFile.TestCase

@@ -9,7 +9,7 @@ from ipckit.testing import ProcessMachine, op
 from ipckit.testing.models import Counter
 
 
-class Wrong(ProcessMachine):
+class WrongValue(ProcessMachine):
     """Each access takes the lock; between the two anybody may come."""
 
     engine = "stepped"  # one step at a time, in drawn orders
@@ -28,7 +28,7 @@ class Wrong(ProcessMachine):
         return self.value.value
 
 
-class Right(Wrong):
+class RightValue(WrongValue):
     """The lock is held from the reading to the last look."""
 
     @op()
@@ -38,5 +38,5 @@ class Right(Wrong):
             return self.value.value
 
 
-TestWrong = Wrong.TestCase
-TestRight = Right.TestCase
+TestWrong = WrongValue.TestCase
+TestRight = RightValue.TestCase

@@ -16,12 +16,13 @@ from ipckit.testing.models import FifoQueue
 FIRST = "SELECT id, job FROM jobs WHERE NOT taken ORDER BY id LIMIT 1"
 
 
-class Wrong(ProcessMachine):
+class WrongQueue(ProcessMachine):
     """Another worker may select the same row before this one has marked it."""
 
     specification = FifoQueue()  # put(value); get() gives the oldest, or raises queue.Empty
     faults = (Kill(),)
-    runs = 3  # a run makes files, and is slow
+    engine = "stepped"  # one step at a time, in drawn orders
+    runs = 5  # a run makes files, and is slow
 
     def setup(self):
         self.folder = tempfile.TemporaryDirectory()
@@ -58,7 +59,7 @@ class Wrong(ProcessMachine):
         return row[1]
 
 
-class Right(Wrong):
+class RightQueue(WrongQueue):
     """The transaction has the right to write before it reads."""
 
     def claim(self, database):
@@ -69,7 +70,7 @@ class Right(Wrong):
             database.execute("COMMIT")
 
 
-class AlsoRight(Wrong):
+class AlsoRightQueue(WrongQueue):
     """One statement does both."""
 
     def claim(self, database):
@@ -82,6 +83,6 @@ class AlsoRight(Wrong):
         return row[0]
 
 
-TestWrong = Wrong.TestCase
-TestRight = Right.TestCase
-TestAlsoRight = AlsoRight.TestCase
+TestWrong = WrongQueue.TestCase
+TestRight = RightQueue.TestCase
+TestAlsoRight = AlsoRightQueue.TestCase

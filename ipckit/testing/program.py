@@ -87,6 +87,10 @@ class Program:
         """Count the calls."""
         return len(self.before) + sum(map(len, self.branches)) + len(self.after)
 
+    def size(self) -> str:
+        """Say how big it is."""
+        return f"{len(self.branches)} processes, {self.count()} operations"
+
     def replayable(self) -> bool:
         """Whether a file can keep it: all arguments come back from JSON."""
         calls = (*self.before, *(call for branch in self.branches for call in branch), *self.after)

@@ -10,35 +10,30 @@ Blocks    for as long as the machine's settings say.
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
 import random
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import hypothesis
 
 from ipckit.testing import held, real, stepped
-from ipckit.testing.checker import Verdict, check
+from ipckit.testing.checker import check
 from ipckit.testing.crew import Blocked, Crashed, Crew, MachineError
+from ipckit.testing.failure import Failure, load, save
 from ipckit.testing.history import History
 from ipckit.testing.log import Log
 from ipckit.testing.machine import InvariantBroken, ProcessMachine
-from ipckit.testing.page import page
 from ipckit.testing.plans import ALL, Plan, Planner
-from ipckit.testing.program import Call, Program, programs
+from ipckit.testing.program import Program, programs
 from ipckit.testing.report import explain, timeline
+from ipckit.testing.simpler import essence, smaller
 
 SHRINKING = 12.0  # seconds
 SIMPLER = 8.0  # seconds for the last pass
 HARDER = 2  # times as many runs of a program while shrinking
 COUNTED = 20  # runs of the shrunk program, to say how often it fails
 REPLAYS = 200  # runs of a saved failure of an engine that is not deterministic
-FOLDER = Path(".ipckit")
 
 
 class PropertyFailed(AssertionError):
@@ -57,18 +52,6 @@ class Options:
 
 
 options = Options()
-
-
-@dataclass(frozen=True)
-class Failure:
-    """One run that went wrong."""
-
-    kind: str  # the first words of its report
-    text: str
-    program: Program
-    plan: Plan
-    history: History
-    verdict: Verdict | None = None
 
 
 def prove(machine: type[ProcessMachine]) -> None:
@@ -235,7 +218,10 @@ class Prover:
         again = True
         while again:
             again = False
-            for program in (*essence(failure), *smaller(failure.program)):
+            for program in (
+                *essence(failure.program, failure.history, failure.verdict),
+                *smaller(failure.program),
+            ):
                 if time.monotonic() > until:
                     return failure
                 key = program.key()
@@ -256,7 +242,7 @@ class Prover:
             if failure.kind != "blocked" or run < 2
         )
         of = 2 if failure.kind == "blocked" else COUNTED
-        heading = f"{failure.kind}: {machine.__name__}: {program_size(program)}"
+        heading = f"{failure.kind}: {machine.__name__}: {program.size()}"
         lines = [heading, "", str(program), ""]
         if failure.text:
             lines += [failure.text, ""]
@@ -272,127 +258,6 @@ class Prover:
 
 class _Enough(Exception):
     """The time for the search is up."""
-
-
-def program_size(program: Program) -> str:
-    """Say how big a program is."""
-    return f"{len(program.branches)} processes, {program.count()} operations"
-
-
-def essence(failure: Failure) -> Iterator[Program]:
-    """Give the program of the counter-example's calls alone, if others were made as well."""
-    verdict, program = failure.verdict, failure.program
-    if verdict is None or verdict.counter_example is None:
-        return
-    needed = {(each.process, each.called) for each in verdict.counter_example}
-    made: dict[int, list[bool]] = {}
-    for each in failure.history:
-        made.setdefault(each.process, []).append((each.process, each.called) in needed)
-    first = len(program.before)
-    keep = [
-        made.get(lane, [])[first if lane == 0 else 0 :] for lane in range(len(program.branches))
-    ]
-    lanes = [lane for lane, kept in enumerate(keep) if any(kept)]
-    if len(lanes) < 2:
-        return
-    faults = []
-    for fault in program.faults:
-        kept = keep[fault.process]
-        if fault.operation < len(kept) and kept[fault.operation]:
-            operation = sum(kept[: fault.operation])
-            faults.append(replace(fault, process=lanes.index(fault.process), operation=operation))
-    candidate = replace(
-        program,
-        before=_chosen(program.before, made.get(0, [])),
-        branches=tuple(_chosen(program.branches[lane], keep[lane]) for lane in lanes),
-        after=_chosen(program.after, made.get(len(program.branches), [])),
-        faults=tuple(faults),
-    )
-    if candidate.count() < program.count():
-        yield candidate
-
-
-def _chosen(calls: tuple[Call, ...], kept: list[bool]) -> tuple[Call, ...]:
-    return tuple(call for call, keep in zip(calls, kept, strict=False) if keep)
-
-
-def smaller(program: Program) -> Iterator[Program]:
-    """Give the programs that one thing less makes."""
-    for index in range(len(program.faults)):
-        yield replace(program, faults=_without(program.faults, index))
-    for lane in range(len(program.branches)):
-        if len(program.branches) > 2:
-            faults = tuple(
-                replace(each, process=each.process - (each.process > lane))
-                for each in program.faults
-                if each.process != lane
-            )
-            yield replace(program, branches=_without(program.branches, lane), faults=faults)
-    for index in range(len(program.before)):
-        yield replace(program, before=_without(program.before, index))
-    for index in range(len(program.after)):
-        yield replace(program, after=_without(program.after, index))
-    for lane, branch in enumerate(program.branches):
-        for index in range(len(branch)):
-            if len(branch) > 1 and not any(
-                each.process == lane and each.operation == index for each in program.faults
-            ):
-                branches = list(program.branches)
-                branches[lane] = _without(branch, index)
-                faults = tuple(
-                    replace(each, operation=each.operation - 1)
-                    if each.process == lane and each.operation > index
-                    else each
-                    for each in program.faults
-                )
-                yield replace(program, branches=tuple(branches), faults=faults)
-
-
-def _without(items: tuple[Any, ...], index: int) -> tuple[Any, ...]:
-    return items[:index] + items[index + 1 :]
-
-
-def save(
-    machine: type[ProcessMachine], failure: Failure, seed: int, heading: str, text: str
-) -> list[str]:
-    """Write the failure and its page; give the lines that say where, and how to replay it."""
-    form = {
-        "ipckit-failure": 1,
-        "machine": f"{machine.__module__}:{machine.__qualname__}",
-        "engine": machine.engine,
-        "kind": failure.kind,
-        "seed": seed,
-        "program": failure.program.to_json(),
-        "plan": failure.plan.to_json(),
-        "history": failure.history.to_json(),
-    }
-    content = json.dumps(form, indent=1)
-    stem = f"{machine.__name__}-{hashlib.sha256(content.encode()).hexdigest()[:8]}"
-    try:
-        FOLDER.mkdir(exist_ok=True)
-        (FOLDER / f"{stem}.json").write_text(content, encoding="utf-8")
-        drawn = page(failure.history, failure.verdict, title=heading, text=text)
-        (FOLDER / f"{stem}.html").write_text(drawn, encoding="utf-8")
-    except OSError as error:
-        return [f"It could not be saved: {error}."]
-    lines = [f"Time line: {FOLDER / stem}.html"]
-    if failure.program.replayable():
-        node = os.environ.get("PYTEST_CURRENT_TEST", "").rpartition(" ")[0] or "FILE::TEST"
-        lines.append(f"Replay: python -m pytest '{node}' --ipckit-replay={FOLDER / stem}.json")
-    else:
-        lines.append("It has arguments that no file can keep: the seed repeats the search.")
-    return lines
-
-
-def load(path: Path) -> tuple[Mapping[str, Any], Program, Plan]:
-    """Read a saved failure. ValueError: the file is none."""
-    try:
-        form = json.loads(path.read_text(encoding="utf-8"))
-        if form["ipckit-failure"] != 1:
-            raise ValueError(f"{path} has format {form['ipckit-failure']}, this ipckit reads 1")
-        return form, Program.from_json(form["program"]), Plan.from_json(form["plan"])
-    except (KeyError, TypeError, AttributeError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path} is no saved failure: {error!r}") from error
 
 
 def replay(machine: type[ProcessMachine], path: Path) -> None:
@@ -418,4 +283,4 @@ def replay(machine: type[ProcessMachine], path: Path) -> None:
         prover.close()
 
 
-__all__ = ["Call", "Failure", "PropertyFailed", "options", "prove", "replay"]
+__all__ = ["Failure", "PropertyFailed", "options", "prove", "replay"]

@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 
 from ipckit import Atomic
 from ipckit.testing import Kill, PropertyFailed, Stop, invariant, kill_point, op
+from ipckit.testing.failure import load
 from ipckit.testing.machine import ProcessMachine
 from ipckit.testing.models import Counter
-from ipckit.testing.prove import Prover, load, prove, replay
+from ipckit.testing.prove import Prover, prove, replay
 
 
 @pytest.fixture(autouse=True)

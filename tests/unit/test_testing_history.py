@@ -10,11 +10,12 @@ import pytest
 
 from ipckit.testing import Event, History, Kill, Operation, Raised, Stop, check
 from ipckit.testing.crew import MachineError
+from ipckit.testing.failure import load
 from ipckit.testing.machine import ProcessMachine, invariant, op
 from ipckit.testing.models import AtLeastOnce, Counter, Register, conserved
 from ipckit.testing.plans import Plan, Planner
 from ipckit.testing.program import Call, Fault, Program
-from ipckit.testing.prove import load, smaller
+from ipckit.testing.simpler import smaller
 from ipckit.testing.worker import Act
 
 LOST = History(
