@@ -56,6 +56,7 @@ options = Options()
 
 def prove(machine: type[ProcessMachine]) -> None:
     """Try a machine; PropertyFailed with the report, MachineError when the class is at fault."""
+    __tracebackhide__ = True  # the report says it all
     machine.examine()
     if options.replay is not None:
         replay(machine, options.replay)

@@ -12,9 +12,11 @@ from pathlib import Path
 import pytest
 
 import ipckit.errors
+import ipckit.testing.models
 from ipckit import Server, SysvQueue, ftok, msg_receive
 from ipckit.server import events
 from ipckit.server.settings import NOT_BUILT, Settings
+from ipckit.testing import ProcessMachine
 
 DOCS = Path(__file__).parents[2] / "docs"
 SERVER = (DOCS / "reference/server.md").read_text()
@@ -125,3 +127,25 @@ def test_the_tutorials_php_posts_what_it_says(tmp_path):
         finally:
             mine.remove()
     assert got == [(1, ["resize", "photo.jpg"]), (2**31 - 1, ["resize", "photo.jpg"])]
+
+
+def test_every_setting_of_a_machine_has_its_default():
+    told = dict(
+        re.findall(
+            r"^\| `(\w+)` \| `(.*?)` \|", (DOCS / "reference/testing.md").read_text(), re.MULTILINE
+        )
+    )
+    settings = {
+        name: repr(value)
+        for name, value in vars(ProcessMachine).items()
+        if name in ProcessMachine.__annotations__
+    }
+    assert told == settings
+
+
+def test_every_name_of_the_harness_is_told():
+    page = (DOCS / "reference/testing.md").read_text()
+    for name in ipckit.testing.__all__:
+        assert f"ipckit.testing.{name}" in page, name
+    for name in ipckit.testing.models.__all__:
+        assert name in page, name
