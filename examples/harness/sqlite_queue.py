@@ -3,14 +3,14 @@
 python -m pytest sqlite_queue.py
 """
 
-import contextlib
+import os
 import queue
 import sqlite3
 import tempfile
 
 from hypothesis import strategies as st
 
-from ipckit.testing import Kill, ProcessMachine, op
+from ipckit.testing import ProcessMachine, op
 from ipckit.testing.models import FifoQueue
 
 FIRST = "SELECT id, job FROM jobs WHERE NOT taken ORDER BY id LIMIT 1"
@@ -19,65 +19,62 @@ FIRST = "SELECT id, job FROM jobs WHERE NOT taken ORDER BY id LIMIT 1"
 class WrongQueue(ProcessMachine):
     """Another worker may select the same row before this one has marked it."""
 
-    specification = FifoQueue()  # put(value); get() gives the oldest, or raises queue.Empty
-    faults = (Kill(),)
     engine = "stepped"  # one step at a time, in drawn orders
-    runs = 5  # a run makes files, and is slow
+    specification = FifoQueue()  # put(value); get() gives the oldest, or raises queue.Empty
+    processes = operations = 2
 
     def setup(self):
         self.folder = tempfile.TemporaryDirectory()
-        with self.connected() as database:
-            database.execute(
-                "CREATE TABLE jobs (id INTEGER PRIMARY KEY, job INT, taken INT DEFAULT 0)"
-            )
+        self.owner, self.connection = 0, None
+        self.run("CREATE TABLE jobs (id INTEGER PRIMARY KEY, job INT, taken INT DEFAULT 0)")
 
     def teardown(self):
+        self.connection.close()
         self.folder.cleanup()
 
-    @contextlib.contextmanager
-    def connected(self):  # each process needs a connection of its own
-        path = f"{self.folder.name}/queue"
-        with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as database:
-            database.execute("PRAGMA synchronous = OFF")  # a process dies here, not the machine
-            yield database
+    def run(self, *statement):
+        if self.owner != os.getpid():  # each process needs a connection of its own
+            path = os.path.join(self.folder.name, "queue")
+            self.owner = os.getpid()
+            self.connection = sqlite3.connect(path, isolation_level=None)
+            self.connection.execute("PRAGMA synchronous = OFF")  # no power is cut here
+        return self.connection.execute(*statement).fetchone()
 
-    @op(value=st.integers(0, 3))
+    @op(value=st.integers(0, 9))
     def put(self, value):
-        with self.connected() as database:
-            database.execute("INSERT INTO jobs (job) VALUES (?)", [value])
+        self.run("INSERT INTO jobs (job) VALUES (?)", [value])
 
     @op()
     def get(self):
-        with self.connected() as database:
-            return self.claim(database)
+        return self.claim()
 
-    def claim(self, database):
-        row = database.execute(FIRST).fetchone()
+    def claim(self):
+        row = self.run(FIRST)
         if row is None:
             raise queue.Empty
-        database.execute("UPDATE jobs SET taken = 1 WHERE id = ?", [row[0]])
+        self.run("UPDATE jobs SET taken = 1 WHERE id = ?", [row[0]])
         return row[1]
 
 
 class RightQueue(WrongQueue):
     """The transaction has the right to write before it reads."""
 
-    def claim(self, database):
-        database.execute("BEGIN IMMEDIATE")
+    def claim(self):
+        self.run("BEGIN IMMEDIATE")
         try:
-            return super().claim(database)
+            return super().claim()
         finally:
-            database.execute("COMMIT")
+            self.run("COMMIT")
 
 
 class AlsoRightQueue(WrongQueue):
     """One statement does both."""
 
-    def claim(self, database):
-        row = database.execute(
-            "UPDATE jobs SET taken = 1 WHERE id ="
-            " (SELECT id FROM jobs WHERE NOT taken ORDER BY id LIMIT 1) RETURNING job"
-        ).fetchone()
+    def claim(self):
+        row = self.run(
+            "UPDATE jobs SET taken = 1 WHERE id = (SELECT id FROM jobs WHERE NOT taken"
+            " ORDER BY id LIMIT 1) RETURNING job"
+        )
         if row is None:
             raise queue.Empty
         return row[0]

@@ -13,7 +13,13 @@ from ipckit.testing.checker import Verdict
 from ipckit.testing.history import History, Operation
 from ipckit.testing.report import explain
 
-LANE, BAR, LEFT, TOP = 64, 30, 110, 46
+LANE, BAR, LEFT, TOP = 70, 30, 90, 56
+NEAREST = 30  # pixels between two moments
+LETTER = 7  # pixels, at 12 px: rather too wide than overlapping
+LEGEND = (
+    "A bar reaches from call to return. Red: fits nowhere in an order. Dashed: cut off by its"
+    " process's end. Moments are in order; their distances are not to scale."
+)
 STYLE = """
 body { font: 15px/1.45 system-ui, sans-serif; margin: 2rem; color: #1c2430; background: #fff }
 h1 { font-size: 1.25rem } pre { background: #f3f5f8; padding: 1rem; overflow-x: auto }
@@ -22,7 +28,9 @@ svg text { font: 12px system-ui, sans-serif; fill: #1c2430 }
 .cut { fill: #eee; stroke: #777; stroke-dasharray: 4 3 }
 .wrong { fill: #fbd0cd; stroke: #c0261c; stroke-width: 2 }
 .event { stroke: #c0261c; stroke-width: 2 }
-svg text.event-name { fill: #c0261c; font-weight: 600 } .tick { stroke: #e8ecf1 }
+svg text.event-name, svg text.wrong-name { fill: #c0261c; font-weight: 600 }
+svg text.when { fill: #5b6675 } .tick { stroke: #e8ecf1 }
+.drawing { overflow-x: auto } .legend { color: #5b6675 }
 """
 
 
@@ -40,33 +48,50 @@ def page(
         '<meta name="viewport" content="width=device-width">',
         f"<title>{html.escape(heading)}</title><style>{STYLE}</style></head><body>",
         f"<h1>{html.escape(heading)}</h1><p>{size}</p>",
-        _drawing(history, wrong),
+        f'<div class="drawing">{_drawing(history, wrong)}</div>',
+        f'<p class="legend">{LEGEND}</p>',
         f"<pre>{html.escape(told)}</pre>" if told else "",
         "</body></html>\n",
     ])  # fmt: skip
 
 
+def _places(history: History) -> tuple[dict[int, int], int]:
+    """Give each moment's x, so far from the last that no label meets the next; and the width."""
+    begins: dict[int, list[tuple[tuple[int, str], int]]] = {}  # what is written from there on
+    for each in history:
+        size = LETTER * len(_label(each)) + 14
+        begins.setdefault(each.called, []).append(((each.process, "label"), size))
+    for event in history.events:
+        size = LETTER * len(event.kind) + 14
+        begins.setdefault(event.time, []).append(((event.process, "event"), size))
+    moments = sorted(begins.keys() | {each.returned for each in history})
+    place: dict[int, int] = {}
+    free: dict[tuple[int, str], int] = {}  # x from which on a line of labels is empty
+    x = LEFT
+    for moment in moments:
+        lines = begins.get(moment, [])
+        x = max([x, *(free.get(line, 0) for line, _ in lines)])
+        place[moment] = x
+        for line, size in lines:
+            free[line] = x + size
+        x += NEAREST
+    return place, max([x + 60, *free.values()])
+
+
 def _drawing(history: History, wrong: Operation | None) -> str:
     """Place moments by their order, not their distance: what matters is before and after."""
-    moments = sorted({
-        moment
-        for each in history
-        for moment in (each.called, each.returned)
-    } | {event.time for event in history.events})  # fmt: skip
-    labels = [len(_label(each)) for each in history]
-    step = max(34, min(180, 7 * max(labels, default=10)) // 2)
-    place = {moment: LEFT + step * index for index, moment in enumerate(moments)}
+    place, width = _places(history)
     lanes = {process: TOP + LANE * index for index, process in enumerate(history.processes)}
-    width = LEFT + step * len(moments) + 60
     height = TOP + LANE * max(len(lanes), 1) + 10
+    first = min(place, default=0)
+    shown_to = 0  # x of the end of the last time written
     parts = [f'<svg width="{width}" height="{height}" role="img" aria-label="time line">']
-    for index, moment in enumerate(moments):
-        x = place[moment]
-        parts.append(f'<line class="tick" x1="{x}" y1="{TOP - 18}" x2="{x}" y2="{height}"/>')
-        if index % max(1, 70 // step) == 0:
-            parts.append(
-                f'<text x="{x}" y="{TOP - 24}">{(moment - moments[0]) / 1000:.1f} µs</text>'
-            )
+    for moment, x in place.items():
+        parts.append(f'<line class="tick" x1="{x}" y1="{TOP - 26}" x2="{x}" y2="{height}"/>')
+        if x >= shown_to:
+            when = f"{(moment - first) / 1000:.1f} µs"
+            parts.append(f'<text class="when" x="{x}" y="{TOP - 32}">{when}</text>')
+            shown_to = x + LETTER * len(when) + 14
     for process, y in lanes.items():
         middle = y + BAR / 2
         parts.append(f'<text x="6" y="{middle + 4}">process {process}</text>')
@@ -79,13 +104,14 @@ def _drawing(history: History, wrong: Operation | None) -> str:
         parts.append(
             f'<g><title>{full}</title><rect class="{kind}" x="{x}" y="{y}" width="{long}"'
             f' height="{BAR}" rx="4"/>'
-            f'<text x="{x + 3}" y="{y + BAR + 14}">{html.escape(_label(each))}</text></g>'
+            f'<text class="{kind}-name" x="{x + 3}" y="{y + BAR + 14}">'
+            f"{html.escape(_label(each))}</text></g>"
         )
     for event in history.events:
         x, y = place[event.time], lanes[event.process]
         parts.append(f'<line class="event" x1="{x}" y1="{y - 6}" x2="{x}" y2="{y + BAR + 6}"/>')
         parts.append(
-            f'<text class="event-name" x="{x + 3}" y="{y - 2}">{html.escape(event.kind)}</text>'
+            f'<text class="event-name" x="{x + 3}" y="{y - 8}">{html.escape(event.kind)}</text>'
         )
     return "\n".join([*parts, "</svg>"])
 
