@@ -20,7 +20,7 @@ from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
-from ipckit.testing.history import History, Operation
+from ipckit.testing.history import UNDER_WAY, History, Operation
 from ipckit.testing.values import Raised, frozen, same
 
 Outcome = Literal["linearizable", "not_linearizable", "unknown", "vacuous"]
@@ -118,7 +118,7 @@ def check(
         found = _judge(operations, model, deadline)
         unknown |= found is None
         if found is False:
-            return _explained(name, operations, model, deadline, overlaps)
+            return _explained(name, operations, model, deadline, overlaps, history)
     if unknown:
         return Verdict("unknown", overlaps)
     if overlap and not overlaps:
@@ -150,7 +150,9 @@ def count_overlaps(operations: Sequence[Operation]) -> int:
 def beginning(operations: Iterable[Operation], moment: int) -> list[Operation]:
     """Give what was called up to a moment; what had not returned by then is as if cut."""
     return [
-        each if each.returned <= moment else replace(each, cut=True)
+        each
+        if each.returned <= moment
+        else replace(each, cut=True, result=each.result if each.cut else UNDER_WAY)
         for each in operations
         if each.called <= moment
     ]
@@ -165,7 +167,12 @@ def _judge(operations: list[Operation], model: Model, deadline: float) -> bool |
 
 
 def _explained(
-    name: Hashable, operations: list[Operation], model: Model, deadline: float, overlaps: int
+    name: Hashable,
+    operations: list[Operation],
+    model: Model,
+    deadline: float,
+    overlaps: int,
+    history: History,
 ) -> Verdict:
     """Find the shortest beginning that cannot be: what cannot begin so cannot go on so."""
     moments = sorted(each.returned for each in operations if not each.cut)
@@ -187,7 +194,7 @@ def _explained(
         "not_linearizable",
         overlaps,
         name,
-        History(shortest),
+        History(shortest, [each for each in history.events if each.time <= moments[high]]),
         tuple(search.longest),
         unplaced,
         tuple(result for _, result in expected),

@@ -20,7 +20,7 @@ from types import TracebackType
 from typing import Self
 
 from ipckit._core import lib
-from ipckit.testing.history import Event, History, Operation
+from ipckit.testing.history import UNDER_WAY, Event, History, Operation
 from ipckit.testing.log import Log
 from ipckit.testing.program import Call, Program
 from ipckit.testing.worker import READY, WHERE_SIGNAL, Refused, Worker, forked
@@ -128,10 +128,12 @@ class Crew:
             self.extensions -= 1  # it does not wait, it has had no CPU
             self.deadline += self.seconds
             left = self.seconds
-        if left <= 0:
+        if left <= 0 and not self._poll.poll(0):  # else this process was late itself
             raise Blocked(self._where(late))
         stops = self._continue_stopped()
-        for descriptor, _ in self._poll.poll(1000 * min(left, 0.001 if stops else patience)):
+        for descriptor, _ in self._poll.poll(
+            1000 * max(0, min(left, 0.001 if stops else patience))
+        ):
             if descriptor == self._read:
                 self._hear()
             else:
@@ -219,10 +221,13 @@ class Crew:
                 time.sleep(0.001)
             time.sleep(0.005)  # the rest of the stack
             text = os.pread(self._stacks, 65536, size).decode(errors="replace")
+            stack = []
             for line in text.splitlines():
-                if "ipckit/testing" in line:
-                    break  # from here on it is the harness
-                lines.append("  " + line)
+                if "ipckit/testing" not in line:
+                    stack.append("  " + line)
+                elif len(stack) > 1:
+                    break  # from here on it is the harness that called
+            lines += stack
         return "\n".join(lines)
 
     def history(self, program: Program) -> History:
@@ -243,7 +248,8 @@ class Crew:
         if index >= done:
             at = self.log.called_at(member.lane, index)
             end = member.died_at or lib.ipk_stamp()
-            return Operation(member.lane, call.name, call.arguments, at, end, cut=True)
+            result = None if member.died_at else UNDER_WAY
+            return Operation(member.lane, call.name, call.arguments, at, end, result, cut=True)
         at, end, _, _, result = self.log.read(member.lane, index)
         if isinstance(result, Refused):
             raise MachineError(f"{call}: {result.text}")

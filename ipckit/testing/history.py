@@ -17,9 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ipckit.testing.values import Raised, from_json, to_json
+from ipckit.testing.values import Opaque, Raised, from_json, to_json
 
 FORMAT = 1
+UNDER_WAY = Opaque("still under way")  # the result of what is cut though nobody was killed
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class Operation:
     def __str__(self) -> str:
         """Show it as a call with its answer."""
         given = ", ".join(f"{name}={value!r}" for name, value in self.arguments.items())
-        answer = "killed" if self.cut else f"{self.result!r}"
+        answer = "killed" if self.cut and self.result is None else f"{self.result!r}"
         return f"{self.name}({given}) -> {answer}"
 
     def overlaps(self, other: Operation) -> bool:

@@ -219,7 +219,9 @@ class _MachineModel:
         self.ops = machine.ops()
         if not any(each.in_model for each in self.ops.values()):
             specification = machine.specification
-            for optional in ("monitor", "partition"):
+            # A monitor judges from the specification's own first state.
+            own_start = type(machine).model is not ProcessMachine.model
+            for optional in ("partition",) if own_start else ("monitor", "partition"):
                 if hasattr(specification, optional):
                     setattr(self, optional, getattr(specification, optional))
 
@@ -244,6 +246,7 @@ class _PartedModel(_MachineModel):
 
 def _test_case(machine: type[ProcessMachine]) -> type[unittest.TestCase]:
     def run_test(_self: unittest.TestCase) -> None:
+        __tracebackhide__ = True
         from ipckit.testing.prove import prove  # noqa: PLC0415 - hypothesis is for who runs it
 
         prove(machine)

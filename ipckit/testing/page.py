@@ -14,7 +14,7 @@ from ipckit.testing.history import History, Operation
 from ipckit.testing.report import explain
 
 LANE, BAR, LEFT, TOP = 70, 30, 90, 56
-NEAREST = 30  # pixels between two moments
+NEAREST, WIDEST, USUAL = 30, 84, 900  # pixels between two moments; of a page
 LETTER = 7  # pixels, at 12 px: rather too wide than overlapping
 LEGEND = (
     "A bar reaches from call to return. Red: fits nowhere in an order. Dashed: cut off by its"
@@ -67,6 +67,7 @@ def _places(history: History) -> tuple[dict[int, int], int]:
     moments = sorted(begins.keys() | {each.returned for each in history})
     place: dict[int, int] = {}
     free: dict[tuple[int, str], int] = {}  # x from which on a line of labels is empty
+    step = max(NEAREST, min(WIDEST, USUAL // max(len(moments), 1)))
     x = LEFT
     for moment in moments:
         lines = begins.get(moment, [])
@@ -74,7 +75,7 @@ def _places(history: History) -> tuple[dict[int, int], int]:
         place[moment] = x
         for line, size in lines:
             free[line] = x + size
-        x += NEAREST
+        x += step
     return place, max([x + 60, *free.values()])
 
 

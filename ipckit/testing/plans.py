@@ -136,7 +136,12 @@ class Planner:
             call = draw.randrange(len(branch))
             steps = self.steps.get(branch[call].name, GUESS_STEPS)
             pause = int(draw.uniform(SHORTEST_PAUSE, LONGEST_PAUSE))
-            self._add(acts, lane, call, Act("pause", "step", draw.randrange(steps + 1), pause))
+            points = self.points.get(branch[call].name)
+            if points and draw.random() < 0.4:  # its author knows where it hurts
+                act = Act("pause", ANY, draw.randrange(points), pause)
+            else:
+                act = Act("pause", "step", draw.randrange(steps + 1), pause)
+            self._add(acts, lane, call, act)
 
     def _turns(self, program: Program, draw: random.Random) -> tuple[tuple[int, int], ...]:
         """Draw a few changes of turn; in the end each goes on alone, in order."""

@@ -25,7 +25,7 @@ from ipckit.testing.history import History
 from ipckit.testing.log import Log
 from ipckit.testing.machine import InvariantBroken, ProcessMachine
 from ipckit.testing.plans import ALL, Plan, Planner
-from ipckit.testing.program import Program, programs
+from ipckit.testing.program import Kill, Program, programs
 from ipckit.testing.report import explain, timeline
 from ipckit.testing.simpler import essence, smaller
 
@@ -102,13 +102,14 @@ class Prover:
         machine = self.machine
         seconds = machine.seconds if options.seconds is None else options.seconds
         until = None if seconds is None else time.monotonic() + seconds
+        kills = len(machine.faults)
         drawn = programs(
             {name: each.strategies for name, each in machine.ops().items()},
             processes=machine.processes,
             length=machine.operations,
             before=machine.before,
             after=machine.after,
-            faults=machine.faults,
+            faults=machine.faults if machine.engine != "ptrace" else [Kill("inside")] * kills,
         )
 
         def attempt(program: Program) -> None:
@@ -237,11 +238,10 @@ class Prover:
     def report(self, failure: Failure, seed: int) -> str:
         """Say all that helps, and save it."""
         machine, program = self.machine, failure.program
-        often = sum(
-            self.try_once(program, self.planner.plan(program, run)) is not None
-            for run in range(COUNTED)
-            if failure.kind != "blocked" or run < 2
-        )
+        often = 0
+        for run in range(2 if failure.kind == "blocked" else COUNTED):
+            again = self.planner.plan(program, run) if run % 2 else failure.plan
+            often += self.try_once(program, again) is not None
         of = 2 if failure.kind == "blocked" else COUNTED
         heading = f"{failure.kind}: {machine.__name__}: {program.size()}"
         lines = [heading, "", str(program), ""]
@@ -267,6 +267,7 @@ def replay(machine: type[ProcessMachine], path: Path) -> None:
     `stepped` repeats the interleaving, once. The other engines try the same plan, and others of
     the program, up to 200 times in all. MachineError: the file is another machine's.
     """
+    __tracebackhide__ = True
     form, program, plan = load(path)
     name = f"{machine.__module__}:{machine.__qualname__}"
     if form["machine"].rpartition(":")[2] != machine.__qualname__:

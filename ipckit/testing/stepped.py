@@ -14,12 +14,13 @@ from pathlib import Path
 from ipckit.testing.crew import Crew, Member
 from ipckit.testing.history import History
 from ipckit.testing.machine import ProcessMachine
-from ipckit.testing.plans import ALL, Plan
+from ipckit.testing.plans import Plan
 from ipckit.testing.program import Program
 from ipckit.testing.real import finish, fork_branches
 from ipckit.testing.worker import DONE, YIELDED, Worker
 
 LOOK = 0.005  # seconds between two looks at who might wait
+FAIR = 5000  # steps of one turn at most: who spins until another has done something must end
 
 
 class _Granted:
@@ -56,15 +57,17 @@ class _Turns:
         self.waiting: set[int] = set()  # lanes in a system call, woken by nobody yet
 
     def play(self, plan: Plan) -> None:
-        """Give the turns of a plan, then let each go on alone, in order."""
+        """Give the turns of a plan, then let each go on, in order, for as long as is fair."""
+        round_robin = 0
         for lane, steps in plan.turns:
             member = self.crew.member(lane)
             if member.alive and DONE not in member.told and lane not in self.waiting:
-                self.turn(member, steps)
+                self.turn(member, min(steps, FAIR))
         while left := [each for each in self.crew.members if each.alive and DONE not in each.told]:
             able = [each for each in left if each.lane not in self.waiting]
             if able:
-                self.turn(able[0], ALL)
+                self.turn(able[round_robin % len(able)], FAIR)
+                round_robin += 1
             else:
                 self.crew.step(left)
                 self._look_at_waiting()

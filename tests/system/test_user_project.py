@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-PROJECT = '''
+PROJECT = """
 import mmap
 
 from ipckit.testing import ProcessMachine, op
@@ -40,7 +40,7 @@ class Counter(ProcessMachine):
 
 
 TestCounter = Counter.TestCase
-'''
+"""
 WRONG = PROJECT.format(
     body="self.memory[0] += 1\n        return self.memory[0]", model="state + 1, state + 1"
 )

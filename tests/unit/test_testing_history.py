@@ -12,7 +12,7 @@ from ipckit.testing import Event, History, Kill, Operation, Raised, Stop, check
 from ipckit.testing.crew import MachineError
 from ipckit.testing.failure import load
 from ipckit.testing.machine import ProcessMachine, invariant, op
-from ipckit.testing.models import AtLeastOnce, Counter, Register, conserved
+from ipckit.testing.models import AtLeastOnce, Counter, FifoQueue, Register, conserved
 from ipckit.testing.plans import Plan, Planner
 from ipckit.testing.program import Call, Fault, Program
 from ipckit.testing.simpler import smaller
@@ -203,6 +203,21 @@ def machine(**settings):
 def test_a_wrong_setting_is_named(settings, says):
     with pytest.raises(MachineError, match=says):
         machine(**settings).examine()
+
+
+def test_a_monitor_judges_from_its_own_start_only():
+    class Begun(ProcessMachine):
+        specification = FifoQueue()
+
+        def model(self):
+            return (1, 2)
+
+        @op()
+        def get(self):
+            return 1
+
+    history = History([Operation(0, "get", {}, 1, 2, 1), Operation(0, "get", {}, 3, 4, 2)])
+    assert check(history, Begun().sequential())
 
 
 def test_a_machine_without_operations_or_model_is_refused():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import itertools
 import re
 
 import pytest
@@ -93,7 +94,7 @@ def test_labels_of_one_line_do_not_overlap():
     for x, y, label in labels:
         lines.setdefault(y, []).append((int(x), int(x) + 7 * len(html.unescape(label))))
     for line in lines.values():
-        assert all(one[1] < two[0] for one, two in zip(line, line[1:], strict=False))
+        assert all(one[1] < two[0] for one, two in itertools.pairwise(line))
     (width,) = re.findall(r'<svg width="(\d+)"', text)
     assert max(end for line in lines.values() for _, end in line) < int(width)
 
