@@ -87,6 +87,11 @@ class Program:
         """Count the calls."""
         return len(self.before) + sum(map(len, self.branches)) + len(self.after)
 
+    def weight(self) -> tuple[int, int, int, int]:
+        """Give what a smaller program has less of, the most wanted first."""
+        text = str(self)
+        return len(self.branches), self.count(), len(self.faults), len(text)
+
     def size(self) -> str:
         """Say how big it is."""
         return f"{len(self.branches)} processes, {self.count()} operations"

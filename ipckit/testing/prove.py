@@ -4,7 +4,9 @@ Contract  The verdict of a program is kept for the whole search: a program found
           wrong, though it may be right nine times of ten, so hypothesis never sees it change its
           mind. What is reported is the history that was seen, which is a proof even if it never
           happens again; it is saved with all that a replay needs.
-          After the first failure a program is run more often, and for `SHRINKING` seconds at most.
+          The first failure is made smaller here (simplify), for `SIMPLER` seconds at most: programs
+          get more runs then, and what a counter-example does not need is left out at once. What
+          hypothesis shrinks besides, arguments above all, has `SHRINKING` seconds.
 Blocks    for as long as the machine's settings say.
 """
 
@@ -29,9 +31,9 @@ from ipckit.testing.program import Kill, Program, programs
 from ipckit.testing.report import explain, timeline
 from ipckit.testing.simpler import essence, smaller
 
-SHRINKING = 12.0  # seconds
-SIMPLER = 8.0  # seconds for the last pass
-HARDER = 2  # times as many runs of a program while shrinking
+SHRINKING = 4.0  # seconds
+SIMPLER = 15.0  # seconds
+HARDER = 3  # times as many runs of a program then
 COUNTED = 20  # runs of the shrunk program, to say how often it fails
 REPLAYS = 200  # runs of a saved failure of an engine that is not deterministic
 
@@ -68,7 +70,6 @@ def prove(machine: type[ProcessMachine]) -> None:
         if failure is None:
             prover.demand_overlap()
             return
-        failure = prover.simplify(failure)
         report = prover.report(failure, seed)
     finally:
         prover.close()
@@ -90,6 +91,7 @@ class Prover:
         self.log = Log(machine.processes + 1)
         self.verdicts: dict[str, Failure | None] = {}
         self.last: Failure | None = None
+        self.smallest: Failure | None = None  # that simplify() came to
         self.first_failure_at: float | None = None
         self.runs = self.overlapped = 0
 
@@ -132,7 +134,12 @@ class Prover:
             wrapped()
         except (_Found, _Enough):
             pass
-        return self.last
+        small = self.smallest
+        if small is None or self.last is None:
+            return self.last
+        return min(
+            self.last, small, key=lambda each: (each.kind != small.kind, each.program.weight())
+        )
 
     def _verdict(self, program: Program, until: float | None) -> Failure | None:
         key = program.key()
@@ -149,6 +156,7 @@ class Prover:
         found = self.try_often(program, runs)
         self.verdicts[key] = found
         if found and self.first_failure_at is None:
+            self.smallest = self.simplify(found)
             self.first_failure_at = time.monotonic()
         return found
 

@@ -1,7 +1,7 @@
 """Programs that do less: what may be left of one that fails.
 
-Contract  Each program given makes fewer calls, or suffers fewer faults; every fault is still of a
-          call that is made, and two processes are left.
+Contract  Each program given makes fewer calls, suffers fewer faults, or has fewer processes; every
+          fault is still of a call that is made, and two processes are left.
 Pure.
 """
 
@@ -63,7 +63,10 @@ def smaller(program: Program) -> Iterator[Program]:
                 for each in program.faults
                 if each.process != lane
             )
-            yield replace(program, branches=_without(program.branches, lane), faults=faults)
+            fewer = replace(program, branches=_without(program.branches, lane), faults=faults)
+            yield fewer
+            yield replace(fewer, before=(*program.before, *program.branches[lane]))
+            yield replace(fewer, after=(*program.branches[lane], *program.after))
     for index in range(len(program.before)):
         yield replace(program, before=_without(program.before, index))
     for index in range(len(program.after)):

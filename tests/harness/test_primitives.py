@@ -52,6 +52,7 @@ class Sysv(Queue):
 
 class Posix(Queue):
     examples = 700 * SCALE
+    specification = FifoQueue(10)  # its usual number of messages
 
     def setup(self):
         self.queue = PosixQueue.create(f"/ipckit.harness.{os.getpid()}")

@@ -62,9 +62,12 @@ class TornNumberInC(InC):
 
 
 class LockThatTheDeadKeepInC(InC):
+    kind = "blocked"
+    deadline = 0.4
     specification = Counter()
     faults = (Kill(),)
-    after = 1
+    before = after = 0
+    processes = operations = 2
 
     @op()
     def add(self):

@@ -204,6 +204,8 @@ class LostMessageAtDeath(DoubleDelivery):
 class ResurrectedDelete(Seeded):
     """An update writes back the whole row that it read, also when it is deleted by then."""
 
+    engine = "stepped"
+
     def model(self):
         return None
 
