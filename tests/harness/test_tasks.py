@@ -26,7 +26,7 @@ class Tasks(ProcessMachine):
     processes = 3
     operations = 3
     before = after = 1
-    examples = 100 * SCALE
+    examples = 40 * SCALE
     runs = 1
     deadline = 30.0
     faults = (Kill(),)

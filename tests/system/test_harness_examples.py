@@ -33,8 +33,10 @@ def test_every_example_is_tried():
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_the_wrong_one_fails_and_the_right_one_passes(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("ipckit.testing.prove.SHRINKING", 1.0)  # found is enough here
+    monkeypatch.setattr("ipckit.testing.prove.SIMPLER", 4.0)
     wrong, right = (getattr(loaded(name), each) for each in EXAMPLES[name])
-    with pytest.raises(PropertyFailed, match=f"not linearizable: {wrong.__name__}: 2 processes"):
+    with pytest.raises(PropertyFailed, match=f"not linearizable: {wrong.__name__}: "):
         prove(wrong)
     right.examples, right.runs = 30, 2
     prove(right)

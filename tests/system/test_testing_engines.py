@@ -25,6 +25,8 @@ from ipckit.testing.prove import Prover, prove, replay
 @pytest.fixture(autouse=True)
 def _elsewhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # where failures are saved
+    monkeypatch.setattr("ipckit.testing.prove.SHRINKING", 1.0)  # tests/seeded is about shrinking
+    monkeypatch.setattr("ipckit.testing.prove.SIMPLER", 4.0)
 
 
 class Shared(ProcessMachine):
@@ -125,7 +127,7 @@ def test_a_replay_fails_again_and_passes_once_it_is_mended():
     path.write_text(json.dumps(form))
     replay(Mended, path)
 
-    Mended.examples = 40  # and processes that wait for each other are stepped to the end
+    Mended.examples = 12  # and processes that wait for each other are stepped to the end
     prove(Mended)
 
 
@@ -167,7 +169,7 @@ def test_a_kill_at_a_point_breaks_an_invariant(engine):
     assert "kill of process" in text
     assert "! killed" in text
     machine.faults = ()
-    machine.examples = 20
+    machine.examples = 8
     prove(machine)
 
 
