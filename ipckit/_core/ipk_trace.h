@@ -29,7 +29,8 @@ int ipk_trace_step(struct ipk_trace *trace, uint32_t count);
 /*
  * Go on until `count` instructions inside the ranges have been done: 0, held there. Or: 1, it came
  * to the function at `end`; -ETIMEDOUT, it was outside of the ranges for longer than `patience_ns`
- * (waits in a system call, say) and has been let go, no longer traced; -ECHILD. `ranges` has
+ * (waits in a system call, say) and has been let go, no longer traced; -ECHILD, it ended and
+ * is not reaped. `ranges` has
  * `range_count` pairs of first address and address after the last, of whole pages. *done counts.
  * Outside of them it runs at full speed (ipk_within.c says how).
  */

@@ -39,15 +39,30 @@ struct within {
 	uint64_t syscall_at;
 };
 
+/* The signal at which it has stopped; 0 with WNOHANG: it has not. -ECHILD: it ended, and is left
+ * for its parent to reap, who will want to know how. */
+static int
+stop_signal_if(pid_t pid, int option)
+{
+	siginfo_t found;
+	int status;
+
+	do {
+		found.si_pid = 0;
+		if (waitid(P_PID, (id_t)pid, &found, WEXITED | WSTOPPED | WNOWAIT | option) == 0)
+			break;
+	} while (errno == EINTR);
+	if (!found.si_pid && option)
+		return 0;
+	if (found.si_pid != pid || (found.si_code != CLD_STOPPED && found.si_code != CLD_TRAPPED))
+		return -ECHILD;
+	return waitpid(pid, &status, 0) == pid && WIFSTOPPED(status) ? WSTOPSIG(status) : -ECHILD;
+}
+
 static int
 stop_signal(pid_t pid)
 {
-	int status;
-
-	while (waitpid(pid, &status, 0) < 0)
-		if (errno != EINTR)
-			return -ECHILD;
-	return WIFSTOPPED(status) ? WSTOPSIG(status) : -ECHILD;
+	return stop_signal_if(pid, 0);
 }
 
 /* The same, but -ETIMEDOUT after `patience_ns`. SIGCHLD is only the alarm clock: where another
@@ -58,18 +73,15 @@ stop_signal_soon(pid_t pid, int64_t patience_ns)
 	static const struct timespec moment = {0, 1000000};
 	int64_t until = ipk_stamp() + patience_ns;
 	sigset_t ours, before;
-	int status = 0;
-	pid_t ended;
+	int signal_number;
 
 	sigemptyset(&ours);
 	sigaddset(&ours, SIGCHLD);
 	pthread_sigmask(SIG_BLOCK, &ours, &before);
-	while ((ended = waitpid(pid, &status, WNOHANG)) == 0 && ipk_stamp() < until)
+	while ((signal_number = stop_signal_if(pid, WNOHANG)) == 0 && ipk_stamp() < until)
 		(void)sigtimedwait(&ours, NULL, &moment);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	if (ended == 0)
-		return -ETIMEDOUT;
-	return ended == pid && WIFSTOPPED(status) ? WSTOPSIG(status) : -ECHILD;
+	return signal_number == 0 ? -ETIMEDOUT : signal_number;
 }
 
 static int

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ipckit.testing.checker import Model, Verdict, check
-    from ipckit.testing.crew import MachineError
+    from ipckit.testing.errors import MachineError
     from ipckit.testing.history import Event, History, Operation
     from ipckit.testing.machine import ProcessMachine, invariant, op
     from ipckit.testing.points import kill_point
@@ -24,7 +24,7 @@ _HOME = {
     "Event": "history",
     "History": "history",
     "Kill": "program",
-    "MachineError": "crew",
+    "MachineError": "errors",
     "Model": "checker",
     "Operation": "history",
     "ProcessMachine": "machine",

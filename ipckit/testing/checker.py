@@ -20,6 +20,7 @@ from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
+from ipckit.testing.errors import MachineError
 from ipckit.testing.history import UNDER_WAY, History, Operation
 from ipckit.testing.values import Raised, frozen, same
 
@@ -108,7 +109,8 @@ def check(
     `timeout` bounds the search, in seconds. With `overlap`, a history of several processes in
     which no two operations of one part overlapped is `vacuous`: it would be legal for any object
     that works alone. Blocks for at most about `timeout`; changes nothing. What the model raises is
-    the operation's result, so a mistake in the model shows as a result that fits nowhere.
+    the operation's result, so a mistake in the model shows as a result that fits nowhere; but a
+    ready-made model that does not know an operation, or its arguments, raises MachineError.
     """
     deadline = time.monotonic() + timeout
     parts = split(history, model)
@@ -311,6 +313,8 @@ def answers(step: Any, state: Any, operation: Operation) -> list[tuple[Any, Any]
     """Give each (state, result) that a model allows."""
     try:
         answer = step(state, operation)
+    except MachineError:
+        raise
     except Exception as error:
         return [(state, Raised.of(error))]
     return answer if isinstance(answer, list) else [answer]

@@ -20,10 +20,11 @@ from types import TracebackType
 from typing import Self
 
 from ipckit._core import lib
+from ipckit.testing.errors import MachineError
 from ipckit.testing.history import UNDER_WAY, Event, History, Operation
 from ipckit.testing.log import Log
 from ipckit.testing.program import Call, Program
-from ipckit.testing.worker import READY, WHERE_SIGNAL, Refused, Worker, forked
+from ipckit.testing.worker import DONE, WHERE_SIGNAL, Refused, Worker, forked
 
 STOPPED_FOR = 0.05  # seconds that others get while one is stopped and they wait for it
 
@@ -34,10 +35,6 @@ class Blocked(Exception):
 
 class Crashed(Exception):
     """A process ended that nothing was to end; the text says which, how, and in what."""
-
-
-class MachineError(Exception):
-    """The machine, not the object under test, is at fault; the text says what to change."""
 
 
 class Member:
@@ -67,6 +64,7 @@ class Crew:
         self.members: list[Member] = []
         self.events: list[Event] = []
         self.expected: set[int] = set()  # lanes that a fault may end
+        self._stoppable: set[int] = set()
         self._read, self._write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._stacks = os.memfd_create("ipckit-stacks", os.MFD_CLOEXEC)
         self._poll = select.poll()
@@ -129,7 +127,7 @@ class Crew:
             self.deadline += self.seconds
             left = self.seconds
         if left <= 0 and not self._poll.poll(0):  # else this process was late itself
-            raise Blocked(self._where(late))
+            raise Blocked(self.where(late))
         stops = self._continue_stopped()
         for descriptor, _ in self._poll.poll(
             1000 * max(0, min(left, 0.001 if stops else patience))
@@ -142,8 +140,6 @@ class Crew:
     def watch_stops(self, lanes: set[int]) -> None:
         """Look after members that a fault may stop."""
         self._stoppable = lanes
-
-    _stoppable: set[int] = frozenset()  # type: ignore[assignment]
 
     def _continue_stopped(self) -> bool:
         """Let stopped members go on when nobody else can; whether one may yet be stopped."""
@@ -160,10 +156,10 @@ class Crew:
                 member.stopped_at = now
                 self.events.append(Event(member.lane, "stopped", lib.ipk_stamp()))
             others = [each for each in self.members if each.alive and each is not member]
-            if all(b"D" in each.told for each in others) or now > member.stopped_at + STOPPED_FOR:
+            if all(DONE in each.told for each in others) or now > member.stopped_at + STOPPED_FOR:
                 self.events.append(Event(member.lane, "continued", lib.ipk_stamp()))
                 os.kill(member.pid, signal.SIGCONT)
-                self._stoppable = self._stoppable - {member.lane}
+                self._stoppable.discard(member.lane)
         return bool(self._stoppable)
 
     def _hear(self) -> None:
@@ -203,7 +199,7 @@ class Crew:
         """Give the member of that lane."""
         return next(each for each in self.members if each.lane == lane)
 
-    def _where(self, late: Sequence[Member]) -> str:
+    def where(self, late: Sequence[Member]) -> str:
         """Say who is late, and what each of them was doing."""
         lines = []
         for member in late:
@@ -272,6 +268,3 @@ def lane_calls(program: Program, lane: int) -> tuple[Call, ...]:
     if lane == len(program.branches):
         return program.after
     return (*program.before, *program.branches[0]) if lane == 0 else program.branches[lane]
-
-
-__all__ = ["READY", "Blocked", "Crashed", "Crew", "MachineError", "Member", "lane_calls"]

@@ -18,7 +18,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ipckit._core import ffi, lib
-from ipckit.testing.crew import STOPPED_FOR, Blocked, Crew, MachineError, Member
+from ipckit.testing.crew import STOPPED_FOR, Blocked, Crew, Member
+from ipckit.testing.errors import MachineError
 from ipckit.testing.history import Event, History
 from ipckit.testing.machine import ProcessMachine
 from ipckit.testing.plans import ALL, Plan
@@ -32,6 +33,7 @@ SYSTEM = re.compile(
     r"|_pickle.*|_struct.*|_posixsubprocess.*|math\..*|select\..*|_random.*|_datetime.*)$"
 )
 PATIENCE = 100_000_000  # ns outside of the libraries; longer, and it waits in a system call
+ALONE = 1.0  # seconds that the victim has to come to its traced call
 MOST = (1 << 32) - 1
 
 
@@ -47,7 +49,7 @@ def run(machine: ProcessMachine, program: Program, plan: Plan, crew: Crew) -> tu
     crew.wake(victim)
     done = 0
     held = False
-    if _reaches(crew, victim):
+    if _reaches(crew, victim, others):
         began = time.monotonic()
         done, held = _hold(victim, machine.libraries, min(at, MOST))
         crew.deadline += time.monotonic() - began  # the object is not to blame for being stepped
@@ -76,16 +78,23 @@ def _trace(member: Member) -> object:
     return trace
 
 
-def _reaches(crew: Crew, victim: Member) -> bool:
-    """Wait until the victim is where tracing begins; False: it waits before, in another call."""
-    until = time.monotonic() + 1
-    while True:
-        found = os.waitid(os.P_PID, victim.pid, os.WSTOPPED | os.WEXITED | os.WNOHANG | os.WNOWAIT)
-        if found is not None:
-            break
-        if time.monotonic() > min(until, crew.deadline):
-            raise Blocked(f"process {victim.lane} waits before the call that is to be traced")
+def _reaches(crew: Crew, victim: Member, others: Sequence[Member]) -> bool:
+    """Wait until the victim is where tracing begins; False: it has ended before.
+
+    It may wait for another in a call before that one: then all are woken.
+    """
+    until = time.monotonic() + ALONE
+    options = os.WSTOPPED | os.WEXITED | os.WNOHANG | os.WNOWAIT
+    while (found := os.waitid(os.P_PID, victim.pid, options)) is None:
+        if time.monotonic() > crew.deadline:
+            raise Blocked(crew.where([victim]))
+        if others and time.monotonic() > until:
+            for other in others:
+                crew.wake(other)
+            others = ()
         os.sched_yield()
+    if found.si_code not in (os.CLD_STOPPED, os.CLD_TRAPPED):
+        return False  # the crew buries it
     return bool(lib.ipk_trace_begin(_trace(victim), victim.pid) == 0)
 
 
@@ -97,6 +106,7 @@ def _hold(victim: Member, libraries: Sequence[str], count: int) -> tuple[int, bo
     end = lib.ipk_trace_mark_at()
     trace = _trace(victim)
     before = os.sched_getaffinity(0)
+    result = -errno.ECHILD
     os.sched_setaffinity(0, {min(before)})  # both on one CPU: a step is then a quarter as long
     os.sched_setaffinity(victim.pid, {min(before)})
     try:

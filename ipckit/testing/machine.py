@@ -15,7 +15,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from ipckit.testing.checker import Model
-from ipckit.testing.crew import MachineError
+from ipckit.testing.errors import MachineError
 from ipckit.testing.history import History, Operation
 from ipckit.testing.program import Call, Kill, Stop
 from ipckit.testing.values import frozen, own_copy

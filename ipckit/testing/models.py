@@ -1,17 +1,19 @@
 """Sequential models of common objects, ready for `check()` and for `ProcessMachine.specification`.
 
 Each says which operation names it knows, with their arguments and results; another name raises
-KeyError, so that a machine's mistake is not taken for the object's. States are immutable.
+MachineError, so that a machine's mistake is not taken for the object's. States are immutable.
 Pure.
 """
 
 from __future__ import annotations
 
+import inspect
 import queue
 from collections import Counter as Bag
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
+from ipckit.testing.errors import MachineError
 from ipckit.testing.history import Operation
 from ipckit.testing.monitor import fifo_possible
 from ipckit.testing.values import Raised, frozen, same
@@ -23,14 +25,26 @@ class _Model:
     """A model whose methods are the operations: ``name(state, **arguments) -> (state, result)``."""
 
     def step(self, state: Any, operation: Operation) -> Any:
-        """Do `operation` on `state`; KeyError: the model knows none of that name."""
-        return self._does(operation.name)(state, **operation.arguments)
+        """Do `operation` on `state`. MachineError: it has no such name, or other arguments."""
+        does = self._does(operation.name)
+        try:
+            return does(state, **operation.arguments)
+        except TypeError as error:
+            try:
+                inspect.signature(does).bind(state, **operation.arguments)
+            except TypeError:
+                raise MachineError(
+                    f"{type(self).__name__}'s {operation.name} takes"
+                    f" {list(inspect.signature(does).parameters)[1:]}, not"
+                    f" {sorted(operation.arguments)}"
+                ) from error
+            raise
 
     def _does(self, name: str) -> Callable[..., Any]:
         does = getattr(self, f"do_{name}", None)
         if does is None:
             known = sorted(each[3:] for each in dir(self) if each.startswith("do_"))
-            raise KeyError(f"{type(self).__name__} has no operation {name!r}, only {known}")
+            raise MachineError(f"{type(self).__name__} has no operation {name!r}, only {known}")
         return does  # type: ignore[no-any-return]
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ipckit.testing.program import Fault, Program
-from ipckit.testing.worker import ANY, Act
+from ipckit.testing.worker import ANY, POINT, Act
 
 ALL = 1 << 40  # more steps than any operation has
 GUESS_STEPS = 12
@@ -115,7 +115,7 @@ class Planner:
         if fault.at in ("start", "end"):
             return Act(fault.kind, fault.at)
         if fault.at != "inside":
-            return Act(fault.kind, fault.at, draw.choice([0, 0, 0, 1, 2]))
+            return Act(fault.kind, POINT + fault.at, draw.choice([0, 0, 0, 1, 2]))
         if self.points.get(name) and draw.random() < 0.5:  # its author knows where it hurts
             return Act(fault.kind, ANY, draw.randrange(self.points[name]))
         if self.engine == "stepped" or draw.random() < 0.5:

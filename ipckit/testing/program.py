@@ -20,8 +20,6 @@ from ipckit.testing.values import comes_back, from_json, to_json
 if TYPE_CHECKING:
     from hypothesis.strategies import DrawFn, SearchStrategy
 
-FORMAT = 1
-
 
 @dataclass(frozen=True)
 class Kill:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import random
 import time
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +22,8 @@ import hypothesis
 
 from ipckit.testing import held, real, stepped
 from ipckit.testing.checker import check
-from ipckit.testing.crew import Blocked, Crashed, Crew, MachineError
+from ipckit.testing.crew import Blocked, Crashed, Crew
+from ipckit.testing.errors import MachineError
 from ipckit.testing.failure import Failure, load, save
 from ipckit.testing.history import History
 from ipckit.testing.log import Log
@@ -34,6 +36,7 @@ from ipckit.testing.simpler import essence, smaller
 SHRINKING = 4.0  # seconds
 SIMPLER = 15.0  # seconds
 HARDER = 3  # times as many runs of a program then
+ENOUGH_ASKED = 10  # runs after which a fault should have struck once
 COUNTED = 20  # runs of the shrunk program, to say how often it fails
 REPLAYS = 200  # runs of a saved failure of an engine that is not deterministic
 
@@ -68,7 +71,7 @@ def prove(machine: type[ProcessMachine]) -> None:
     try:
         failure = prover.search(seed)
         if failure is None:
-            prover.demand_overlap()
+            prover.demand_something_shown()
             return
         report = prover.report(failure, seed)
     finally:
@@ -94,6 +97,8 @@ class Prover:
         self.smallest: Failure | None = None  # that simplify() came to
         self.first_failure_at: float | None = None
         self.runs = self.overlapped = 0
+        self.asked: Counter[str] = Counter()  # runs with a fault there
+        self.struck: Counter[str] = Counter()  # and runs in which it befell somebody
 
     def close(self) -> None:
         """Let go of the log."""
@@ -188,6 +193,9 @@ class Prover:
         verdict = check(history, machine.sequential(), timeout=machine.judge)
         self.runs += 1
         self.overlapped += verdict.overlaps > 0
+        for fault in program.faults:
+            self.asked[fault.at] += 1
+            self.struck[fault.at] += any(each.process == fault.process for each in history.events)
         if verdict.linearizable:
             return None
         kind = "unknown" if verdict.unknown else "not linearizable"
@@ -213,8 +221,15 @@ class Prover:
             {each.name: each.returned - each.called for each in history if not each.cut},
         )
 
-    def demand_overlap(self) -> None:
+    def demand_something_shown(self) -> None:
         """PropertyFailed: too little of what was run showed anything."""
+        for at, runs in self.asked.items():
+            if runs >= ENOUGH_ASKED and not self.struck[at]:
+                raise PropertyFailed(
+                    f"vacuous: {self.machine.__name__}: in {runs} runs a fault was to strike at"
+                    f" {at!r}, and never did; is there a kill_point({at!r}) that the operations"
+                    " come to?"
+                )
         if self.overlapped < self.machine.overlap * self.runs or not self.overlapped:
             raise PropertyFailed(
                 f"vacuous: {self.machine.__name__}: in only {self.overlapped} of {self.runs} runs"

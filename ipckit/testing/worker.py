@@ -25,8 +25,9 @@ from ipckit.testing.program import Call
 from ipckit.testing.steps import Steps
 from ipckit.testing.values import Raised
 
-READY, DONE, YIELDED, AFTER = b"R", b"D", b"Y", b"A"
-ANY = "*"  # whatever kill point it is
+READY, DONE, YIELDED = b"R", b"D", b"Y"
+POINT = "point "  # and its name
+ANY = "any point"
 WHERE_SIGNAL = signal.SIGUSR2
 _SIGNALS = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP}
 
@@ -37,7 +38,7 @@ class Act:
 
     `what`: kill, stop, pause (for `ns`), trace (by the parent, from here on), count (its steps).
     `at`: ``start``, ``end``, ``step`` (before its `number`-th, from 0), ``timer`` (`ns` after the
-    start), or the name of a kill point, or ANY (its `number`-th passing).
+    start), or POINT with the name of a kill point, or ANY (its `number`-th passing).
     """
 
     what: str
@@ -153,7 +154,7 @@ class _Counted:
         if name is not None:
             number = self.passed.get(name, 0)
             self.passed[name] = number + 1
-            act = self.at_point.get((name, number)) or self.at_point.get((ANY, self.points))
+            act = self.at_point.get((POINT + name, number)) or self.at_point.get((ANY, self.points))
             self.points += 1
             if act:
                 do(act)

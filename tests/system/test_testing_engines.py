@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import fcntl
 import json
 import mmap
@@ -19,7 +21,10 @@ from ipckit.testing import Kill, PropertyFailed, Stop, invariant, kill_point, op
 from ipckit.testing.failure import load
 from ipckit.testing.machine import ProcessMachine
 from ipckit.testing.models import Counter
+from ipckit.testing.plans import Plan
+from ipckit.testing.program import Call, Program
 from ipckit.testing.prove import Prover, prove, replay
+from ipckit.testing.worker import Act
 
 
 @pytest.fixture(autouse=True)
@@ -58,6 +63,24 @@ class Shared(ProcessMachine):
 
 class Stepped(Shared):
     engine = "stepped"
+
+
+class Locked(Shared):
+    """The same memory, and a lock that the kernel takes from the dead."""
+
+    def setup(self):
+        super().setup()
+        self.file = os.memfd_create("lock")
+
+    def teardown(self):
+        super().teardown()
+        os.close(self.file)
+
+    @contextlib.contextmanager
+    def locked(self):
+        with open(f"/proc/self/fd/{self.file}", "rb") as own:  # a description of its own
+            fcntl.flock(own, fcntl.LOCK_EX)
+            yield
 
 
 def failure_of(machine) -> tuple[PropertyFailed, str]:
@@ -106,19 +129,12 @@ def test_a_replay_fails_again_and_passes_once_it_is_mended():
     with pytest.raises(PropertyFailed, match="not linearizable: Stepped"):
         replay(Stepped, path)
 
-    class Mended(Stepped):
-        def setup(self):
-            super().setup()
-            self.lock = os.memfd_create("lock")
-
-        def teardown(self):
-            super().teardown()
-            os.close(self.lock)
+    class Mended(Locked):
+        engine = "stepped"
 
         @op()
         def add(self):
-            with open(f"/proc/self/fd/{self.lock}", "rb") as own:  # a description of its own
-                fcntl.flock(own, fcntl.LOCK_EX)
+            with self.locked():
                 self.write(self.read() + 1)
                 return self.read()
 
@@ -131,28 +147,19 @@ def test_a_replay_fails_again_and_passes_once_it_is_mended():
     prove(Mended)
 
 
-class Halves(Shared):
+class Halves(Locked):
     """Two numbers that belong together, and no way back for who dies between them."""
 
     faults = (Kill(at="between"),)
 
     @op()
     def add(self):
-        with open(f"/proc/self/fd/{self.lock}", "rb") as own:
-            fcntl.flock(own, fcntl.LOCK_EX)
+        with self.locked():
             one, two = struct.unpack_from("=qq", self.memory)
             struct.pack_into("=q", self.memory, 0, one + 1)
             kill_point("between")
             struct.pack_into("=q", self.memory, 8, two + 1)
             return two + 1
-
-    def setup(self):
-        super().setup()
-        self.lock = os.memfd_create("lock")
-
-    def teardown(self):
-        super().teardown()
-        os.close(self.lock)
 
     @invariant(when="quiet")
     def halves_agree(self, history):
@@ -263,6 +270,108 @@ def test_a_traced_process_that_waits_is_let_go_and_its_call_goes_on():
             return self.number.add()
 
     prove(Waits)
+
+
+def test_a_traced_process_may_wait_for_another_before_its_traced_call():
+    class WaitsFirst(Shared):
+        engine = "ptrace"
+        libraries = ("_rows",)
+
+        def setup(self):
+            self.number = Atomic()
+
+        def teardown(self):
+            pass
+
+        @op()
+        def add(self):
+            return self.number.add()
+
+        @op()
+        def wait(self):
+            assert self.number.wait(0, timeout=20)
+            return 0
+
+        @wait.model
+        def _(self, state):
+            return [(state, 0)]
+
+    program = Program((), ((Call("wait"), Call("add")), (Call("add"),)), ())
+    plan = Plan({0: {1: (Act("trace", "start"),)}}, victim=(0, 1, 5))
+    prover = Prover(WaitsFirst)
+    try:
+        assert prover.try_once(program, plan) is None
+    finally:
+        prover.close()
+
+
+def test_a_crash_under_ptrace_is_told():
+    class Segfaults(Shared):
+        engine = "ptrace"
+        libraries = ("_rows",)
+
+        def setup(self):
+            self.number = Atomic()
+
+        def teardown(self):
+            pass
+
+        @op()
+        def add(self):
+            self.number.add()
+            return ctypes.string_at(0)
+
+    error, text = failure_of(Segfaults)
+    assert error.failure.kind == "crashed"
+    assert "ended by SIGSEGV, in its call 1" in text
+
+
+def test_who_spins_has_no_turn_for_ever():
+    class Spins(Stepped):
+        examples = 12
+
+        def setup(self):
+            super().setup()
+            self.lock = Atomic()
+
+        @op()
+        def add(self):
+            while not self.lock.compare_and_set(0, 1):
+                os.sched_yield()
+            self.write(self.read() + 1)
+            value = self.read()
+            self.lock.set(0)
+            return value
+
+    prove(Spins)
+
+
+@pytest.mark.parametrize("name", ["between", "step", "timer"])
+def test_a_kill_point_may_have_any_name(name):
+    class Named(Halves):
+        faults = (Kill(at=name),)
+
+        @op()
+        def add(self):
+            with self.locked():
+                one, two = struct.unpack_from("=qq", self.memory)
+                struct.pack_into("=q", self.memory, 0, one + 1)
+                kill_point(name)
+                struct.pack_into("=q", self.memory, 8, two + 1)
+                return two + 1
+
+    error, _ = failure_of(Named)
+    assert error.failure.kind == "invariant broken"
+
+
+def test_a_kill_point_that_nobody_comes_to_is_told():
+    class Mistyped(Halves):
+        faults = (Kill(at="betwen"),)
+        examples = 30
+
+    _, text = failure_of(Mistyped)
+    assert text.startswith("vacuous: Mistyped: in ")
+    assert "a kill_point('betwen') that the operations come to?" in text
 
 
 def test_a_search_ends_with_its_time():

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from ipckit.testing import Event, History, Kill, Operation, Raised, Stop, check
-from ipckit.testing.crew import MachineError
+from ipckit.testing.errors import MachineError
 from ipckit.testing.failure import load
 from ipckit.testing.machine import ProcessMachine, invariant, op
 from ipckit.testing.models import AtLeastOnce, Counter, FifoQueue, Register, conserved
@@ -218,6 +218,17 @@ def test_a_monitor_judges_from_its_own_start_only():
 
     history = History([Operation(0, "get", {}, 1, 2, 1), Operation(0, "get", {}, 3, 4, 2)])
     assert check(history, Begun().sequential())
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "says"),
+    [("bump", {}, "no operation 'bump'"), ("add", {"much": 1}, r"takes \['by'\], not \['much'\]")],
+)
+def test_what_a_model_does_not_know_is_no_fault_of_the_object(name, arguments, says):
+    """Also where the object raised what Python would for it."""
+    for result in (1, Raised.of(KeyError(name)), Raised.of(TypeError(name))):
+        with pytest.raises(MachineError, match=says):
+            check(History([Operation(0, name, arguments, 1, 2, result)]), Counter())
 
 
 def test_a_machine_without_operations_or_model_is_refused():
