@@ -8,6 +8,8 @@ READY  := $(VENV)/.ready
 BUILT  := $(VENV)/.built
 PYTEST := $(BIN)/python -m pytest -q
 FAST   := tests/unit tests/property tests/contract tests/meta
+# A fork copies the page tables of all that earlier tests left: these have a process of their own.
+FORKS  := tests/harness tests/seeded
 SUITES := $(filter-out tests/c,$(patsubst %/,%,$(sort $(dir $(wildcard tests/*/test_*.py)))))
 SOAK   := tests/system/test_load.py tests/system/test_kills.py tests/system/test_table_processes.py \
           tests/contract/test_sync.py tests/harness tests/seeded
@@ -15,7 +17,7 @@ SOAK   := tests/system/test_load.py tests/system/test_kills.py tests/system/test
 CORE   := $(wildcard ipckit/_core/*.c ipckit/_core/*.h ipckit/_core/build.py) CMakeLists.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build check test soak sweep storm demo bench docs c-test weak news clean
+.PHONY: help setup build check test soak sweep storm demo bench docs c-test killers weak news clean
 
 help: ## print this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
@@ -40,10 +42,13 @@ check: $(BUILT) ## format, lint, types, tiers, fast tests (under a minute)
 	$(BIN)/lint-imports
 	$(PYTEST) $(FAST)
 
-test: check c-test weak sweep storm ## everything: check, the C tests with sanitizers, and all slow suites
-	$(PYTEST) --no-header $(filter-out $(FAST),$(SUITES))
+test: $(BUILT) ## everything: check, the C tests with sanitizers, and all slow suites
+	$(MAKE) --no-print-directory -j2 --output-sync=target check c-test weak
+	$(MAKE) --no-print-directory sweep storm
+	$(PYTEST) --no-header $(FORKS)
+	$(PYTEST) --no-header $(filter-out $(FAST) $(FORKS),$(SUITES))
 
-soak: $(BUILT) c-test ## the suites with a soak size, in full size (S=n: n seconds for each machine of the harness)
+soak: $(BUILT) killers ## the suites with a soak size, in full size (S=n: n seconds for each machine of the harness)
 	IPCKIT_SOAK=1 $(PYTEST) -s --timeout 7200 $(if $(S),--ipckit-seconds=$(S)) $(SOAK)
 	build/c/plain/tests/c/kill_sweep all 1
 	build/c/plain/tests/c/kill_storm 1000000 100
@@ -51,14 +56,17 @@ soak: $(BUILT) c-test ## the suites with a soak size, in full size (S=n: n secon
 c-test: $(BUILT) ## the C tests under ASan, UBSan and TSan
 	tests/c/run $(CURDIR)/$(BIN)
 
+killers: $(READY)
+	tests/c/run $(CURDIR)/$(BIN) plain
+
 weak: ## the table's sources under a weak memory model, sound and with eight faults
 	tests/weak/run
 
-sweep: c-test ## kill -9 after every instruction of the table's calls; prints the counts (4 min)
+sweep: killers ## kill -9 after every instruction of the table's calls; prints the counts (4 min)
 	build/c/plain/tests/c/kill_sweep all
 	build/c/plain/tests/c/kill_sync
 
-storm: c-test ## kill -9 at random, 20,000 times, of eight processes that work on one table
+storm: killers ## kill -9 at random, 20,000 times, of eight processes that work on one table
 	build/c/plain/tests/c/kill_storm
 
 demo: $(BUILT) ## the main job: 10,000 mails by task workers over a System V queue

@@ -12,11 +12,14 @@ Blocks    for as long as the machine's settings say.
 
 from __future__ import annotations
 
+import contextlib
 import random
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hypothesis
 
@@ -33,6 +36,10 @@ from ipckit.testing.program import Kill, Program, programs
 from ipckit.testing.report import explain, timeline
 from ipckit.testing.simpler import essence, smaller
 
+if TYPE_CHECKING:
+    from hypothesis.strategies import SearchStrategy
+
+ROUND = 500  # programs: hypothesis remembers each it drew, and every fork copies that
 SHRINKING = 4.0  # seconds
 SIMPLER = 15.0  # seconds
 HARDER = 3  # times as many runs of a program then
@@ -124,21 +131,13 @@ class Prover:
             if self.verdicts.get(program.key()):
                 raise _Found
 
-        wrapped = hypothesis.settings(
-            max_examples=machine.examples if seconds is None else 1_000_000,
-            deadline=None,
-            database=None,
-            derandomize=False,
-            print_blob=False,
-            report_multiple_bugs=False,
-            verbosity=hypothesis.Verbosity.quiet,
-            phases=[hypothesis.Phase.generate, hypothesis.Phase.shrink],
-            suppress_health_check=list(hypothesis.HealthCheck),
-        )(hypothesis.seed(seed)(hypothesis.given(drawn)(attempt)))
-        try:
-            wrapped()
-        except (_Found, _Enough):
-            pass
+        left = machine.examples
+        with contextlib.suppress(_Found, _Enough):
+            while left > 0 or seconds is not None:
+                draw_round(drawn, min(left, ROUND) if seconds is None else ROUND, seed, attempt)
+                left -= ROUND
+                seed += 1
+                self.verdicts.clear()
         small = self.smallest
         if small is None or self.last is None:
             return self.last
@@ -282,6 +281,24 @@ class Prover:
 
 class _Enough(Exception):
     """The time for the search is up."""
+
+
+def draw_round(
+    drawn: SearchStrategy[Program], examples: int, seed: int, attempt: Callable[[Program], None]
+) -> None:
+    """Let hypothesis draw so many programs, and shrink the first that `attempt` raises for."""
+    settings = hypothesis.settings(
+        max_examples=examples,
+        deadline=None,
+        database=None,
+        derandomize=False,
+        print_blob=False,
+        report_multiple_bugs=False,
+        verbosity=hypothesis.Verbosity.quiet,
+        phases=[hypothesis.Phase.generate, hypothesis.Phase.shrink],
+        suppress_health_check=list(hypothesis.HealthCheck),
+    )
+    settings(hypothesis.seed(seed)(hypothesis.given(drawn)(attempt)))()
 
 
 def replay(machine: type[ProcessMachine], path: Path) -> None:

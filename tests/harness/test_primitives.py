@@ -20,8 +20,12 @@ SMALL = st.integers(0, 3)
 
 
 class Primitive(ProcessMachine):
+    """A run costs its forks: two processes where three, and one for calls after, show no more."""
+
     runs = 1
     operations = 4
+    processes = 2
+    after = 0
 
 
 class Queue(Primitive):
@@ -44,14 +48,14 @@ class Queue(Primitive):
 
 
 class Sysv(Queue):
-    examples = 900 * SCALE
+    examples = 1000 * SCALE
 
     def setup(self):
         self.queue = SysvQueue.create()
 
 
 class Posix(Queue):
-    examples = 700 * SCALE
+    examples = 900 * SCALE
     specification = FifoQueue(10)  # its usual number of messages
 
     def setup(self):
@@ -86,7 +90,9 @@ class Pair(Primitive):
 class Rows(Primitive):
     """Rows of a table: whole, the old or the new one, whoever is killed or stopped."""
 
-    examples = 1000 * SCALE
+    examples = 500 * SCALE
+    processes = 3
+    after = 1
     partition = "key"
     faults = (Kill(), Stop())
     keys = st.sampled_from(["a", "b"])
@@ -164,7 +170,9 @@ class RowsHeld(Rows):
 class Locked(Primitive):
     """A counter in two halves under a Lock: a holder's death is told, and blocks nobody."""
 
-    examples = 700 * SCALE
+    examples = 500 * SCALE
+    processes = 3
+    after = 1
     faults = (Kill(), Stop())
 
     def setup(self):
@@ -198,7 +206,7 @@ class Locked(Primitive):
 class Numbers(Primitive):
     """An atomic number."""
 
-    examples = 900 * SCALE
+    examples = 1200 * SCALE
     faults = (Kill(), Stop())
     specification = Counter()
 
@@ -230,7 +238,7 @@ class LockedStepped(Locked):
     """The same, one process at a time."""
 
     engine = "stepped"
-    examples = 200 * SCALE
+    examples = 250 * SCALE
     faults = (Kill(),)
 
 
@@ -238,7 +246,7 @@ class SysvStepped(Sysv):
     """The same, one process at a time."""
 
     engine = "stepped"
-    examples = 140 * SCALE
+    examples = 190 * SCALE
 
 
 MACHINES = [
