@@ -51,6 +51,7 @@ test: $(BUILT) ## everything: check, the C tests with sanitizers, and all slow s
 soak: $(BUILT) killers ## the suites with a soak size, in full size (S=n: n seconds for each machine of the harness)
 	IPCKIT_SOAK=1 $(PYTEST) -s --timeout 7200 $(if $(S),--ipckit-seconds=$(S)) $(SOAK)
 	build/c/plain/tests/c/kill_sweep all 1
+	build/c/plain/tests/c/kill_ledger 1
 	build/c/plain/tests/c/kill_storm 1000000 100
 
 c-test: $(BUILT) ## the C tests under ASan, UBSan and TSan
@@ -62,9 +63,10 @@ killers: $(READY)
 weak: ## the table's sources under a weak memory model, sound and with eight faults
 	tests/weak/run
 
-sweep: killers ## kill -9 after every instruction of the table's calls; prints the counts (4 min)
+sweep: killers ## kill -9 after every instruction of the table's and the ledger's calls; prints the counts (4 min)
 	build/c/plain/tests/c/kill_sweep all
 	build/c/plain/tests/c/kill_sync
+	build/c/plain/tests/c/kill_ledger 10
 
 storm: killers ## kill -9 at random, 20,000 times, of eight processes that work on one table
 	build/c/plain/tests/c/kill_storm

@@ -5,7 +5,7 @@ It decides nothing about replacement itself: ipckit.server.fleet does, and this 
 Stands on ipckit.server.{fleet,runtime,process,worker,task_worker}, pidfd_open(2), waitid(2).
 Invariants
   M1  it never waits for a child: frames that find no room are kept and tried again.
-  M2  a dead process is swept before its place gets a new one, and all workers hear of it after.
+  M2  a dead process is swept before its place gets a new one.
   M3  every way out of run() that its own code can take removes the queue and the spill files.
 Signals   TERM, INT: graceful stop, a second one: at once. USR1: reload. USR2: reload the task
           workers. WINCH: nothing (a log file that was moved is opened anew by itself).
@@ -25,11 +25,12 @@ from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
 from ipckit.errors import BootFailed, MisuseError
-from ipckit.server.board import Phase, Row, TaskState
+from ipckit.server.board import Phase, Row
 from ipckit.server.fleet import Action, Fleet, Fork, GiveUp, Leave, ReloadDone
 from ipckit.server.log import log
 from ipckit.server.process import EXIT_BROKEN, Process, describe_exception
 from ipckit.server.runtime import Runtime
+from ipckit.server.task_keeper import TaskKeeper
 from ipckit.server.task_worker import TaskWorker
 from ipckit.server.wire import Head, Kind
 from ipckit.server.worker import Worker
@@ -79,10 +80,9 @@ class Manager:
         self._dumped: float | None = None
         self._boot_errors: dict[int, str] = {}
         self._failure: Exception | None = None
-        self._last_place = [2 * slot for slot in range(runtime.slots)]
         self._started = False
-        self._lost = 0
-        self._not_run = 0
+        ledger = runtime.ledger
+        self._tasks = None if ledger is None else TaskKeeper(ledger)
 
     # -- life ---
 
@@ -127,6 +127,8 @@ class Manager:
         poller = select.poll()
         poller.register(wake, select.POLLIN)
         poller.register(self._runtime.manager_inbox.reading, select.POLLIN)
+        if self._tasks is not None:
+            poller.register(self._tasks.bell, select.POLLIN)
         self._poller = poller
         self._do(self._fleet.boot())
         while self._fleet.members() or not self._stop_asked:
@@ -142,20 +144,22 @@ class Manager:
             while self._caught:
                 self._signalled(self._caught.pop(0))
             self._do(self._fleet.tick(time.monotonic()))
+            if self._tasks is not None:
+                self._tasks.tend(time.monotonic_ns())
             self._post_owed()
             self._watch_the_end()
-        if self._lost:
-            log.warning("%d tasks were lost with workers that died", self._lost)
         if self._started:
-            self._not_run += sum(self._board.count_tasks()[TaskState.HELD :])
-            if self._not_run:
-                log.warning("%d tasks were not run: the server stopped", self._not_run)
+            left = 0 if self._tasks is None else self._tasks.unfinished()
+            if left:
+                log.warning("%d tasks were not run: the server stopped", left)
             self._event("shutdown")
 
     def _pause_ms(self) -> float:
         now = time.monotonic()
         ends = (self._fleet.next_due(), self._deadline, self._dumped)
         times = [end for end in ends if end is not None]
+        if self._tasks is not None and self._tasks.next_due:
+            times.append(self._tasks.next_due / 1e9)
         if self._owed:
             times.append(now + 0.01)
         return max(0.0, min(times) - now) * 1000 + 1 if times else 60_000
@@ -248,9 +252,11 @@ class Manager:
             )
         role: type[Process] = Worker if fork.place // 2 < self._settings.worker_num else TaskWorker
         row = self._board.row(fork.place // 2, fork.place % 2)
-        for word in (Row.BUSY_SINCE, Row.OLDEST_TASK, Row.LEAVE):
+        for word in (Row.BUSY_SINCE, Row.LEAVE):
             row[word] = 0
         row[Row.READS] = 1
+        if self._tasks is not None and self._fleet.member(fork.place ^ 1) is None:
+            self._tasks.inherit(fork.place ^ 1, fork.place)
         sys.stdout.flush()
         sys.stderr.flush()
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
@@ -303,17 +309,15 @@ class Manager:
 
     def _reap(self, pidfd: int) -> None:
         place = self._pidfds.pop(pidfd)
-        self._last_place[place // 2] = place
         self._poller.unregister(pidfd)
         reaped = _wait(pidfd)
         os.close(pidfd)
         member = self._fleet.member(place)
         pid = member.pid if member is not None else -1
         slot = place // 2
-        incarnation = member.incarnation if member is not None else 0
-        self._sweep(place, incarnation)
         died = reaped.exit_code not in (0, 6)
         text = f"worker {slot} (process {pid}) died: {reaped}"
+        self._sweep(place, text, reaped.signal)
         if died and self._board.phase != Phase.ABORTING:
             log.warning("%s", text)
             self._event("worker_error", slot, pid, reaped.exit_code or 0, reaped.signal or 0)
@@ -322,35 +326,22 @@ class Manager:
         if self._fleet.member(place ^ 1) is not None:
             row[Row.READS] = 0
             self._tell(place ^ 1, Head(Kind.DRAIN))
-        self._tell_workers(Head(Kind.DIED, 0, place, incarnation, number=pid), text.encode())
+            if self._tasks is not None:
+                self._tasks.inherit(place, place ^ 1)
         if not self._stop_asked and (died or actions):
             row[Row.RESTARTS] += 1
         self._do(actions)
 
-    def _sweep(self, place: int, incarnation: int) -> None:
+    def _sweep(self, place: int, how: str, number: int | None) -> None:
         """M2. What the dead process held is settled before anybody has its place."""
-        board, slot = self._board, place // 2
-        row = board.row(slot, place % 2)
-        row[Row.SWEPT] = incarnation  # first this, then the sweep
-        for word in (Row.PID, Row.BUSY_SINCE, Row.OLDEST_TASK):
+        row = self._board.row(place // 2, place % 2)
+        for word in (Row.PID, Row.BUSY_SINCE):
             row[word] = 0
         row[Row.REQUESTS_DONE] = row[Row.REQUESTS]
-        lost = board.sweep_tasks(place, TaskState.HELD, TaskState.FREE)
-        if slot < self._settings.worker_num:
-            row[Row.CLOSED] += len(board.close_sessions_of(place))
-            if self._stop_asked:
-                self._not_run += lost
-            else:
-                row[Row.TASKS_LOST] += lost
-                self._lost += lost
-        else:
-            board.sweep_tasks(place, TaskState.RUNNING, TaskState.ORPHANED)
-
-    def _tell_workers(self, head: Head, body: bytes) -> None:
-        for slot in range(self._settings.worker_num):
-            places = [m.place for m in self._fleet.members() if m.place // 2 == slot]
-            for place in places or [self._last_place[slot]]:  # its successor reads what is there
-                self._tell(place, head, body)
+        if place // 2 < self._settings.worker_num:
+            row[Row.CLOSED] += len(self._board.close_sessions_of(place))
+        if self._tasks is not None:
+            self._tasks.sweep(place, row, how, number)
 
     def _tell(self, place: int, head: Head, body: bytes = b"") -> None:
         """M1."""

@@ -1,7 +1,8 @@
 """What all processes of one server inherit: made by the manager before the first fork.
 
-Owns      the board, the inboxes, the road of the tasks, the pidfd of the manager.
-Stands on ipckit.server.{board,inbox,settings,events,transport}.
+Owns      the board, the inboxes, the task ledger, the queue of foreign tasks, the pidfd of the
+          manager.
+Stands on ipckit.server.{board,inbox,settings,events,ledger,foreign}.
 Fork      every process has all of it; `destroy()` is the manager's.
 """
 
@@ -18,11 +19,11 @@ from ipckit.kinds import TaskIPC
 from ipckit.queue import SysvQueue
 from ipckit.server.board import Board
 from ipckit.server.events import Callbacks
+from ipckit.server.foreign import ForeignQueue
 from ipckit.server.inbox import Inbox
+from ipckit.server.ledger import TaskLedger
 from ipckit.server.log import log
 from ipckit.server.settings import Settings
-from ipckit.server.spill import SpillDirectory, runtime_directory
-from ipckit.server.transport import QueueRoad, SocketRoad, TaskTransport
 from ipckit.server.wire import Head, Kind
 
 __all__ = ["Runtime"]
@@ -38,7 +39,8 @@ class Runtime:
     board: Board
     inboxes: list[Inbox]  # by place; both places of a task worker have one
     manager_inbox: Inbox
-    road: TaskTransport | None
+    ledger: TaskLedger | None
+    foreign: ForeignQueue | None
     key_guard: socket.socket | None
     manager_pid: int = field(default_factory=os.getpid)
     manager_pidfd: int = field(default_factory=lambda: os.pidfd_open(os.getpid()))
@@ -57,21 +59,24 @@ class Runtime:
             # the old and the new one can share an inbox.
             inboxes += [Inbox()] * 2
         manager_inbox = Inbox()
+        ledger: TaskLedger | None = None
+        foreign: ForeignQueue | None = None
+        guard: socket.socket | None = None
         try:
-            road, guard = (
-                _make_road(settings, inboxes[2 * workers :: 2]) if task_workers else (None, None)
-            )
+            if task_workers:
+                ledger = TaskLedger(settings)
+                if settings.task_ipc_mode != TaskIPC.UNIX_SOCKET:
+                    foreign, guard = _make_foreign(settings)
         except BaseException:
+            if ledger is not None:
+                ledger.destroy()
             for inbox in {*inboxes, manager_inbox}:
                 inbox.close()
             raise
-        board = Board(
-            slots=workers + task_workers,
-            sessions=settings.max_connection,
-            # A foreign task takes its room in a task worker before its submitter has it.
-            tasks=settings.task_queue_size + task_workers,
+        board = Board(slots=workers + task_workers, sessions=settings.max_connection)
+        return cls(
+            settings, callbacks, listener, board, inboxes, manager_inbox, ledger, foreign, guard
         )
-        return cls(settings, callbacks, listener, board, inboxes, manager_inbox, road, guard)
 
     @property
     def worker_num(self) -> int:
@@ -93,8 +98,10 @@ class Runtime:
 
     def destroy(self) -> None:
         """Remove what the kernel would keep, and close the rest."""
-        if self.road is not None:
-            self.road.remove()
+        if self.foreign is not None:
+            self.foreign.remove()
+        if self.ledger is not None:
+            self.ledger.destroy()
         if self.key_guard is not None:
             self.key_guard.close()
         for inbox in {*self.inboxes, self.manager_inbox}:
@@ -102,30 +109,16 @@ class Runtime:
         os.close(self.manager_pidfd)
 
 
-def _make_road(
-    settings: Settings, inboxes: list[Inbox]
-) -> tuple[TaskTransport, socket.socket | None]:
-    if settings.task_ipc_mode == TaskIPC.UNIX_SOCKET:
-        return SocketRoad(inboxes), None
+def _make_foreign(settings: Settings) -> tuple[ForeignQueue, socket.socket | None]:
     guard = _claim_key(settings.message_queue_key) if settings.message_queue_key else None
     try:
-        spill = SpillDirectory(
-            os.fspath(settings.task_tmpdir)
-            if settings.task_tmpdir is not None
-            else runtime_directory(settings.runtime_dir)
-        )
-        try:
-            queue = _make_queue(settings.message_queue_key, settings.message_queue_mode)
-        except BaseException:
-            spill.destroy()
-            raise
+        queue = _make_queue(settings.message_queue_key, settings.message_queue_mode)
     except BaseException:
         if guard is not None:
             guard.close()
         raise
     contended = settings.task_ipc_mode == TaskIPC.QUEUE_CONTENDED
-    road = QueueRoad(queue, settings.task_worker_num, spill, os.urandom(32), contended=contended)
-    return road, guard
+    return ForeignQueue(queue, settings.task_worker_num, contended=contended), guard
 
 
 def _claim_key(key: int) -> socket.socket:

@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, overload
 
 from ipckit.errors import MisuseError, SettingsError
-from ipckit.kinds import SockType
+from ipckit.kinds import SockType, TaskIPC
 from ipckit.server import limits, listener, statistics
 from ipckit.server.events import Callbacks
 from ipckit.server.log import log, set_up
@@ -27,7 +27,7 @@ from ipckit.server.manager import Manager
 from ipckit.server.process import Process
 from ipckit.server.runtime import Runtime
 from ipckit.server.settings import Settings
-from ipckit.server.submitter import Outcome, Submitter, timed_out
+from ipckit.server.submitter import Outcome, Submitter, Wish, timed_out
 from ipckit.server.task_worker import CurrentTask, TaskWorker
 from ipckit.server.wire import Kind
 from ipckit.server.worker import Worker
@@ -246,36 +246,48 @@ class Server:
         """Hand `data` to a task worker; return the task's id, 1 or more. Never waits.
 
         Args:
-            data: whatever pickle takes, any size.
+            data: whatever pickle takes; over 4 KiB it lies in a file of the runtime directory.
             dst: -1 the first idle task worker, 0..task_worker_num-1 that one (mode 3: any).
             callback: gets (server, task_id, result) instead of the `finish` event.
-            delay: not built yet.
-            ordering_key: not built yet.
-            dedup_key: not built yet.
+            delay: seconds before it may be begun.
+            ordering_key: tasks with one key run one at a time, in the order of their ids; the
+                next begins when the former is done or given up.
+            dedup_key: while a task with this key is queued or runs, nothing is stored and that
+                one's id is returned; its result goes to who stored it.
 
         Raises:
             TypeError: data cannot be pickled; the text names the part.
             ValueError: no such dst.
-            TaskQueueFull: task_queue_size tasks are queued or running, or the server stops.
+            TaskQueueFull: task_queue_size tasks are queued or running, or their data fills
+                task_memory, or the server stops.
+            SystemCallError: data is large and its file cannot be written, e.g. errno ENOSPC.
             SettingsError: task_worker_num is 0. MisuseError: not in a worker.
             Nothing was stored in any of these cases.
 
-        Crash: a task is run again when its task worker dies, up to task_max_attempts. If this
-        worker dies, tasks it had not sent yet are lost, and logged.
+        Crash: once it returned, the task survives any worker's death; it is run again when its
+        task worker dies, up to task_max_attempts. If this worker dies, the result goes to the
+        `finish` event of its successor, and `callback` is not called.
         """
-        if delay or ordering_key is not None or dedup_key is not None:
-            raise SettingsError("delay, ordering_key and dedup_key are not built yet")
         submitter = self._submitter("task()")
+        wish = _checked_wish(delay, ordering_key, dedup_key)
         if callback is not None and not callable(callback):
             raise TypeError(f"callback must be callable, not {callback!r}")
-        return submitter.post(data, self._checked_dst(dst), callback)
+        return submitter.post(data, self._checked_dst(dst), callback, wish)
 
     async def task_later(
-        self, data: Any, dst: int = -1, callback: Callable[..., Any] | None = None
+        self,
+        data: Any,
+        dst: int = -1,
+        callback: Callable[..., Any] | None = None,
+        *,
+        delay: float = 0,
+        ordering_key: str | None = None,
+        dedup_key: str | None = None,
     ) -> int:
         """As task(), but wait for room, in order, without holding up the loop."""
         submitter = self._submitter("task_later()")
-        return await submitter.post_later(data, self._checked_dst(dst), callback)
+        wish = _checked_wish(delay, ordering_key, dedup_key)
+        return await submitter.post_later(data, self._checked_dst(dst), callback, wish)
 
     async def task_async(  # the API has its own timeout: it raises TaskTimeout
         self,
@@ -483,7 +495,7 @@ class Server:
                 f"dst={dst!r}: must be -1 (the first idle one) or "
                 f"0..{self._settings.task_worker_num - 1}"
             )
-        return dst
+        return -1 if self._settings.task_ipc_mode == TaskIPC.QUEUE_CONTENDED else dst
 
     def _check_worker_id(self, worker_id: int, name: str) -> None:
         most = self._settings.worker_num + self._settings.task_worker_num - 1
@@ -498,6 +510,19 @@ def _as_data(data: bytes | bytearray | memoryview) -> bytes:
     if not data:
         raise ValueError("data is empty: there is nothing to send")
     return bytes(data)  # of bytes: the same object
+
+
+def _checked_wish(delay: float, ordering_key: str | None, dedup_key: str | None) -> Wish | None:
+    """Return what the task asks for besides; None: nothing."""
+    number = isinstance(delay, int | float) and not isinstance(delay, bool)
+    if not number or not 0 <= delay <= 10**9:
+        raise ValueError(f"delay={delay!r}: must be a number of 0..10**9 seconds")
+    for name, key in (("ordering_key", ordering_key), ("dedup_key", dedup_key)):
+        if key is not None and not isinstance(key, str):
+            raise TypeError(f"{name} must be a str or None, not {key!r}")
+    if not delay and ordering_key is None and dedup_key is None:
+        return None
+    return Wish(delay, ordering_key, dedup_key)
 
 
 def _check_timeout(timeout: float | None) -> None:

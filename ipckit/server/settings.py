@@ -38,9 +38,7 @@ NOT_BUILT = frozenset(
         "pid_file",
         "reload_async",
         "ssl",
-        "task_delivery",
         "task_ledger",
-        "task_memory",
         "task_timeout",
         "tcp_keepalive",
         "user",
@@ -125,6 +123,10 @@ def _mode(value: Any) -> str:
     return "" if fits else "1 (unix socket), 2 (queue) or 3 (contended queue)"
 
 
+def _delivery(value: Any) -> str:
+    return "" if value in ("at_least_once", "at_most_once") else '"at_least_once" or "at_most_once"'
+
+
 def _grace(value: Any) -> str:
     return "" if value is None else _whole(0)(value)
 
@@ -166,9 +168,9 @@ class Settings:
     task_max_attempts: int = _setting(3, _whole(1, 255))
     task_retry_delays: tuple[float, ...] = _setting((0, 1, 5), _delays)
     task_queue_size: int = _setting(4096, _whole(1, 2**24))
-    task_memory: int = _setting(64 * _MIB, _anything)
+    task_memory: int = _setting(64 * _MIB, _whole(4096, 2**40, " bytes"))
     task_timeout: float | None = _setting(None, _anything)
-    task_delivery: str = _setting("at_least_once", _anything)
+    task_delivery: str = _setting("at_least_once", _delivery)
     task_ledger: str | None = _setting(None, _anything)
     dead_letter_path: str | None = _setting(None, _anything)
 

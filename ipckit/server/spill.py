@@ -1,23 +1,46 @@
-"""Spill files: bodies of tasks that are too large for a queue's message.
+"""Files beside the task ledger: bodies and results too large for it, and notes of failed attempts.
 
-Contract  a body is in its file whole before its name exists, and stays there until `remove()`.
-          A message never carries a path: the name follows from the task id, in a directory that
+Contract  a file is whole before its name exists, and stays there until it is removed. No message
+          and no record carries a path: the name follows from the task's id, in a directory that
           only our user can enter; a file that is not ours, not plain or of another size is
           refused.
 Stands on ipckit.errors, open(2) O_TMPFILE, linkat(2).
 Crash     a writer killed before the name exists leaves nothing; afterwards the file stays until
-          the task is done or the server ends (the manager removes the directory).
+          the task is over or the server ends (the manager removes the directory).
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 
-from ipckit.errors import AccessDenied, ProtocolError
+from ipckit.errors import AccessDenied, ProtocolError, from_errno
 
-__all__ = ["SpillDirectory", "private_directory", "runtime_directory"]
+__all__ = [
+    "SpillDirectory",
+    "body_name",
+    "note_name",
+    "private_directory",
+    "result_name",
+    "runtime_directory",
+]
+
+
+def body_name(task_id: int) -> str:
+    """Return the name of the file with a task's data."""
+    return f"task-{task_id}"
+
+
+def result_name(task_id: int, attempt: int) -> str:
+    """Return the name of the file with the result of an attempt."""
+    return f"result-{task_id}-{attempt}"
+
+
+def note_name(task_id: int, attempt: int) -> str:
+    """Return the name of the file that says how an attempt failed."""
+    return f"note-{task_id}-{attempt}"
 
 
 def runtime_directory(setting: str | os.PathLike[str] | None) -> str:
@@ -34,12 +57,18 @@ def private_directory(path: str) -> str:
     """Make `path` if it is missing (0700) and return it.
 
     Raises AccessDenied when it is another user's, no directory, or open to others: nothing in
-    it could be trusted.
+    it could be trusted. SystemCallError when it cannot be made.
     """
     try:
         os.makedirs(path, mode=0o700)
     except FileExistsError:
         pass
+    except OSError as exc:
+        raise from_errno(
+            "mkdir",
+            exc.errno or errno.EIO,
+            f"{path} cannot be made; choose another with runtime_dir or task_tmpdir",
+        ) from None
     found = os.lstat(path)
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
         raise AccessDenied(
@@ -52,7 +81,7 @@ def private_directory(path: str) -> str:
 
 
 class SpillDirectory:
-    """The spill files of one server. Made by the manager, inherited by all; process safe."""
+    """The files of one server. Made by the manager, inherited by all; process safe."""
 
     def __init__(self, parent: str) -> None:
         self.path = os.path.join(
@@ -61,40 +90,56 @@ class SpillDirectory:
         os.mkdir(self.path, 0o700)
         self._fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
-    def write(self, task_id: int, body: bytes) -> None:
-        """Keep `body`; done already (an earlier attempt's) is done."""
-        name = _name(task_id)
-        fd = os.open(self.path, os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o600)
-        try:
-            view = memoryview(body)
-            while view:
-                view = view[os.write(fd, view) :]
-            with contextlib.suppress(FileExistsError):
-                os.link(f"/proc/self/fd/{fd}", name, dst_dir_fd=self._fd, follow_symlinks=True)
-        finally:
-            os.close(fd)
+    def write(self, name: str, body: bytes) -> None:
+        """Keep `body`; done already is done.
 
-    def read(self, task_id: int, size: int) -> bytes | None:
-        """Return the body; None when the task is over and its file removed."""
+        Raises SystemCallError (the disk is full, the directory cannot be written): nothing is
+        left then.
+        """
+        try:
+            fd = os.open(self.path, os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+            try:
+                view = memoryview(body)
+                while view:
+                    view = view[os.write(fd, view) :]
+                with contextlib.suppress(FileExistsError):
+                    os.link(f"/proc/self/fd/{fd}", name, dst_dir_fd=self._fd, follow_symlinks=True)
+            finally:
+                os.close(fd)
+        except OSError as exc:
+            raise from_errno(
+                "write",
+                exc.errno or errno.EIO,
+                f"{len(body)} bytes into {self.path}: make room there, or choose another "
+                f"directory with task_tmpdir",
+            ) from None
+
+    def read(self, name: str, size: int | None = None) -> bytes | None:
+        """Return the body; None when there is no such file.
+
+        Raises ProtocolError: it is not a plain file of ours, or not of this size.
+        """
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
         try:
-            fd = os.open(_name(task_id), flags, dir_fd=self._fd)
+            fd = os.open(name, flags, dir_fd=self._fd)
         except FileNotFoundError:
             return None
+        except OSError as exc:
+            raise ProtocolError(f"spill file {name}: {exc.strerror}; it is not ours") from None
         with open(fd, "rb", buffering=0) as file:
             found = os.fstat(fd)
             if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid():
-                raise ProtocolError(f"spill file of task {task_id}: not a plain file of ours")
-            if found.st_size != size:
+                raise ProtocolError(f"spill file {name}: not a plain file of ours")
+            if size is not None and found.st_size != size:
                 raise ProtocolError(
-                    f"spill file of task {task_id}: {found.st_size} bytes, {size} were written"
+                    f"spill file {name}: {found.st_size} bytes, {size} were written"
                 )
             return file.readall()
 
-    def remove(self, task_id: int) -> None:
+    def remove(self, name: str) -> None:
         """Forget the body; harmless when there is none."""
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(_name(task_id), dir_fd=self._fd)
+            os.unlink(name, dir_fd=self._fd)
 
     def destroy(self) -> None:
         """Remove the directory with all that is in it. By the manager, at the end."""
@@ -104,7 +149,3 @@ class SpillDirectory:
         os.close(self._fd)
         with contextlib.suppress(FileNotFoundError):
             os.rmdir(self.path)
-
-
-def _name(task_id: int) -> str:
-    return f"task-{task_id}"

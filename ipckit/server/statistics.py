@@ -1,6 +1,7 @@
 """The numbers of a server, gathered from the board: JSON-able, from any of its processes.
 
-Stands on ipckit.server.{board,runtime}. Blocks: never. Each number is a snapshot of its own.
+Stands on ipckit.server.{board,runtime}. Blocks: never. The numbers of tasks are of the ledger
+itself, so no crash makes them drift.
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ import os
 import time
 from typing import Any
 
-from ipckit.server.board import Row, TaskState
+from ipckit._core import _ledger
+from ipckit.server.board import Row
 from ipckit.server.runtime import Runtime
 
 __all__ = ["gather"]
@@ -20,17 +22,12 @@ def gather(runtime: Runtime) -> dict[str, Any]:
     board, settings = runtime.board, runtime.settings
     workers = range(settings.worker_num)
     task_workers = range(settings.worker_num, runtime.slots)
-    states = board.count_tasks()
-    running = states[TaskState.RUNNING] + states[TaskState.ORPHANED]
-    held = states[TaskState.HELD] - _records_in_hand(runtime)
-    queued = max(0, held) + states[TaskState.QUEUED]
-    done = board.total(Row.TASKS_DONE)
-    buried = board.total(Row.TASKS_BURIED)
+    queued, running, done, buried, oldest = _tasks(runtime)
     accepted, closed = board.total(Row.ACCEPTED), board.total(Row.CLOSED)
     attempts = board.total(Row.TASKS)
     seconds = board.total(Row.TASK_NS) / 1e9
     uptime = max(time.time() - runtime.started_at, 1e-9)
-    posted = board.total(Row.TASKS_POSTED)
+    count = done + buried + queued + running
     busy = _busy(runtime, task_workers)
     return {
         "start_time": runtime.started_at,
@@ -45,14 +42,14 @@ def gather(runtime: Runtime) -> dict[str, Any]:
         "tasking_num": queued + running,
         "task_queued": queued,
         "task_running": running,
-        "task_oldest_seconds": _oldest(runtime, workers),
-        "task_count": done + buried + queued + running,
+        "task_oldest_seconds": oldest,
+        "task_count": count,
         "task_done": done,
         "task_buried": buried,
         "task_failed": board.total(Row.TASKS_FAILED),
         "task_retries": board.total(Row.TASKS_RETRIED),
         "task_seconds": seconds,
-        "task_workers_needed": posted / uptime * (seconds / attempts) if attempts else 0.0,
+        "task_workers_needed": count / uptime * (seconds / attempts) if attempts else 0.0,
         "task_idle_worker_num": settings.task_worker_num - busy,
         "worker_restarts": board.total(Row.RESTARTS),
         "callback_errors": board.total(Row.CALLBACK_ERRORS),
@@ -61,12 +58,13 @@ def gather(runtime: Runtime) -> dict[str, Any]:
     }
 
 
-def _records_in_hand(runtime: Runtime) -> int:
-    """Records that task workers hold for a foreign task to come: no tasks yet."""
-    board, first = runtime.board, 2 * runtime.settings.worker_num
-    return sum(
-        1 for index in board.tasks_in(TaskState.HELD) if board.look_at_task(index).owner >= first
-    )
+def _tasks(runtime: Runtime) -> tuple[int, int, int, int, float]:
+    """Return how many are queued, running, done and buried, and the age of the oldest."""
+    if runtime.ledger is None:
+        return 0, 0, 0, 0, 0.0
+    states, done, buried, waiting, oldest = runtime.ledger.overview.totals()
+    age = time.monotonic() - oldest / 1e9 if oldest else 0.0
+    return waiting, states[_ledger.RUNNING], done, buried, max(0.0, age)
 
 
 def _busy(runtime: Runtime, task_workers: range) -> int:
@@ -85,17 +83,6 @@ def _serving(runtime: Runtime, workers: range) -> int:
     return sum(
         1 for pair in rows if any(row[Row.REQUESTS] != row[Row.REQUESTS_DONE] for row in pair)
     )
-
-
-def _oldest(runtime: Runtime, workers: range) -> float:
-    board = runtime.board
-    times = [
-        oldest
-        for slot in workers
-        for parity in (0, 1)
-        if (oldest := board.row(slot, parity)[Row.OLDEST_TASK])
-    ]
-    return max(0.0, time.monotonic() - min(times) / 1e9) if times else 0.0
 
 
 def _worker(runtime: Runtime, slot: int) -> dict[str, Any]:

@@ -1,42 +1,48 @@
-"""A worker's tasks: posting them, hearing of them, trying again, and telling who asked.
+"""A worker's tasks: storing them in the ledger, hearing their ends, and telling who asked.
 
-The taskbook decides (pure), the board's task words are the truth between processes, the road
-carries messages. This is the hand between them.
+The ledger's words are the truth; this keeps only who of this process waits for which task.
 
-Stands on ipckit.server.{taskbook,board,transport,wire}.
+Stands on ipckit.server.{ledger,wire}.
 Invariants
-  S1  a task's word leaves RUNNING by one step of the attempt it is at, and only who made that
-      step tells anybody. So each end of an attempt is told once.
-  S2  nothing here waits, but wait() for taskwait(), which reads the inbox itself meanwhile.
-Crash     the memory of this process is lost with it: tasks it held are counted and logged, tasks
-          under way are run, and their results go to its successor.
+  S1  an end is taken out of the ledger before it is told, and its record is freed after that: so
+      it is told once, and once more by our successor if we die in between.
+  S2  nothing here waits, but wait() for taskwait(), which hears ends and frames itself meanwhile.
+Crash     who waits here is lost with this process; the tasks are not, and their results go to the
+          `finish` callback of our successor.
 """
 
 from __future__ import annotations
 
 import asyncio
-import random
+import contextlib
+import hashlib
 import select
 import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from ipckit.errors import TaskFailed, TaskQueueFull, TaskTimeout
+from ipckit._core import _ledger
+from ipckit.errors import IPCError, TaskFailed, TaskQueueFull, TaskTimeout
 from ipckit.server import wire
-from ipckit.server.board import FROM_HELD, FROM_ORPHANED, FROM_RUNNING, Row, TaskState
+from ipckit.server.attempts import Failure
+from ipckit.server.board import Row
+from ipckit.server.ledger import FILES, TaskLedger
 from ipckit.server.log import log
 from ipckit.server.process import describe_exception
-from ipckit.server.taskbook import Failure, Stage, Task, Taskbook
-from ipckit.server.transport import TaskTransport
-from ipckit.server.wire import FOREIGN, FROM_OUTSIDE, HAS_VALUE, Head, Kind
+from ipckit.server.spill import body_name
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ipckit.server.worker import Worker
 
-__all__ = ["Outcome", "Submitter"]
+__all__ = ["Outcome", "Submitter", "Wish"]
 
 _YIELD_AFTER = 16
 """task_later gives the loop a turn after so many tasks, also while there is room."""
+
+_ENDS_A_TURN = 256
+"""Most ends told before the loop sees to its clients again."""
 
 
 class Outcome:
@@ -50,6 +56,19 @@ class Outcome:
         self.error: TaskFailed | None = None
 
 
+class Wish:
+    """What a task asks for besides a task worker."""
+
+    __slots__ = ("dedup_key", "delay", "ordering_key")
+
+    def __init__(
+        self, delay: float = 0, ordering_key: str | None = None, dedup_key: str | None = None
+    ) -> None:
+        self.delay = delay
+        self.ordering_key = ordering_key
+        self.dedup_key = dedup_key
+
+
 class _Nobody:
     """Waits for nothing: who asked gave up, and a late result is not told to anybody else."""
 
@@ -60,70 +79,101 @@ _NOBODY = _Nobody()
 class Submitter:
     """All tasks of one worker. One thread, the loop's."""
 
-    def __init__(self, worker: Worker, road: TaskTransport) -> None:
+    def __init__(self, worker: Worker, ledger: TaskLedger) -> None:
         self._worker = worker
         self._loop = worker.loop
-        self._board = worker.board
         self._row = worker.row
-        self._road = road
-        settings = worker.settings
-        self._room = settings.task_queue_size
-        self._book = Taskbook(settings.task_max_attempts, tuple(settings.task_retry_delays))
-        self._blocked: set[int] = set()
-        self._free: list[int] = []  # records we had: hints where to look first
-        self._next_index = worker.slot * (self._room // max(1, settings.worker_num))
+        self._ledger = ledger
+        self._view = ledger.view(worker.place)
+        self._settings = worker.settings
+        self._waiters: dict[int, Any] = {}  # by task id
         self._waiting: deque[asyncio.Future[None]] = deque()  # for a record
         self._in_a_row = 0
-        self._timer: asyncio.TimerHandle | None = None
         self._dropped = False
+        self.bell = ledger.bells[worker.place]
 
     @property
     def outstanding(self) -> int:
-        """How many tasks are not over."""
-        return len(self._book)
+        """How many tasks of this worker are not over."""
+        return self._view.outstanding()
 
     # -- posting ---
 
-    def post(self, data: Any, dst: int, waiter: Any) -> int:
-        """Store a task and send it when there is room on the road; return its id.
+    def post(self, data: Any, dst: int, waiter: Any, wish: Wish | None = None) -> int:
+        """Store a task; return its id.
 
-        Raises TypeError (it cannot be pickled), TaskQueueFull; then nothing was stored.
+        Raises TypeError (it cannot be pickled), TaskQueueFull, SystemCallError (it is large, and
+        the disk is full); then nothing was stored.
         """
-        return self._store(wire.dump(data), dst, waiter)
+        return self._store(wire.dump(data), dst, waiter, wish)
 
-    def _store(self, body: bytes, dst: int, waiter: Any) -> int:
-        worker = self._worker
-        if worker.stopping:
+    def _store(self, body: bytes, dst: int, waiter: Any, wish: Wish | None) -> int:
+        if self._worker.stopping:
             raise TaskQueueFull("the server is stopping: no task is begun any more")
-        task_id = self._board.next_task_id()
-        start = self._free.pop() if self._free else self._next_index
-        index = self._board.take_task(start, task_id, worker.place, worker.place, self._room)
-        if index < 0:
-            raise TaskQueueFull(
-                f"task_queue_size={self._room} tasks are queued or running: raise it, add task "
-                f"workers, or use `await server.task_later()`, which waits for room"
-            )
-        self._next_index = index + 1
-        self._row[Row.TASKS_POSTED] += 1
-        lane = self._road.lane(dst)
-        task = Task(task_id, index, body, dst, worker.slot, lane, time.monotonic(), waiter)
-        self._book.add(task)
-        if lane not in self._blocked:
-            try:
-                self._pump_lane(lane)
-            except Exception:
-                if task.stage == Stage.HELD:
-                    self._forget(task)
-                raise
+        if wish is not None or len(body) > _ledger.INSIDE:
+            return self._store_slowly(body, dst, waiter, wish or Wish())
+        task_id = self._view.submit(body, dst, waiter is not None)
+        if task_id < 0:
+            raise self._full(records=task_id == -1)
+        if waiter is not None:
+            self._waiters[task_id] = waiter
         return task_id
 
-    def _forget(self, task: Task) -> None:
-        """Take back what was stored: the road refuses it, and who posts it hears so."""
-        self._book.done(task.id)
-        self._board.step(task.index, task.id, FROM_HELD, TaskState.FREE, self._worker.place)
-        self._row[Row.TASKS_POSTED] -= 1
+    def _store_slowly(self, body: bytes, dst: int, waiter: Any, wish: Wish) -> int:
+        """As submit(), for a task that is more than its body."""
+        view = self._view
+        taken = view.take()
+        if taken is None:
+            raise self._full(records=True)
+        record, task_id = taken
+        try:
+            if wish.dedup_key is not None:
+                other = view.dedup(record, *_hash_key(wish.dedup_key))
+                if other < 0:
+                    raise TaskQueueFull(
+                        f"another process is storing a task with dedup_key={wish.dedup_key!r} and "
+                        f"does not go on: try again"
+                    )
+                if other:
+                    view.release(record)
+                    return other
+            self._put_body(record, task_id, body)
+        except BaseException:
+            view.end(record)
+            self._ledger.spill.remove(body_name(task_id))
+            view.clear(record)
+            raise
+        if waiter is not None:
+            self._waiters[task_id] = waiter
+            view.flag(record, _ledger.WANTED, 0)
+        if wish.ordering_key is not None:
+            view.order(record, _hash_key(wish.ordering_key)[0])
+        due = time.monotonic_ns() + int(wish.delay * 1e9) if wish.delay else 0
+        view.publish(record, dst, due)
+        return task_id
 
-    async def post_later(self, data: Any, dst: int, waiter: Any) -> int:
+    def _put_body(self, record: int, task_id: int, body: bytes) -> None:
+        if len(body) <= _ledger.INSIDE:
+            if not self._view.put(record, body):
+                raise self._full(records=False)
+            return
+        if not self._view.beside(record, len(body), self._ledger.most_beside):
+            raise self._full(records=False)
+        self._ledger.spill.write(body_name(task_id), body)
+
+    def _full(self, *, records: bool) -> TaskQueueFull:
+        settings = self._settings
+        what = (
+            f"task_queue_size={settings.task_queue_size} tasks are queued or running"
+            if records
+            else f"the data of the tasks that wait fills task_memory={settings.task_memory} bytes"
+        )
+        return TaskQueueFull(
+            f"{what}: raise it, add task workers, or use `await server.task_later()`, which "
+            f"waits for room"
+        )
+
+    async def post_later(self, data: Any, dst: int, waiter: Any, wish: Wish | None = None) -> int:
         """As post(), but wait for a record, in order, and give the loop its turns."""
         body = wire.dump(data)
         self._in_a_row += 1
@@ -132,7 +182,9 @@ class Submitter:
             await asyncio.sleep(0)
         first = True
         while True:
-            if (not first or not self._waiting) and (task_id := self._try_store(body, dst, waiter)):
+            if (not first or not self._waiting) and (
+                task_id := self._try_store(body, dst, waiter, wish)
+            ):
                 self._wake_one()
                 return task_id
             future: asyncio.Future[None] = self._loop.create_future()
@@ -150,100 +202,94 @@ class Submitter:
                     self._waiting.remove(future)
                 raise
 
-    def _try_store(self, body: bytes, dst: int, waiter: Any) -> int:
-        """Return the id, 0 when there is no room; then somebody will ring."""
-        for look in (1, 2):
+    def _try_store(self, body: bytes, dst: int, waiter: Any, wish: Wish | None) -> int:
+        """Return the id, 0 when there is no room; then the bell will ring."""
+        for _ in range(2):
             try:
-                return self._store(body, dst, waiter)
+                return self._store(body, dst, waiter, wish)
             except TaskQueueFull:
                 if self._worker.stopping:
                     raise
-            if self._book:
-                break  # a result of ours frees a record
-            if look == 1:  # first the wish, then another look: no ring is missed
-                self._board.want_room(self._row)
+            self._view.wish_room()  # first the wish, then another look: no ring is missed
         return 0
 
     def abandon(self, task_id: int) -> None:
         """Who waited for this task waits no longer; its result is told to nobody."""
-        task = self._book.get(task_id)
-        if task is not None:
-            task.waiter = _NOBODY
+        if task_id in self._waiters:
+            self._waiters[task_id] = _NOBODY
 
     # -- waiting for results without the loop ---
 
     def wait(self, outcomes: list[Outcome], deadline: float) -> None:
-        """Read the inbox until all outcomes are there or the time is over. S2."""
+        """Hear ends and frames until all outcomes are there or the time is over. S2."""
         poller = select.poll()
         poller.register(self._worker.inbox.reading, select.POLLIN)
+        poller.register(self.bell, select.POLLIN)
         while any(not outcome.done for outcome in outcomes):
-            self._tend()
-            now = time.monotonic()
-            if now >= deadline:
+            left = deadline - time.monotonic()
+            if left <= 0:
                 return
-            due = self._book.next_due()
-            until = min(deadline, due) if due is not None else deadline
-            rooms = [fd for lane in self._blocked if (fd := self._road.room_fd(lane)) >= 0]
-            for fd in rooms:
-                poller.register(fd, select.POLLOUT)
-            poller.poll(max(0.0, min(until - now, 1.0)) * 1000 + 1)
-            for fd in rooms:
-                poller.unregister(fd)
+            poller.poll(min(left, 1.0) * 1000 + 1)
             self._worker.read_inbox(defer=True)
+            self.rung(defer=True)
 
     # -- hearing ---
 
-    def heard(self, head: Head, body: bytes) -> None:
-        """Take a frame about tasks."""
-        match head.kind:
-            case Kind.RESULT:
-                self._result(head, body)
-            case Kind.FAILED:
-                self._failed(head, body)
-            case Kind.KEEP:
-                self._keep(head, body)
-            case Kind.DIED:
-                self._died(head, body)
-            case Kind.ROOM:
-                self._wake_one()
-                self._tend()
-
-    def tick(self) -> None:
-        """About once a second: what no frame told. Nothing should be left for it."""
-        oldest = self._book.oldest()
-        self._row[Row.OLDEST_TASK] = 0 if oldest is None else int(oldest * 1e9)
-        self._wake_one()
-        self._tend()
-
-    def _result(self, head: Head, body: bytes) -> None:
+    def rung(self, *, defer: bool = False) -> None:
+        """Tell what ended, at most a turn's worth, and let who waits for room try again."""
+        self._ledger.silence(self._worker.place)
+        ends = self._view.collect(_ENDS_A_TURN)
+        self._worker.deferring = defer
         try:
-            value = wire.load(body) if head.flags & HAS_VALUE else None
-        except Exception:  # what a type does when it is unpickled is the user's code
-            failure = Failure(*describe_exception())
-            self._attempt_ended(head.record, head.ident, head.number, FROM_RUNNING, failure)
+            for record, task_id, flags, attempt, result, size in ends:
+                self._tell(record, task_id, flags, attempt, result, size)
+        finally:
+            self._worker.deferring = False
+        if len(ends) == _ENDS_A_TURN:
+            self._loop.call_soon(self.rung)
+        self._wake_one()
+
+    def _tell(
+        self, record: int, task_id: int, flags: int, attempt: int, result: bytes | None, size: int
+    ) -> None:
+        """S1."""
+
+        def close() -> None:
+            self._close(record, task_id, flags, attempt)
+
+        waiter = self._waiters.pop(task_id, None)
+        if flags & _ledger.LOST:
+            self._tell_failed(waiter, task_id, attempt, close)
             return
-        place = self._worker.place
-        if not self._board.step_of_attempt(
-            head.record, head.ident, head.number, FROM_RUNNING, TaskState.FREE, place
-        ):
-            return  # S1: it was told before
-        task = self._over(head.ident, head.record)
-        self._row[Row.TASKS_DONE] += 1
-        if task is None and head.flags & FROM_OUTSIDE:
-            return
-        waiter = None if task is None else task.waiter
-        if waiter is _NOBODY or (task is not None and task.source == FOREIGN):
-            return
+        value = None
+        if flags & _ledger.HAS_RESULT:
+            try:
+                value = self._ledger.load_result(task_id, attempt, result, size)
+            except Exception:  # what a type does when it is unpickled is the user's code
+                if waiter is not None:
+                    self._waiters[task_id] = waiter
+                self._result_unreadable(record, task_id, attempt)
+                return
         if isinstance(waiter, Outcome):
             waiter.done, waiter.value = True, value
         elif isinstance(waiter, asyncio.Future):
             if not waiter.done():
                 waiter.set_result(value)
-        elif head.flags & HAS_VALUE:
-            if waiter is not None:
-                self._worker.emit_to(waiter, "a task's callback", head.ident, value)
-            elif not self._worker.emit("finish", head.ident, value):
+        elif waiter is not _NOBODY and flags & _ledger.HAS_RESULT:
+            self._tell_result(waiter, task_id, value, close)
+            return
+        close()
+
+    def _tell_result(
+        self, callback: Any, task_id: int, value: Any, close: Callable[[], None]
+    ) -> None:
+        if callback is None:
+            callback = self._worker.callbacks.get("finish")
+            if callback is None:
                 self._drop_result()
+                close()
+                return
+        self._worker.emit_to(callback, "finish", task_id, value, then=close)
 
     def _drop_result(self) -> None:
         self._row[Row.RESULTS_DROPPED] += 1
@@ -251,35 +297,14 @@ class Submitter:
             self._dropped = True
             log.warning("results are dropped: there is no `finish` callback (said once)")
 
-    def _failed(self, head: Head, body: bytes) -> None:
-        error, trace = wire.load(body)
-        self._attempt_ended(
-            head.record, head.ident, head.number, FROM_RUNNING, Failure(error, trace)
-        )
+    def _result_unreadable(self, record: int, task_id: int, attempt: int) -> None:
+        failure = Failure(*describe_exception(), at=time.time())
+        self._ledger.attempt_failed(self._view, self._row, record, task_id, attempt, failure)
 
-    def _attempt_ended(
-        self, index: int, task_id: int, attempt: int, states: int, failure: Failure
+    def _tell_failed(
+        self, waiter: Any, task_id: int, attempts: int, close: Callable[[], None]
     ) -> None:
-        place = self._worker.place
-        if not self._board.step_of_attempt(index, task_id, attempt, states, TaskState.HELD, place):
-            return  # S1
-        self._row[Row.TASKS_FAILED] += 1
-        task = self._book.get(task_id)
-        due = None
-        if task is not None:
-            jitter = random.uniform(-1, 1)
-            due = self._book.failed(task, attempt, time.monotonic(), jitter)
-        if due is not None:
-            self._row[Row.TASKS_RETRIED] += 1
-            self._set_timer()
-            return
-        # Its last attempt; or its submitter died and took the data along.
-        self._board.step(index, task_id, FROM_HELD, TaskState.FREE, place)
-        self._over(task_id, index)
-        self._row[Row.TASKS_BURIED] += 1
-        self._give_up(task_id, attempt, task, failure)
-
-    def _give_up(self, task_id: int, attempts: int, task: Task | None, failure: Failure) -> None:
+        failure = self._ledger.failure_of(task_id, attempts)
         error = TaskFailed(
             f"task {task_id} was given up after {attempts} attempts; the last one: {failure.error}",
             task_id=task_id,
@@ -287,129 +312,36 @@ class Submitter:
             remote_traceback=failure.traceback,
         )
         log.warning("%s", error)
-        waiter = None if task is None else task.waiter
         if isinstance(waiter, Outcome):
             waiter.done, waiter.error = True, error
         elif isinstance(waiter, asyncio.Future):
             if not waiter.done():
                 waiter.set_exception(error)
-        else:
-            self._worker.emit("task_failed", task_id, error)
-
-    def _keep(self, head: Head, body: bytes) -> None:
-        self._row[Row.TASKS_POSTED] += 1
-        lane = self._road.lane(-1)
-        self._book.add_running(
-            Task(head.ident, head.record, body, -1, FOREIGN, lane, time.monotonic())
-        )
-
-    def _died(self, head: Head, body: bytes) -> None:
-        task_worker = head.sender // 2 - self._worker.settings.worker_num
-        if task_worker >= 0:
-            failure = Failure(body.decode())
-            for task in self._book.sent():
-                if task_worker in self._road.readers(task.dst):
-                    self._look_after_death(task)
-            for index, task_id, attempt in self._orphans(head):
-                self._attempt_ended(index, task_id, attempt, FROM_ORPHANED, failure)
-        self._tend()
-
-    def _orphans(self, head: Head) -> list[tuple[int, int, int]]:
-        """Return (record, task id, attempt) of our tasks that ran in the process that died.
-
-        If the place was swept again since, by the death of a later process, results of that one
-        may still be behind this frame; then the frame of the later death settles both.
-        """
-        found = []
-        for index in self._board.tasks_in(TaskState.ORPHANED):
-            word = self._board.look_at_task(index)
-            if word.owner == head.sender and self._board.source(index) == self._worker.place:
-                found.append((index, word.task_id, word.attempt))
-        swept = self._board.row(head.sender // 2, head.sender % 2)[Row.SWEPT]
-        return found if swept == head.incarnation else []
-
-    def _look_after_death(self, task: Task) -> None:
-        """Its message may have been taken and lost: waiting, with nothing under way."""
-        if self._waits(task):
-            self._book.send_again(task)
-
-    # -- sending ---
-
-    def _send(self, task: Task) -> bool:
-        """First the message, then QUEUED: a death in between leaves HELD, which is swept."""
-        if task.again and not self._waits(task):
-            return True  # an earlier message has begun it
-        head = Head(Kind.TASK, 0, task.source, self._worker.incarnation, task.id, task.index)
-        if not self._road.send(head, task.body, task.dst):
-            return False
-        # A task worker may have begun it already; then this changes nothing.
-        place = self._worker.place
-        self._board.step(task.index, task.id, FROM_HELD, TaskState.QUEUED, place)
-        return True
-
-    def _waits(self, task: Task) -> bool:
-        word = self._board.look_at_task(task.index)
-        return word.task_id == task.id and word.state in (TaskState.HELD, TaskState.QUEUED)
-
-    def _pump_lane(self, lane: int) -> None:
-        if self._book.pump_lane(lane, self._send):
+        elif (callback := self._worker.callbacks.get("task_failed")) is not None:
+            self._worker.emit_to(callback, "task_failed", task_id, error, then=close)
             return
-        fd = self._road.room_fd(lane)
-        if fd >= 0:
-            self._blocked.add(lane)
-            self._loop.add_writer(fd, self._room_on, lane)
-            return
-        self._board.want_room(self._row)  # first the wish, then another look: no ring is missed
-        if not self._book.pump_lane(lane, self._send):
-            self._blocked.add(lane)
+        close()
 
-    def _room_on(self, lane: int) -> None:
-        fd = self._road.room_fd(lane)
-        if fd >= 0 and lane in self._blocked:
-            self._loop.remove_writer(fd)
-        self._blocked.discard(lane)
-        try:
-            self._pump_lane(lane)
-        except Exception:  # tasks keep their place; the next look is a second away, at the latest
-            log.exception("worker %d: tasks wait, the road refuses them", self._worker.slot)
-
-    def _tend(self) -> None:
-        """Send what is due and what has room now."""
-        self._book.wake_delayed(time.monotonic())
-        for lane in self._book.lanes():
-            self._room_on(lane)
-        self._set_timer()
-
-    def _set_timer(self) -> None:
-        due = self._book.next_due()
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        if due is not None:
-            self._timer = self._loop.call_later(max(0.0, due - time.monotonic()), self._tend)
-
-    def stop(self) -> None:
-        """The server ends: who waits hears it now, and does not hold up the end."""
-        for task in self._book:
-            if isinstance(task.waiter, asyncio.Future) and not task.waiter.done():
-                why = f"task {task.id} was not run to its end: the server stopped"
-                task.waiter.set_exception(TaskFailed(why, task_id=task.id))
-        while self._waiting:
-            self._wake_one()  # they find that the server stops
+    def _close(self, record: int, task_id: int, flags: int, attempt: int) -> None:
+        """It was told: free its record."""
+        if not flags & FILES:
+            self._view.release(record)
+        elif self._view.end(record):
+            self._ledger.remove_files(task_id, attempt)
+            self._view.clear(record)
 
     # -- ends ---
 
-    def _over(self, task_id: int, index: int) -> Task | None:
-        """Forget a task whose record was just made FREE."""
-        task = self._book.done(task_id)
-        if len(self._free) < self._room:
-            self._free.append(index)
-        self._road.forget(task_id)
-        self._wake_one()
-        self._worker.ring_room()
-        if self._blocked and self._road.room_fd(0) < 0:
-            self._room_on(0)
-        return task
+    def stop(self) -> None:
+        """The server ends: who waits hears it now, and does not hold up the end."""
+        self.rung()
+        for task_id, waiter in self._waiters.items():
+            if isinstance(waiter, asyncio.Future) and not waiter.done():
+                why = f"task {task_id} was not run to its end: the server stopped"
+                waiter.set_exception(TaskFailed(why, task_id=task_id))
+        with contextlib.suppress(IPCError):
+            while self._waiting:
+                self._wake_one()  # they find that the server stops
 
     def _wake_one(self) -> None:
         while self._waiting:
@@ -417,6 +349,12 @@ class Submitter:
             if not future.done():
                 future.set_result(None)
                 return
+
+
+def _hash_key(key: str) -> tuple[int, int]:
+    """Return 128 bits that stand for a key, two numbers that are not both 0."""
+    digest = hashlib.blake2b(key.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+    return int.from_bytes(digest[:8], "little") | 1, int.from_bytes(digest[8:], "little")
 
 
 def timed_out(task_id: int, timeout: float) -> TaskTimeout:

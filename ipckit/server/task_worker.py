@@ -1,23 +1,23 @@
-"""A task worker: takes one task, runs it, sends the result, takes the next.
+"""A task worker: claims one task, runs it, writes its end into the ledger, claims the next.
 
 Two drivers share every step: a blocking one (poll, no event loop at all), and one on asyncio when
 a callback that runs here is `async def`.
 
-Stands on ipckit.server.{process,transport,board,wire}.
+Stands on ipckit.server.{process,ledger,foreign,board,wire}.
 Invariants
-  K1  one task at a time: nothing is taken from the road before the result of the last one is with
-      its submitter. So a death costs one attempt of one task.
+  K1  one task at a time: the next is claimed when the end of the last one is written. So a death
+      costs one attempt of one task.
   K2  a foreign message is taken only with a record in hand, so a full ledger leaves it there.
-  K3  the result is posted before the next claim; the word stays RUNNING until the submitter has
-      it. If we die in between, the result still counts, because it was posted first.
-Blocks    on the inbox of a submitter that does not read; a submitter never waits for us.
-Crash     a foreign message taken but not yet RUNNING is lost with us: at most one.
+  K3  before it waits it says that it sleeps, and looks once more: no bell is missed.
+Blocks    never for another process, but in send() and close() for a worker that does not read.
+Crash     the task in hand is tried again, by the manager's sweep.
 """
 
 from __future__ import annotations
 
 import asyncio
 import heapq
+import os
 import random
 import select
 import signal
@@ -28,10 +28,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import uvloop
 
-from ipckit.errors import MisuseError
-from ipckit.queue import php_format
+from ipckit._core import _ledger
+from ipckit.errors import IPCError, MisuseError, ProtocolError
+from ipckit.queue import Message
 from ipckit.server import wire
-from ipckit.server.board import FROM_HELD, FROM_QUEUED, Row, TaskState
+from ipckit.server.attempts import Failure
+from ipckit.server.board import Row
+from ipckit.server.foreign import ForeignTaker
+from ipckit.server.ledger import TaskLedger
 from ipckit.server.log import log
 from ipckit.server.process import (
     EXIT_DONE,
@@ -41,8 +45,8 @@ from ipckit.server.process import (
     describe_exception,
     loop_timer_ids,
 )
-from ipckit.server.transport import ForeignMessage, OwnMessage, QueueRoad, TaskTransport
-from ipckit.server.wire import CLOSE_RESET, FOREIGN, FROM_OUTSIDE, HAS_VALUE, Head, Kind
+from ipckit.server.spill import body_name
+from ipckit.server.wire import CLOSE_RESET, Head, Kind
 
 if TYPE_CHECKING:
     from ipckit.server.runtime import Runtime
@@ -52,10 +56,14 @@ __all__ = ["CurrentTask", "TaskWorker"]
 
 _ASYNC_EVENTS = ("task", "pipe_message", "worker_start", "worker_stop")
 _LOOK_SECONDS = 1.0
-"""How often the first task worker looks for messages of types nobody takes."""
+"""How long a sleep lasts at most; and how often the first task worker looks for messages of types
+nobody takes."""
 
-_NO_RECORD_SECONDS = 0.05
-"""How soon an idle task worker looks again for a record, so that it may take foreign tasks."""
+_FOREIGN_EVERY = 16
+"""So many tasks of our own are taken before one look for a foreign one."""
+
+_SPIN_NS = 30_000 if (os.cpu_count() or 1) > 1 else 0
+"""How long a task worker that has just been busy looks for more before it sleeps."""
 
 
 class CurrentTask(NamedTuple):
@@ -70,12 +78,13 @@ class CurrentTask(NamedTuple):
 class _Job(NamedTuple):
     """A claimed task: its word is RUNNING and ours."""
 
-    task_id: int
     record: int
+    task_id: int
     attempt: int
     source: int
-    incarnation: int
-    body: bytes  # pickled
+    flags: int
+    body: bytes | None  # None: in a file
+    size: int
 
 
 class TaskWorker(Process):
@@ -87,15 +96,20 @@ class TaskWorker(Process):
         super().__init__(server, runtime, place, incarnation)
         self.number = self.slot - self.settings.worker_num
         self.inbox = runtime.inboxes[place]
-        self._road = cast("TaskTransport", runtime.road)
-        self._road_fds = list(self._road.open_taking(self.number))
+        self._ledger = cast("TaskLedger", runtime.ledger)
+        self._view = self._ledger.view(place)
+        self._bell = self._ledger.bells[place]
+        foreign = runtime.foreign
+        self._foreign = foreign
+        self._taker = None if foreign is None else ForeignTaker(foreign, self.number)
+        self._own_tasks = 0  # since the last look for foreign ones
+        self._busy = False  # since the last sleep
         self._task = self.callbacks.get("task")
-        self._record: tuple[int, int] | None = None  # (index, task id), HELD, for a foreign task
-        self._takes_foreign = isinstance(self._road, QueueRoad)
-        self._next_look = time.monotonic() if self.number == 0 else float("inf")
+        unserved = foreign is not None and self.number == 0
+        self._next_look = time.monotonic() if unserved else float("inf")
         self.current: CurrentTask | None = None
         self._finished = False
-        self._value: Any = None
+        self._value = b""
         self._going = False
         self._messages: list[tuple[int, Any]] = []  # for the asyncio driver
         self._wake, wakeup = socket.socketpair()
@@ -118,7 +132,8 @@ class TaskWorker(Process):
             return self._run_blocking()
         finally:
             signal.set_wakeup_fd(-1)
-            self._road.close()
+            if self._taker is not None:
+                self._taker.close()
 
     def bell(self) -> None:
         """A signal came; the loop looks at the phase before it takes anything."""
@@ -130,14 +145,20 @@ class TaskWorker(Process):
         return self._going or self._tasks_left == 0 or self.stopping
 
     def _end(self) -> int:
-        """Give back what we hold, tell the manager; return the exit code."""
-        if self._record is not None:
-            index, task_id = self._record
-            self.board.step(index, task_id, FROM_HELD, TaskState.FREE, self.place)
+        """Hand on what we were rung for, tell the manager; return the exit code."""
+        self._view.pass_on()
         if self.stopping:
             return EXIT_DONE
         self._tell(Kind.LEAVING, number=1)  # our successor may begin at once
         return EXIT_RETIRED
+
+    def _filenos(self) -> list[int]:
+        taker = self._taker
+        return [
+            self.inbox.reading.fileno(),
+            self._bell,
+            *([] if taker is None else taker.filenos()),
+        ]
 
     # -- the blocking driver ---
 
@@ -149,7 +170,7 @@ class TaskWorker(Process):
         self.announce_ready()
         timers = cast("_HeapTimers", self._timers)
         poller = select.poll()
-        for fd in (self.inbox.reading.fileno(), self._wake.fileno(), *self._road_fds):
+        for fd in (self._wake.fileno(), *self._filenos()):
             poller.register(fd, select.POLLIN)
         while not self._leaves():
             job = self._take()
@@ -160,10 +181,11 @@ class TaskWorker(Process):
             if self._leaves():
                 break
             pause = timers.fire()
-            self._road.prepare_wait(foreign=self._record is not None)
-            for fd, _ in poller.poll(self._poll_ms(pause)):
-                if fd == self._wake.fileno():
-                    self._wake.recv(4096)
+            if self._falls_asleep():
+                for fd, _ in poller.poll(self._poll_ms(pause)):
+                    if fd == self._wake.fileno():
+                        self._wake.recv(4096)
+            self._wakes_up()
         code = self._end()
         try:
             self._call_now("worker_stop", self.slot)
@@ -179,8 +201,13 @@ class TaskWorker(Process):
     def _run_job(self, job: _Job) -> None:
         began = self._begin(job)
         try:
+            data = self._load(job)
+        except Exception as exc:
+            self._ended_badly(job, began, hopeless=isinstance(exc, ProtocolError))
+            return
+        try:
             returned = cast("Callable[..., Any]", self._task)(
-                self.server, job.task_id, _source_id(job.source), wire.load(job.body)
+                self.server, job.task_id, _source_id(job), data
             )
         except Exception:
             self._ended_badly(job, began)
@@ -205,7 +232,7 @@ class TaskWorker(Process):
             await self._call_later("worker_start", self.slot)
         except Exception:
             return self.boot_failed()
-        for fd in (self.inbox.reading.fileno(), *self._road_fds):
+        for fd in self._filenos():
             loop.add_reader(fd, awake.set)
         self.announce_ready()
         while not self._leaves():
@@ -216,11 +243,12 @@ class TaskWorker(Process):
                 await asyncio.sleep(0)  # timers and other coroutines have their turn
                 continue
             awake.clear()
-            self._road.prepare_wait(foreign=self._record is not None)
-            try:
-                await asyncio.wait_for(awake.wait(), self._poll_ms(None) / 1000)
-            except TimeoutError:
-                pass
+            if self._falls_asleep():
+                try:
+                    await asyncio.wait_for(awake.wait(), self._poll_ms(None) / 1000)
+                except TimeoutError:
+                    pass
+            self._wakes_up()
         code = self._end()
         try:
             await self._call_later("worker_stop", self.slot)
@@ -250,8 +278,13 @@ class TaskWorker(Process):
     async def _run_job_on_loop(self, job: _Job) -> None:
         began = self._begin(job)
         try:
+            data = self._load(job)
+        except Exception as exc:
+            self._ended_badly(job, began, hopeless=isinstance(exc, ProtocolError))
+            return
+        try:
             returned = cast("Callable[..., Any]", self._task)(
-                self.server, job.task_id, _source_id(job.source), wire.load(job.body)
+                self.server, job.task_id, _source_id(job), data
             )
             if asyncio.iscoroutine(returned):
                 returned = await returned
@@ -260,36 +293,58 @@ class TaskWorker(Process):
         else:
             self._ended_well(job, began, returned)
 
+    # -- sleeping ---
+
+    def _falls_asleep(self) -> bool:
+        """K3. False: there is something to take."""
+        if self._busy and _SPIN_NS and self._view.spin(_SPIN_NS):
+            return False
+        self._busy = False
+        if not self._view.sleep():
+            return False
+        return self._taker is None or not self._wait_for_foreign(self._taker)
+
+    def _wait_for_foreign(self, taker: ForeignTaker) -> bool:
+        """Arm the relays, unless there is no record: then a bell will say when. True: look now."""
+        probe = self._view.take()
+        if probe is None:
+            self._view.wish_room()
+            probe = self._view.take()
+        if probe is None:
+            taker.rest()
+            return False
+        self._view.release(probe[0])
+        return taker.prepare_wait()
+
+    def _wakes_up(self) -> None:
+        self._view.wake()
+        self._ledger.silence(self.place)
+
+    def _poll_ms(self, pause: float | None) -> float:
+        """Return how long to wait at most, in ms."""
+        return (_LOOK_SECONDS if pause is None else min(pause, _LOOK_SECONDS)) * 1000
+
     # -- taking ---
 
     def _take(self) -> _Job | None:
         """Take what is there until it is a task that we claimed; None: there is none now."""
-        while True:
-            frame = self.inbox.take()
-            if frame is not None:
-                job = self._hear(*frame)
-            else:
-                self._hold_record()
-                message = self._look_for_unserved() or self._road.take(
-                    foreign=self._record is not None
-                )
-                if message is None:
-                    return None
-                if self._takes_foreign:
-                    self._ring_room()
-                if isinstance(message, OwnMessage):
-                    job = self._claim(message.head, message.body)
-                else:
-                    job = self._admit(message)
-            if job is not None or self._leaves():
+        while (frame := self.inbox.take()) is not None:
+            head, body = frame
+            if head.kind == Kind.MESSAGE:
+                self._message(head.sender, body)
+            if self._leaves():
+                return None
+        self._look_for_unserved()
+        if self._taker is not None and self._own_tasks >= _FOREIGN_EVERY:
+            self._own_tasks = 0
+            job = self._take_foreign(self._taker)
+            if job is not None:
                 return job
-
-    def _hear(self, head: Head, body: bytes) -> _Job | None:
-        if head.kind == Kind.TASK:
-            return self._claim(head, body)
-        if head.kind == Kind.MESSAGE:
-            self._message(head.sender, body)
-        return None
+        claimed = self._view.claim()
+        if claimed is not None:
+            self._own_tasks += 1
+            return _Job._make(claimed)
+        return None if self._taker is None else self._take_foreign(self._taker)
 
     def _message(self, sender: int, body: bytes) -> None:
         try:
@@ -305,86 +360,69 @@ class TaskWorker(Process):
         except Exception:
             self.callback_failed("pipe_message")
 
-    def _claim(self, head: Head, body: bytes) -> _Job | None:
-        """Begin the attempt; None when another message of the task has begun it."""
-        attempt = self.board.step(
-            head.record, head.ident, FROM_HELD | FROM_QUEUED, TaskState.RUNNING, self.place
-        )
-        if attempt < 0:
+    def _take_foreign(self, taker: ForeignTaker) -> _Job | None:
+        """K2. Take messages until one is a task; None: there is none, or no record for it."""
+        while not self._leaves():
+            taken = self._view.take()
+            if taken is None:
+                return None
+            message = taker.take()
+            job = None if message is None else self._admit(*taken, message)
+            if job is not None:
+                return job
+            self._view.release(taken[0])
+            if message is None:
+                return None
+        return None
+
+    def _admit(self, record: int, task_id: int, message: Message) -> _Job | None:
+        """Enter a message in the ledger and begin it; None: it was refused."""
+        foreign = self._foreign
+        refused = foreign.refuse(message) if foreign is not None else None
+        if refused is not None:
+            self._refuse(*refused)
             return None
-        return _Job(head.ident, head.record, attempt, head.sender, head.incarnation, body)
-
-    def _hold_record(self) -> None:
-        """K2. Without one, only tasks of our own workers are taken."""
-        if self._record is not None or not self._takes_foreign:
-            return
-        task_id = self.board.next_task_id()
-        index = self.board.take_task(
-            self.settings.task_queue_size, task_id, self.place, self.place, self.board.tasks
-        )
-        if index >= 0:
-            self._record = (index, task_id)
-
-    def _admit(self, message: ForeignMessage) -> _Job | None:
-        """Turn a foreign message into a task, or refuse it."""
-        why = message.refuse
-        data = None
-        if not why:
+        body, flags = message.body, _ledger.FOREIGN
+        self._view.flag(record, flags, 0)
+        if len(body) > _ledger.INSIDE or not self._view.put(record, body):
             try:
-                data = php_format.loads(message.body)
-            except ValueError as exc:
-                why = f"it is not PHP's serialize text ({exc})"
-        if why or self._record is None:
-            self.count(Row.FOREIGN_REFUSED)
-            log.warning(
-                "a foreign message of type %d, %d bytes, was refused: %s",
-                message.type,
-                len(message.body),
-                why,
-            )
-            return None
-        (index, task_id), self._record = self._record, None
-        keeper_slot = task_id % self.settings.worker_num
-        keeper = 2 * keeper_slot + self.board.parity(keeper_slot)
-        self.board.set_source(index, keeper)
-        attempt = self.board.step(index, task_id, FROM_HELD, TaskState.RUNNING, self.place)
-        incarnation = self.board.row(keeper_slot, keeper % 2)[Row.INCARNATION]
-        head = Head(Kind.KEEP, FROM_OUTSIDE, self.place, incarnation, task_id, index, attempt)
-        body = wire.dump(data)
-        self._post(keeper, head, body)
-        return _Job(task_id, index, attempt, FOREIGN, incarnation, body)
+                self._ledger.spill.write(body_name(task_id), body)
+            except IPCError as exc:
+                self._refuse(message.type, len(body), str(exc))
+                return None
+            self._view.beside(record, len(body), 1 << 62)
+            flags |= _ledger.BODY_BESIDE
+        dst = -1 if foreign is None else foreign.dst_of(message.type)
+        slot = task_id % self.settings.worker_num  # who hears if it is given up
+        attempt = self._view.begin(record, dst, 2 * slot + self.board.parity(slot))
+        return _Job(record, task_id, attempt, -1, flags, body, len(body))
 
-    def _look_for_unserved(self) -> ForeignMessage | None:
+    def _refuse(self, kind: int, size: int, why: str) -> None:
+        self.count(Row.FOREIGN_REFUSED)
+        log.warning("a foreign message of type %d, %d bytes, was refused: %s", kind, size, why)
+
+    def _look_for_unserved(self) -> None:
         now = time.monotonic()
-        if now < self._next_look or not isinstance(self._road, QueueRoad):
-            return None
+        if now < self._next_look or self._foreign is None:
+            return
         self._next_look = now + _LOOK_SECONDS
-        return self._road.take_unserved()
-
-    def _poll_ms(self, pause: float | None) -> float:
-        """Return how long to wait at most, in ms."""
-        wait = _LOOK_SECONDS if pause is None else min(pause, _LOOK_SECONDS)
-        if self._takes_foreign and self._record is None:
-            wait = min(wait, _NO_RECORD_SECONDS)
-        return wait * 1000
-
-    def _ring_room(self) -> None:
-        for slot in self.board.take_room_wishes(self.settings.worker_num):
-            self._post_soft(slot)
-
-    def _post_soft(self, slot: int) -> None:
-        # A full inbox needs no ring: its worker will be busy with frames, and looks for room then.
-        self.runtime.inbox_of_slot(slot).post(Head(Kind.ROOM, sender=self.place))
+        while (message := self._foreign.take_unserved()) is not None:
+            refused = self._foreign.refuse(message)
+            if refused is not None:
+                self._refuse(*refused)
 
     # -- an attempt ---
 
     def _begin(self, job: _Job) -> int:
-        self.current = CurrentTask(job.task_id, job.attempt, _source_id(job.source), None)
+        self.current = CurrentTask(job.task_id, job.attempt, _source_id(job), None)
+        self._busy = True
         self._finished = False
-        self._value = None
         began = time.monotonic_ns()
         self.row[Row.BUSY_SINCE] = began
         return began
+
+    def _load(self, job: _Job) -> Any:
+        return self._ledger.load(job.flags, job.task_id, job.body, job.size)
 
     def finish(self, value: Any) -> None:
         """Take the result of the task in hand; raises MisuseError without one, or twice."""
@@ -396,32 +434,54 @@ class TaskWorker(Process):
         self._finished = True
 
     def _ended_well(self, job: _Job, began: int, returned: Any) -> None:
-        if returned is not None and not self._finished:
-            try:
+        try:
+            if returned is not None and not self._finished:
                 self.finish(returned)
-            except TypeError:
-                self._ended_badly(job, began)
-                return
-        elif returned is not None:
-            log.warning("task %d: finish() was called, its return value is dropped", job.task_id)
-        flags = HAS_VALUE if self._finished else 0
-        self._report(job, began, Kind.RESULT, flags, self._value if self._finished else b"")
+            elif returned is not None:
+                log.warning(
+                    "task %d: finish() was called, its return value is dropped", job.task_id
+                )
+            if self._finished and not job.flags & _ledger.FOREIGN:
+                self._ledger.put_result(
+                    self._view, job.record, job.task_id, job.attempt, self._value
+                )
+        except (TypeError, IPCError):  # it cannot be pickled, or kept
+            self._ended_badly(job, began)
+            return
+        self._count_attempt(began)
+        left = self._view.done(job.record)
+        if left == 1:
+            self._ledger.remove_files(job.task_id, job.attempt)
+            self._view.clear(job.record)
+        elif left < 0:
+            self._late(job)
 
-    def _ended_badly(self, job: _Job, began: int) -> None:
-        """Report what is being handled: call it in an except clause."""
-        error, text = describe_exception()
-        log.info("task %d, attempt %d failed: %s", job.task_id, job.attempt, error)
-        self._report(job, began, Kind.FAILED, 0, wire.dump((error, text)))
+    def _ended_badly(self, job: _Job, began: int, *, hopeless: bool = False) -> None:
+        """Write down what is being handled: call it in an except clause."""
+        failure = Failure(*describe_exception(), at=time.time())
+        log.info("task %d, attempt %d failed: %s", job.task_id, job.attempt, failure.error)
+        self._count_attempt(began)
+        if not self._ledger.attempt_failed(
+            self._view,
+            self.row,
+            job.record,
+            job.task_id,
+            job.attempt,
+            failure,
+            hopeless=hopeless,
+        ):
+            self._late(job)
 
-    def _report(self, job: _Job, began: int, kind: Kind, flags: int, body: bytes) -> None:
-        if job.source == FOREIGN:
-            flags |= FROM_OUTSIDE
-        head = Head(kind, flags, self.place, job.incarnation, job.task_id, job.record, job.attempt)
+    def _late(self, job: _Job) -> None:
+        """The attempt was taken from us: its end is dropped."""
+        self.row[Row.RESULTS_DROPPED] += 1
+        log.warning("task %d, attempt %d ended too late: dropped", job.task_id, job.attempt)
+
+    def _count_attempt(self, began: int) -> None:
         self.current = None
         self.row[Row.BUSY_SINCE] = 0
         self.row[Row.TASK_NS] += time.monotonic_ns() - began
         self.row[Row.TASKS] += 1
-        self._post(self.board.source(job.record), head, body)
         if self._tasks_left > 0:
             self._tasks_left -= 1
 
@@ -513,5 +573,5 @@ class _HeapTimers:
         return None
 
 
-def _source_id(source: int) -> int:
-    return -1 if source == FOREIGN else source
+def _source_id(job: _Job) -> int:
+    return -1 if job.flags & _ledger.FOREIGN else job.source

@@ -5,7 +5,6 @@ Invariants
   W1  the loop never waits for another process: a full inbox or road is waited for by descriptors.
   W2  a client's session has one owner, the place of its worker; others send to it by the owner's
       inbox.
-  W3  a frame for a later incarnation of this place goes back to its inbox, never into our hands.
 Ends      asked by the manager (reload, stop) it stops accepting and reading, lets tasks and
           callbacks end within max_wait_time, closes its connections in order, runs worker_stop.
 """
@@ -66,9 +65,9 @@ class Worker(Process):
         self.is_tcp = server.sock_type in (SockType.TCP, SockType.TCP6)
         self.connections: dict[int, Connection] = {}
         self.timers = LoopTimers(self.loop, self.callback_failed)
-        self.submitter = Submitter(self, runtime.road) if runtime.road is not None else None
+        self.submitter = Submitter(self, runtime.ledger) if runtime.ledger is not None else None
         self.leaving = False
-        self._deferring = False  # inside taskwait(): callbacks wait for the loop
+        self.deferring = False  # inside taskwait(): callbacks wait for the loop
         self._open = 0  # transports not yet lost; more than `connections` while some linger
         self._coroutines: set[asyncio.Task[Any]] = set()
         self._bell = asyncio.Event()
@@ -100,6 +99,8 @@ class Worker(Process):
         self.loop.add_signal_handler(signal.SIGTERM, self.bell)
         self.loop.add_reader(self.runtime.manager_pidfd, self._manager_gone)
         self.loop.add_reader(self.inbox.reading.fileno(), self.read_inbox)
+        if self.submitter is not None:
+            self.loop.add_reader(self.submitter.bell, self.submitter.rung)
         start = self.callbacks.get("worker_start")
         try:
             if start is not None:
@@ -113,7 +114,6 @@ class Worker(Process):
         beat = self.settings.heartbeat_interval
         if beat:
             self.timers.set(beat, self._heartbeat, (), every=True)
-        second = self.timers.set(1.0, self._second, (), every=True)
         self.announce_ready()
         while self.board.phase == Phase.SERVING and not self._told_to_leave():
             await self._ring()
@@ -125,7 +125,6 @@ class Worker(Process):
         while self.board.phase == Phase.STOPPING:
             await self._ring()
         await self._finish_all(began)
-        self.timers.clear(second)
         self.timers.clear_all()
         await self._stop_callback()
         await self._until(lambda: not self._frames_waiting(), time.monotonic() + 1)
@@ -198,10 +197,6 @@ class Worker(Process):
         log.error("worker %d: the manager is gone; ending in %g s", self.slot, ORPHAN_SECONDS)
         self.loop.call_later(ORPHAN_SECONDS, os.kill, os.getpid(), signal.SIGKILL)
 
-    def _second(self) -> None:
-        if self.submitter is not None:
-            self.submitter.tick()
-
     def _ask_to_go(self) -> None:
         if not self._asked_to_go:
             self._asked_to_go = True
@@ -211,20 +206,18 @@ class Worker(Process):
 
     def read_inbox(self, *, defer: bool = False, every: bool = False) -> None:
         """Take what is there, at most a turn's worth, or every frame."""
-        self._deferring = defer
+        self.deferring = defer
         take = self.inbox.take
         left = _FRAMES_A_TURN
         while (left or every) and (frame := take()) is not None:
             left -= 1
             self.on_frame(*frame)
-        self._deferring = False
+        self.deferring = False
 
     def on_frame(self, head: Head, body: bytes) -> None:
         """Do what one frame says."""
         kind = head.kind
-        if self._is_for_later(head):
-            self.inbox.post(head, body)  # W3
-        elif kind == Kind.MESSAGE:
+        if kind == Kind.MESSAGE:
             self._message(head.sender, body)
         elif kind == Kind.SEND:
             connection = self.connections.get(head.ident)
@@ -236,10 +229,6 @@ class Worker(Process):
                 connection.end("", reset=bool(head.flags & CLOSE_RESET))
         elif kind == Kind.DRAIN:
             self._drain_predecessor()
-        elif self.submitter is not None:
-            if kind == Kind.DIED:
-                self._drain_predecessor()
-            self.submitter.heard(head, body)
 
     def _message(self, sender: int, body: bytes) -> None:
         try:
@@ -249,20 +238,12 @@ class Worker(Process):
         else:
             self.emit("pipe_message", sender, message)
 
-    def _is_for_later(self, head: Head) -> bool:
-        """W3."""
-        about_task = head.kind in (Kind.RESULT, Kind.FAILED, Kind.KEEP)
-        return about_task and head.incarnation > self.incarnation
-
     def _drain_predecessor(self) -> None:
         """Take what was sent to the other place of this slot after its process was gone."""
         other = self.place ^ 1
         if self.board.row(self.slot, other % 2)[Row.READS]:
             return
         while (frame := self.runtime.inboxes[other].take()) is not None:
-            if self._is_for_later(frame[0]):
-                self.runtime.inboxes[other].post(*frame)  # W3: its reader is just being made
-                return
             self.on_frame(*frame)
 
     def post(self, inbox_place: int, head: Head, body: bytes = b"") -> None:
@@ -277,11 +258,6 @@ class Worker(Process):
     def _frames_waiting(self) -> bool:
         return any(outbox.waiting for outbox in self._outboxes.values())
 
-    def ring_room(self) -> None:
-        """Tell the workers that wait for room; no ring is ever owed to a full inbox."""
-        for slot in self.board.take_room_wishes(self.settings.worker_num):
-            self.runtime.inbox_of_slot(slot).post(Head(Kind.ROOM, sender=self.place))
-
     # -- callbacks ---
 
     def emit(self, event: str, *args: Any) -> bool:
@@ -292,27 +268,45 @@ class Worker(Process):
         self.emit_to(callback, event, *args)
         return True
 
-    def emit_to(self, callback: Callable[..., Any], event: str, *args: Any) -> None:
-        """Call it with the server and `args`; inside taskwait(): when the loop is back."""
-        if self._deferring:
-            self.loop.call_soon(self._call, callback, event, args)
-        else:
-            self._call(callback, event, args)
+    def emit_to(
+        self,
+        callback: Callable[..., Any],
+        event: str,
+        *args: Any,
+        then: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Call it with the server and `args`; inside taskwait(): when the loop is back.
 
-    def _call(self, callback: Callable[..., Any], event: str, args: tuple[Any, ...]) -> None:
+        `then` is called when the callback is over, also when it raised.
+        """
+        if self.deferring:
+            self.loop.call_soon(self._call, callback, event, args, then)
+        else:
+            self._call(callback, event, args, then)
+
+    def _call(
+        self,
+        callback: Callable[..., Any],
+        event: str,
+        args: tuple[Any, ...],
+        then: Callable[[], None],
+    ) -> None:
         try:
             result = callback(self.server, *args)
         except Exception:
             self.callback_failed(event)
-            return
-        if asyncio.iscoroutine(result):
-            self.start(self._guard(event, result))
+        else:
+            if asyncio.iscoroutine(result):
+                self.start(self._guard(event, result, then))
+                return
+        then()
 
-    async def _guard(self, event: str, coroutine: Any) -> None:
+    async def _guard(self, event: str, coroutine: Any, then: Callable[[], None]) -> None:
         try:
             await coroutine
         except Exception:
             self.callback_failed(event)
+        then()
 
     def start(self, coroutine: Coroutine[Any, Any, None]) -> None:
         """Run it beside the rest; the process ends after it, within max_wait_time."""

@@ -1,4 +1,4 @@
-"""Frames and seals: what goes in comes out, and nothing else is believed."""
+"""Frames: what goes in comes out."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ import pytest
 from hypothesis import given
 
 from ipckit.server import wire
-from ipckit.server.wire import HEAD_SIZE, Head, decode_head, dump, encode_head, load, seal, unseal
+from ipckit.server.wire import HEAD_SIZE, Head, decode_head, dump, encode_head, load
 
-KEY = bytes(range(32))
 heads = st.builds(
     Head,
     st.integers(0, 255),
@@ -21,8 +20,6 @@ heads = st.builds(
     st.integers(0, 2**16 - 1),
     st.integers(0, 2**32 - 1),
     st.integers(0, 2**64 - 1),
-    st.integers(0, 2**32 - 1),
-    st.integers(0, 2**32 - 1),
 )
 
 
@@ -31,24 +28,6 @@ def test_heads_come_back(head, body):
     frame = encode_head(head) + body
     assert decode_head(frame) == head
     assert len(frame) == HEAD_SIZE + len(body)
-
-
-@given(heads, st.binary(max_size=100), st.data())
-def test_a_seal_is_right_or_it_is_none(head, body, data):
-    frame = encode_head(head) + body
-    message = seal(KEY, frame)
-    assert unseal(KEY, message) == frame
-    assert unseal(bytes(32), message) is None
-    bit = data.draw(st.integers(0, len(message) * 8 - 1))
-    changed = bytearray(message)
-    changed[bit // 8] ^= 1 << bit % 8
-    assert unseal(KEY, bytes(changed)) is None
-    assert unseal(KEY, message[: data.draw(st.integers(0, len(message) - 1))]) is None
-
-
-@given(st.binary(max_size=300))
-def test_what_others_write_is_never_ours(message):
-    assert unseal(KEY, message) is None
 
 
 class Thing:

@@ -60,7 +60,15 @@ def test_an_inbox_nobody_reads_refuses_and_never_waits(start):
         for _ in range(1000):
             clients[0]("call", "send_message", b"x" * 10_000, 1)
     clients[1].hear()
-    clients[0]("call", "send_message", b"again", 1)
+
+    def there_is_room():
+        try:
+            clients[0]("call", "send_message", b"again", 1)
+        except Refused:
+            return False
+        return True
+
+    running.wait_for(there_is_room, "the inbox is read again")
 
 
 def test_wrong_destinations(start):

@@ -1,4 +1,4 @@
-"""The board: session ids, owners, parities, wishes for room and task words, alone and between processes."""
+"""The board: session ids, owners and parities, alone and between processes."""
 
 from __future__ import annotations
 
@@ -7,26 +7,14 @@ import signal
 
 import hypothesis.strategies as st
 import pytest
-from hypothesis import given
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from ipckit.server.board import (
-    FROM_ANY,
-    FROM_HELD,
-    FROM_ORPHANED,
-    FROM_QUEUED,
-    FROM_RUNNING,
-    Board,
-    Phase,
-    Row,
-    TaskState,
-    TaskWord,
-)
+from ipckit.server.board import Board, Phase, Row
 
 
 @pytest.fixture
 def board():
-    return Board(slots=3, sessions=8, tasks=4)
+    return Board(slots=3, sessions=8)
 
 
 def in_child(work) -> int:
@@ -45,9 +33,7 @@ def in_child(work) -> int:
 
 def test_a_new_board_is_empty(board):
     assert board.phase == Phase.SERVING
-    assert board.count_tasks()[: TaskState.ORPHANED + 1] == [4, 0, 0, 0, 0]
     assert [board.session_owner(session) for session in range(-1, 40)] == [-1] * 41
-    assert board.take_room_wishes(3) == []
     assert all(board.total(word) == 0 for word in range(Row.WORDS))
 
 
@@ -65,7 +51,6 @@ def test_rows_do_not_overlap(board):
             for word in range(Row.WORDS):
                 row[word] = 10 * slot + parity + 1
     assert board.phase == Phase.SERVING and board.open_session(0) == 1
-    assert board.count_tasks()[TaskState.FREE] == 4
     for slot in range(3):
         for parity in range(2):
             assert set(board.row(slot, parity)) == {10 * slot + parity + 1}
@@ -81,14 +66,13 @@ def test_the_newest_ready_process_has_the_parity(board):
         assert [board.parity(slot) for slot in range(3)] == [0, incarnation % 2, 0]
 
 
-def test_phases_and_ids_are_seen_by_every_process(board):
+def test_phases_are_seen_by_every_process(board):
     def work():
-        assert board.next_task_id() == 1
         board.set_phase(Phase.STOPPING)
         board.row(2, 1)[Row.TASKS] = 7
 
     assert os.waitpid(in_child(work), 0)[1] == 0
-    assert (board.phase, board.next_task_id(), board.total(Row.TASKS)) == (Phase.STOPPING, 2, 7)
+    assert (board.phase, board.total(Row.TASKS)) == (Phase.STOPPING, 7)
 
 
 # -- sessions ---
@@ -101,7 +85,7 @@ class Sessions(RuleBasedStateMachine):
 
     @initialize(sessions=st.integers(1, 12))
     def make(self, sessions):
-        self.board = Board(slots=2, sessions=sessions, tasks=1)
+        self.board = Board(slots=2, sessions=sessions)
         self.live: dict[int, int] = {}
         self.given: set[int] = set()
 
@@ -179,106 +163,3 @@ def test_sessions_of_many_processes_are_unique(board):
     assert [os.waitpid(child, 0)[1] for child in children] == [0] * 4
     assert len(told) == 4 * 2000 * 8
     assert len({told[at : at + 8] for at in range(0, len(told), 8)}) == 4 * 2000
-
-
-# -- wishes for room ---
-
-
-def test_a_wish_is_told_once(board):
-    board.want_room(board.row(1, 0))
-    board.want_room(board.row(1, 0))
-    board.want_room(board.row(0, 1))
-    assert board.take_room_wishes(3) == [0, 1]
-    assert board.take_room_wishes(3) == []
-    board.want_room(board.row(1, 0))
-    assert board.take_room_wishes(3) == [1]
-
-
-def test_only_workers_wish(board):
-    board.want_room(board.row(2, 0))
-    assert board.take_room_wishes(2) == []
-
-
-@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 1), st.booleans()), max_size=30))
-def test_no_wish_is_forgotten(steps):
-    board = Board(slots=3, sessions=1, tasks=1)
-    wishes = set()
-    for slot, parity, take in steps:
-        board.want_room(board.row(slot, parity))
-        wishes.add((slot, parity))
-        if take:
-            assert board.take_room_wishes(3) == [wish[0] for wish in sorted(wishes)]
-            wishes.clear()
-    assert board.take_room_wishes(3) == [wish[0] for wish in sorted(wishes)]
-
-
-def test_a_death_inside_a_wish_costs_nobody_else_his(board):
-    """Killed between the flag and the count: the flag is taken once, later wishes still count."""
-    board.row(0, 0)[Row.WANTS_ROOM] = 1  # what such a death leaves
-    board.want_room(board.row(1, 0))
-    assert board.take_room_wishes(3) == [0, 1]
-    board.want_room(board.row(2, 0))
-    assert board.take_room_wishes(3) == [2]
-
-
-# -- tasks ---
-
-
-def test_the_states_of_a_task(board):
-    index = board.take_task(2, 7, 4, 5, within=4)
-    assert index == 2 and board.source(2) == 5
-    assert board.look_at_task(2) == TaskWord(7, 0, 4, TaskState.HELD)
-    assert board.step(2, 8, FROM_ANY, TaskState.QUEUED, 4) == -1
-    assert board.step(2, 7, FROM_QUEUED, TaskState.RUNNING, 9) == -1
-    assert board.step(2, 7, FROM_HELD, TaskState.QUEUED, 4) == 0
-    assert board.step(2, 7, FROM_QUEUED, TaskState.RUNNING, 9) == 1
-    assert board.look_at_task(2) == TaskWord(7, 1, 9, TaskState.RUNNING)
-    assert list(board.tasks_in(TaskState.RUNNING)) == [2]
-    assert board.sweep_tasks(8, TaskState.RUNNING, TaskState.ORPHANED) == 0
-    assert board.sweep_tasks(9, TaskState.RUNNING, TaskState.ORPHANED) == 1
-    assert not board.step_of_attempt(2, 7, 2, FROM_ORPHANED, TaskState.HELD, 4)
-    assert board.step_of_attempt(2, 7, 1, FROM_RUNNING, TaskState.HELD, 4)
-    assert not board.step_of_attempt(2, 7, 1, FROM_RUNNING, TaskState.HELD, 4)
-    assert board.look_at_task(2) == TaskWord(7, 1, 4, TaskState.HELD)
-    board.set_source(2, 3)
-    assert board.source(2) == 3
-    assert board.step(2, 7, FROM_HELD, TaskState.FREE, 4) == 1
-    assert board.count_tasks()[: TaskState.ORPHANED + 1] == [4, 0, 0, 0, 0]
-
-
-@pytest.mark.parametrize("index", [-1, 4, 1 << 31, 1 << 40])
-def test_a_record_that_is_not_there(board, index):
-    """A number out of a frame is believed by nobody."""
-    assert board.step(index, 1, FROM_ANY, TaskState.FREE, 0) == -1
-    assert not board.step_of_attempt(index, 1, 0, FROM_ANY, TaskState.FREE, 0)
-
-
-def test_records_end_where_it_was_asked(board):
-    """Submitters leave the last records to foreign tasks."""
-    taken = [board.take_task(0, task_id, 0, 0, within=3) for task_id in (1, 2, 3, 4)]
-    assert taken == [0, 1, 2, -1]
-    assert board.take_task(3, 5, 0, 0, within=4) == 3
-    assert board.take_task(3, 6, 0, 0, within=4) == -1
-    assert list(board.tasks_in(TaskState.HELD)) == [0, 1, 2, 3]
-    assert list(board.tasks_in(TaskState.QUEUED)) == []
-
-
-def test_one_process_of_many_begins_an_attempt():
-    """Four processes go through the same queued tasks at once; none is begun twice."""
-    board = Board(slots=4, sessions=1, tasks=5000)
-    for index in range(5000):
-        assert board.take_task(index, index + 1, 0, 0, within=5000) == index
-        assert board.step(index, index + 1, FROM_HELD, TaskState.QUEUED, 0) == 0
-
-    def work(slot):
-        row = board.row(slot, 0)
-        for index in range(5000):
-            if board.step(index, index + 1, FROM_QUEUED, TaskState.RUNNING, slot) == 1:
-                row[Row.TASKS] += 1
-                assert board.step_of_attempt(
-                    index, index + 1, 1, FROM_RUNNING, TaskState.FREE, slot
-                )
-
-    children = [in_child(lambda: work(slot)) for slot in range(4)]
-    assert [os.waitpid(child, 0)[1] for child in children] == [0] * 4
-    assert board.total(Row.TASKS) == board.count_tasks()[TaskState.FREE] == 5000

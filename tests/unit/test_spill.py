@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 
 import pytest
 
-from ipckit import AccessDenied, ProtocolError
+from ipckit import AccessDenied, ProtocolError, SystemCallError
 from ipckit.server.spill import SpillDirectory, private_directory, runtime_directory
 
 
@@ -21,13 +22,13 @@ def spill(tmp_path):
 @pytest.mark.parametrize("size", [0, 1, 8192, 5 << 20])
 def test_a_body_comes_back(spill, size):
     body = os.urandom(size)
-    spill.write(7, body)
-    spill.write(7, b"an attempt later: it is there already")
-    assert spill.read(7, size) == body
+    spill.write("task-7", body)
+    spill.write("task-7", b"an attempt later: it is there already")
+    assert spill.read("task-7", size) == spill.read("task-7") == body
     assert os.stat(f"{spill.path}/task-7").st_mode & 0o777 == 0o600
-    spill.remove(7)
-    spill.remove(7)
-    assert spill.read(7, size) is None
+    spill.remove("task-7")
+    spill.remove("task-7")
+    assert spill.read("task-7", size) is None
     assert os.listdir(spill.path) == []
 
 
@@ -35,22 +36,22 @@ def test_what_is_not_ours_is_refused(spill, tmp_path):
     secret = tmp_path / "secret"
     secret.write_bytes(b"12345")
     os.symlink(secret, f"{spill.path}/task-1")
-    with pytest.raises(OSError, match="symbolic links"):
-        spill.read(1, 5)
+    with pytest.raises(ProtocolError, match="symbolic links"):
+        spill.read("task-1", 5)
     os.mkfifo(f"{spill.path}/task-2")
     with pytest.raises(ProtocolError, match="not a plain file"):
-        spill.read(2, 0)
-    spill.write(3, b"12345")
+        spill.read("task-2", 0)
+    spill.write("task-3", b"12345")
     with pytest.raises(ProtocolError, match="5 bytes, 6 were written"):
-        spill.read(3, 6)
+        spill.read("task-3", 6)
 
 
 @pytest.mark.needs_root
 def test_another_users_file_is_refused(spill):
-    spill.write(4, b"12345")
+    spill.write("task-4", b"12345")
     os.chown(f"{spill.path}/task-4", 65534, 65534)
     with pytest.raises(ProtocolError, match="not a plain file of ours"):
-        spill.read(4, 5)
+        spill.read("task-4", 5)
 
 
 def test_the_directory_must_be_private(tmp_path):
@@ -78,10 +79,17 @@ def test_another_users_directory_is_refused(tmp_path):
         SpillDirectory(path)
 
 
+def test_what_cannot_be_written_leaves_nothing(spill):
+    os.rmdir(spill.path)
+    with pytest.raises(SystemCallError, match=r"5 bytes into .*: make room there") as refused:
+        spill.write("task-5", b"12345")
+    assert refused.value.errno == errno.ENOENT
+
+
 def test_destroy_leaves_nothing(tmp_path):
     made = SpillDirectory(str(tmp_path / "run"))
     for number in range(5):
-        made.write(number, b"x")
+        made.write(f"task-{number}", b"x")
     made.destroy()
     assert os.listdir(tmp_path / "run") == []
 

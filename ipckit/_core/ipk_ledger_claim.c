@@ -1,0 +1,356 @@
+/*
+ * ipk_ledger_claim.c - a task worker: whose turn it is, and how an attempt ends.
+ *
+ * Owns      rings (the head), look.  Stands on ipk_ledger_{arena,bell,order}.
+ * State     none.
+ *
+ * Invariants
+ *   C1  of the tasks we may take, the one with the lowest turn that anybody has told of.
+ *   C2  a hint is used up whoever claims its task; a stale one costs one look at the word.
+ *   C3  who takes back a look puts it there again unless he saw all of what it told of.
+ *   C4  all that a submitter will read of an end is written before the word says DONE.
+ *
+ * Blocks    never.  Errors  -ENOSPC, -ESTALE.
+ */
+#include "ipk_ledger_inside.h"
+
+#include <errno.h>
+#include <time.h>
+
+enum { FLAGS_OF_AN_END = IPK_LEDGER_HAS_RESULT | IPK_LEDGER_LOST | IPK_LEDGER_ENDED };
+enum { FLAGS_OF_FILES = IPK_LEDGER_BODY_BESIDE | IPK_LEDGER_RESULT_BESIDE | IPK_LEDGER_NOTED };
+
+/* The task with the lowest turn so far. */
+struct best {
+	uint64_t hint; /* 0: none */
+	struct ipk_ledger_ring *ring;
+	uint64_t head;
+	uint32_t queue; /* of a look that found it; UINT32_MAX: a ring did */
+};
+
+static uint32_t
+own_queue(const struct ipk_ledger *ledger)
+{
+	return (ledger->place - ipk_ledger_submitters(ledger)) / 2;
+}
+
+static uint64_t *
+pending_of(const struct ipk_ledger *ledger, uint32_t queue)
+{
+	return &ledger->pending[(uint64_t)queue *
+				ipk_ledger_words_for(ipk_ledger_submitters(ledger))];
+}
+
+/* Whether a ring has hints; an empty one is marked so. */
+static int
+ring_has_hints(const struct ipk_ledger *ledger, uint32_t queue, uint32_t place)
+{
+	struct ipk_ledger_ring *ring =
+		&ledger->rings[(uint64_t)place * ipk_ledger_queues(ledger) + queue];
+	uint64_t *pending = &pending_of(ledger, queue)[place / 64];
+
+	if (IPK_LOAD_NOW(&ring->head) != IPK_LOAD_NOW(&ring->tail))
+		return 1;
+	(void)IPK_CLEAR_BITS(pending, ipk_ledger_bit(place));
+	if (IPK_LOAD_NOW(&ring->head) == IPK_LOAD_NOW(&ring->tail))
+		return 0;
+	(void)IPK_SET_BITS(pending, ipk_ledger_bit(place));
+	return 1;
+}
+
+static void
+consider_rings(const struct ipk_ledger *ledger, uint32_t queue, struct best *best)
+{
+	uint32_t submitters = ipk_ledger_submitters(ledger);
+
+	for (uint32_t at = 0; at < ipk_ledger_words_for(submitters); at++) {
+		uint64_t bits = IPK_LOAD(&pending_of(ledger, queue)[at]);
+
+		for (; bits; bits &= bits - 1) {
+			uint32_t place = at * 64 + (uint32_t)__builtin_ctzll(bits);
+			uint64_t number = (uint64_t)place * ipk_ledger_queues(ledger) + queue;
+			struct ipk_ledger_ring *ring = &ledger->rings[number];
+			uint64_t head;
+			uint64_t hint;
+
+			if (place >= submitters || !ring_has_hints(ledger, queue, place))
+				continue;
+			head = IPK_LOAD_NOW(&ring->head);
+			if (head == IPK_LOAD(&ring->tail))
+				continue;
+			hint = IPK_LOAD(&ledger->hints[number * ledger->ring_size +
+						       head % ledger->ring_size]);
+			if (!best->hint || hint < best->hint)
+				*best = (struct best){hint, ring, head, UINT32_MAX};
+		}
+	}
+}
+
+/* Look at every word; returns how many tasks of this queue are QUEUED. */
+static uint32_t
+consider_words(const struct ipk_ledger *ledger, uint32_t queue, struct best *best)
+{
+	uint32_t found = 0;
+
+	for (uint32_t record = 0; record < ledger->shape.records; record++) {
+		uint64_t word = IPK_LOAD(&ledger->word[record]);
+		uint64_t hint = ipk_ledger_turn_of(word) << 24 | record;
+
+		if (ipk_ledger_state_of(word) != IPK_LEDGER_QUEUED ||
+		    ipk_ledger_queue_of(ledger, IPK_LOAD(&ledger->record[record].dst)) != queue)
+			continue;
+		found++;
+		if (!best->hint || hint < best->hint)
+			*best = (struct best){hint, NULL, 0, queue};
+	}
+	return found;
+}
+
+static void
+begin(struct ipk_ledger *ledger, const struct ipk_ledger_hold *hold)
+{
+	struct ipk_ledger_record *record = &ledger->record[hold->record];
+	struct timespec now;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &now);
+	record->began = (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+	if (ipk_ledger_attempt_of(hold->word) > 1) /* what the one before left */
+		ipk_ledger_empty(ledger, hold->record, &record->result);
+	ipk_ledger_flag(ledger, hold->record, 0, FLAGS_OF_AN_END);
+}
+
+static uint64_t
+running(const struct ipk_ledger *ledger, uint64_t word)
+{
+	uint32_t attempt = ipk_ledger_attempt_of(word);
+
+	return ipk_ledger_make_word(ipk_ledger_turn_of(word), attempt < 255 ? attempt + 1 : 255,
+				    ipk_ledger_me(ledger), IPK_LEDGER_RUNNING);
+}
+
+/* C2. Whether the task of the best hint is ours now. */
+static int
+claim_best(const struct ipk_ledger *ledger, const struct best *best, struct ipk_ledger_hold *hold)
+{
+	uint32_t record = (uint32_t)(best->hint & 0xFFFFFF);
+	uint64_t head = best->head;
+	int claimed = 0;
+
+	if (record < ledger->shape.records) {
+		hold->record = record;
+		hold->word = IPK_LOAD_NOW(&ledger->word[record]);
+		claimed = ipk_ledger_state_of(hold->word) == IPK_LEDGER_QUEUED &&
+			  ipk_ledger_turn_of(hold->word) == best->hint >> 24 &&
+			  ipk_ledger_step(ledger, hold, running(ledger, hold->word)) == 0;
+	}
+	if (best->ring)
+		(void)IPK_REPLACE(&best->ring->head, &head, head + 1);
+	return claimed;
+}
+
+int
+ipk_ledger_claim(struct ipk_ledger *ledger, struct ipk_ledger_hold *hold)
+{
+	uint32_t queues[2] = {own_queue(ledger), ledger->shape.task_workers};
+
+	for (;;) {
+		struct best best = {0, NULL, 0, UINT32_MAX};
+		uint32_t seen[2] = {0, 0};
+		int claimed;
+
+		for (int i = 0; i < 2; i++) {
+			consider_rings(ledger, queues[i], &best);
+			if (IPK_LOAD(&ledger->look[queues[i]]) &&
+			    IPK_SWAP(&ledger->look[queues[i]], 0))
+				seen[i] = consider_words(ledger, queues[i], &best);
+		}
+		if (!best.hint)
+			return 0;
+		claimed = claim_best(ledger, &best, hold);
+		for (int i = 0; i < 2; i++) /* C3 */
+			if (seen[i] > (claimed && best.queue == queues[i] ? 1u : 0u))
+				IPK_STORE_NOW(&ledger->look[queues[i]], 1);
+		if (!claimed)
+			continue;
+		begin(ledger, hold);
+		ipk_ledger_pass_on(ledger);
+		return 1;
+	}
+}
+
+void
+ipk_ledger_begin(struct ipk_ledger *ledger, struct ipk_ledger_hold *hold)
+{
+	if (ipk_ledger_step(ledger, hold, running(ledger, hold->word)) == 0)
+		begin(ledger, hold);
+}
+
+static int
+queue_has_work(const struct ipk_ledger *ledger, uint32_t queue)
+{
+	uint32_t submitters = ipk_ledger_submitters(ledger);
+
+	if (IPK_LOAD_NOW(&ledger->look[queue]))
+		return 1;
+	for (uint32_t at = 0; at < ipk_ledger_words_for(submitters); at++) {
+		uint64_t bits = IPK_LOAD_NOW(&pending_of(ledger, queue)[at]);
+
+		for (; bits; bits &= bits - 1) {
+			uint32_t place = at * 64 + (uint32_t)__builtin_ctzll(bits);
+
+			if (place < submitters && ring_has_hints(ledger, queue, place))
+				return 1;
+		}
+	}
+	return 0;
+}
+
+int
+ipk_ledger_has_work(const struct ipk_ledger *ledger)
+{
+	if (ledger->place < ipk_ledger_submitters(ledger) || ledger->place >= ledger->places)
+		return 0;
+	return queue_has_work(ledger, own_queue(ledger)) ||
+	       queue_has_work(ledger, ledger->shape.task_workers);
+}
+
+void
+ipk_ledger_pass_on(struct ipk_ledger *ledger)
+{
+	uint64_t asleep = 0;
+
+	for (uint32_t at = 0; at < ipk_ledger_words_for(ledger->places); at++)
+		asleep |= IPK_LOAD(&ledger->asleep[at]);
+	if (!asleep)
+		return;
+	for (int i = 0; i < 2; i++) {
+		uint32_t queue = i ? ledger->shape.task_workers : own_queue(ledger);
+
+		if (queue_has_work(ledger, queue))
+			ipk_ledger_ring_taker(ledger, queue);
+	}
+}
+
+int
+ipk_ledger_put_result(struct ipk_ledger *ledger, uint32_t record, const void *bytes, uint64_t size)
+{
+	int code = ipk_ledger_fill(ledger, record, &ledger->record[record].result, bytes, size);
+
+	if (code == 0)
+		ipk_ledger_flag(ledger, record, IPK_LEDGER_HAS_RESULT, 0);
+	return code;
+}
+
+/* DONE, and its submitter hears; or CLEARING, ours: 1 if there are files to remove. */
+static int
+settle(struct ipk_ledger *ledger, struct ipk_ledger_hold *hold)
+{
+	struct ipk_ledger_record *record = &ledger->record[hold->record];
+	uint32_t flags = record->flags;
+	int told = record->submitter &&
+		   (flags & (IPK_LEDGER_HAS_RESULT | IPK_LEDGER_WANTED | IPK_LEDGER_LOST));
+
+	if (told) {
+		if (ipk_ledger_step(ledger, hold,
+				    ipk_ledger_moved(hold->word, 0, IPK_LEDGER_DONE)))
+			return -ESTALE;
+		ipk_ledger_leave_gate(ledger, hold->record);
+		ipk_ledger_ring_submitter(ledger, hold->record);
+		return 0;
+	}
+	if (ipk_ledger_step(ledger, hold, ipk_ledger_moved(hold->word, ipk_ledger_me(ledger),
+							   IPK_LEDGER_CLEARING)))
+		return -ESTALE;
+	if (flags & FLAGS_OF_FILES)
+		return 1;
+	ipk_ledger_clear(ledger, hold);
+	return 0;
+}
+
+int
+ipk_ledger_done(struct ipk_ledger *ledger, struct ipk_ledger_hold *hold)
+{
+	if (IPK_LOAD_NOW(&ledger->word[hold->record]) != hold->word)
+		return -ESTALE;
+	ipk_ledger_flag(ledger, hold->record, IPK_LEDGER_ENDED, 0); /* C4 */
+	return settle(ledger, hold);
+}
+
+int
+ipk_ledger_written_down(struct ipk_ledger *ledger, struct ipk_ledger_hold *hold)
+{
+	return settle(ledger, hold);
+}
+
+int
+ipk_ledger_retry(struct ipk_ledger *ledger, const struct ipk_ledger_hold *hold, int64_t due)
+{
+	struct ipk_ledger_record *record = &ledger->record[hold->record];
+	struct ipk_ledger_hold now = *hold;
+	int told_of = ipk_ledger_state_of(hold->word) == IPK_LEDGER_DELIVERING;
+
+	if (IPK_LOAD_NOW(&ledger->word[hold->record]) != hold->word)
+		return -ESTALE;
+	record->due = due;
+	if (due) {
+		if (ipk_ledger_step(ledger, &now, ipk_ledger_moved(now.word, 0, IPK_LEDGER_DELAYED)))
+			return -ESTALE;
+		ipk_ledger_lower_due(ledger, due);
+		return 0;
+	}
+	if (told_of && record->gate) { /* it has left its gate */
+		uint64_t gate = record->gate;
+
+		if (ipk_ledger_step(ledger, &now, ipk_ledger_blocked_anew(ledger, now.word)))
+			return -ESTALE;
+		ipk_ledger_advance(ledger, gate);
+		return 0;
+	}
+	return ipk_ledger_queue(ledger, &now, ipk_ledger_next_turn(ledger));
+}
+
+int
+ipk_ledger_bury(struct ipk_ledger *ledger, const struct ipk_ledger_hold *hold)
+{
+	struct ipk_ledger_hold now = *hold;
+
+	if (IPK_LOAD_NOW(&ledger->word[hold->record]) != hold->word)
+		return -ESTALE;
+	ipk_ledger_flag(ledger, hold->record, IPK_LEDGER_LOST | IPK_LEDGER_ENDED, 0);
+	if (ipk_ledger_step(ledger, &now, ipk_ledger_moved(now.word, 0, IPK_LEDGER_BURIED)))
+		return -ESTALE;
+	ipk_ledger_leave_gate(ledger, hold->record);
+	ipk_ledger_ring_manager(ledger);
+	return 0;
+}
+
+int
+ipk_ledger_end(struct ipk_ledger *ledger, struct ipk_ledger_hold *hold)
+{
+	return ipk_ledger_step(ledger, hold, ipk_ledger_moved(hold->word, ipk_ledger_me(ledger),
+							      IPK_LEDGER_CLEARING));
+}
+
+void
+ipk_ledger_clear(struct ipk_ledger *ledger, const struct ipk_ledger_hold *hold)
+{
+	struct ipk_ledger_record *record = &ledger->record[hold->record];
+	struct ipk_ledger_hold now = *hold;
+	uint64_t ended = 0;
+
+	if (record->flags & IPK_LEDGER_ENDED)
+		ended = record->flags & IPK_LEDGER_LOST ? 1 : UINT64_C(1) << 32;
+	record->tally = record->tally_before + ended; /* the same, however often it is done */
+	ipk_ledger_empty(ledger, hold->record, &record->body);
+	ipk_ledger_empty(ledger, hold->record, &record->result);
+	ipk_ledger_leave_gate(ledger, hold->record);
+	IPK_STORE(&ledger->order[hold->record], 0);
+	IPK_STORE(&ledger->dedup[hold->record], 0);
+	IPK_STORE(&ledger->beside[hold->record], 0);
+	if (ipk_ledger_step(ledger, &now, ipk_ledger_moved(now.word, 0, IPK_LEDGER_FREE)))
+		return;
+	if (ledger->recent && ledger->place < ipk_ledger_submitters(ledger) &&
+	    ledger->recent_count < ledger->shape.records)
+		ledger->recent[ledger->recent_count++] = hold->record;
+	ipk_ledger_room_freed(ledger);
+}

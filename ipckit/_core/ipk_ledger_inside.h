@@ -1,0 +1,143 @@
+/*
+ * ipk_ledger_inside.h - what the files of the ledger share, and nobody else needs.
+ *
+ * Layout    head | words | order | dedup | beside | rings | hints | pending | look | done | summary
+ *           | rung | epochs | asleep | wishes | block_of | gates | records | arena
+ *           each part begins on a cache line of its own.
+ */
+#ifndef IPK_LEDGER_INSIDE_H
+#define IPK_LEDGER_INSIDE_H
+
+#include "ipk_ledger.h"
+
+#include <limits.h>
+
+enum {
+	IPK_LEDGER_GATES = 1 << 16, /* two ordering keys that share one only wait for each other */
+	IPK_LEDGER_EPOCH_STEP = IPK_CACHE_LINE / sizeof(uint32_t),
+};
+
+struct ipk_ledger_head {
+	uint64_t magic;
+	uint32_t version;
+	struct ipk_ledger_shape shape;
+	uint64_t bytes;
+	_Alignas(IPK_CACHE_LINE) uint64_t turns;   /* the last turn, or task id, that was given */
+	uint64_t tickets;			   /* the last ticket */
+	_Alignas(IPK_CACHE_LINE) int64_t next_due; /* INT64_MAX: nothing is DELAYED */
+};
+
+struct ipk_ledger_ring {
+	_Alignas(IPK_CACHE_LINE) uint64_t tail; /* of its producer */
+	_Alignas(IPK_CACHE_LINE) uint64_t head; /* of all takers */
+};
+
+#define IPK_LOAD(place) __atomic_load_n((place), __ATOMIC_ACQUIRE)
+#define IPK_LOAD_NOW(place) __atomic_load_n((place), __ATOMIC_SEQ_CST)
+#define IPK_STORE(place, value) __atomic_store_n((place), (value), __ATOMIC_RELEASE)
+#define IPK_STORE_NOW(place, value) __atomic_store_n((place), (value), __ATOMIC_SEQ_CST)
+#define IPK_SWAP(place, value) __atomic_exchange_n((place), (value), __ATOMIC_SEQ_CST)
+#define IPK_SET_BITS(place, bits) __atomic_fetch_or((place), (bits), __ATOMIC_SEQ_CST)
+#define IPK_CLEAR_BITS(place, bits) __atomic_fetch_and((place), ~(bits), __ATOMIC_SEQ_CST)
+/* All that we stored is seen before what we load from here on. */
+#define IPK_FENCE() __atomic_thread_fence(__ATOMIC_SEQ_CST)
+
+/* *seen is what it is now when the result is 0. */
+#define IPK_REPLACE(place, seen, value)                                                            \
+	__atomic_compare_exchange_n((place), (seen), (value), 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)
+
+static inline uint64_t
+ipk_ledger_make_word(uint64_t turn, uint32_t attempt, uint32_t owner, uint32_t state)
+{
+	return turn << 24 | (uint64_t)attempt << 16 | (uint64_t)owner << 4 | state;
+}
+
+/* The same turn and attempt, elsewhere. */
+static inline uint64_t
+ipk_ledger_moved(uint64_t word, uint32_t owner, uint32_t state)
+{
+	return (word & ~UINT64_C(0xFFFF)) | (uint64_t)owner << 4 | state;
+}
+
+static inline uint64_t
+ipk_ledger_bit(uint32_t number)
+{
+	return UINT64_C(1) << (number % 64);
+}
+
+static inline uint32_t
+ipk_ledger_words_for(uint32_t bits)
+{
+	return (bits + 63) / 64;
+}
+
+static inline uint32_t
+ipk_ledger_queues(const struct ipk_ledger *ledger) /* one for each task worker, one for any */
+{
+	return ledger->shape.task_workers + 1;
+}
+
+static inline uint32_t
+ipk_ledger_submitters(const struct ipk_ledger *ledger) /* places */
+{
+	return 2 * ledger->shape.workers;
+}
+
+static inline uint32_t
+ipk_ledger_queue_of(const struct ipk_ledger *ledger, int32_t dst)
+{
+	return dst >= 0 && (uint32_t)dst < ledger->shape.task_workers
+		       ? (uint32_t)dst
+		       : ledger->shape.task_workers;
+}
+
+static inline uint32_t *
+ipk_ledger_epoch(const struct ipk_ledger *ledger, uint32_t place)
+{
+	return &ledger->epoch[(uint64_t)place * IPK_LEDGER_EPOCH_STEP];
+}
+
+static inline uint32_t
+ipk_ledger_me(const struct ipk_ledger *ledger)
+{
+	return ledger->place + 1;
+}
+
+/* hold->word, if it is still what the record has, becomes `word`. 0, -ESTALE. */
+int ipk_ledger_step(const struct ipk_ledger *ledger, struct ipk_ledger_hold *hold, uint64_t word);
+uint64_t ipk_ledger_next_turn(const struct ipk_ledger *ledger);
+/* QUEUED from any of the states before it, with this turn. 0, -ESTALE. */
+int ipk_ledger_queue(struct ipk_ledger *ledger, struct ipk_ledger_hold *hold, uint64_t turn);
+/* The word of a task that is BLOCKED, behind all others of now. */
+uint64_t ipk_ledger_blocked_anew(const struct ipk_ledger *ledger, uint64_t word);
+
+/* -- ipk_ledger_bell.c -- */
+
+/* Wake one who can take a task for `dst`. */
+void ipk_ledger_ring_taker(struct ipk_ledger *ledger, uint32_t queue);
+/* `record` may be DONE: its submitter looks. */
+void ipk_ledger_ring_submitter(struct ipk_ledger *ledger, uint32_t record);
+void ipk_ledger_ring_manager(const struct ipk_ledger *ledger);
+void ipk_ledger_ring_place(const struct ipk_ledger *ledger, uint32_t place);
+void ipk_ledger_room_freed(const struct ipk_ledger *ledger);
+/* Something is DELAYED until then. */
+void ipk_ledger_lower_due(const struct ipk_ledger *ledger, int64_t due);
+
+/* -- ipk_ledger_arena.c -- */
+
+/* 0, -ENOSPC: nothing is held then. */
+int ipk_ledger_fill(struct ipk_ledger *ledger, uint32_t record, struct ipk_ledger_body *body,
+		    const void *bytes, uint64_t size);
+void ipk_ledger_empty(const struct ipk_ledger *ledger, uint32_t record,
+		      struct ipk_ledger_body *body);
+/* Free blocks that no record lists. */
+void ipk_ledger_reclaim(const struct ipk_ledger *ledger);
+
+/* -- ipk_ledger_order.c -- */
+
+/* Let the next one through the gate, if nobody is let through now. */
+void ipk_ledger_advance(struct ipk_ledger *ledger, uint64_t gate);
+/* This task is over: the next one's turn. Harmless when it was done before. */
+void ipk_ledger_leave_gate(struct ipk_ledger *ledger, uint32_t record);
+
+#endif

@@ -1,0 +1,83 @@
+/*
+ * ledger.h - what the files of the extension `_ledger` share.
+ *
+ * `_ledger` is the one door to the task ledger (ipk_ledger.h): its type Ledger is a process's view
+ * of it. A task is named by its record; the word that it had when this process took it into its
+ * hands is kept here, so a step that comes too late is refused by the core.
+ *
+ * The GIL is held during a call of the core, which never waits; spin() gives it away.
+ */
+#ifndef LEDGER_H
+#define LEDGER_H
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include "ipk_ledger.h"
+
+struct view {
+	PyObject_HEAD
+	struct ipk_ledger ledger;
+	Py_buffer memory;
+	int *bells;
+	uint32_t *heard;
+	uint32_t *recent;
+	uint64_t *word; /* of each record in our hands */
+};
+
+#define LEDGER_FAST(name)                                                                          \
+	PyObject *name(PyObject *self, PyObject *const *args, Py_ssize_t count)
+
+/* The record named by an argument; -1: raised. */
+int64_t ledger_record(const struct view *view, PyObject *argument);
+/* The hold of a record in our hands. */
+struct ipk_ledger_hold ledger_hold(const struct view *view, int64_t record);
+/* Keep the word of what is in our hands now. */
+void ledger_keep(struct view *view, const struct ipk_ledger_hold *hold);
+/* A body or a result, as bytes; NULL: raised. */
+PyObject *ledger_bytes(const struct view *view, const struct ipk_ledger_body *body);
+/* 0; -1: raised, as there are too few or too many. */
+int ledger_count_arguments(Py_ssize_t count, Py_ssize_t wanted);
+
+/* -- ledger_submit.c -- */
+LEDGER_FAST(ledger_submit);
+PyObject *ledger_take(PyObject *self, PyObject *unused);
+LEDGER_FAST(ledger_put);
+LEDGER_FAST(ledger_beside);
+LEDGER_FAST(ledger_order);
+LEDGER_FAST(ledger_dedup);
+LEDGER_FAST(ledger_publish);
+PyObject *ledger_collect(PyObject *self, PyObject *most);
+PyObject *ledger_wish_room(PyObject *self, PyObject *unused);
+PyObject *ledger_outstanding(PyObject *self, PyObject *unused);
+
+/* -- ledger_claim.c -- */
+PyObject *ledger_claim(PyObject *self, PyObject *unused);
+LEDGER_FAST(ledger_begin);
+LEDGER_FAST(ledger_put_result);
+LEDGER_FAST(ledger_result_beside);
+LEDGER_FAST(ledger_flag);
+PyObject *ledger_done(PyObject *self, PyObject *record);
+LEDGER_FAST(ledger_retry);
+PyObject *ledger_bury(PyObject *self, PyObject *record);
+PyObject *ledger_spin(PyObject *self, PyObject *ns);
+PyObject *ledger_sleep(PyObject *self, PyObject *unused);
+PyObject *ledger_wake(PyObject *self, PyObject *unused);
+PyObject *ledger_pass_on(PyObject *self, PyObject *unused);
+PyObject *ledger_end(PyObject *self, PyObject *record);
+PyObject *ledger_clear(PyObject *self, PyObject *record);
+/* end() and clear(), where there are no files to remove in between. */
+PyObject *ledger_release(PyObject *self, PyObject *record);
+
+/* -- ledger_manage.c -- */
+PyObject *ledger_sweep(PyObject *self, PyObject *place);
+LEDGER_FAST(ledger_next);
+PyObject *ledger_written_down(PyObject *self, PyObject *record);
+PyObject *ledger_wake_due(PyObject *self, PyObject *now);
+LEDGER_FAST(ledger_move);
+PyObject *ledger_recover(PyObject *self, PyObject *unused);
+PyObject *ledger_look(PyObject *self, PyObject *record);
+PyObject *ledger_totals(PyObject *self, PyObject *unused);
+PyObject *ledger_verify(PyObject *self, PyObject *unused);
+
+#endif

@@ -1,0 +1,257 @@
+/*
+ * ledger_claim.c - the calls of a task worker, and of any owner of a task, for Python.
+ *
+ * Stands on ipk_ledger_claim.  State  struct view.
+ * Blocks    spin, as long as it is told, without the GIL.
+ */
+#include "ledger.h"
+
+#include <time.h>
+
+enum { LOOKS_A_TURN = 32 };
+
+PyObject *
+ledger_claim(PyObject *self, PyObject *unused)
+{
+	struct view *view = (struct view *)self;
+	const struct ipk_ledger_record *record;
+	struct ipk_ledger_hold hold;
+	PyObject *body;
+
+	(void)unused;
+	if (!ipk_ledger_claim(&view->ledger, &hold))
+		Py_RETURN_NONE;
+	ledger_keep(view, &hold);
+	record = &view->ledger.record[hold.record];
+	body = record->flags & IPK_LEDGER_BODY_BESIDE ? Py_NewRef(Py_None)
+						      : ledger_bytes(view, &record->body);
+	if (!body)
+		return NULL;
+	return Py_BuildValue("(IKIIINK)", hold.record, (unsigned long long)record->id,
+			     ipk_ledger_attempt_of(hold.word), record->source, record->flags, body,
+			     (unsigned long long)record->body.size);
+}
+
+/* begin(record, dst, submitter's place) -> attempt */
+LEDGER_FAST(ledger_begin)
+{
+	struct view *view = (struct view *)self;
+	struct ipk_ledger_hold hold;
+	int64_t record;
+	unsigned long submitter;
+	long dst;
+
+	if (ledger_count_arguments(count, 3) < 0 || (record = ledger_record(view, args[0])) < 0)
+		return NULL;
+	dst = PyLong_AsLong(args[1]);
+	submitter = PyLong_AsUnsignedLong(args[2]);
+	if (PyErr_Occurred())
+		return NULL;
+	hold = ledger_hold(view, record);
+	view->ledger.record[record].dst = (int32_t)dst;
+	view->ledger.record[record].submitter = (uint32_t)submitter + 1;
+	ipk_ledger_begin(&view->ledger, &hold);
+	ledger_keep(view, &hold);
+	return PyLong_FromUnsignedLong(ipk_ledger_attempt_of(hold.word));
+}
+
+LEDGER_FAST(ledger_result_beside)
+{
+	struct view *view = (struct view *)self;
+	unsigned long long size;
+	int64_t record;
+
+	if (ledger_count_arguments(count, 2) < 0 || (record = ledger_record(view, args[0])) < 0)
+		return NULL;
+	size = PyLong_AsUnsignedLongLong(args[1]);
+	if (PyErr_Occurred())
+		return NULL;
+	view->ledger.record[record].result.size = size;
+	ipk_ledger_flag(&view->ledger, (uint32_t)record,
+			IPK_LEDGER_RESULT_BESIDE | IPK_LEDGER_HAS_RESULT, 0);
+	Py_RETURN_NONE;
+}
+
+LEDGER_FAST(ledger_put_result)
+{
+	struct view *view = (struct view *)self;
+	int64_t record;
+	char *bytes;
+	Py_ssize_t size;
+
+	if (ledger_count_arguments(count, 2) < 0 || (record = ledger_record(view, args[0])) < 0 ||
+	    PyBytes_AsStringAndSize(args[1], &bytes, &size) < 0)
+		return NULL;
+	if (size > IPK_LEDGER_INSIDE)
+		Py_RETURN_FALSE;
+	return PyBool_FromLong(ipk_ledger_put_result(&view->ledger, (uint32_t)record, bytes,
+						     (uint64_t)size) == 0);
+}
+
+LEDGER_FAST(ledger_flag)
+{
+	struct view *view = (struct view *)self;
+	unsigned long set;
+	unsigned long clear;
+	int64_t record;
+
+	if (ledger_count_arguments(count, 3) < 0 || (record = ledger_record(view, args[0])) < 0)
+		return NULL;
+	set = PyLong_AsUnsignedLong(args[1]);
+	clear = PyLong_AsUnsignedLong(args[2]);
+	if (PyErr_Occurred())
+		return NULL;
+	ipk_ledger_flag(&view->ledger, (uint32_t)record, (uint32_t)set, (uint32_t)clear);
+	Py_RETURN_NONE;
+}
+
+PyObject *
+ledger_done(PyObject *self, PyObject *argument)
+{
+	struct view *view = (struct view *)self;
+	int64_t record = ledger_record(view, argument);
+	struct ipk_ledger_hold hold;
+	int code;
+
+	if (record < 0)
+		return NULL;
+	hold = ledger_hold(view, record);
+	code = ipk_ledger_done(&view->ledger, &hold);
+	ledger_keep(view, &hold);
+	return PyLong_FromLong(code < 0 ? -1 : code);
+}
+
+LEDGER_FAST(ledger_retry)
+{
+	struct view *view = (struct view *)self;
+	struct ipk_ledger_hold hold;
+	long long due;
+	int64_t record;
+
+	if (ledger_count_arguments(count, 2) < 0 || (record = ledger_record(view, args[0])) < 0)
+		return NULL;
+	due = PyLong_AsLongLong(args[1]);
+	if (PyErr_Occurred())
+		return NULL;
+	hold = ledger_hold(view, record);
+	return PyBool_FromLong(ipk_ledger_retry(&view->ledger, &hold, due) == 0);
+}
+
+PyObject *
+ledger_bury(PyObject *self, PyObject *argument)
+{
+	struct view *view = (struct view *)self;
+	int64_t record = ledger_record(view, argument);
+	struct ipk_ledger_hold hold;
+
+	if (record < 0)
+		return NULL;
+	hold = ledger_hold(view, record);
+	return PyBool_FromLong(ipk_ledger_bury(&view->ledger, &hold) == 0);
+}
+
+static int64_t
+now_ns(void)
+{
+	struct timespec now;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &now);
+	return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+static void
+breathe(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+	__builtin_ia32_pause();
+#elif defined(__aarch64__)
+	__asm__ volatile("yield");
+#endif
+}
+
+PyObject *
+ledger_spin(PyObject *self, PyObject *ns)
+{
+	struct view *view = (struct view *)self;
+	int64_t until = PyLong_AsLongLong(ns);
+	int found = 0;
+
+	if (PyErr_Occurred())
+		return NULL;
+	Py_BEGIN_ALLOW_THREADS
+	for (until += now_ns(); !found && now_ns() < until;)
+		for (int look = 0; !found && look < LOOKS_A_TURN; look++) {
+			breathe();
+			found = ipk_ledger_has_work(&view->ledger);
+		}
+	Py_END_ALLOW_THREADS
+	return PyBool_FromLong(found);
+}
+
+PyObject *
+ledger_sleep(PyObject *self, PyObject *unused)
+{
+	(void)unused;
+	return PyBool_FromLong(ipk_ledger_sleep(&((struct view *)self)->ledger));
+}
+
+PyObject *
+ledger_wake(PyObject *self, PyObject *unused)
+{
+	(void)unused;
+	ipk_ledger_wake(&((struct view *)self)->ledger);
+	Py_RETURN_NONE;
+}
+
+PyObject *
+ledger_pass_on(PyObject *self, PyObject *unused)
+{
+	(void)unused;
+	ipk_ledger_pass_on(&((struct view *)self)->ledger);
+	Py_RETURN_NONE;
+}
+
+PyObject *
+ledger_end(PyObject *self, PyObject *argument)
+{
+	struct view *view = (struct view *)self;
+	int64_t record = ledger_record(view, argument);
+	struct ipk_ledger_hold hold;
+	int code;
+
+	if (record < 0)
+		return NULL;
+	hold = ledger_hold(view, record);
+	code = ipk_ledger_end(&view->ledger, &hold);
+	ledger_keep(view, &hold);
+	return PyBool_FromLong(code == 0);
+}
+
+PyObject *
+ledger_clear(PyObject *self, PyObject *argument)
+{
+	struct view *view = (struct view *)self;
+	int64_t record = ledger_record(view, argument);
+	struct ipk_ledger_hold hold;
+
+	if (record < 0)
+		return NULL;
+	hold = ledger_hold(view, record);
+	ipk_ledger_clear(&view->ledger, &hold);
+	Py_RETURN_NONE;
+}
+
+PyObject *
+ledger_release(PyObject *self, PyObject *argument)
+{
+	struct view *view = (struct view *)self;
+	int64_t record = ledger_record(view, argument);
+	struct ipk_ledger_hold hold;
+
+	if (record < 0)
+		return NULL;
+	hold = ledger_hold(view, record);
+	if (ipk_ledger_end(&view->ledger, &hold) == 0)
+		ipk_ledger_clear(&view->ledger, &hold);
+	Py_RETURN_NONE;
+}

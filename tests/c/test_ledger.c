@@ -1,0 +1,449 @@
+/*
+ * test_ledger.c - the task ledger, call by call: one process plays all of them.
+ */
+#include "check.h"
+#include "ledger_support.h"
+
+#include <errno.h>
+#include <stdint.h>
+
+static void
+clean_up(void)
+{
+}
+
+static void
+sound(void)
+{
+	const char *wrong = ipk_ledger_verify(at(MANAGER));
+
+	if (wrong)
+		fprintf(stderr, "%s\n", wrong);
+	CHECK(wrong == NULL);
+}
+
+static uint64_t
+count_in(uint32_t state)
+{
+	struct ipk_ledger_counts counts;
+
+	ipk_ledger_count(at(0), &counts);
+	return counts.in[state];
+}
+
+static uint64_t
+id_of(const struct ipk_ledger_hold *hold)
+{
+	return at(0)->record[hold->record].id;
+}
+
+/* Claim, answer with a body of that size, and be told. */
+static uint64_t
+one_round(uint32_t taker, uint32_t submitter, uint64_t size)
+{
+	unsigned char bytes[IPK_LEDGER_INSIDE];
+	struct ipk_ledger_hold hold;
+	struct ipk_ledger_hold told;
+	uint64_t id;
+
+	CHECK(ipk_ledger_claim(at(taker), &hold) == 1);
+	CHECK(is_whole(at(taker), &at(taker)->record[hold.record].body));
+	id = id_of(&hold);
+	body_of(bytes, size);
+	CHECK(ipk_ledger_put_result(at(taker), hold.record, bytes, size) == 0);
+	CHECK(ipk_ledger_done(at(taker), &hold) == 0);
+	CHECK(ipk_ledger_collect(at(submitter), &told, 1) == 1);
+	CHECK(told.record == hold.record && id_of(&told) == id);
+	CHECK(is_whole(at(submitter), &at(submitter)->record[told.record].result));
+	CHECK(ipk_ledger_end(at(submitter), &told) == 0);
+	ipk_ledger_clear(at(submitter), &told);
+	sound();
+	return id;
+}
+
+static void
+there_and_back(void)
+{
+	static const uint64_t sizes[] = {0, 1, 151, 152, 153, 511, 512, 513, 4095, 4096};
+
+	begin_anew();
+	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+		CHECK(post(at(0), sizes[i], IPK_LEDGER_ANY, 0, 0) > 0);
+		(void)one_round(TAKER + 2, 0, sizes[i]);
+	}
+	CHECK(count_in(IPK_LEDGER_FREE) == RECORDS);
+}
+
+/* The oldest first, over all submitters; those of a task worker only by it. */
+static void
+whose_turn(void)
+{
+	struct ipk_ledger_hold hold;
+	int64_t ids[6];
+
+	begin_anew();
+	ids[0] = post(at(0), 1, IPK_LEDGER_ANY, 0, 0);
+	ids[1] = post(at(2), 1, 0, 0, 0);
+	ids[2] = post(at(0), 1, 1, 0, 0);
+	ids[3] = post(at(2), 1, IPK_LEDGER_ANY, 0, 0);
+	CHECK(ids[3] == ids[0] + 3);
+	CHECK(ipk_ledger_claim(at(TAKER), &hold) == 1 && id_of(&hold) == (uint64_t)ids[0]);
+	CHECK(ipk_ledger_claim(at(TAKER), &hold) == 1 && id_of(&hold) == (uint64_t)ids[1]);
+	CHECK(ipk_ledger_claim(at(TAKER + 2), &hold) == 1 && id_of(&hold) == (uint64_t)ids[2]);
+	CHECK(ipk_ledger_claim(at(TAKER), &hold) == 1 && id_of(&hold) == (uint64_t)ids[3]);
+	CHECK(ipk_ledger_claim(at(TAKER), &hold) == 0);
+	CHECK(ipk_ledger_claim(at(TAKER + 2), &hold) == 0);
+	CHECK(at(TAKER)->record[hold.record].began > 0);
+	sound();
+}
+
+static void
+full(void)
+{
+	struct ipk_ledger_hold hold;
+	struct ipk_ledger_counts counts;
+
+	begin_anew();
+	for (int i = 0; i < 3; i++) /* 8 blocks each: the arena has 24 */
+		CHECK(post(at(0), 4096, IPK_LEDGER_ANY, 0, 0) > 0);
+	CHECK(post(at(0), 153, IPK_LEDGER_ANY, 0, 0) == -ENOSPC);
+	CHECK(count_in(IPK_LEDGER_FREE) == RECORDS - 3);
+	sound();
+	for (int i = 3; i < RECORDS; i++)
+		CHECK(post(at(0), 100, IPK_LEDGER_ANY, 0, 0) > 0);
+	CHECK(post(at(2), 1, IPK_LEDGER_ANY, 0, 0) == -ENOSPC);
+	(void)rings_of(2);
+	ipk_ledger_wish_room(at(2));
+	CHECK(post(at(2), 1, IPK_LEDGER_ANY, 0, 0) == -ENOSPC);
+	CHECK(ipk_ledger_claim(at(TAKER), &hold) == 1);
+	CHECK(rings_of(2) == 0);
+	CHECK(ipk_ledger_done(at(TAKER), &hold) == 0); /* no result, and nobody waits: free at once */
+	CHECK(rings_of(2) == 1);
+	CHECK(post(at(2), 1, IPK_LEDGER_ANY, 0, 0) > 0);
+	ipk_ledger_count(at(0), &counts);
+	CHECK(counts.well == 1 && counts.buried == 0 && counts.waiting == RECORDS);
+	sound();
+}
+
+/* More hints than a ring holds: those without are found by looking, in order. */
+static void
+more_than_a_ring(void)
+{
+	static const struct ipk_ledger_shape wide = {64, 8, 1, 1};
+	struct ipk_ledger_hold hold;
+	struct ipk_ledger ledgers[2];
+	uint32_t heard[4] = {0};
+	uint32_t recent[64];
+	uint64_t last = 0;
+	uint64_t bytes = (uint64_t)ipk_ledger_bytes(&wide);
+	void *base = calloc(1, bytes);
+
+	CHECK(base && ipk_ledger_format(base, bytes, &wide) == 0);
+	for (int i = 0; i < 2; i++) {
+		CHECK(ipk_ledger_attach(&ledgers[i], base, bytes) == 0);
+		ipk_ledger_be(&ledgers[i], i ? 2 : 0, NULL, heard, recent);
+	}
+	ledgers[0].ring_size = ledgers[1].ring_size = 16;
+	for (int i = 0; i < 64; i++)
+		CHECK(post(&ledgers[0], 1, i % 2 ? 0 : IPK_LEDGER_ANY, 0, 0) == i + 1);
+	for (int i = 0; i < 64; i++) {
+		CHECK(ipk_ledger_claim(&ledgers[1], &hold) == 1);
+		CHECK(ledgers[1].record[hold.record].id > last);
+		last = ledgers[1].record[hold.record].id;
+	}
+	CHECK(ipk_ledger_claim(&ledgers[1], &hold) == 0 && last == 64);
+	free(base);
+}
+
+static void
+again_and_for_the_last_time(void)
+{
+	struct ipk_ledger_hold hold;
+	struct ipk_ledger_hold stale;
+	struct ipk_ledger_counts counts;
+	int64_t second;
+
+	begin_anew();
+	CHECK(post(at(0), 600, IPK_LEDGER_ANY, 0, 0) == 1);
+	second = post(at(0), 1, IPK_LEDGER_ANY, 0, 0);
+	CHECK(ipk_ledger_claim(at(TAKER), &hold) == 1 && ipk_ledger_attempt_of(hold.word) == 1);
+	stale = hold;
+	CHECK(ipk_ledger_retry(at(TAKER), &hold, 0) == 0);
+	CHECK(ipk_ledger_done(at(TAKER), &stale) == -ESTALE); /* fenced: that attempt is over */
+	CHECK(ipk_ledger_bury(at(TAKER), &stale) == -ESTALE);
+	CHECK(ipk_ledger_retry(at(TAKER), &stale, 0) == -ESTALE);
+	CHECK(ipk_ledger_claim(at(TAKER), &hold) == 1 && id_of(&hold) == (uint64_t)second);
+	CHECK(ipk_ledger_done(at(TAKER), &hold) == 0);
+	CHECK(ipk_ledger_claim(at(TAKER), &hold) == 1 && id_of(&hold) == 1);
+	CHECK(ipk_ledger_attempt_of(hold.word) == 2);
+	CHECK(ipk_ledger_retry(at(TAKER), &hold, 1000) == 0);
+	CHECK(ipk_ledger_claim(at(TAKER), &hold) == 0);
+	CHECK(rings_of(MANAGER) == 1);
+	CHECK(ipk_ledger_wake_due(at(MANAGER), 999) == 1000);
+	CHECK(ipk_ledger_claim(at(TAKER), &hold) == 0);
+	CHECK(ipk_ledger_wake_due(at(MANAGER), 1000) == 0);
+	CHECK(ipk_ledger_claim(at(TAKER), &hold) == 1 && ipk_ledger_attempt_of(hold.word) == 3);
+	CHECK(ipk_ledger_bury(at(TAKER), &hold) == 0);
+	CHECK(rings_of(MANAGER) > 0);
+	CHECK(ipk_ledger_collect(at(0), &hold, 1) == 0); /* not before it is written down */
+	ipk_ledger_count(at(0), &counts);
+	CHECK(counts.well == 1 && counts.buried == 1 && counts.in[IPK_LEDGER_BURIED] == 1);
+	CHECK(ipk_ledger_next(at(MANAGER), 0, IPK_LEDGER_BURIED, UINT32_MAX, &hold) == 1);
+	CHECK(ipk_ledger_written_down(at(MANAGER), &hold) == 0);
+	CHECK(ipk_ledger_collect(at(0), &hold, 1) == 1);
+	CHECK(at(0)->record[hold.record].flags & IPK_LEDGER_LOST);
+	CHECK(ipk_ledger_end(at(0), &hold) == 0);
+	ipk_ledger_clear(at(0), &hold);
+	ipk_ledger_count(at(0), &counts);
+	CHECK(counts.well == 1 && counts.buried == 1 && counts.in[IPK_LEDGER_FREE] == RECORDS);
+	sound();
+}
+
+static void
+one_at_a_time(void)
+{
+	struct ipk_ledger_hold first;
+	struct ipk_ledger_hold other;
+	struct ipk_ledger_hold hold;
+
+	begin_anew();
+	for (int i = 1; i <= 3; i++)
+		CHECK(post(at(i % 2 ? 0 : 2), 1, IPK_LEDGER_ANY, 42, 0) == i);
+	CHECK(post(at(0), 1, IPK_LEDGER_ANY, 43, 0) > 3);
+	CHECK(ipk_ledger_claim(at(TAKER), &first) == 1 && id_of(&first) == 1);
+	CHECK(ipk_ledger_claim(at(TAKER + 2), &other) == 1 && id_of(&other) > 3);
+	CHECK(ipk_ledger_claim(at(TAKER + 2), &hold) == 0);
+	CHECK(ipk_ledger_retry(at(TAKER), &first, 5) == 0); /* it keeps its turn over the delay */
+	CHECK(ipk_ledger_claim(at(TAKER + 2), &hold) == 0);
+	CHECK(ipk_ledger_wake_due(at(MANAGER), 5) == 0);
+	CHECK(ipk_ledger_claim(at(TAKER + 2), &hold) == 1 && id_of(&hold) == 1);
+	CHECK(ipk_ledger_done(at(TAKER + 2), &hold) == 0);
+	CHECK(ipk_ledger_claim(at(TAKER), &hold) == 1 && id_of(&hold) == 2);
+	sound();
+	CHECK(ipk_ledger_bury(at(TAKER), &hold) == 0); /* over is over */
+	CHECK(ipk_ledger_claim(at(TAKER), &hold) == 1 && id_of(&hold) == 3);
+	CHECK(ipk_ledger_done(at(TAKER), &hold) == 0);
+	CHECK(ipk_ledger_claim(at(TAKER), &hold) == 0);
+	sound();
+}
+
+static void
+only_once(void)
+{
+	static const uint64_t key[2] = {7, 9};
+	static const uint64_t another[2] = {7, 8};
+	struct ipk_ledger_hold hold[4];
+
+	begin_anew();
+	CHECK(ipk_ledger_take(at(0), &hold[0]) == 0);
+	CHECK(ipk_ledger_dedup(at(0), hold[0].record, key) == 0);
+	CHECK(ipk_ledger_take(at(2), &hold[1]) == 0);
+	CHECK(ipk_ledger_dedup(at(2), hold[1].record, key) == -EAGAIN); /* the other may yet die */
+	ipk_ledger_publish(at(0), &hold[0], 0);
+	CHECK(ipk_ledger_dedup(at(2), hold[1].record, key) == 1);
+	CHECK(ipk_ledger_end(at(2), &hold[1]) == 0);
+	ipk_ledger_clear(at(2), &hold[1]);
+	CHECK(ipk_ledger_take(at(2), &hold[1]) == 0);
+	CHECK(ipk_ledger_dedup(at(2), hold[1].record, another) == 0);
+	ipk_ledger_publish(at(2), &hold[1], 0);
+	CHECK(ipk_ledger_claim(at(TAKER), &hold[2]) == 1 && id_of(&hold[2]) == 1);
+	CHECK(ipk_ledger_done(at(TAKER), &hold[2]) == 0);
+	CHECK(ipk_ledger_take(at(2), &hold[3]) == 0); /* it is over: the key is free again */
+	CHECK(ipk_ledger_dedup(at(2), hold[3].record, key) == 0);
+	ipk_ledger_publish(at(2), &hold[3], 0);
+	sound();
+}
+
+static void
+beside(void)
+{
+	struct ipk_ledger_hold hold[3];
+
+	begin_anew();
+	for (int i = 0; i < 3; i++)
+		CHECK(ipk_ledger_take(at(0), &hold[i]) == 0);
+	CHECK(ipk_ledger_put_beside(at(0), hold[0].record, 1 << 20, 1000) == 0); /* alone */
+	CHECK(ipk_ledger_put_beside(at(0), hold[1].record, 5000, 1000) == -ENOSPC);
+	CHECK(ipk_ledger_put_beside(at(0), hold[1].record, 5000, 2 << 20) == 0);
+	ipk_ledger_publish(at(0), &hold[0], 0);
+	CHECK(ipk_ledger_claim(at(TAKER), &hold[2]) == 1);
+	CHECK(ipk_ledger_done(at(TAKER), &hold[2]) == 1); /* there is a file to remove first */
+	CHECK(count_in(IPK_LEDGER_CLEARING) == 1);
+	ipk_ledger_clear(at(TAKER), &hold[2]);
+	CHECK(count_in(IPK_LEDGER_CLEARING) == 0);
+	sound();
+}
+
+static void
+bells_for_sleepers_only(void)
+{
+	struct ipk_ledger_hold hold;
+
+	begin_anew();
+	CHECK(post(at(0), 1, IPK_LEDGER_ANY, 0, 0) == 1);
+	CHECK(rings_of(TAKER) == 0 && rings_of(TAKER + 2) == 0);
+	CHECK(ipk_ledger_sleep(at(TAKER)) == 0); /* there is something */
+	CHECK(ipk_ledger_claim(at(TAKER), &hold) == 1);
+	CHECK(ipk_ledger_sleep(at(TAKER)) == 1 && ipk_ledger_sleep(at(TAKER + 2)) == 1);
+	CHECK(post(at(0), 1, IPK_LEDGER_ANY, 0, 0) == 2);
+	CHECK(rings_of(TAKER) + rings_of(TAKER + 2) == 1);
+	CHECK(post(at(0), 1, IPK_LEDGER_ANY, 0, 0) == 3);
+	CHECK(post(at(0), 1, IPK_LEDGER_ANY, 0, 0) == 4);
+	CHECK(rings_of(TAKER) + rings_of(TAKER + 2) == 1); /* once per sleep */
+	ipk_ledger_wake(at(TAKER));
+	CHECK(ipk_ledger_claim(at(TAKER), &hold) == 1);
+	CHECK(rings_of(TAKER + 2) == 1); /* who claims and sees more rings for himself */
+	CHECK(post(at(0), 1, 1, 0, 0) == 5);
+	CHECK(rings_of(TAKER + 2) == 0);
+	ipk_ledger_wake(at(TAKER + 2));
+	while (ipk_ledger_claim(at(TAKER + 2), &hold) == 1)
+		;
+	CHECK(ipk_ledger_sleep(at(TAKER + 2)) == 1);
+	CHECK(post(at(0), 1, 1, 0, 0) == 6);
+	CHECK(rings_of(TAKER + 2) == 1 && rings_of(TAKER) == 0);
+	sound();
+}
+
+static void
+a_bell_for_many_ends(void)
+{
+	struct ipk_ledger_hold hold[RECORDS];
+
+	begin_anew();
+	for (int i = 0; i < 5; i++)
+		CHECK(post(at(2), 1, IPK_LEDGER_ANY, 0, 0) > 0);
+	for (int i = 0; i < 5; i++) {
+		CHECK(ipk_ledger_claim(at(TAKER), &hold[0]) == 1);
+		ipk_ledger_flag(at(TAKER), hold[0].record, IPK_LEDGER_WANTED, 0);
+		CHECK(ipk_ledger_done(at(TAKER), &hold[0]) == 0);
+	}
+	CHECK(rings_of(2) == 1 && rings_of(0) == 0);
+	CHECK(ipk_ledger_outstanding(at(2)) == 5 && ipk_ledger_outstanding(at(0)) == 0);
+	CHECK(ipk_ledger_collect(at(0), hold, RECORDS) == 0);
+	CHECK(ipk_ledger_collect(at(2), hold, 2) == 2);
+	CHECK(ipk_ledger_collect(at(2), hold, 2) == 2);
+	CHECK(ipk_ledger_collect(at(2), hold, 2) == 1);
+	CHECK(ipk_ledger_collect(at(2), hold, 2) == 0);
+	sound();
+}
+
+/* Its place dies with something in each hand. */
+static void
+a_submitter_dies(void)
+{
+	unsigned char bytes[IPK_LEDGER_INSIDE] = {0};
+	struct ipk_ledger_hold hold[4];
+
+	begin_anew();
+	CHECK(post(at(0), 300, IPK_LEDGER_ANY, 0, 0) == 1);
+	CHECK(post(at(0), 1, IPK_LEDGER_ANY, 0, 0) == 2);
+	CHECK(ipk_ledger_claim(at(TAKER), &hold[0]) == 1);
+	CHECK(ipk_ledger_put_result(at(TAKER), hold[0].record, bytes, 700) == 0);
+	CHECK(ipk_ledger_done(at(TAKER), &hold[0]) == 0);
+	CHECK(ipk_ledger_collect(at(0), &hold[0], 1) == 1);
+	CHECK(ipk_ledger_take(at(0), &hold[1]) == 0);
+	CHECK(ipk_ledger_put_body(at(0), hold[1].record, bytes, 4096) == 0);
+	at(0)->rings[0].head = at(0)->rings[0].tail; /* the hint of task 2 was never given */
+	(void)rings_of(1);
+	ipk_ledger_sweep(at(MANAGER), 0);
+	ipk_ledger_move(at(MANAGER), 0, 1);
+	while (ipk_ledger_next(at(MANAGER), 0, IPK_LEDGER_CLEARING, MANAGER + 1, &hold[2]))
+		ipk_ledger_clear(at(MANAGER), &hold[2]);
+	CHECK(count_in(IPK_LEDGER_WRITING) == 0 && count_in(IPK_LEDGER_FREE) == RECORDS - 2);
+	CHECK(rings_of(1) > 0);
+	CHECK(ipk_ledger_collect(at(1), hold, 4) == 1 && id_of(&hold[0]) == 1);
+	CHECK(at(1)->record[hold[0].record].result.size == 700);
+	CHECK(ipk_ledger_claim(at(TAKER), &hold[3]) == 1 && id_of(&hold[3]) == 2);
+	sound();
+}
+
+static void
+a_task_worker_dies(void)
+{
+	struct ipk_ledger_hold hold;
+	struct ipk_ledger_hold his;
+
+	begin_anew();
+	CHECK(post(at(0), 1, IPK_LEDGER_ANY, 5, 0) == 1);
+	CHECK(post(at(0), 1, IPK_LEDGER_ANY, 5, 0) == 2);
+	CHECK(ipk_ledger_claim(at(TAKER), &hold) == 1);
+	ipk_ledger_sweep(at(MANAGER), TAKER);
+	CHECK(ipk_ledger_next(at(MANAGER), 0, IPK_LEDGER_RUNNING, TAKER + 1, &his) == 1);
+	CHECK(his.record == hold.record && his.word == hold.word);
+	CHECK(ipk_ledger_retry(at(MANAGER), &his, 0) == 0);
+	CHECK(ipk_ledger_done(at(TAKER), &hold) == -ESTALE);
+	CHECK(ipk_ledger_claim(at(TAKER + 2), &hold) == 1 && id_of(&hold) == 1);
+	CHECK(ipk_ledger_attempt_of(hold.word) == 2);
+	CHECK(ipk_ledger_done(at(TAKER + 2), &hold) == 0);
+	CHECK(ipk_ledger_claim(at(TAKER + 2), &hold) == 1 && id_of(&hold) == 2);
+	sound();
+}
+
+static void
+all_die(void)
+{
+	struct ipk_ledger_hold hold[3];
+
+	begin_anew();
+	for (int i = 0; i < 4; i++)
+		CHECK(post(at(i % 2 ? 2 : 0), 1, IPK_LEDGER_ANY, 0, 0) > 0);
+	CHECK(ipk_ledger_claim(at(TAKER), &hold[0]) == 1);
+	CHECK(ipk_ledger_claim(at(TAKER), &hold[1]) == 1);
+	ipk_ledger_flag(at(TAKER), hold[1].record, IPK_LEDGER_WANTED, 0);
+	CHECK(ipk_ledger_done(at(TAKER), &hold[1]) == 0);
+	CHECK(ipk_ledger_take(at(0), &hold[2]) == 0);
+	for (uint32_t place = 0; place <= PLACES; place++)
+		be(&parties[place], place);
+	ipk_ledger_recover(at(MANAGER));
+	CHECK(ipk_ledger_next(at(MANAGER), 0, IPK_LEDGER_CLEARING, MANAGER + 1, &hold[2]) == 1);
+	ipk_ledger_clear(at(MANAGER), &hold[2]);
+	CHECK(ipk_ledger_next(at(MANAGER), 0, IPK_LEDGER_RUNNING, UINT32_MAX, &hold[0]) == 1);
+	CHECK(ipk_ledger_retry(at(MANAGER), &hold[0], 0) == 0);
+	for (uint64_t id = 3; id < 5; id++)
+		CHECK(ipk_ledger_claim(at(TAKER + 2), &hold[2]) == 1 && id_of(&hold[2]) == id);
+	CHECK(ipk_ledger_claim(at(TAKER + 2), &hold[2]) == 1 && id_of(&hold[2]) == 1);
+	CHECK(ipk_ledger_collect(at(2), hold, 3) == 1 && id_of(&hold[0]) == 2);
+	CHECK(post(at(0), 1, IPK_LEDGER_ANY, 0, 0) > 5); /* ids go on */
+	sound();
+}
+
+static void
+refusals(void)
+{
+	static const struct ipk_ledger_shape wrong[] = {
+		{0, 1, 1, 1}, {(1 << 24) + 1, 1, 1, 1}, {1, 1, 0, 1}, {1, 1, 1, 0}, {1, 1, 2000, 48},
+	};
+	struct ipk_ledger ledger;
+
+	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++)
+		CHECK(ipk_ledger_bytes(&wrong[i]) == -EINVAL);
+	begin_anew();
+	CHECK(ipk_ledger_attach(&ledger, memory, memory_bytes - 4096) == -EUCLEAN);
+	at(0)->head->shape.records += 1000;
+	CHECK(ipk_ledger_attach(&ledger, memory, memory_bytes) == -EUCLEAN);
+	at(0)->head->shape.records -= 1000;
+	at(0)->head->version++;
+	CHECK(ipk_ledger_attach(&ledger, memory, memory_bytes) == -EUCLEAN);
+	CHECK(ipk_ledger_format(memory, memory_bytes + 4096, &small) == -EINVAL);
+}
+
+int
+main(void)
+{
+	make_memory();
+	there_and_back();
+	whose_turn();
+	full();
+	more_than_a_ring();
+	again_and_for_the_last_time();
+	one_at_a_time();
+	only_once();
+	beside();
+	bells_for_sleepers_only();
+	a_bell_for_many_ends();
+	a_submitter_dies();
+	a_task_worker_dies();
+	all_die();
+	refusals();
+	return 0;
+}

@@ -1,0 +1,114 @@
+"""The task ledger from Python: bodies of any size, room, keys, and what others may not see."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from ipckit._core import _ledger
+from ipckit.server.attempts import Failure
+from ipckit.server.board import Row
+from ipckit.server.ledger import TaskLedger
+from ipckit.server.settings import Settings
+
+TAKER = 2  # the first place of the one task worker
+
+
+@pytest.fixture
+def ledger(tmp_path):
+    made = TaskLedger(settings(tmp_path))
+    yield made
+    assert made.overview.verify() is None
+    made.destroy()
+
+
+def settings(tmp_path, **changes):
+    few = {"worker_num": 1, "task_worker_num": 1, "task_queue_size": 4, "task_memory": 16384}
+    return Settings(**{**few, "runtime_dir": str(tmp_path), **changes})
+
+
+def run_one(ledger, taker, answer):
+    record, task_id, attempt, *_, body, _ = taker.claim()
+    ledger.put_result(taker, record, task_id, attempt, answer)
+    assert taker.done(record) == 0
+    return task_id, body
+
+
+@pytest.mark.parametrize("size", [0, 1, 152, 153, 4096, 4097, 100_000])
+def test_a_result_of_any_size_comes_back(ledger, size):
+    submitter, taker = ledger.view(0), ledger.view(TAKER)
+    assert submitter.submit(b"data", -1, True) == 1
+    answer = os.urandom(size)
+    assert run_one(ledger, taker, answer) == (1, b"data")
+    ((record, task_id, flags, attempt, result, length),) = submitter.collect(10)
+    assert (task_id, attempt, length) == (1, 1, size)
+    if size > _ledger.INSIDE:
+        assert flags & _ledger.RESULT_BESIDE and result is None
+        assert ledger.spill.read(f"result-{task_id}-{attempt}", length) == answer
+    else:
+        assert result == answer
+    assert submitter.end(record)
+    ledger.remove_files(task_id, attempt)
+    submitter.clear(record)
+    assert os.listdir(ledger.spill.path) == []
+    assert ledger.overview.totals() == ((4, *[0] * 9), 1, 0, 0, 0)
+
+
+def test_records_and_bytes_run_out_each_by_itself(ledger):
+    submitter = ledger.view(0)
+    for _ in range(4):
+        assert submitter.submit(b"x" * 4096, -1, False) > 0
+    assert submitter.submit(b"", -1, False) == -1
+    assert submitter.take() is None
+    taker = ledger.view(TAKER)
+    record = taker.claim()[0]
+    assert taker.done(record) == 0, "nobody waits for it: it is gone at once"
+    assert submitter.submit(b"x" * 4096, -1, False) > 0
+
+
+def test_the_arena_is_bounded(tmp_path):
+    ledger = TaskLedger(settings(tmp_path, task_memory=4096))
+    submitter = ledger.view(0)
+    assert submitter.submit(b"x" * 4000, -1, False) > 0
+    assert submitter.submit(b"x" * 4000, -1, False) == -2
+    assert submitter.submit(b"x" * 100, -1, False) > 0
+    ledger.destroy()
+
+
+def test_steps_that_come_too_late_are_refused(ledger):
+    submitter, taker, row = (
+        ledger.view(0),
+        ledger.view(TAKER),
+        memoryview(bytearray(1024)).cast("Q"),
+    )
+    submitter.submit(b"data", -1, True)
+    record = taker.claim()[0]
+    assert ledger.overview.next(0, _ledger.RUNNING, TAKER) == record
+    assert ledger.attempt_failed(ledger.overview, row, record, 1, 1, Failure("E: text"))
+    assert (row[Row.TASKS_FAILED], row[Row.TASKS_RETRIED]) == (1, 1)
+    assert taker.done(record) == -1
+    assert not ledger.attempt_failed(taker, row, record, 1, 1, Failure("E: text"))
+    assert (row[Row.TASKS_FAILED], row[Row.TASKS_RETRIED]) == (1, 1)
+    assert not taker.end(record)
+    assert ledger.failure_of(1, 1).error == "E: text"
+    assert ledger.failure_of(1, 2).error == "the reason was not kept"
+
+
+@pytest.mark.parametrize("argument", [-1, 4, 2**32, 2**70, "0", None])
+def test_a_record_that_is_not_there(ledger, argument):
+    with pytest.raises((ValueError, OverflowError, TypeError)):
+        ledger.overview.look(argument)
+
+
+def test_what_is_no_ledger_is_refused(ledger):
+    import mmap
+
+    with pytest.raises(ValueError, match="no task ledger"):
+        _ledger.Ledger(mmap.mmap(-1, 4096), 0, [])
+    with pytest.raises(ValueError, match="5 bells"):
+        _ledger.Ledger(ledger._memory, 0, [1, 2])
+    with pytest.raises(ValueError, match=r"place 5: must be 0\.\.4"):
+        ledger.view(5)
+    with pytest.raises(ValueError, match="no ledger has 0 records"):
+        _ledger.size_of(0, 1, 1, 1)
