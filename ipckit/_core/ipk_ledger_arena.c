@@ -34,7 +34,7 @@ take_block(struct ipk_ledger *ledger, uint64_t owner, struct ipk_ledger_body *bo
 		uint32_t number = (uint32_t)(((uint64_t)ledger->next_block + step) % count);
 		uint64_t nobody = 0;
 
-		if (IPK_LOAD(&ledger->block_of[number]))
+		if (IPK_LOAD_NOW(&ledger->block_of[number]))
 			continue;
 		IPK_STORE_NOW(&body->block[slot], number + 1); /* A1 */
 		if (IPK_REPLACE(&ledger->block_of[number], &nobody, owner)) {

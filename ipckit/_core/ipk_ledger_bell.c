@@ -8,7 +8,8 @@
  *
  * Invariants
  *   B1  who goes to sleep says so, then looks once more; who leaves something to do leaves it,
- *       then looks who sleeps. A fence between the two of each: so one of them sees the other.
+ *       then looks who sleeps. Both are in the one order of all (IPK_STORE_NOW, IPK_LOAD_NOW), so
+ *       one of them sees the other.
  *   B2  nobody takes back what another said: a ringer that is killed or stopped between looking
  *       and ringing keeps no other from ringing. So each rings for himself, once per sleep.
  *   B3  who claims a task and sees that there are more rings the next sleeper.
@@ -38,7 +39,7 @@ ipk_ledger_ring_manager(const struct ipk_ledger *ledger)
 static int
 ring_if_asleep(struct ipk_ledger *ledger, uint32_t place)
 {
-	uint32_t epoch = IPK_LOAD(ipk_ledger_epoch(ledger, place));
+	uint32_t epoch = IPK_LOAD_NOW(ipk_ledger_epoch(ledger, place)); /* B1 */
 
 	if (!(epoch & 1) || !ledger->heard || ledger->heard[place] == epoch)
 		return 0;
@@ -52,14 +53,13 @@ ipk_ledger_ring_taker(struct ipk_ledger *ledger, uint32_t queue)
 {
 	uint32_t first = ipk_ledger_submitters(ledger);
 
-	IPK_FENCE(); /* B1 */
 	if (queue < ledger->shape.task_workers) {
 		(void)ring_if_asleep(ledger, first + 2 * queue);
 		(void)ring_if_asleep(ledger, first + 2 * queue + 1);
 		return;
 	}
 	for (uint32_t at = first / 64; at < ipk_ledger_words_for(ledger->places); at++) {
-		uint64_t asleep = IPK_LOAD(&ledger->asleep[at]);
+		uint64_t asleep = IPK_LOAD_NOW(&ledger->asleep[at]); /* B1 */
 
 		for (; asleep; asleep &= asleep - 1) {
 			uint32_t place = at * 64 + (uint32_t)__builtin_ctzll(asleep);
@@ -111,7 +111,6 @@ ipk_ledger_sleep(struct ipk_ledger *ledger)
 	if (!(*epoch & 1))
 		IPK_STORE_NOW(epoch, *epoch + 1);
 	mark(ledger->asleep, ledger->place, 1);
-	IPK_FENCE(); /* B1 */
 	if (!ipk_ledger_has_work(ledger))
 		return 1;
 	ipk_ledger_wake(ledger);
@@ -138,10 +137,11 @@ ipk_ledger_wish_room(struct ipk_ledger *ledger)
 void
 ipk_ledger_room_freed(const struct ipk_ledger *ledger)
 {
-	IPK_FENCE(); /* B1 */
 	for (uint32_t at = 0; at < ipk_ledger_words_for(ledger->places); at++) {
-		uint64_t wishes = IPK_LOAD(&ledger->wishes[at]) ? IPK_SWAP(&ledger->wishes[at], 0) : 0;
+		uint64_t wishes = IPK_LOAD_NOW(&ledger->wishes[at]); /* B1 */
 
+		if (wishes)
+			wishes = IPK_SWAP(&ledger->wishes[at], 0);
 		for (; wishes; wishes &= wishes - 1) {
 			uint32_t place = at * 64 + (uint32_t)__builtin_ctzll(wishes);
 

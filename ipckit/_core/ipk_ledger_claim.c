@@ -220,7 +220,7 @@ ipk_ledger_pass_on(struct ipk_ledger *ledger)
 	uint64_t asleep = 0;
 
 	for (uint32_t at = 0; at < ipk_ledger_words_for(ledger->places); at++)
-		asleep |= IPK_LOAD(&ledger->asleep[at]);
+		asleep |= IPK_LOAD_NOW(&ledger->asleep[at]);
 	if (!asleep)
 		return;
 	for (int i = 0; i < 2; i++) {

@@ -32,6 +32,8 @@ struct ipk_ledger_ring {
 	_Alignas(IPK_CACHE_LINE) uint64_t head; /* of all takers */
 };
 
+/* Those that end in NOW, and all that change a word, are in one order that all processes agree on:
+ * of two who store and then look at each other's word, one sees the other. */
 #define IPK_LOAD(place) __atomic_load_n((place), __ATOMIC_ACQUIRE)
 #define IPK_LOAD_NOW(place) __atomic_load_n((place), __ATOMIC_SEQ_CST)
 #define IPK_STORE(place, value) __atomic_store_n((place), (value), __ATOMIC_RELEASE)
@@ -39,9 +41,6 @@ struct ipk_ledger_ring {
 #define IPK_SWAP(place, value) __atomic_exchange_n((place), (value), __ATOMIC_SEQ_CST)
 #define IPK_SET_BITS(place, bits) __atomic_fetch_or((place), (bits), __ATOMIC_SEQ_CST)
 #define IPK_CLEAR_BITS(place, bits) __atomic_fetch_and((place), ~(bits), __ATOMIC_SEQ_CST)
-/* All that we stored is seen before what we load from here on. */
-#define IPK_FENCE() __atomic_thread_fence(__ATOMIC_SEQ_CST)
-
 /* *seen is what it is now when the result is 0. */
 #define IPK_REPLACE(place, seen, value)                                                            \
 	__atomic_compare_exchange_n((place), (seen), (value), 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)

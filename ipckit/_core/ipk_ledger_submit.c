@@ -53,7 +53,7 @@ take_record(struct ipk_ledger *ledger, uint32_t record, struct ipk_ledger_hold *
 	uint64_t id;
 
 	hold->record = record;
-	hold->word = IPK_LOAD(&ledger->word[record]);
+	hold->word = IPK_LOAD_NOW(&ledger->word[record]);
 	if (ipk_ledger_state_of(hold->word) != IPK_LEDGER_FREE)
 		return 0;
 	id = ipk_ledger_next_turn(ledger);
@@ -212,9 +212,8 @@ hint(struct ipk_ledger *ledger, uint32_t queue, const struct ipk_ledger_hold *ho
 	}
 	IPK_STORE(&ledger->hints[number * ledger->ring_size + ring->tail % ledger->ring_size],
 		  ipk_ledger_turn_of(hold->word) << 24 | hold->record);
-	IPK_STORE(&ring->tail, ring->tail + 1);
-	IPK_FENCE();
-	if (!(IPK_LOAD(pending) & ipk_ledger_bit(ledger->place)))
+	IPK_STORE_NOW(&ring->tail, ring->tail + 1);
+	if (!(IPK_LOAD_NOW(pending) & ipk_ledger_bit(ledger->place)))
 		(void)IPK_SET_BITS(pending, ipk_ledger_bit(ledger->place));
 }
 
