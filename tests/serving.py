@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
+import random
 import select
 import signal
 import struct
@@ -140,3 +142,23 @@ class Running:
         assert self.process.stdout is not None
         self.process.stdout.close()
         self._log.close()
+
+
+def kill_one(running, killed: set[int], *, taskworker: bool, rng: random.Random) -> None:
+    """kill -9 one live process of that kind, chosen by `rng`."""
+
+    def kill() -> bool:
+        alive = {
+            entry[0] for entry in running.journal("worker_start") if entry[3] == taskworker
+        } - killed
+        if not alive:
+            return False
+        victim = rng.choice(sorted(alive))
+        killed.add(victim)
+        try:
+            os.kill(victim, signal.SIGKILL)
+        except ProcessLookupError:
+            return False
+        return True
+
+    running.wait_for(kill, "there is one to kill")

@@ -47,6 +47,7 @@ LEDGER_FAST(ledger_beside);
 LEDGER_FAST(ledger_order);
 LEDGER_FAST(ledger_dedup);
 LEDGER_FAST(ledger_publish);
+LEDGER_FAST(ledger_ask_for);
 PyObject *ledger_collect(PyObject *self, PyObject *most);
 PyObject *ledger_wish_room(PyObject *self, PyObject *unused);
 PyObject *ledger_outstanding(PyObject *self, PyObject *unused);

@@ -201,6 +201,7 @@ static PyMethodDef view_methods[] = {
 	{"order", FAST(ledger_order)},
 	{"dedup", FAST(ledger_dedup)},
 	{"publish", FAST(ledger_publish)},
+	{"ask_for", FAST(ledger_ask_for)},
 	{"collect", ledger_collect, METH_O, NULL},
 	{"wish_room", ledger_wish_room, METH_NOARGS, NULL},
 	{"outstanding", ledger_outstanding, METH_NOARGS, NULL},

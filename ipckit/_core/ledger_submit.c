@@ -198,6 +198,25 @@ ledger_collect(PyObject *self, PyObject *most)
 	return ends;
 }
 
+/* ask_for(record, submitter's place, source): by who is no submitter himself */
+LEDGER_FAST(ledger_ask_for)
+{
+	struct view *view = (struct view *)self;
+	unsigned long place;
+	unsigned long source;
+	int64_t record;
+
+	if (ledger_count_arguments(count, 3) < 0 || (record = ledger_record(view, args[0])) < 0)
+		return NULL;
+	place = PyLong_AsUnsignedLong(args[1]);
+	source = PyLong_AsUnsignedLong(args[2]);
+	if (PyErr_Occurred())
+		return NULL;
+	view->ledger.record[record].submitter = (uint32_t)place + 1;
+	view->ledger.record[record].source = (uint32_t)source;
+	Py_RETURN_NONE;
+}
+
 PyObject *
 ledger_wish_room(PyObject *self, PyObject *unused)
 {

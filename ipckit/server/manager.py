@@ -82,7 +82,18 @@ class Manager:
         self._failure: Exception | None = None
         self._started = False
         ledger = runtime.ledger
-        self._tasks = None if ledger is None else TaskKeeper(ledger)
+        outside = self._settings.dead_letter_path is not None
+        self._tasks = (
+            None
+            if ledger is None
+            else TaskKeeper(
+                ledger,
+                runtime.dead_letters(),
+                self._place_of,
+                limit=self._settings.task_timeout,
+                outside=outside,
+            )
+        )
 
     # -- life ---
 
@@ -163,6 +174,10 @@ class Manager:
         if self._owed:
             times.append(now + 0.01)
         return max(0.0, min(times) - now) * 1000 + 1 if times else 60_000
+
+    def _place_of(self, worker: int) -> int:
+        slot = worker % self._settings.worker_num
+        return 2 * slot + self._board.parity(slot)
 
     # -- hearing ---
 

@@ -14,10 +14,11 @@ import socket
 import time
 from dataclasses import dataclass, field
 
-from ipckit.errors import AccessDenied, AlreadyExists
+from ipckit.errors import AccessDenied, AlreadyExists, SettingsError
 from ipckit.kinds import TaskIPC
 from ipckit.queue import SysvQueue
 from ipckit.server.board import Board
+from ipckit.server.dead_letters import DeadLetters
 from ipckit.server.events import Callbacks
 from ipckit.server.foreign import ForeignQueue
 from ipckit.server.inbox import Inbox
@@ -95,6 +96,19 @@ class Runtime:
     def tell_manager(self, kind: Kind, sender: int, number: int = 0, body: bytes = b"") -> bool:
         """Post a frame to the manager; False: its inbox is full."""
         return self.manager_inbox.post(Head(kind, sender=sender, number=number), body)
+
+    def dead_letters(self) -> DeadLetters:
+        """Return the dead letters; SettingsError when tasks are off."""
+        ledger = self.ledger
+        if ledger is None:
+            raise SettingsError("dead_letters: tasks are off, task_worker_num is 0")
+        path = self.settings.dead_letter_path
+        return DeadLetters(
+            os.path.join(ledger.spill.path, "dead-letters")
+            if path is None
+            else os.path.abspath(os.fspath(path)),
+            lambda: os.eventfd_write(ledger.bells[ledger.manager], 1),
+        )
 
     def destroy(self) -> None:
         """Remove what the kernel would keep, and close the rest."""

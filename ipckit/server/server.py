@@ -21,6 +21,7 @@ from typing import Any, TypeVar, overload
 from ipckit.errors import MisuseError, SettingsError
 from ipckit.kinds import SockType, TaskIPC
 from ipckit.server import limits, listener, statistics
+from ipckit.server.dead_letters import DeadLetters
 from ipckit.server.events import Callbacks
 from ipckit.server.log import log, set_up
 from ipckit.server.manager import Manager
@@ -375,6 +376,11 @@ class Server:
     def current_task(self) -> CurrentTask | None:
         """(task_id, attempt, src_worker_id, deadline) inside the `task` callback, else None."""
         return self._process.current if isinstance(self._process, TaskWorker) else None
+
+    @property
+    def dead_letters(self) -> DeadLetters:
+        """The tasks that were given up; from any process of the running server."""
+        return self._running("dead_letters").dead_letters()
 
     # -- between processes ---
 

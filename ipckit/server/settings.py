@@ -31,7 +31,6 @@ MAX_PROCESSES = 2047
 NOT_BUILT = frozenset(
     {
         "control_path",
-        "dead_letter_path",
         "group",
         "keep_connections",
         "package_timeout",
@@ -39,7 +38,6 @@ NOT_BUILT = frozenset(
         "reload_async",
         "ssl",
         "task_ledger",
-        "task_timeout",
         "tcp_keepalive",
         "user",
         "worker_hang_timeout",
@@ -123,6 +121,10 @@ def _mode(value: Any) -> str:
     return "" if fits else "1 (unix socket), 2 (queue) or 3 (contended queue)"
 
 
+def _limit(value: Any) -> str:
+    return "" if value is None else _number(0.001, 86400)(value)
+
+
 def _delivery(value: Any) -> str:
     return "" if value in ("at_least_once", "at_most_once") else '"at_least_once" or "at_most_once"'
 
@@ -169,10 +171,10 @@ class Settings:
     task_retry_delays: tuple[float, ...] = _setting((0, 1, 5), _delays)
     task_queue_size: int = _setting(4096, _whole(1, 2**24))
     task_memory: int = _setting(64 * _MIB, _whole(4096, 2**40, " bytes"))
-    task_timeout: float | None = _setting(None, _anything)
+    task_timeout: float | None = _setting(None, _limit)
     task_delivery: str = _setting("at_least_once", _delivery)
     task_ledger: str | None = _setting(None, _anything)
-    dead_letter_path: str | None = _setting(None, _anything)
+    dead_letter_path: str | os.PathLike[str] | None = _setting(None, _path)
 
     # Connections
     max_connection: int = _setting(10000, _whole(1, 2**20))

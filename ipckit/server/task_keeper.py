@@ -10,20 +10,40 @@ Invariants
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from ipckit._core import _ledger
+from ipckit.errors import IPCError, ProtocolError
 from ipckit.server.attempts import Failure
+from ipckit.server.dead_letters import DeadLetter, DeadLetters
 from ipckit.server.ledger import FILES, TaskLedger
+from ipckit.server.limit import HARD_SECONDS
+from ipckit.server.log import log
+from ipckit.server.spill import body_name
 
 __all__ = ["TaskKeeper"]
+
+_AGAIN_NS = 1_000_000_000
+"""After so long a letter that could not be written, or read, is tried again."""
 
 
 class TaskKeeper:
     """The ledger in the manager's hands. One process, one thread."""
 
-    def __init__(self, ledger: TaskLedger) -> None:
+    def __init__(
+        self,
+        ledger: TaskLedger,
+        letters: DeadLetters,
+        place_of: Callable[[int], int],
+        *,
+        limit: float | None,
+        outside: bool,
+    ) -> None:
         self._ledger = ledger
+        self._letters = letters
+        self._limit = limit  # seconds of an attempt
+        self._place_of = place_of  # the place of the newest process of a worker
+        self._outside = outside  # other programs may ask for letters to be tried again
         self._view = ledger.overview
         self.bell = ledger.bells[ledger.manager]
         self.next_due = 0
@@ -35,7 +55,10 @@ class TaskKeeper:
         view.sweep(place)
         self._clear_what_is_left()
         for record in self._each(_ledger.RUNNING, place):
-            task_id, _, _, attempt = view.look(record)[:4]
+            task_id, _, _, attempt, *_, began, _, _ = view.look(record)
+            took = (time.monotonic_ns() - began) / 1e9
+            if self._limit is not None and signal and took >= self._limit + HARD_SECONDS:
+                how = f"TaskTimeout: it went on for {took:.1f} s and was killed; {how}"
             failure = Failure(how, signal=signal, at=time.time())
             self._ledger.attempt_failed(view, row, record, task_id, attempt, failure)
         self.tend(time.monotonic_ns())
@@ -49,19 +72,79 @@ class TaskKeeper:
         self._ledger.silence(self._ledger.manager)
         self.next_due = self._view.wake_due(now)
         for record in self._each(_ledger.BURIED, -1):
-            self._bury(record)
+            if not self._bury(record):
+                self._look_at(now + _AGAIN_NS)
+        try:
+            for letter in self._letters.wanted_again():
+                if not self._try_again(letter):
+                    self._look_at(now + _AGAIN_NS)
+        except Exception as exc:  # sqlite3 has its own; the file may be another program's
+            log.error("dead letters cannot be read: %s", exc)
+            self._look_at(now + _AGAIN_NS)
+        if self._outside:
+            self._look_at(now + _AGAIN_NS)
+
+    def _look_at(self, moment: int) -> None:
+        self.next_due = min(self.next_due or moment, moment)
 
     def unfinished(self) -> int:
         """How many tasks wait or run."""
         states, _, _, waiting, _ = self._view.totals()
         return waiting + states[_ledger.RUNNING]
 
-    def _bury(self, record: int) -> None:
-        """K2."""
-        task_id, _, _, attempt, *_ = self._view.look(record)
+    def _bury(self, record: int) -> bool:
+        """K2. False: it could not be written down, and stays buried in the ledger."""
+        task_id, _, _, attempt, _, source, dst, flags, _, created, *_, body = self._view.look(
+            record
+        )
+        foreign = bool(flags & _ledger.FOREIGN)
+        letter = DeadLetter(
+            0,
+            task_id,
+            -1 if foreign else source,
+            dst,
+            foreign,
+            self._body(task_id) if body is None else body,
+            tuple(self._ledger.failure_of(task_id, made) for made in range(1, attempt + 1)),
+            time.time() - (time.monotonic_ns() - created) / 1e9,
+            time.time(),
+        )
+        try:
+            self._letters.add(letter)
+        except IPCError as exc:
+            log.error("task %d was given up, and waits to be written down: %s", task_id, exc)
+            return False
         if self._view.written_down(record) == 1:
             self._ledger.remove_files(task_id, attempt)
             self._view.clear(record)
+        return True
+
+    def _body(self, task_id: int) -> bytes:
+        try:
+            return self._ledger.spill.read(body_name(task_id)) or b""
+        except ProtocolError:
+            return b""  # what lies there is not ours; why it failed is among the attempts
+
+    def _try_again(self, letter: DeadLetter) -> bool:
+        """Queue a letter's task anew; False: there is no room."""
+        taken = self._view.take()
+        if taken is None:
+            return False
+        record, task_id = taken
+        flags = _ledger.FOREIGN if letter.foreign else 0
+        self._view.flag(record, flags, 0)
+        if len(letter.body) > _ledger.INSIDE:
+            self._view.beside(record, len(letter.body), 1 << 62)
+            self._ledger.spill.write(body_name(task_id), letter.body)
+        elif not self._view.put(record, letter.body):
+            self._view.release(record)
+            return False
+        worker = max(letter.src_worker_id, 0)
+        self._view.ask_for(record, self._place_of(worker), worker)
+        self._view.publish(record, letter.dst, 0)
+        self._letters.tried_again(letter.id)
+        log.info("dead letter %d is task %d now", letter.id, task_id)
+        return True
 
     def _clear_what_is_left(self) -> None:
         for record in self._each(_ledger.CLEARING, self._ledger.manager):

@@ -36,6 +36,7 @@ from ipckit.server.attempts import Failure
 from ipckit.server.board import Row
 from ipckit.server.foreign import ForeignTaker
 from ipckit.server.ledger import TaskLedger
+from ipckit.server.limit import TimeLimit
 from ipckit.server.log import log
 from ipckit.server.process import (
     EXIT_DONE,
@@ -109,6 +110,7 @@ class TaskWorker(Process):
         self._next_look = time.monotonic() if unserved else float("inf")
         self.current: CurrentTask | None = None
         self._finished = False
+        self._limit = TimeLimit(self.settings.task_timeout)
         self._value = b""
         self._going = False
         self._messages: list[tuple[int, Any]] = []  # for the asyncio driver
@@ -206,9 +208,10 @@ class TaskWorker(Process):
             self._ended_badly(job, began, hopeless=isinstance(exc, ProtocolError))
             return
         try:
-            returned = cast("Callable[..., Any]", self._task)(
-                self.server, job.task_id, _source_id(job), data
-            )
+            with self._limit.running():
+                returned = cast("Callable[..., Any]", self._task)(
+                    self.server, job.task_id, _source_id(job), data
+                )
         except Exception:
             self._ended_badly(job, began)
         else:
@@ -283,15 +286,26 @@ class TaskWorker(Process):
             self._ended_badly(job, began, hopeless=isinstance(exc, ProtocolError))
             return
         try:
-            returned = cast("Callable[..., Any]", self._task)(
-                self.server, job.task_id, _source_id(job), data
-            )
-            if asyncio.iscoroutine(returned):
-                returned = await returned
+            with self._limit.running(soft=False):
+                returned = cast("Callable[..., Any]", self._task)(
+                    self.server, job.task_id, _source_id(job), data
+                )
+                if asyncio.iscoroutine(returned):
+                    returned = await self._in_time(returned)
         except Exception:
             self._ended_badly(job, began)
         else:
             self._ended_well(job, began, returned)
+
+    async def _in_time(self, coroutine: Any) -> Any:
+        limit = asyncio.timeout(self._limit.seconds)
+        try:
+            async with limit:
+                return await coroutine
+        except TimeoutError:
+            if limit.expired():
+                raise self._limit.error() from None
+            raise
 
     # -- sleeping ---
 
@@ -414,7 +428,8 @@ class TaskWorker(Process):
     # -- an attempt ---
 
     def _begin(self, job: _Job) -> int:
-        self.current = CurrentTask(job.task_id, job.attempt, _source_id(job), None)
+        deadline = self._limit.deadline()
+        self.current = CurrentTask(job.task_id, job.attempt, _source_id(job), deadline)
         self._busy = True
         self._finished = False
         began = time.monotonic_ns()

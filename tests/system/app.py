@@ -166,6 +166,12 @@ def run(server, task_id, src_worker_id, data):
         slow_work(args[0])
         note("end", args[0])
         return args[-1]
+    if verb == "deaf":  # it hears of its time limit, and goes on
+        while True:
+            try:
+                slow_work(60)
+            except Exception as exc:
+                note("heard", type(exc).__name__)
     if verb == "stubborn":
         return Stubborn(args[0])
     if verb == "none":
@@ -173,6 +179,8 @@ def run(server, task_id, src_worker_id, data):
     if verb == "finish":
         server.finish(args[0])
         return None
+    if verb == "large":
+        return b"x" * args[0]
     if verb == "finish_twice":
         server.finish(1)
         server.finish(2)
@@ -195,7 +203,8 @@ if async_task:
 
     @server.on("task")
     async def task(server, task_id, src_worker_id, data):
-        await asyncio.sleep(0)
+        waits = isinstance(data, tuple) and data[0] == "await"
+        await asyncio.sleep(data[1] if waits else 0)
         return run(server, task_id, src_worker_id, data)
 
 else:
@@ -257,7 +266,11 @@ async def many(fd, datas, seconds):
     }
 
 
-async def call(fd, name, *args, **kwargs):
+async def call(fd, name, *args):
+    return getattr(server, name)(*args)
+
+
+async def call_with(fd, name, args, kwargs):
     return getattr(server, name)(*args, **kwargs)
 
 
@@ -323,6 +336,7 @@ VERBS = {
     "await": await_,
     "block": block,
     "call": call,
+    "call_with": call_with,
     "echo": echo,
     "flood": flood,
     "flood_at_once": flood_at_once,

@@ -8,30 +8,11 @@ from __future__ import annotations
 import os
 import random
 import select
-import signal
 import time
 
+from serving import kill_one
+
 SECONDS = 20.0 if os.environ.get("IPCKIT_SOAK") == "1" else 2.0
-
-
-def kill_one(running, killed: set[int], *, taskworker: bool, rng: random.Random) -> None:
-    """kill -9 one live process of that kind, chosen by `rng`."""
-
-    def kill() -> bool:
-        alive = {
-            entry[0] for entry in running.journal("worker_start") if entry[3] == taskworker
-        } - killed
-        if not alive:
-            return False
-        victim = rng.choice(sorted(alive))
-        killed.add(victim)
-        try:
-            os.kill(victim, signal.SIGKILL)
-        except ProcessLookupError:
-            return False
-        return True
-
-    running.wait_for(kill, "there is one to kill")
 
 
 def test_no_task_is_lost_or_told_twice_under_kills(start, mode):

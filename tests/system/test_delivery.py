@@ -1,0 +1,174 @@
+"""At least once: what task() returned for is done, whoever is killed; one bad task harms no other.
+
+IPCKIT_SOAK=1 kills ten times as often.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import subprocess
+import threading
+import time
+from collections import Counter
+
+import pytest
+from serving import Refused, kill_one
+
+from ipckit.server.dead_letters import DeadLetters
+
+SCALE = 10 if os.environ.get("IPCKIT_SOAK") == "1" else 1
+KILLS = 20 * SCALE
+
+
+def test_what_task_returned_for_is_done_whoever_is_killed(start, mode):
+    running = start(task_ipc_mode=mode, worker_num=2, task_worker_num=2, task_max_attempts=255)
+    promised: list[int] = []
+    over = threading.Event()
+
+    def post() -> None:
+        number = 0
+        while not over.is_set():
+            with contextlib.suppress(OSError), contextlib.closing(running.client()) as ask:
+                while not over.is_set():
+                    number += 1
+                    ask("call", "task", ("once", number))
+                    promised.append(number)
+
+    poster = threading.Thread(target=post, daemon=True)
+    poster.start()
+    rng, killed = random.Random(5), set()
+    while len(killed) < KILLS:
+        over.wait(0.03)
+        kill_one(running, killed, taskworker=rng.random() < 0.7, rng=rng)
+    over.set()
+    poster.join()
+    ask = running.client()
+    stats = running.wait_for(
+        lambda: (s := ask("call", "stats"))["tasking_num"] == 0 and s, "all are over"
+    )
+    done = Counter(entry[3] for entry in running.journal("once"))
+    assert set(promised) <= done.keys(), "a task that was promised is lost"
+    assert sum(done.values()) - len(done) <= len(killed), "more repeats than kills"
+    assert stats["task_count"] == stats["task_done"] == len(done)
+    assert stats["task_failed"] == stats["task_retries"] <= len(killed)
+    assert len(promised) > 10 * KILLS
+    print(
+        f"mode {mode}: {len(promised)} promised, {len(killed)} kills, {stats['task_retries']} retries"
+    )
+
+
+def test_a_poisonous_task_takes_nobody_along(start, mode, tmp_path):
+    """Buried after exactly its attempts; meanwhile the others wait for less than a second."""
+    path = tmp_path / "letters"
+    running = start(
+        task_ipc_mode=mode,
+        task_worker_num=2,
+        task_max_attempts=5,
+        task_retry_delays=(0,),
+        dead_letter_path=str(path),
+    )
+    ask, other = running.client(), running.client()
+    other.tell("await", "task_async", ("die_until", 99), 30)
+    delays = []
+    for number in range(300):
+        began = time.monotonic()
+        assert ask("await", "task_async", ("finish", number), 5) == number
+        delays.append(time.monotonic() - began)
+    with pytest.raises(Refused, match=r"TaskFailed.*after 5 attempts.*died: signal 9"):
+        other.hear()
+    (letter,) = DeadLetters(str(path))
+    assert [each.signal for each in letter.attempts] == [9] * 5
+    stats = ask("call", "stats")
+    assert (stats["task_retries"], stats["task_failed"], stats["task_buried"]) == (4, 5, 1)
+    delays.sort()
+    print(f"mode {mode}: the others' 99th percentile {delays[-4] * 1e3:.1f} ms")
+    assert delays[-4] < 1
+
+
+@pytest.mark.needs_root
+def test_a_full_disk_costs_the_task_that_needs_it(start, tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m,mode=700", "tmpfs", disk], check=True, timeout=30
+    )
+    running = start(task_tmpdir=str(disk / "run"), task_max_attempts=1)
+    try:
+        ask = running.client()
+        with pytest.raises(Refused, match=r"SystemCallError.*No space left.*task_tmpdir"):
+            ask("call", "task", ("finish", b"x" * 2_000_000))
+        with pytest.raises(Refused, match=r"TaskFailed.*No space left"):
+            ask("await", "task_async", ("large", 2_000_000), 10)
+        assert ask("await", "task_async", ("finish", b"y" * 20_000), 5) == b"y" * 20_000
+        stats = ask("call", "stats")
+        assert (stats["task_done"], stats["task_buried"], stats["tasking_num"]) == (1, 1, 0)
+        running.end()
+        assert os.listdir(disk / "run") == []
+    finally:
+        running.end()
+        subprocess.run(["umount", disk], check=True, timeout=30)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "text"),
+    [
+        (os.unlink, "was removed"),
+        (lambda path: (os.unlink(path), os.symlink("/etc/passwd", path)), "symbolic links"),
+        (lambda path: os.truncate(path, 5), "5 bytes, .* were written"),
+    ],
+    ids=["removed", "a link", "cut"],
+)
+def test_a_spilled_body_that_somebody_spoils_fails_that_task(start, spoil, text):
+    running = start(task_worker_num=1, task_max_attempts=3)
+    ask, other = running.client(), running.client()
+    other.tell("await", "task_async", ("sleep", 1.0, "slow"), 10)
+    running.wait_for(lambda: running.journal("begin"), "the task worker is busy")
+    ask.tell("await", "task_async", ("finish", b"x" * 100_000), 20)
+    (path,) = running.wait_for(lambda: list(running.runtime_dir.glob("*/task-*")), "it is spilled")
+    spoil(path)
+    with pytest.raises(Refused, match=f"TaskFailed.*after 1 attempts.*{text}"):
+        ask.hear()
+    assert other.hear() == "slow"
+    assert ask("await", "task_async", ("finish", "well"), 5) == "well"
+
+
+def test_a_full_ledger_says_what_is_full(start):
+    running = start(task_worker_num=1, task_queue_size=3, task_memory=4096)
+    ask, other = running.client(), running.client()
+    other.tell("await", "task_async", ("sleep", 1.0, "slow"), 10)
+    running.wait_for(lambda: running.journal("begin"), "the task worker is busy")
+    assert ask("call", "task", ("finish", b"x" * 3900)) > 0
+    with pytest.raises(Refused, match=r"TaskQueueFull.*task_memory=4096"):
+        ask("call", "task", ("finish", b"x" * 3900))
+    with pytest.raises(Refused, match=r"TaskQueueFull.*task_queue_size=3"):
+        for _ in range(3):
+            ask("call", "task", ("finish", b""))
+    assert other.hear() == "slow"
+
+
+def test_tasks_wait_for_their_delay_and_their_turn(start, mode):
+    running = start(task_ipc_mode=mode, task_worker_num=2)
+    ask = running.client()
+    ask("call_with", "task", [("once", "late")], {"delay": 0.4})
+    for number in range(20):
+        ask("call_with", "task", [("once", number)], {"ordering_key": "one"})
+    running.wait_for(lambda: len(running.journal("once")) == 21, "all ran")
+    told = [entry[3] for entry in running.journal("once")]
+    assert [one for one in told if one != "late"] == list(range(20)), "in their order"
+    assert told[-1] == "late"
+
+
+def test_a_key_is_stored_once_while_it_waits_or_runs(start):
+    running = start(task_worker_num=1)
+    ask, other = running.client(), running.client()
+    other.tell("await", "task_async", ("sleep", 0.5, "slow"), 10)
+    running.wait_for(lambda: running.journal("begin"), "the task worker is busy")
+    first = ask("call_with", "task", [("once", 1)], {"dedup_key": "k"})
+    assert ask("call_with", "task", [("once", 2)], {"dedup_key": "k"}) == first
+    assert ask("call_with", "task", [("once", 3)], {"dedup_key": "other"}) != first
+    assert other.hear() == "slow"
+    running.wait_for(lambda: ask("call", "stats")["tasking_num"] == 0, "all ran")
+    assert [entry[3] for entry in running.journal("once")] == [1, 3]
+    assert ask("call_with", "task", [("once", 4)], {"dedup_key": "k"}) != first
