@@ -22,6 +22,7 @@ class WrongQueue(ProcessMachine):
     engine = "stepped"  # one step at a time, in drawn orders
     specification = FifoQueue()  # put(value); get() gives the oldest, or raises queue.Empty
     processes = operations = 2
+    runs = 40  # of each program: between the two statements is a short moment
 
     def setup(self):
         self.folder = tempfile.TemporaryDirectory()
