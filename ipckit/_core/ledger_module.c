@@ -246,7 +246,27 @@ static PyType_Spec view_spec = {
 	.slots = view_slots,
 };
 
+/* shape_of(memory) -> (records, blocks, workers, task workers), or None: it is no ledger */
+static PyObject *
+shape_of(PyObject *module, PyObject *object)
+{
+	struct ipk_ledger ledger;
+	Py_buffer memory;
+	int code;
+
+	(void)module;
+	if (PyObject_GetBuffer(object, &memory, PyBUF_WRITABLE) < 0)
+		return NULL;
+	code = ipk_ledger_attach(&ledger, memory.buf, (uint64_t)memory.len);
+	PyBuffer_Release(&memory);
+	if (code)
+		Py_RETURN_NONE;
+	return Py_BuildValue("(IIII)", ledger.shape.records, ledger.shape.blocks,
+			     ledger.shape.workers, ledger.shape.task_workers);
+}
+
 static PyMethodDef module_methods[] = {
+	{"shape_of", shape_of, METH_O, NULL},
 	{"size_of", size_of, METH_VARARGS, NULL},
 	{"lay_out", lay_out, METH_VARARGS, NULL},
 	{NULL, NULL, 0, NULL},

@@ -7,11 +7,13 @@ Contract  made by the manager before the first fork, inherited by all; each proc
           of its place. Nothing here waits.
 Stands on ipckit._core._ledger, ipckit.server.{spill,attempts,wire}, eventfd(2).
 Crash     of any process but the manager: what it held is settled by the manager's sweep. After
-          `kill -9` of the manager the memory goes with the last process; the files stay.
+          `kill -9` of the manager the memory goes with the last process, but for a ledger with a
+          name; the files stay.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import mmap
 import os
@@ -22,9 +24,10 @@ from typing import Any
 from ipckit._core import _ledger
 from ipckit.errors import IPCError, ProtocolError
 from ipckit.queue import php_format
-from ipckit.server import wire
+from ipckit.server import plain, wire
 from ipckit.server.attempts import Attempts, Failure
 from ipckit.server.board import Row
+from ipckit.server.ledger_file import PREFIX, claim, named_memory, remove_noted_queue
 from ipckit.server.log import log
 from ipckit.server.settings import Settings
 from ipckit.server.spill import (
@@ -34,6 +37,7 @@ from ipckit.server.spill import (
     result_name,
     runtime_directory,
 )
+from ipckit.table.segment import remove_named
 
 __all__ = ["FILES", "TaskLedger"]
 
@@ -45,26 +49,39 @@ class TaskLedger:
     """All tasks of one server."""
 
     def __init__(self, settings: Settings) -> None:
+        """Make an empty ledger, or take up the one with the name `task_ledger`.
+
+        Raises AlreadyExists (a live server has it), SettingsError (it holds tasks and is of another
+        size), SegmentCorrupt, AccessDenied, SystemCallError (no room); nothing is left then.
+        """
         blocks = max(settings.task_memory // _ledger.BLOCK, 1)
         shape = settings.task_queue_size, blocks, settings.worker_num, settings.task_worker_num
         self.records = settings.task_queue_size
         self.places = 2 * (settings.worker_num + settings.task_worker_num)
-        self.spill = SpillDirectory(
-            os.fspath(settings.task_tmpdir)
-            if settings.task_tmpdir is not None
-            else runtime_directory(settings.runtime_dir)
-        )
         self.most_beside = settings.task_memory
         once = settings.task_delivery == "at_most_once"
         self.attempts = Attempts(
             1 if once else settings.task_max_attempts, tuple(settings.task_retry_delays)
         )
-        self._memory = mmap.mmap(-1, _ledger.size_of(*shape))
-        _ledger.lay_out(self._memory, *shape)
+        self.name = settings.task_ledger
         self.bells = [
             os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK) for _ in range(self.places + 1)
         ]
-
+        parent = settings.task_tmpdir
+        folder = runtime_directory(settings.runtime_dir) if parent is None else os.fspath(parent)
+        with contextlib.ExitStack() as undo:
+            undo.callback(self._close_bells)
+            if self.name is None:
+                self.taken_up = False
+                self.spill = SpillDirectory(folder)
+                self._memory = mmap.mmap(-1, _ledger.size_of(*shape))
+                _ledger.lay_out(self._memory, *shape)
+            else:
+                self._guard = undo.enter_context(claim(self.name))
+                self._memory, self.taken_up = named_memory(self.name, shape)
+                self.spill = SpillDirectory(folder, f"ledger-{self.name}")
+                remove_noted_queue(self.spill)
+            undo.pop_all()
         self.overview = self.view(self.places)
         """The manager's view; in another process good for looking only."""
 
@@ -86,13 +103,20 @@ class TaskLedger:
 
     # -- bodies ---
 
+    def dump(self, data: Any) -> bytes:
+        """Return data, or a result, as a body. TypeError naming the part that cannot be one."""
+        return wire.dump(data) if self.name is None else plain.dump(data)
+
+    def _read(self, body: bytes) -> Any:
+        return wire.load(body) if self.name is None else plain.load(body)
+
     def load(self, flags: int, task_id: int, body: bytes | None, size: int) -> Any:
         """Return the data of a task. Raises what the data's types raise, ProtocolError."""
         if body is None:
             body = self.spill.read(body_name(task_id), size)
             if body is None:
                 raise ProtocolError(f"spill file {body_name(task_id)} was removed")
-        return php_format.loads(body) if flags & _ledger.FOREIGN else wire.load(body)
+        return php_format.loads(body) if flags & _ledger.FOREIGN else self._read(body)
 
     def load_result(self, task_id: int, attempt: int, body: bytes | None, size: int) -> Any:
         """Return the result of a task. Raises as load()."""
@@ -100,7 +124,7 @@ class TaskLedger:
             body = self.spill.read(result_name(task_id, attempt), size)
             if body is None:
                 raise ProtocolError(f"spill file {result_name(task_id, attempt)} was removed")
-        return wire.load(body)
+        return self._read(body)
 
     def put_result(
         self, view: _ledger.Ledger, record: int, task_id: int, attempt: int, body: bytes
@@ -166,8 +190,19 @@ class TaskLedger:
 
     # -- the end ---
 
-    def destroy(self) -> None:
-        """Remove the files and close the bells. By the manager."""
-        self.spill.destroy()
+    def destroy(self, *, keep: bool = False) -> None:
+        """Remove it, or leave it for the next server with its name. By the manager."""
+        if self.name is None:
+            self.spill.destroy()
+        else:
+            if keep:
+                self.spill.close()
+            else:
+                remove_named(f"{PREFIX}{self.name}")
+                self.spill.destroy()
+            self._guard.close()
+        self._close_bells()
+
+    def _close_bells(self) -> None:
         for bell in self.bells:
             os.close(bell)

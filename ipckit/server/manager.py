@@ -139,6 +139,8 @@ class Manager:
         poller.register(wake, select.POLLIN)
         poller.register(self._runtime.manager_inbox.reading, select.POLLIN)
         if self._tasks is not None:
+            if self._tasks.old:
+                self._tasks.take_up()
             poller.register(self._tasks.bell, select.POLLIN)
         self._poller = poller
         self._do(self._fleet.boot())
@@ -160,10 +162,16 @@ class Manager:
             self._post_owed()
             self._watch_the_end()
         if self._started:
-            left = 0 if self._tasks is None else self._tasks.unfinished()
-            if left:
-                log.warning("%d tasks were not run: the server stopped", left)
+            if self._tasks is not None:
+                self._tell_of_the_rest(self._tasks)
             self._event("shutdown")
+
+    def _tell_of_the_rest(self, tasks: TaskKeeper) -> None:
+        left = tasks.unfinished()
+        if left and self._settings.task_ledger is None:
+            log.warning("%d tasks were not run: the server stopped", left)
+        elif left:
+            log.info("%d tasks wait in task ledger %r", left, self._settings.task_ledger)
 
     def _pause_ms(self) -> float:
         now = time.monotonic()

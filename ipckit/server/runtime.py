@@ -14,6 +14,7 @@ import socket
 import time
 from dataclasses import dataclass, field
 
+from ipckit._core import _ledger
 from ipckit.errors import AccessDenied, AlreadyExists, SettingsError
 from ipckit.kinds import TaskIPC
 from ipckit.queue import SysvQueue
@@ -23,8 +24,10 @@ from ipckit.server.events import Callbacks
 from ipckit.server.foreign import ForeignQueue
 from ipckit.server.inbox import Inbox
 from ipckit.server.ledger import TaskLedger
+from ipckit.server.ledger_file import note_queue
 from ipckit.server.log import log
 from ipckit.server.settings import Settings
+from ipckit.server.spill import LETTERS
 from ipckit.server.wire import Head, Kind
 
 __all__ = ["Runtime"]
@@ -68,6 +71,8 @@ class Runtime:
                 ledger = TaskLedger(settings)
                 if settings.task_ipc_mode != TaskIPC.UNIX_SOCKET:
                     foreign, guard = _make_foreign(settings)
+                    if ledger.name is not None and not settings.message_queue_key:
+                        note_queue(ledger.spill, foreign.queue)
         except BaseException:
             if ledger is not None:
                 ledger.destroy()
@@ -104,7 +109,7 @@ class Runtime:
             raise SettingsError("dead_letters: tasks are off, task_worker_num is 0")
         path = self.settings.dead_letter_path
         return DeadLetters(
-            os.path.join(ledger.spill.path, "dead-letters")
+            os.path.join(ledger.spill.path, LETTERS)
             if path is None
             else os.path.abspath(os.fspath(path)),
             lambda: os.eventfd_write(ledger.bells[ledger.manager], 1),
@@ -115,7 +120,8 @@ class Runtime:
         if self.foreign is not None:
             self.foreign.remove()
         if self.ledger is not None:
-            self.ledger.destroy()
+            states = self.ledger.overview.totals()[0]
+            self.ledger.destroy(keep=states[_ledger.FREE] != self.ledger.records)
         if self.key_guard is not None:
             self.key_guard.close()
         for inbox in {*self.inboxes, self.manager_inbox}:

@@ -15,6 +15,7 @@ import difflib
 import logging
 import math
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -37,7 +38,6 @@ NOT_BUILT = frozenset(
         "pid_file",
         "reload_async",
         "ssl",
-        "task_ledger",
         "tcp_keepalive",
         "user",
         "worker_hang_timeout",
@@ -125,6 +125,11 @@ def _limit(value: Any) -> str:
     return "" if value is None else _number(0.001, 86400)(value)
 
 
+def _name(value: Any) -> str:
+    fits = isinstance(value, str) and re.fullmatch(r"[A-Za-z0-9._-]{1,100}", value)
+    return "" if value is None or fits else "a name of 1..100 of A-Z a-z 0-9 . _ -, or None"
+
+
 def _delivery(value: Any) -> str:
     return "" if value in ("at_least_once", "at_most_once") else '"at_least_once" or "at_most_once"'
 
@@ -173,7 +178,7 @@ class Settings:
     task_memory: int = _setting(64 * _MIB, _whole(4096, 2**40, " bytes"))
     task_timeout: float | None = _setting(None, _limit)
     task_delivery: str = _setting("at_least_once", _delivery)
-    task_ledger: str | None = _setting(None, _anything)
+    task_ledger: str | None = _setting(None, _name)
     dead_letter_path: str | os.PathLike[str] | None = _setting(None, _path)
 
     # Connections

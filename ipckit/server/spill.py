@@ -15,10 +15,13 @@ import contextlib
 import errno
 import os
 import stat
+from collections.abc import Set as AbstractSet
 
 from ipckit.errors import AccessDenied, ProtocolError, from_errno
 
 __all__ = [
+    "LETTERS",
+    "QUEUE",
     "SpillDirectory",
     "body_name",
     "note_name",
@@ -26,6 +29,14 @@ __all__ = [
     "result_name",
     "runtime_directory",
 ]
+
+
+LETTERS = "letters"
+"""How the names of the dead letters' files begin, where they have no path of their own."""
+
+
+QUEUE = "queue"
+"""The file that names the private message queue of a server whose ledger has a name."""
 
 
 def body_name(task_id: int) -> str:
@@ -83,11 +94,10 @@ def private_directory(path: str) -> str:
 class SpillDirectory:
     """The files of one server. Made by the manager, inherited by all; process safe."""
 
-    def __init__(self, parent: str) -> None:
-        self.path = os.path.join(
-            private_directory(parent), f"spill-{os.getpid()}-{os.urandom(4).hex()}"
-        )
-        os.mkdir(self.path, 0o700)
+    def __init__(self, parent: str, name: str | None = None) -> None:
+        """Make a directory of its own below `parent`, or take up the one of that name."""
+        own = name or f"spill-{os.getpid()}-{os.urandom(4).hex()}"
+        self.path = private_directory(os.path.join(private_directory(parent), own))
         self._fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
     def write(self, name: str, body: bytes) -> None:
@@ -140,6 +150,18 @@ class SpillDirectory:
         """Forget the body; harmless when there is none."""
         with contextlib.suppress(FileNotFoundError):
             os.unlink(name, dir_fd=self._fd)
+
+    def keep_only(self, task_ids: AbstractSet[int]) -> None:
+        """Remove all files but those of these tasks. While nobody else is at work."""
+        for name in os.listdir(self._fd):
+            parts = name.split("-")
+            known = len(parts) > 1 and parts[1].isdecimal() and int(parts[1]) in task_ids
+            if not known and name != QUEUE and not name.startswith(LETTERS):
+                self.remove(name)
+
+    def close(self) -> None:
+        """Leave the files there."""
+        os.close(self._fd)
 
     def destroy(self) -> None:
         """Remove the directory with all that is in it. By the manager, at the end."""

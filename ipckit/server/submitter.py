@@ -23,7 +23,6 @@ from typing import TYPE_CHECKING, Any
 
 from ipckit._core import _ledger
 from ipckit.errors import IPCError, TaskFailed, TaskQueueFull, TaskTimeout
-from ipckit.server import wire
 from ipckit.server.attempts import Failure
 from ipckit.server.board import Row
 from ipckit.server.ledger import FILES, TaskLedger
@@ -105,7 +104,7 @@ class Submitter:
         Raises TypeError (it cannot be pickled), TaskQueueFull, SystemCallError (it is large, and
         the disk is full); then nothing was stored.
         """
-        return self._store(wire.dump(data), dst, waiter, wish)
+        return self._store(self._ledger.dump(data), dst, waiter, wish)
 
     def _store(self, body: bytes, dst: int, waiter: Any, wish: Wish | None) -> int:
         if self._worker.stopping:
@@ -175,7 +174,7 @@ class Submitter:
 
     async def post_later(self, data: Any, dst: int, waiter: Any, wish: Wish | None = None) -> int:
         """As post(), but wait for a record, in order, and give the loop its turns."""
-        body = wire.dump(data)
+        body = self._ledger.dump(data)
         self._in_a_row += 1
         if self._in_a_row >= _YIELD_AFTER:
             self._in_a_row = 0

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from ipckit._core import _ledger
 from ipckit.errors import IPCError, ProtocolError
 from ipckit.server.attempts import Failure
+from ipckit.server.board import Row
 from ipckit.server.dead_letters import DeadLetter, DeadLetters
 from ipckit.server.ledger import FILES, TaskLedger
 from ipckit.server.limit import HARD_SECONDS
@@ -46,6 +47,7 @@ class TaskKeeper:
         self._outside = outside  # other programs may ask for letters to be tried again
         self._view = ledger.overview
         self.bell = ledger.bells[ledger.manager]
+        self.old = ledger.taken_up
         self.next_due = 0
         """When tend() has something to do, ns of the monotonic clock; 0: when the bell rings."""
 
@@ -62,6 +64,25 @@ class TaskKeeper:
             failure = Failure(how, signal=signal, at=time.time())
             self._ledger.attempt_failed(view, row, record, task_id, attempt, failure)
         self.tend(time.monotonic_ns())
+
+    def take_up(self) -> None:
+        """Go on with what an earlier server left: nobody else is at work yet."""
+        view = self._view
+        view.recover()
+        self._clear_what_is_left()
+        row = memoryview(bytearray(8 * Row.WORDS)).cast("Q")  # nobody of this server counts it
+        for record in self._each(_ledger.RUNNING, -1):
+            task_id, _, _, attempt, *_ = view.look(record)
+            failure = Failure("the server died", at=time.time())
+            self._ledger.attempt_failed(view, row, record, task_id, attempt, failure)
+        self._ledger.spill.keep_only(
+            {
+                view.look(record)[0]
+                for state in range(_ledger.BLOCKED, _ledger.CLEARING)
+                for record in self._each(state, -1)
+            }
+        )
+        log.info("task ledger %r is taken up: %d tasks", self._ledger.name, self.unfinished())
 
     def inherit(self, place: int, heir: int) -> None:
         """The tasks that a gone process asked for are its successor's."""

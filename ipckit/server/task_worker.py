@@ -445,7 +445,7 @@ class TaskWorker(Process):
             raise MisuseError("finish() belongs inside the `task` callback")
         if self._finished:
             raise MisuseError(f"task {self.current.task_id} was finished already")
-        self._value = wire.dump(value)
+        self._value = self._ledger.dump(value)
         self._finished = True
 
     def _ended_well(self, job: _Job, began: int, returned: Any) -> None:

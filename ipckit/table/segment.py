@@ -21,7 +21,16 @@ from ipckit._core import check, ffi, lib
 from ipckit.errors import AccessDenied, NotFound, SegmentCorrupt, from_errno
 from ipckit.table.schema import TYPE_FLOAT, Schema
 
-__all__ = ["PREFIX", "check_name", "make_anonymous", "make_named", "open_named", "remove_named"]
+__all__ = [
+    "PREFIX",
+    "check_name",
+    "give_name",
+    "make_anonymous",
+    "make_named",
+    "open_named",
+    "remove_named",
+    "unnamed_file",
+]
 
 PREFIX = "ipckit."
 _FOLDER = "/dev/shm"  # noqa: S108  (the kernel's place for shared memory, not a temporary file)
@@ -55,19 +64,24 @@ def make_named(name: str, size: int, schema: Schema, mode: int) -> int:
     path = check_name(name)
     if not isinstance(mode, int) or not 0 <= mode <= 0o777:
         raise ValueError(f"mode={mode!r}: must be permission bits, 0..0o777")
-    fd = os.open(_FOLDER, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    fd = unnamed_file()
     try:
         _fill(fd, size, schema)
         os.fchmod(fd, mode)
-        _give_name(fd, path)
+        give_name(fd, path)
     except BaseException:
         os.close(fd)
         raise
     return fd
 
 
-def _give_name(fd: int, path: str) -> None:
-    """Link an unnamed file into its folder: there, whole, or not at all."""
+def unnamed_file() -> int:
+    """Return the descriptor of an empty file of shared memory that has no name yet, mode 0600."""
+    return os.open(_FOLDER, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
+
+
+def give_name(fd: int, path: str) -> None:
+    """Link an unnamed file into its folder: there, whole, or not at all. AlreadyExists."""
     try:
         # A directory descriptor makes it linkat(2), which follows the link that /proc gives.
         folder = os.open("/proc/self/fd", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

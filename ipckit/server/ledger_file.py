@@ -1,0 +1,130 @@
+"""A task ledger with a name: a file of shared memory that outlives its server.
+
+Contract  one live server has it (a name in the abstract namespace, which goes with its last
+          process); it is made whole before it has its name; one that is there is taken up if it
+          is of the size that is asked for, or holds no task.
+Stands on ipckit.table.segment (files of shared memory), ipckit._core._ledger.
+Crash     the file stays, until a server with its name ends with nothing left in it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import mmap
+import os
+import socket
+
+from ipckit._core import _ledger
+from ipckit.errors import (
+    AccessDenied,
+    AlreadyExists,
+    NotFound,
+    QueueRemoved,
+    SegmentCorrupt,
+    SettingsError,
+    from_errno,
+)
+from ipckit.queue import SysvQueue
+from ipckit.server.spill import QUEUE, SpillDirectory
+from ipckit.table.segment import check_name, give_name, open_named, remove_named, unnamed_file
+
+__all__ = ["PREFIX", "claim", "named_memory", "note_queue", "remove_noted_queue"]
+
+PREFIX = "ledger."
+"""Before the name, so that no table has it."""
+
+Shape = tuple[int, int, int, int]
+
+
+def claim(name: str) -> socket.socket:
+    """Return what only one live server can have for this name. AlreadyExists."""
+    guard = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    try:
+        guard.bind(f"\0ipckit-task-ledger-{os.geteuid()}-{name}")
+    except OSError as exc:
+        guard.close()
+        if exc.errno != errno.EADDRINUSE:
+            raise
+        raise AlreadyExists(
+            errno.EEXIST, f"a live server has task_ledger {name!r}: stop it, or choose another name"
+        ) from None
+    return guard
+
+
+def named_memory(name: str, shape: Shape) -> tuple[mmap.mmap, bool]:
+    """Return the memory of the ledger with this name, and whether it was there."""
+    try:
+        fd = open_named(f"{PREFIX}{name}")
+    except NotFound:
+        return _make(name, shape), False
+    try:
+        size = os.fstat(fd).st_size
+        memory = mmap.mmap(fd, size) if size else None
+    finally:
+        os.close(fd)
+    if memory is not None and size == _ledger.size_of(*shape) and _shape_of(memory) == shape:
+        return memory, True
+    if memory is not None and _unfinished(memory):
+        raise SettingsError(
+            f"task_ledger={name!r} holds tasks, and was made for (task_queue_size, blocks of "
+            f"task_memory, worker_num, task_worker_num) = {_shape_of(memory)}, not {shape}: start "
+            f"it with those once more, or remove {check_name(PREFIX + name)}"
+        )
+    remove_named(f"{PREFIX}{name}")
+    return _make(name, shape), False
+
+
+def note_queue(spill: SpillDirectory, queue: SysvQueue) -> None:
+    """Write down which queue goes with this server: after a crash of all of it nobody knows."""
+    spill.remove(QUEUE)
+    spill.write(QUEUE, json.dumps([queue.id, queue.statistics().changed_at]).encode())
+
+
+def remove_noted_queue(spill: SpillDirectory) -> None:
+    """Remove the queue of an earlier server that was killed; another's is left alone."""
+    noted = spill.read(QUEUE)
+    if noted is None:
+        return
+    with contextlib.suppress(NotFound, AccessDenied, QueueRemoved, ValueError):
+        number, changed_at = json.loads(noted)
+        queue = SysvQueue.open_id(number)
+        found = queue.statistics()
+        if found.uid == os.geteuid() and found.changed_at == changed_at:
+            queue.remove()
+    spill.remove(QUEUE)
+
+
+def _make(name: str, shape: Shape) -> mmap.mmap:
+    size = _ledger.size_of(*shape)
+    fd = unnamed_file()
+    try:
+        try:
+            os.posix_fallocate(fd, 0, size)
+        except OSError as exc:
+            raise from_errno(
+                "posix_fallocate",
+                exc.errno or errno.EIO,
+                f"a task ledger of {size} bytes of shared memory: lower task_memory, or free some "
+                f"(see df /dev/shm)",
+            ) from None
+        memory = mmap.mmap(fd, size)
+        _ledger.lay_out(memory, *shape)
+        give_name(fd, check_name(f"{PREFIX}{name}"))
+    finally:
+        os.close(fd)
+    return memory
+
+
+def _shape_of(memory: mmap.mmap) -> Shape | None:
+    return _ledger.shape_of(memory)
+
+
+def _unfinished(memory: mmap.mmap) -> bool:
+    shape = _shape_of(memory)
+    if shape is None:
+        raise SegmentCorrupt("the file with the ledger's name is no task ledger, or is damaged")
+    places = 2 * (shape[2] + shape[3])
+    states = _ledger.Ledger(memory, places, [-1] * (places + 1)).totals()[0]
+    return states[_ledger.FREE] != shape[0]

@@ -1,0 +1,119 @@
+"""A ledger with a name: kept over the death of the whole server, and over its end.
+
+IPCKIT_SOAK=1 kills the server ten times as often.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import select
+import signal
+import threading
+from collections import Counter
+
+import pytest
+from serving import Refused
+
+TIMES = 20 if os.environ.get("IPCKIT_SOAK") == "1" else 2
+TASKS = 20_000 if os.environ.get("IPCKIT_SOAK") == "1" else 4_000
+
+
+@pytest.fixture
+def name():
+    return f"test.{os.getpid()}"
+
+
+def in_shared_memory(name):
+    return [entry for entry in os.listdir("/dev/shm") if name in entry]
+
+
+def kill_the_tree(running):
+    """kill -9 of the manager and of all its processes, at once."""
+    pids = {entry[0] for entry in running.journal("worker_start")}
+    os.kill(running.process.pid, signal.SIGSTOP)  # nobody is replaced meanwhile
+    for pid in pids:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+    running.process.kill()
+    running.process.wait(10)
+
+
+def once(*servers):
+    return Counter(entry[3] for one in servers for entry in one.journal("once"))
+
+
+@pytest.mark.parametrize("time", range(TIMES))
+def test_what_a_killed_server_left_is_run_by_the_next(start, mode, name, tmp_path, time):
+    settings = {
+        "task_ipc_mode": mode,
+        "task_ledger": name,
+        "task_worker_num": 2,
+        "task_queue_size": 1 << 15,
+        "task_max_attempts": 20,
+        "runtime_dir": str(tmp_path / "run"),
+    }
+    first = start(**settings)
+    ask = first.client()
+    promised = []
+    half = threading.Event()
+
+    def post():
+        try:
+            for number in range(TASKS):
+                ask("call", "task", ["once", number])
+                promised.append(number)
+                if number == TASKS // 2:
+                    half.set()
+        except OSError:
+            pass
+
+    poster = threading.Thread(target=post, daemon=True)
+    poster.start()
+    assert half.wait(60)
+    select.select([], [], [], random.Random(time).uniform(0, 0.2))
+    kill_the_tree(first)
+    poster.join(30)
+    second = start(**settings)
+    again = second.client()
+    second.wait_for(lambda: again("call", "stats")["tasking_num"] == 0, "the rest is run")
+    done = once(first, second)
+    assert set(promised) <= done.keys(), "a task that was promised is lost"
+    assert sum(done.values()) - len(done) <= 2, "only what ran was run again"
+    assert second.end() == 0
+    assert in_shared_memory(name) == [] and os.listdir(tmp_path / "run") == []
+
+
+def test_what_an_ordered_end_leaves_is_run_by_the_next(start, name, tmp_path):
+    settings = {"task_ledger": name, "task_worker_num": 1, "runtime_dir": str(tmp_path / "run")}
+    first = start(**settings)
+    ask = first.client()
+    ask.tell("call", "task", ["sleep", 0.5])
+    first.wait_for(lambda: first.journal("begin"), "the task worker is busy")
+    ask = first.client()
+    for number in range(10):
+        ask("call", "task", ["once", number])
+    ask("call", "task", ["once", "x" * 100_000])
+    first.process.send_signal(signal.SIGTERM)
+    first.process.wait(20)
+    assert len(in_shared_memory(name)) == 1 and not first.journal("once")
+    second = start(**settings)
+    second.wait_for(lambda: len(second.journal("once")) == 11, "the rest is run")
+    assert "is taken up: 11 tasks" in second.log()
+    again = second.client()
+    second.wait_for(lambda: again("call", "stats")["tasking_num"] == 0, "all are over")
+    assert again("call", "task", ["once", 1]) > 11, "task ids go on"
+
+
+def test_a_name_has_one_server_and_plain_data(start, name, tmp_path):
+    running = start(task_ledger=name)
+    ask = running.client()
+    data = {"a": [1, 2.5, None, True, "é", b"\x00"], 7: {}}
+    assert ask("await", "task_async", data, 5) == data
+    for wrong in ((1, 2), {1, 2}, 2**63, {(1,): 2}, [object]):
+        with pytest.raises(Refused, match=r"TypeError.*data"):
+            ask("call", "task", wrong)
+    with pytest.raises(AssertionError, match=r"AlreadyExists.*task_ledger"):
+        start(task_ledger=name)
