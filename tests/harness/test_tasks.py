@@ -33,6 +33,17 @@ class Tasks(ProcessMachine):
 
     def setup(self):
         self.run = next(RUNS)
+        self.counted = self.stats()["task_count"]
+
+    def stats(self):
+        """The numbers, when no task waits or runs."""
+        ask = Ask(self.running)
+        try:
+            return self.running.wait_for(
+                lambda: (found := ask("call", "stats"))["tasking_num"] == 0 and found, "no task"
+            )
+        finally:
+            ask.close()
 
     def model(self):
         return None
@@ -78,6 +89,15 @@ class Tasks(ProcessMachine):
             of_value = [each for each in asked if each.arguments["value"] == value]
             done = sum(not each.cut for each in of_value)
             assert done <= ran[value] <= len(of_value), (value, done, ran[value], len(of_value))
+
+    @invariant(when="quiet")
+    def nothing_drifts(self, history):
+        """Every task is counted once, as what became of it; no attempt is made for nothing."""
+        now = self.stats()
+        done = sum(not each.cut for each in history)
+        assert done <= now["task_count"] - self.counted <= len(history)
+        assert now["task_count"] == now["task_done"] + now["task_buried"] and not now["task_buried"]
+        assert now["task_failed"] == now["task_retries"]
 
 
 @pytest.mark.parametrize("mode", [1, 2, 3])
