@@ -10,11 +10,11 @@ Pure.
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ipckit.testing.program import Fault, Program
+from ipckit.testing.program import Call, Fault, Program
 from ipckit.testing.worker import ANY, POINT, Act
 
 ALL = 1 << 40  # more steps than any operation has
@@ -94,6 +94,29 @@ class Planner:
         else:
             self._disturb(program, acts, draw)
         return Plan(acts)
+
+    def likewise(self, plan: Plan, of: Program, program: Program, run: int) -> Plan | None:
+        """Plan `program`, which is `of` without some calls, by the turns that `of` failed with.
+
+        Each lane's turns are shortened by what was left out: all of its steps, or fewer, by
+        chance, as an operation does not always take as many. None: it cannot be done.
+        """
+        if not plan.turns or plan.acts or len(of.branches) != len(program.branches):
+            return None
+        draw = random.Random(f"{program.timing}/likewise/{run}")
+        turns = [list(turn) for turn in plan.turns]
+        for lane, (before, after) in enumerate(zip(of.branches, program.branches, strict=True)):
+            less = self._length(before) - self._length(after)
+            less = draw.randint(0, less) if less > 0 and run else max(less, 0)
+            for turn in turns:
+                if turn[0] == lane and turn[1] < ALL:
+                    taken = min(less, turn[1])
+                    turn[1] -= taken
+                    less -= taken
+        return Plan({}, tuple((lane, steps) for lane, steps in turns if steps))
+
+    def _length(self, calls: Sequence[Call]) -> int:
+        return sum(self.steps.get(call.name, GUESS_STEPS) for call in calls)
 
     def learn(self, steps: Mapping[str, tuple[int, int]], ns: Mapping[str, int]) -> None:
         """Remember how long operations are: (steps, kill points), and nanoseconds."""

@@ -164,10 +164,13 @@ class Prover:
             self.first_failure_at = time.monotonic()
         return found
 
-    def try_often(self, program: Program, runs: int) -> Failure | None:
-        """Run a program so many times, or until it fails."""
+    def try_often(self, program: Program, runs: int, like: Failure | None = None) -> Failure | None:
+        """Run a program so many times, or until it fails; every other time as `like` failed."""
         for run in range(runs):
-            found = self.try_once(program, self.planner.plan(program, run))
+            plan = None
+            if like is not None and run % 2 == 0:
+                plan = self.planner.likewise(like.plan, like.program, program, run // 2)
+            found = self.try_once(program, plan or self.planner.plan(program, run))
             if found:
                 return found
         return None
@@ -250,7 +253,9 @@ class Prover:
                     return failure
                 key = program.key()
                 if key not in self.verdicts or self.verdicts[key] is None:
-                    self.verdicts[key] = self.try_often(program, HARDER * self.machine.runs)
+                    self.verdicts[key] = self.try_often(
+                        program, HARDER * self.machine.runs, failure
+                    )
                 found = self.verdicts[key]
                 if found is not None and found.kind == failure.kind:
                     failure, again = found, True
