@@ -151,14 +151,20 @@ ipk_ledger_room_freed(const struct ipk_ledger *ledger)
 	}
 }
 
-void
+int
 ipk_ledger_lower_due(const struct ipk_ledger *ledger, int64_t due)
 {
 	int64_t now = IPK_LOAD_NOW(&ledger->head->next_due);
 
 	while (due < now)
-		if (IPK_REPLACE(&ledger->head->next_due, &now, due)) {
-			ipk_ledger_ring_manager(ledger);
-			return;
-		}
+		if (IPK_REPLACE(&ledger->head->next_due, &now, due))
+			return 1;
+	return 0;
+}
+
+void
+ipk_ledger_tell_due(const struct ipk_ledger *ledger, int64_t due)
+{
+	if (ipk_ledger_lower_due(ledger, due))
+		ipk_ledger_ring_manager(ledger);
 }

@@ -295,7 +295,7 @@ ipk_ledger_retry(struct ipk_ledger *ledger, const struct ipk_ledger_hold *hold, 
 	if (due) {
 		if (ipk_ledger_step(ledger, &now, ipk_ledger_moved(now.word, 0, IPK_LEDGER_DELAYED)))
 			return -ESTALE;
-		ipk_ledger_lower_due(ledger, due);
+		ipk_ledger_tell_due(ledger, due);
 		return 0;
 	}
 	if (told_of && record->gate) { /* it has left its gate */

@@ -119,8 +119,10 @@ void ipk_ledger_ring_submitter(struct ipk_ledger *ledger, uint32_t record);
 void ipk_ledger_ring_manager(const struct ipk_ledger *ledger);
 void ipk_ledger_ring_place(const struct ipk_ledger *ledger, uint32_t place);
 void ipk_ledger_room_freed(const struct ipk_ledger *ledger);
-/* Something is DELAYED until then. */
-void ipk_ledger_lower_due(const struct ipk_ledger *ledger, int64_t due);
+/* Something is DELAYED until then; 1: the manager does not know of anything so early. */
+int ipk_ledger_lower_due(const struct ipk_ledger *ledger, int64_t due);
+/* And tell him so. */
+void ipk_ledger_tell_due(const struct ipk_ledger *ledger, int64_t due);
 
 /* -- ipk_ledger_arena.c -- */
 

@@ -227,7 +227,7 @@ ipk_ledger_publish(struct ipk_ledger *ledger, const struct ipk_ledger_hold *hold
 	if (due) {
 		if (ipk_ledger_step(ledger, &now,
 				    ipk_ledger_moved(now.word, 0, IPK_LEDGER_DELAYED)) == 0)
-			ipk_ledger_lower_due(ledger, due);
+			ipk_ledger_tell_due(ledger, due);
 		return;
 	}
 	if (record->gate) {

@@ -29,7 +29,7 @@ tell_again(struct ipk_ledger *ledger, uint32_t index)
 			ipk_ledger_advance(ledger, gate);
 		break;
 	case IPK_LEDGER_DELAYED:
-		ipk_ledger_lower_due(ledger, record->due);
+		ipk_ledger_tell_due(ledger, record->due);
 		break;
 	case IPK_LEDGER_QUEUED:
 		IPK_STORE_NOW(&ledger->look[ipk_ledger_queue_of(ledger, record->dst)], 1);
@@ -151,7 +151,7 @@ ipk_ledger_wake_due(struct ipk_ledger *ledger, int64_t now)
 	}
 	if (next == INT64_MAX)
 		return 0;
-	ipk_ledger_lower_due(ledger, next);
+	(void)ipk_ledger_lower_due(ledger, next); /* he is told by the result */
 	return next;
 }
 

@@ -180,6 +180,7 @@ again_and_for_the_last_time(void)
 	CHECK(ipk_ledger_claim(at(TAKER), &hold) == 0);
 	CHECK(rings_of(MANAGER) == 1);
 	CHECK(ipk_ledger_wake_due(at(MANAGER), 999) == 1000);
+	CHECK(rings_of(MANAGER) == 0); /* it does not keep itself awake */
 	CHECK(ipk_ledger_claim(at(TAKER), &hold) == 0);
 	CHECK(ipk_ledger_wake_due(at(MANAGER), 1000) == 0);
 	CHECK(ipk_ledger_claim(at(TAKER), &hold) == 1 && ipk_ledger_attempt_of(hold.word) == 3);
