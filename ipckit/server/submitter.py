@@ -239,11 +239,12 @@ class Submitter:
         self._ledger.silence(self._worker.place)
         ends = self._view.collect(_ENDS_A_TURN)
         self._worker.deferring = defer
-        try:
-            for record, task_id, flags, attempt, result, size in ends:
+        for record, task_id, flags, attempt, result, size in ends:
+            try:
                 self._tell(record, task_id, flags, attempt, result, size)
-        finally:
-            self._worker.deferring = False
+            except Exception:  # the others that were taken out are still to be told
+                log.exception("the end of task %d could not be told", task_id)
+        self._worker.deferring = False
         if len(ends) == _ENDS_A_TURN:
             self._loop.call_soon(self.rung)
         self._wake_one()

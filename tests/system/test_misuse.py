@@ -45,7 +45,7 @@ def nothing(*args):
         ),
         ("worker_num", 0, "worker_num=0: must be an int of 1.."),
         ("task_ipc_mode", 4, "task_ipc_mode=4: must be 1 "),
-        ("task_timeout", 3, "task_timeout=3: not built yet"),
+        ("user", "nobody", "user='nobody': not built yet"),
         ("package_eof", b"", "package_eof=b'': must be bytes or str of 1..8 bytes"),
     ],
 )
