@@ -75,6 +75,8 @@ class Running:
         )
         self.pid = self.process.pid
         self._clients: list[Ask] = []
+        self._entries: list[list] = []  # of the journal, as far as it was read
+        self._read_to = 0
         self._told = False  # a second signal would end it at once
         try:
             line = self._line()
@@ -102,10 +104,14 @@ class Running:
 
     def journal(self, word: str | None = None) -> list[list]:
         """Entries [pid, worker_id, word, ...]."""
-        if not self.journal_path.exists():
-            return []
-        entries = [json.loads(line) for line in self.journal_path.read_text().splitlines()]
-        return [entry for entry in entries if word is None or entry[2] == word]
+        if self.journal_path.exists():
+            with open(self.journal_path, "rb") as file:
+                file.seek(self._read_to)
+                new = file.read()
+            whole = new[: new.rfind(b"\n") + 1]
+            self._read_to += len(whole)
+            self._entries += map(json.loads, whole.splitlines())
+        return [entry for entry in self._entries if word is None or entry[2] == word]
 
     def wait_for(self, condition, what: str, seconds: float = DEADLINE):
         """Poll until `condition()` is true; a pause of 5 ms each, by select."""

@@ -14,6 +14,7 @@ from __future__ import annotations
 import mmap
 
 from ipckit._core import ffi, lib
+from ipckit.server.task_load import Totals
 
 __all__ = ["Board", "Phase", "Row"]
 
@@ -58,7 +59,9 @@ class Row:
 class _Header:
     PHASE = 0
     SESSION_IDS = 1
-    WORDS = 8
+    LOADS = 2  # how many samples of the tasks' totals were taken, by the manager
+    LOAD = 3  # the last two of them, of 4 words each
+    WORDS = 16
 
 
 class Board:
@@ -89,6 +92,25 @@ class Board:
     def set_phase(self, phase: int) -> None:
         """By the manager alone."""
         lib.ipk_word_store(self._base + _Header.PHASE, phase)
+
+    # -- samples of the tasks' totals ---
+
+    def sample_load(self, totals: Totals) -> None:
+        """By the manager alone."""
+        loads = self._words[_Header.LOADS]
+        self._words[_Header.LOADS] = loads + 1  # first: nobody begins to read what is written over
+        start = _Header.LOAD + loads % 2 * 4
+        for word, value in enumerate(totals):
+            self._words[start + word] = int(value * 1e9) if isinstance(value, float) else value
+
+    def load_before(self) -> Totals:
+        """Return the last sample but one, or the only one."""
+        while True:
+            loads = self._words[_Header.LOADS]
+            start = _Header.LOAD + (loads % 2 * 4 if loads > 1 else 0)
+            at, arrived, ended, ns = self._words[start : start + 4]
+            if loads == self._words[_Header.LOADS]:
+                return Totals(at / 1e9, arrived, ended, ns / 1e9)
 
     # -- rows ---
 

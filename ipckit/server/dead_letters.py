@@ -16,6 +16,7 @@ Crash     of a writer: a letter is there whole or not at all.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import sqlite3
@@ -25,7 +26,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from ipckit.errors import AccessDenied, NotFound, SystemCallError
+from ipckit.errors import AccessDenied, NotFound, SystemCallError, from_errno
 from ipckit.queue import php_format
 from ipckit.server import wire
 from ipckit.server.attempts import Failure
@@ -121,6 +122,17 @@ class DeadLetters:
 
     # -- by the manager ---
 
+    def prepare(self) -> None:
+        """Make the file if it is missing, or see that it is one of ours.
+
+        Raises AccessDenied, SystemCallError (no such directory, no database, no room).
+        """
+        try:
+            with self._opened():
+                pass
+        except sqlite3.Error as exc:
+            raise SystemCallError(errno.EIO, f"dead letters in {self.path}: {exc}") from None
+
     def add(self, letter: DeadLetter) -> None:
         """Keep a letter; its id is given here. SystemCallError: there is no room for it."""
         try:
@@ -141,7 +153,7 @@ class DeadLetters:
                     ),
                 )
         except sqlite3.Error as exc:
-            raise SystemCallError(5, f"a dead letter into {self.path}: {exc}") from None
+            raise SystemCallError(errno.EIO, f"a dead letter into {self.path}: {exc}") from None
 
     def wanted_again(self) -> list[DeadLetter]:
         """Return the letters that are to be tried again."""
@@ -164,7 +176,7 @@ class DeadLetters:
                 raise self._no_letter(letter_id)
 
     def _no_letter(self, letter_id: int) -> NotFound:
-        return NotFound(2, f"there is no dead letter {letter_id} in {self.path}")
+        return NotFound(errno.ENOENT, f"there is no dead letter {letter_id} in {self.path}")
 
     @contextlib.contextmanager
     def _opened(self) -> Iterator[sqlite3.Connection]:
@@ -183,14 +195,18 @@ class DeadLetters:
 
 def _make_private(path: str) -> None:
     """Make the file if it is missing. AccessDenied when others could write to it."""
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError as exc:
+        what = f"dead_letter_path {path}: a plain file of ours, in a directory that exists"
+        raise from_errno("open", exc.errno or 0, what) from None
     try:
         found = os.fstat(fd)
     finally:
         os.close(fd)
     if found.st_uid != os.geteuid() or found.st_mode & 0o022 or not stat.S_ISREG(found.st_mode):
         raise AccessDenied(
-            13,
+            errno.EACCES,
             f"{path} must be a file of user {os.geteuid()} that others may not write (it is of "
             f"user {found.st_uid}, mode {stat.S_IMODE(found.st_mode):#o}): mend it, or choose "
             f"another dead_letter_path",

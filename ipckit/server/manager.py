@@ -30,7 +30,9 @@ from ipckit.server.fleet import Action, Fleet, Fork, GiveUp, Leave, ReloadDone
 from ipckit.server.log import log
 from ipckit.server.process import EXIT_BROKEN, Process, describe_exception
 from ipckit.server.runtime import Runtime
+from ipckit.server.statistics import task_totals
 from ipckit.server.task_keeper import TaskKeeper
+from ipckit.server.task_load import PERIOD, KeepingUp
 from ipckit.server.task_worker import TaskWorker
 from ipckit.server.wire import Head, Kind
 from ipckit.server.worker import Worker
@@ -81,6 +83,8 @@ class Manager:
         self._boot_errors: dict[int, str] = {}
         self._failure: Exception | None = None
         self._started = False
+        self._keeping_up = KeepingUp(self._settings.task_worker_num)
+        self._next_sample = 0.0
         ledger = runtime.ledger
         outside = self._settings.dead_letter_path is not None
         self._tasks = (
@@ -159,6 +163,7 @@ class Manager:
             self._do(self._fleet.tick(time.monotonic()))
             if self._tasks is not None:
                 self._tasks.tend(time.monotonic_ns())
+                self._look_at_the_load()
             self._post_owed()
             self._watch_the_end()
         if self._started:
@@ -168,20 +173,50 @@ class Manager:
 
     def _tell_of_the_rest(self, tasks: TaskKeeper) -> None:
         left = tasks.unfinished()
-        if left and self._settings.task_ledger is None:
-            log.warning("%d tasks were not run: the server stopped", left)
-        elif left:
+        if not left:
+            return
+        if self._settings.task_ledger is not None:
             log.info("%d tasks wait in task ledger %r", left, self._settings.task_ledger)
+            return
+        kept = tasks.keep_the_rest() if self._settings.dead_letter_path is not None else 0
+        log.warning(
+            "%d tasks were not run: the server stopped; %d of them are in the dead letters",
+            left,
+            kept,
+        )
 
     def _pause_ms(self) -> float:
         now = time.monotonic()
         ends = (self._fleet.next_due(), self._deadline, self._dumped)
         times = [end for end in ends if end is not None]
-        if self._tasks is not None and self._tasks.next_due:
-            times.append(self._tasks.next_due / 1e9)
+        if self._tasks is not None:
+            times.append(self._next_sample)
+            if self._tasks.next_due:
+                times.append(self._tasks.next_due / 1e9)
         if self._owed:
             times.append(now + 0.01)
         return max(0.0, min(times) - now) * 1000 + 1 if times else 60_000
+
+    def _look_at_the_load(self) -> None:
+        if time.monotonic() < self._next_sample:
+            return
+        totals, waiting, oldest = task_totals(self._runtime)
+        self._next_sample = totals.at + PERIOD
+        self._board.sample_load(totals)
+        needed = totals.needed_since(self._board.load_before())
+        there = self._settings.task_worker_num
+        behind = self._keeping_up.change(needed, waiting)
+        if behind:
+            log.warning(
+                "the task workers cannot keep up: what arrives takes %.1f, there are %d; "
+                "%d tasks wait, the oldest for %.0f s: raise task_worker_num",
+                needed,
+                there,
+                waiting,
+                oldest,
+            )
+        elif behind is False:
+            log.warning("the %d task workers keep up again: no task waits", there)
 
     def _place_of(self, worker: int) -> int:
         slot = worker % self._settings.worker_num

@@ -54,8 +54,11 @@ class Runtime:
     def make(cls, settings: Settings, callbacks: Callbacks, listener: socket.socket) -> Runtime:
         """Make everything, or raise and leave nothing.
 
-        Raises AlreadyExists (another server uses the queue's key), AccessDenied.
+        Raises AlreadyExists (another server uses the queue's key), AccessDenied, NotFound (the
+        directory of `dead_letter_path`).
         """
+        if settings.task_worker_num and settings.dead_letter_path is not None:
+            DeadLetters(_absolute(settings.dead_letter_path)).prepare()
         workers, task_workers = settings.worker_num, settings.task_worker_num
         inboxes = [Inbox() for _ in range(2 * workers)]
         for _ in range(task_workers):
@@ -109,9 +112,7 @@ class Runtime:
             raise SettingsError("dead_letters: tasks are off, task_worker_num is 0")
         path = self.settings.dead_letter_path
         return DeadLetters(
-            os.path.join(ledger.spill.path, LETTERS)
-            if path is None
-            else os.path.abspath(os.fspath(path)),
+            os.path.join(ledger.spill.path, LETTERS) if path is None else _absolute(path),
             lambda: os.eventfd_write(ledger.bells[ledger.manager], 1),
         )
 
@@ -127,6 +128,10 @@ class Runtime:
         for inbox in {*self.inboxes, self.manager_inbox}:
             inbox.close()
         os.close(self.manager_pidfd)
+
+
+def _absolute(path: str | os.PathLike[str]) -> str:
+    return os.path.abspath(os.fspath(path))
 
 
 def _make_foreign(settings: Settings) -> tuple[ForeignQueue, socket.socket | None]:

@@ -13,8 +13,9 @@ from typing import Any
 from ipckit._core import _ledger
 from ipckit.server.board import Row
 from ipckit.server.runtime import Runtime
+from ipckit.server.task_load import Totals
 
-__all__ = ["gather"]
+__all__ = ["gather", "task_totals"]
 
 
 def gather(runtime: Runtime) -> dict[str, Any]:
@@ -24,10 +25,8 @@ def gather(runtime: Runtime) -> dict[str, Any]:
     task_workers = range(settings.worker_num, runtime.slots)
     queued, running, done, buried, oldest = _tasks(runtime)
     accepted, closed = board.total(Row.ACCEPTED), board.total(Row.CLOSED)
-    attempts = board.total(Row.TASKS)
-    seconds = board.total(Row.TASK_NS) / 1e9
-    uptime = max(time.time() - runtime.started_at, 1e-9)
     count = done + buried + queued + running
+    totals = _totals(runtime, count)
     busy = _busy(runtime, task_workers)
     return {
         "start_time": runtime.started_at,
@@ -48,14 +47,26 @@ def gather(runtime: Runtime) -> dict[str, Any]:
         "task_buried": buried,
         "task_failed": board.total(Row.TASKS_FAILED),
         "task_retries": board.total(Row.TASKS_RETRIED),
-        "task_seconds": seconds,
-        "task_workers_needed": count / uptime * (seconds / attempts) if attempts else 0.0,
+        "task_seconds": totals.seconds,
+        "task_workers_needed": totals.needed_since(board.load_before()),
         "task_idle_worker_num": settings.task_worker_num - busy,
         "worker_restarts": board.total(Row.RESTARTS),
         "callback_errors": board.total(Row.CALLBACK_ERRORS),
         "foreign_refused": board.total(Row.FOREIGN_REFUSED),
         "workers": [_worker(runtime, slot) for slot in range(runtime.slots)],
     }
+
+
+def task_totals(runtime: Runtime) -> tuple[Totals, int, float]:
+    """Return the totals, how many tasks wait, and the age of the oldest of those."""
+    queued, running, done, buried, oldest = _tasks(runtime)
+    return _totals(runtime, done + buried + queued + running), queued, oldest
+
+
+def _totals(runtime: Runtime, arrived: int) -> Totals:
+    board = runtime.board
+    ended, ns = board.total(Row.TASKS), board.total(Row.TASK_NS)
+    return Totals(time.monotonic(), arrived, ended, ns / 1e9)
 
 
 def _tasks(runtime: Runtime) -> tuple[int, int, int, int, float]:

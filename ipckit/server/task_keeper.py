@@ -113,12 +113,31 @@ class TaskKeeper:
         states, _, _, waiting, _ = self._view.totals()
         return waiting + states[_ledger.RUNNING]
 
+    def keep_the_rest(self) -> int:
+        """The server ends, and its ledger with it: write down what was not run. Return how many."""
+        stopped = Failure("the server stopped", at=time.time())
+        return sum(
+            self._write_down(record, stopped)
+            for state in (_ledger.BLOCKED, _ledger.DELAYED, _ledger.QUEUED)
+            for record in self._each(state, -1)
+        )
+
     def _bury(self, record: int) -> bool:
         """K2. False: it could not be written down, and stays buried in the ledger."""
+        task_id, _, _, attempt, *_ = self._view.look(record)
+        if not self._write_down(record):
+            return False
+        if self._view.written_down(record) == 1:
+            self._ledger.remove_files(task_id, attempt)
+            self._view.clear(record)
+        return True
+
+    def _write_down(self, record: int, *more: Failure) -> bool:
         task_id, _, _, attempt, _, source, dst, flags, _, created, *_, body = self._view.look(
             record
         )
         foreign = bool(flags & _ledger.FOREIGN)
+        made = (self._ledger.failure_of(task_id, number) for number in range(1, attempt + 1))
         letter = DeadLetter(
             0,
             task_id,
@@ -126,18 +145,15 @@ class TaskKeeper:
             dst,
             foreign,
             self._body(task_id) if body is None else body,
-            tuple(self._ledger.failure_of(task_id, made) for made in range(1, attempt + 1)),
+            (*made, *more),
             time.time() - (time.monotonic_ns() - created) / 1e9,
             time.time(),
         )
         try:
             self._letters.add(letter)
-        except IPCError as exc:
-            log.error("task %d was given up, and waits to be written down: %s", task_id, exc)
+        except (IPCError, OSError) as exc:
+            log.error("task %d cannot be written down as a dead letter: %s", task_id, exc)
             return False
-        if self._view.written_down(record) == 1:
-            self._ledger.remove_files(task_id, attempt)
-            self._view.clear(record)
         return True
 
     def _body(self, task_id: int) -> bytes:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ipckit.testing.program import Call, Fault, Program
@@ -20,7 +20,8 @@ from ipckit.testing.worker import ANY, POINT, Act
 ALL = 1 << 40  # more steps than any operation has
 GUESS_STEPS = 12
 GUESS_NS = 30_000
-SHORTEST_PAUSE, LONGEST_PAUSE = 20_000, 300_000  # ns
+SHORTEST_PAUSE, LONGEST_PAUSE = 20_000, 300_000  # ns, of a call
+LONGEST_WAIT = 1_000_000  # ns, between two calls
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,38 @@ class Plan:
         )
 
 
+@dataclass(frozen=True)
+class _Lane:
+    """What a lane of a smaller program was in the larger one."""
+
+    was: int
+    calls: tuple[int, ...]  # for each of its calls, where that was
+
+
+def _lanes_left(of: Program, program: Program) -> list[_Lane] | None:
+    """Find every lane's calls in a lane of `of`, in order; None: there is one that is not there."""
+    found: list[_Lane] = []
+    was = 0
+    for branch in program.branches:
+        while was < len(of.branches) and (calls := _calls_left(of.branches[was], branch)) is None:
+            was += 1
+        if was == len(of.branches):
+            return None
+        found.append(_Lane(was, calls or ()))
+        was += 1
+    return found
+
+
+def _calls_left(of: Sequence[Call], calls: Sequence[Call]) -> tuple[int, ...] | None:
+    found: list[int] = []
+    for call in calls:
+        try:
+            found.append(of.index(call, found[-1] + 1 if found else 0))
+        except ValueError:
+            return None
+    return tuple(found)
+
+
 @dataclass
 class Planner:
     """Plans runs for one engine, and learns from them."""
@@ -96,24 +129,58 @@ class Planner:
         return Plan(acts)
 
     def likewise(self, plan: Plan, of: Program, program: Program, run: int) -> Plan | None:
-        """Plan `program`, which is `of` without some calls, by the turns that `of` failed with.
+        """Plan `program`, which is `of` without some calls, as the run that `of` failed in.
 
-        Each lane's turns are shortened by what was left out: all of its steps, or fewer, by
-        chance, as an operation does not always take as many. None: it cannot be done.
+        None: it cannot be done. Runs after the first vary it a little.
         """
-        if not plan.turns or plan.acts or len(of.branches) != len(program.branches):
+        lanes = _lanes_left(of, program)
+        if lanes is None or self.engine == "ptrace":
             return None
-        draw = random.Random(f"{program.timing}/likewise/{run}")
-        turns = [list(turn) for turn in plan.turns]
-        for lane, (before, after) in enumerate(zip(of.branches, program.branches, strict=True)):
-            less = self._length(before) - self._length(after)
-            less = draw.randint(0, less) if less > 0 and run else max(less, 0)
+        draw = random.Random(f"{program.timing}/likewise/{run}") if run else None
+        if self.engine == "real":
+            return self._disturbed_alike(plan, program, lanes, draw)
+        if not plan.turns or plan.acts:
+            return None
+        return self._turns_alike(plan, of, program, lanes, draw)
+
+    def _turns_alike(
+        self,
+        plan: Plan,
+        of: Program,
+        program: Program,
+        lanes: Sequence[_Lane],
+        draw: random.Random | None,
+    ) -> Plan:
+        """Shorten each lane's turns by what was left out: all of its steps, or fewer, by chance,
+        as an operation does not always take as many.
+        """
+        now = {lane.was: number for number, lane in enumerate(lanes)}
+        turns = [[now[lane], steps] for lane, steps in plan.turns if lane in now]
+        for number, lane in enumerate(lanes):
+            before, after = of.branches[lane.was], program.branches[number]
+            less = max(self._length(before) - self._length(after), 0)
+            less = draw.randint(0, less) if draw else less
             for turn in turns:
-                if turn[0] == lane and turn[1] < ALL:
+                if turn[0] == number and turn[1] < ALL:
                     taken = min(less, turn[1])
                     turn[1] -= taken
                     less -= taken
         return Plan({}, tuple((lane, steps) for lane, steps in turns if steps))
+
+    def _disturbed_alike(
+        self, plan: Plan, program: Program, lanes: Sequence[_Lane], draw: random.Random | None
+    ) -> Plan | None:
+        """Let each call that is left have the pauses and faults that it had."""
+        struck = {(fault.process, fault.operation) for fault in program.faults}
+        acts: dict[int, dict[int, tuple[Act, ...]]] = {}
+        for number, lane in enumerate(lanes):
+            for call, was in enumerate(lane.calls):
+                for act in plan.acts.get(lane.was, {}).get(was, ()):
+                    if act.what in ("kill", "stop") and (number, call) not in struck:
+                        continue
+                    longer = draw.uniform(0.5, 1.5) if draw and act.what == "pause" else 1
+                    self._add(acts, number, call, replace(act, ns=int(act.ns * longer)))
+        return Plan(acts) if acts else None
 
     def _length(self, calls: Sequence[Call]) -> int:
         return sum(self.steps.get(call.name, GUESS_STEPS) for call in calls)
@@ -152,12 +219,15 @@ class Planner:
         acts: dict[int, dict[int, tuple[Act, ...]]],
         draw: random.Random,
     ) -> None:
-        """Pause some processes before one of the steps of one of their calls."""
+        """Pause some processes before one of their calls, or before one of its steps."""
         for lane, branch in enumerate(program.branches):
             if draw.random() < 0.25:
                 continue
             call = draw.randrange(len(branch))
             steps = self.steps.get(branch[call].name, GUESS_STEPS)
+            if draw.random() < 0.2:  # so that some calls come after those of others
+                self._add(acts, lane, call, Act("pause", "before", ns=draw.randrange(LONGEST_WAIT)))
+                continue
             pause = int(draw.uniform(SHORTEST_PAUSE, LONGEST_PAUSE))
             points = self.points.get(branch[call].name)
             if points and draw.random() < 0.4:  # its author knows where it hurts

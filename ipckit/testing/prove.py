@@ -34,7 +34,7 @@ from ipckit.testing.machine import InvariantBroken, ProcessMachine
 from ipckit.testing.plans import ALL, Plan, Planner
 from ipckit.testing.program import Kill, Program, programs
 from ipckit.testing.report import explain, timeline
-from ipckit.testing.simpler import essence, smaller
+from ipckit.testing.simpler import essence, smaller, smaller_by_two
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
@@ -248,6 +248,7 @@ class Prover:
             for program in (
                 *essence(failure.program, failure.history, failure.verdict),
                 *smaller(failure.program),
+                *smaller_by_two(failure.program),
             ):
                 if time.monotonic() > until:
                     return failure

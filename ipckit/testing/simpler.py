@@ -15,6 +15,9 @@ from ipckit.testing.checker import Verdict
 from ipckit.testing.history import History
 from ipckit.testing.program import Call, Program
 
+PAIRS_UP_TO = 8
+"""Calls of a program of which every two are left out by way of trial."""
+
 
 def essence(program: Program, history: History, verdict: Verdict | None) -> Iterator[Program]:
     """Give the program of the counter-example's calls alone, if others were made as well."""
@@ -85,6 +88,15 @@ def smaller(program: Program) -> Iterator[Program]:
                     for each in program.faults
                 )
                 yield replace(program, branches=tuple(branches), faults=faults)
+
+
+def smaller_by_two(program: Program) -> Iterator[Program]:
+    """Give the programs that two things less make, if there are not too many: of a pair such as
+    put and get, neither can be left out alone.
+    """
+    if program.count() <= PAIRS_UP_TO:
+        for one in smaller(program):
+            yield from smaller(one)
 
 
 def _without(items: tuple[Any, ...], index: int) -> tuple[Any, ...]:

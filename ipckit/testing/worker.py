@@ -37,8 +37,9 @@ class Act:
     """One thing that befalls an operation.
 
     `what`: kill, stop, pause (for `ns`), trace (by the parent, from here on), count (its steps).
-    `at`: ``start``, ``end``, ``step`` (before its `number`-th, from 0), ``timer`` (`ns` after the
-    start), or POINT with the name of a kill point, or ANY (its `number`-th passing).
+    `at`: ``before`` (not called yet), ``start``, ``end``, ``step`` (before its `number`-th, from
+    0), ``timer`` (`ns` after the start), or POINT with the name of a kill point, or ANY (its
+    `number`-th passing).
     """
 
     what: str
@@ -104,6 +105,9 @@ class Worker:
         counted = _Counted(acts, self.turns)
         steps = Steps(counted.step, instructions=counted.by_instruction)
         timers = []
+        for act in acts:
+            if act.at == "before":
+                do(act)
         self.log.call(self.lane, index, lib.ipk_stamp())
         for act in acts:
             if act.at == "start":
@@ -140,7 +144,7 @@ class _Counted:
         self.at_point = {
             (act.at, act.number): act
             for act in acts
-            if act.at not in ("start", "end", "step", "timer")
+            if act.at not in ("before", "start", "end", "step", "timer")
         }
         self.points = 0
         self.passed: dict[str, int] = {}

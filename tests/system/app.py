@@ -14,7 +14,10 @@ import signal
 import struct
 import sys
 import threading
+import time
+from collections import Counter
 
+import ipckit.server.manager
 from ipckit import QueueFull, Server, SockType
 
 settings = json.loads(sys.argv[1])
@@ -22,6 +25,7 @@ journal = settings.pop("journal", None)
 host = settings.pop("host", "127.0.0.1")
 kind = SockType(settings.pop("sock_type", SockType.TCP))
 async_task = settings.pop("async_task", False)
+ipckit.server.manager.PERIOD = settings.pop("period", ipckit.server.manager.PERIOD)
 
 server = Server(host, 0, sock_type=kind, open_length_check=True, package_max_length=64 << 20)
 server.set(settings)
@@ -157,7 +161,7 @@ def run(server, task_id, src_worker_id, data):
             raise ValueError(f"attempt {current.attempt} is not {args[0]}")
         return current.attempt
     if verb == "die_until":
-        note("attempt", task_id, current.attempt)
+        note("attempt", task_id, current.attempt, time.monotonic())
         if current.attempt < args[0]:
             os.kill(os.getpid(), signal.SIGKILL)
         return current.attempt
@@ -199,7 +203,7 @@ def run(server, task_id, src_worker_id, data):
                 slow_work(0.001)
     if verb == "once":
         note("once", *args)
-        return None
+        return args[0] if args[-1] == "told" else None
     if verb == "task":
         return server.task(1)
     return args[0] if verb == "echo" else data
@@ -235,6 +239,22 @@ async def flood(fd, count, size):
         await server.task_later(("finish", 0, body), callback=one)
     await done
     return len(seen)
+
+
+async def flood_once(fd, first, count):
+    """Post tasks that note their numbers; answer how often each was told when all are over."""
+    told = Counter()
+    over = asyncio.Event()
+
+    def one(server, task_id, result):
+        told[result] += 1
+        if len(told) == count:
+            over.set()
+
+    for number in range(first, first + count):
+        await server.task_later(("once", number, "told"), callback=one)
+    await over.wait()
+    return len(told), max(told.values())
 
 
 async def flood_at_once(fd, count, size):
@@ -357,6 +377,7 @@ VERBS = {
     "echo": echo,
     "flood": flood,
     "flood_at_once": flood_at_once,
+    "flood_once": flood_once,
     "late": late,
     "many": many,
     "messages": messages,

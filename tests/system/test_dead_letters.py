@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
+import subprocess
+import sys
 
 import pytest
 
@@ -14,7 +17,7 @@ from ipckit.server.dead_letters import DeadLetter, DeadLetters
 
 def letter(number, error="ValueError: no"):
     failures = Failure("KeyError: first", "trace", None, 1.5), Failure(error, "", 9, 2.5)
-    return DeadLetter(0, number, 0, -1, True, b"i:5;", failures, 1.0, 3.0)
+    return DeadLetter(0, number, -1, -1, True, b"i:5;", failures, 1.0, 3.0)
 
 
 def test_a_letter_comes_back(tmp_path):
@@ -82,3 +85,114 @@ def test_every_attempt_is_kept_and_the_task_can_be_tried_again(start, mode, tmp_
     running.wait_for(lambda: len(running.journal("task_failed")) == 3, "it is tried, in vain")
     again = [each for each in letters if each.data[0] == "raise_until"]
     assert len(again) == 1 and again[0].id != raised.id and again[0].task_id > raised.task_id
+
+
+def ipckit(*arguments):
+    """Run the command; return its exit code, stdout and stderr."""
+    done = subprocess.run(
+        [sys.executable, "-m", "ipckit", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.fixture
+def kept(tmp_path):
+    """Three letters of two errors."""
+    path = tmp_path / "letters"
+    for number, error in ((7, "ValueError: no"), (8, "OSError: other"), (9, "ValueError: no")):
+        DeadLetters(str(path)).add(letter(number, error))
+    return str(path)
+
+
+def test_dead_ls_groups_by_error(kept):
+    code, out, _ = ipckit("dead", "ls", kept)
+    lines = out.splitlines()
+    assert code == 0 and len(lines) == 4
+    assert lines[0].split()[0] == "2" and lines[0].endswith("ValueError: no")
+    assert lines[1].split() == ["1", "3"] and lines[3].split() == ["2"]
+    code, out, _ = ipckit("dead", "ls", kept, "--json")
+    groups = json.loads(out)
+    assert code == 0
+    assert [(each["count"], each["ids"]) for each in groups] == [(2, [1, 3]), (1, [2])]
+
+
+def test_dead_show_tells_every_attempt(kept):
+    code, out, _ = ipckit("dead", "show", kept, "2")
+    assert code == 0
+    for part in (
+        "task 8 of another program",
+        "data: 5",
+        "KeyError: first\ntrace",
+        "OSError: other",
+    ):
+        assert part in out
+    code, out, _ = ipckit("dead", "show", kept, "2", "--json")
+    form = json.loads(out)
+    assert code == 0 and form["task_id"] == 8 and form["attempts"][1]["signal"] == 9
+
+
+def test_dead_rm_and_retry_take_ids_an_error_or_all(kept):
+    letters = DeadLetters(kept)
+    code, _, err = ipckit("dead", "rm", kept, "1", "5")
+    assert code == 1 and "no dead letter 5" in err and len(letters) == 3, "nothing is changed"
+    assert ipckit("dead", "rm", kept, "--error", "OSError: other")[:2] == (0, "1 removed\n")
+    assert ipckit("dead", "retry", kept, "3", "3")[:2] == (0, "1 to be tried again\n")
+    assert [each.task_id for each in letters.wanted_again()] == [9]
+    assert ipckit("dead", "rm", kept, "--all", "--json")[:2] == (0, '{"ids": [1]}\n')
+    assert ipckit("dead", "rm", kept, "--all")[0] == 1, "there is none"
+    assert ipckit("dead", "ls", kept)[:2] == (0, "no dead letters\n")
+
+
+def test_dead_says_what_is_wrong(tmp_path, kept):
+    for wrong in (("rm", kept), ("rm", kept, "1", "--all"), ("show", kept), ("bury", kept), ()):
+        assert ipckit("dead", *wrong)[0] == 2, wrong
+    missing = str(tmp_path / "none")
+    code, out, err = ipckit("dead", "ls", missing, "--json")
+    assert code == 1 and missing in err and missing in json.loads(out)["error"]
+    assert not os.path.exists(missing)
+    os.truncate(kept, 0)
+    with open(kept, "wb") as file:
+        file.write(b"nothing of the kind" * 100)
+    code, _, err = ipckit("dead", "ls", kept)
+    assert code == 1 and "not a database" in err
+
+
+def test_what_an_ordered_end_leaves_is_written_down(start, tmp_path):
+    path = tmp_path / "letters"
+    settings = {"dead_letter_path": str(path), "task_worker_num": 1, "max_wait_time": 0.1}
+    running = start(**settings, task_retry_delays=[3600])
+    ask = running.client()
+    ask("call", "task", ("raise_until", 2))
+    running.wait_for(lambda: ask("call", "stats")["task_retries"] == 1, "it waits for its pause")
+    ask.tell("call", "task", ("sleep", 60))
+    running.wait_for(lambda: running.journal("begin"), "the task worker is busy")
+    ask = running.client()
+    ask("call", "task", ("once", "x" * 100_000))
+    ask("call_with", "task", [("once", 1)], {"delay": 3600})
+    running.end()
+    assert "4 tasks were not run: the server stopped; 4 of them" in running.log()
+    letters = {each.data[0]: each for each in DeadLetters(str(path))}
+    assert {each.error for each in letters.values()} == {"the server stopped"}
+    assert [each.error for each in letters["raise_until"].attempts] == [
+        "ValueError: attempt 1 is not 2",
+        "the server stopped",
+    ]
+    assert "died: signal 6" in letters["sleep"].attempts[0].error
+    for each in DeadLetters(str(path)):
+        if each.data[0] == "once":
+            DeadLetters(str(path)).retry(each.id)
+    again = start(**settings)
+    again.wait_for(lambda: len(again.journal("once")) == 2, "the next server runs them")
+
+
+def test_a_path_that_cannot_be_is_told_at_start(start, tmp_path):
+    with pytest.raises(AssertionError, match=r"NotFound.*dead_letter_path .*/no/letters"):
+        start(dead_letter_path=str(tmp_path / "no" / "letters"))
+    (tmp_path / "text").write_text("nothing of the kind" * 100)
+    os.chmod(tmp_path / "text", 0o600)
+    with pytest.raises(AssertionError, match=r"SystemCallError.*not a database"):
+        start(dead_letter_path=str(tmp_path / "text"))

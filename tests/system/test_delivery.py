@@ -1,6 +1,6 @@
 """At least once: what task() returned for is done, whoever is killed; one bad task harms no other.
 
-IPCKIT_SOAK=1 kills ten times as often.
+IPCKIT_SOAK=1 posts and kills ten times as long.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ from serving import Refused, kill_one
 from ipckit.server.dead_letters import DeadLetters
 
 SCALE = 10 if os.environ.get("IPCKIT_SOAK") == "1" else 1
-KILLS = 20 * SCALE
+TASKS = 10_000 * SCALE
 
 
+@pytest.mark.timeout(600)
 def test_what_task_returned_for_is_done_whoever_is_killed(start, mode):
     running = start(task_ipc_mode=mode, worker_num=2, task_worker_num=2, task_max_attempts=255)
     promised: list[int] = []
@@ -31,18 +32,17 @@ def test_what_task_returned_for_is_done_whoever_is_killed(start, mode):
         number = 0
         while not over.is_set():
             with contextlib.suppress(OSError), contextlib.closing(running.client()) as ask:
-                while not over.is_set():
+                while len(promised) < TASKS:
                     number += 1
                     ask("call", "task", ("once", number))
                     promised.append(number)
+                over.set()
 
     poster = threading.Thread(target=post, daemon=True)
     poster.start()
     rng, killed = random.Random(5), set()
-    while len(killed) < KILLS:
-        over.wait(0.03)
+    while not over.wait(0.05):
         kill_one(running, killed, taskworker=rng.random() < 0.7, rng=rng)
-    over.set()
     poster.join()
     ask = running.client()
     stats = running.wait_for(
@@ -53,7 +53,7 @@ def test_what_task_returned_for_is_done_whoever_is_killed(start, mode):
     assert sum(done.values()) - len(done) <= len(killed), "more repeats than kills"
     assert stats["task_count"] == stats["task_done"] == len(done)
     assert stats["task_failed"] == stats["task_retries"] <= len(killed)
-    assert len(promised) > 10 * KILLS
+    assert len(killed) >= 5 * SCALE
     print(
         f"mode {mode}: {len(promised)} promised, {len(killed)} kills, {stats['task_retries']} retries"
     )

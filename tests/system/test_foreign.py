@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import subprocess
 
 import pytest
@@ -74,6 +75,45 @@ def test_junk_is_refused_counted_and_logged(start, queue_mode):
     assert ask("await", "task_async", ("finish", "well"), 5) == "well"
     assert ask("call", "stats")["foreign_refused"] == refused
     assert "an empty message is no task" in running.log()
+    assert "not PHP's serialize text" in running.log()
+
+
+class Bomb:
+    """What runs a command where it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mknod, (str(self.path),)
+
+
+def test_pickle_in_a_queue_that_all_may_write_is_refused(start, queue_mode, tmp_path):
+    running = start(task_ipc_mode=queue_mode, message_queue_key=KEY, message_queue_mode=0o666)
+    queue = SysvQueue.open(KEY)
+    for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+        body = pickle.dumps(("once", Bomb(tmp_path / "bomb")), protocol)
+        queue.send(body, type=ANY_TASK_WORKER if queue_mode == 2 else 1, timeout=5)
+    ask = running.client()
+    refused = pickle.HIGHEST_PROTOCOL + 1
+    running.wait_for(lambda: ask("call", "stats")["foreign_refused"] == refused, "all are refused")
+    assert not (tmp_path / "bomb").exists() and not once(running)
+    assert "not PHP's serialize text" in running.log()
+
+
+def test_a_message_that_names_a_path_opens_no_file(start, queue_mode, tmp_path):
+    """Swoole's large tasks travel as the path of a file that the receiver opens and removes."""
+    running = start(task_ipc_mode=queue_mode, message_queue_key=KEY)
+    named = tmp_path / "swoole.task"
+    named.write_bytes(b"i:1;")
+    queue = SysvQueue.open(KEY)
+    kind = ANY_TASK_WORKER if queue_mode == 2 else 1
+    queue.send(bytes(16) + bytes(str(named), "ascii"), type=kind, timeout=5)
+    TaskClient(KEY).post(["once", str(named)])
+    ask = running.client()
+    running.wait_for(lambda: once(running), "a path as data is data")
+    assert once(running) == [str(named)] and named.read_bytes() == b"i:1;"
+    assert ask("call", "stats")["foreign_refused"] == 1
     assert "not PHP's serialize text" in running.log()
 
 

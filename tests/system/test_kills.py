@@ -1,4 +1,4 @@
-"""kill -9 of task workers in the middle of their work: every task ends, and is told once.
+"""kill -9 of task workers in the middle of their work: every task is done, and is told once.
 
 IPCKIT_SOAK=1 kills ten times as long.
 """
@@ -7,48 +7,61 @@ from __future__ import annotations
 
 import os
 import random
-import select
-import time
+import threading
+from collections import Counter
 
+import pytest
 from serving import kill_one
 
-SECONDS = 20.0 if os.environ.get("IPCKIT_SOAK") == "1" else 2.0
+SCALE = 10 if os.environ.get("IPCKIT_SOAK") == "1" else 1
+TASKS = 10_000 * SCALE
+DEATHS = 100 * SCALE
 
 
-def test_no_task_is_lost_or_told_twice_under_kills(start, mode):
-    running = start(task_ipc_mode=mode, worker_num=2, task_worker_num=2, task_max_attempts=255)
-    clients = [running.client() for _ in range(4)]
-    deadline = time.monotonic() + SECONDS
-    rng = random.Random(7)
+@pytest.mark.timeout(600)
+def test_every_task_is_done_and_told_once_while_task_workers_are_killed(start, mode):
+    running = start(
+        task_ipc_mode=mode, task_worker_num=2, task_max_attempts=20, task_queue_size=2048
+    )
+    ask = running.client()
     killed: set[int] = set()
-    rounds = 0
-    while time.monotonic() < deadline:
-        rounds += 1
-        for ask in clients:
-            ask.tell("flood", 500, 3000 * (rounds % 2))
-        for _ in range(5):
-            select.select([], [], [], 0.05)
+    over = threading.Event()
+
+    def kill() -> None:
+        rng = random.Random(7)
+        while not over.wait(0.02):
             kill_one(running, killed, taskworker=True, rng=rng)
-        assert [ask.hear() for ask in clients] == [500] * 4
-    assert len(killed) >= 5
-    stats = clients[0]("call", "stats")
-    assert stats["task_done"] == stats["task_count"] == rounds * 2000
+
+    killer = threading.Thread(target=kill, daemon=True)
+    killer.start()
+    for first in range(0, TASKS, 2500):
+        assert ask("flood_once", first, 2500) == (2500, 1), "(tasks, most often one was told)"
+    over.set()
+    killer.join()
+    done = Counter(entry[3] for entry in running.journal("once"))
+    assert done.keys() == set(range(TASKS)), "every effect is there"
+    assert done.total() - TASKS <= len(killed), "more repeats than kills"
+    assert len(killed) >= 5 * SCALE
+    stats = ask("call", "stats")
+    assert stats["task_done"] == stats["task_count"] == TASKS
     assert stats["tasking_num"] == stats["task_buried"] == 0
     assert stats["task_failed"] == stats["task_retries"] <= len(killed)
-    print(
-        f"mode {mode}: {len(killed)} kills, {stats['task_count']} tasks, {stats['task_retries']} retries"
-    )
+    print(f"mode {mode}: {len(killed)} kills, {TASKS} tasks, {stats['task_retries']} retries")
 
 
+@pytest.mark.timeout(600)
 def test_redelivery_is_quick(start, mode):
-    """A killed attempt begins again within 1 s (ten times the figure aimed at)."""
-    running = start(task_ipc_mode=mode, task_worker_num=1)
+    """From the death of one task worker to the next attempt in another one."""
+    running = start(task_ipc_mode=mode, task_worker_num=2)
     ask = running.client()
-    began = time.monotonic()
-    assert ask("await", "task_async", ("die_until", 2), 30) == 2
-    took = time.monotonic() - began
-    print(f"mode {mode}: killed, restarted and run again within {took * 1e3:.0f} ms")
-    assert took < 1
+    for _ in range(DEATHS):
+        assert ask("await", "task_async", ("die_until", 2), 30) == 2
+    times = [entry[5] for entry in running.journal("attempt")]
+    assert len(times) == 2 * DEATHS
+    took = sorted(again - died for died, again in zip(times[::2], times[1::2], strict=True))
+    percentile = took[-1 - DEATHS // 100]
+    print(f"mode {mode}: run again within {percentile * 1e3:.1f} ms (99th percentile)")
+    assert percentile < 0.1
 
 
 def test_workers_killed_under_load_leave_a_server_that_serves(start, mode):

@@ -226,3 +226,13 @@ def test_a_queue_that_somebody_removes_is_told_and_harms_nothing_else(start, que
     running.wait_for(lambda: "the message queue was removed" in running.log(), "it is told")
     assert ask("await", "task_async", ("finish", "well"), 5) == "well", "our own tasks go on"
     assert len(running.journal("worker_start")) == 2, "nobody died of it"
+
+
+def test_it_is_said_when_the_task_workers_cannot_keep_up(start):
+    running = start(task_worker_num=1, period=0.2)
+    ask = running.client()
+    for _ in range(20):
+        ask("call", "task", ("sleep", 0.1, "slow"))
+    running.wait_for(lambda: "the task workers cannot keep up" in running.log(), "it is said")
+    running.wait_for(lambda: "the 1 task workers keep up again" in running.log(), "and taken back")
+    assert running.log().count("cannot keep up") == 1

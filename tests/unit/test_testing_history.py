@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -15,7 +16,7 @@ from ipckit.testing.machine import ProcessMachine, invariant, op
 from ipckit.testing.models import AtLeastOnce, Counter, FifoQueue, Register, conserved
 from ipckit.testing.plans import Plan, Planner
 from ipckit.testing.program import Call, Fault, Program
-from ipckit.testing.simpler import smaller
+from ipckit.testing.simpler import PAIRS_UP_TO, smaller, smaller_by_two
 from ipckit.testing.worker import Act
 
 LOST = History(
@@ -172,6 +173,36 @@ def test_every_smaller_program_has_one_thing_less_and_whole_faults():
         assert len(program.branches) >= 2
         for fault in program.faults:
             assert program.branches[fault.process][fault.operation].name == "get"
+
+
+def test_two_things_less_are_tried_of_small_programs():
+    less = {program.key() for one in smaller(PROGRAM) for program in smaller(one)}
+    assert {program.key() for program in smaller_by_two(PROGRAM)} == less != set()
+    large = replace(PROGRAM, before=PROGRAM.before * 20)
+    assert large.count() > PAIRS_UP_TO and not list(smaller_by_two(large))
+
+
+def test_a_call_that_is_left_keeps_its_pauses_and_faults():
+    put, get = Call("put"), Call("get")
+    larger = Program((), ((put, get, put), (get,)), (), (Fault("kill", 0, 1, "start"),), 1)
+    pause, kill = Act("pause", "step", 3, 1000), Act("kill", "start")
+    plan = Plan({0: {1: (kill,), 2: (pause,)}, 1: {0: (pause,)}})
+    planner = Planner("real")
+    without_put = replace(
+        larger, branches=((get, put), (get,)), faults=(Fault("kill", 0, 0, "start"),)
+    )
+    assert planner.likewise(plan, larger, without_put, 0) == Plan(
+        {0: {0: (kill,), 1: (pause,)}, 1: {0: (pause,)}}
+    )
+    without_fault = replace(larger, faults=())
+    varied = planner.likewise(plan, larger, without_fault, 1)
+    assert set(varied.acts[0]) == {2} and 500 <= varied.acts[0][2][0].ns <= 1500
+    assert planner.likewise(plan, larger, replace(larger, branches=((put,), (put,))), 0) is None
+    wider = replace(larger, branches=((put,), *larger.branches), faults=())
+    shifted = Plan({1: plan.acts[0], 2: plan.acts[1]})
+    assert planner.likewise(shifted, wider, without_fault, 0) == Plan(
+        {0: {2: (pause,)}, 1: {0: (pause,)}}
+    )
 
 
 def machine(**settings):
