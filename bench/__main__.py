@@ -1,4 +1,4 @@
-"""Run all measurements, or those named: `python -m bench [queue|table|tasks|echo|checker]`.
+"""Run all measurements, or those named: `python -m bench [queue|table|task|echo|checker]`.
 
 Prints figures and ratios, and writes them to build/bench/<name>.json.
 """
@@ -10,7 +10,7 @@ import json
 import sys
 from pathlib import Path
 
-NAMES = ("queue", "table", "tasks", "echo", "checker")
+NAMES = ("queue", "table", "task", "echo", "checker")
 
 
 def main(names: list[str]) -> int:

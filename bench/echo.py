@@ -1,7 +1,7 @@
 """TCP echo, 100 bytes, 50 connections, one worker: Server against a bare uvloop Protocol.
 
 The client is one epoll loop in a process of its own, so the figures are no records; the ratio is
-what counts. Rounds alternate; medians of five.
+what counts.
 """
 
 from __future__ import annotations
@@ -11,15 +11,16 @@ import os
 import select
 import signal
 import socket
-import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 
 import uvloop
 
+from bench.rounds import medians
 from ipckit import Server
 
-ROUNDS, SECONDS, CONNECTIONS = 5, 1.0, 50
+SECONDS, CONNECTIONS = 1.0, 50
 REQUEST = b"x" * 98 + b"\r\n"
 
 
@@ -97,11 +98,7 @@ def main() -> dict[str, float]:
         "Server": through_server,
         "Server, EOF": lambda ready: through_server(ready, open_eof_split=True, package_eof="\r\n"),
     }
-    figures: dict[str, list[float]] = {name: [] for name in runs}
-    for _ in range(ROUNDS):
-        for name, run in runs.items():
-            figures[name].append(measured(run))
-    found = {name: statistics.median(values) for name, values in figures.items()}
+    found = medians({name: partial(measured, run) for name, run in runs.items()})
     for name, value in found.items():
         print(f"{name:12} {value:10,.0f}/s   {value / found['bare uvloop']:.2f} of bare uvloop")
     return found

@@ -8,9 +8,11 @@ import pickle
 import random
 import select
 import signal
+import socket
 import struct
 import subprocess
 import sys
+import textwrap
 import time
 from pathlib import Path
 
@@ -18,6 +20,44 @@ from ipckit import Client
 
 APP = Path(__file__).parent / "system" / "app.py"
 DEADLINE = 30.0
+LOOK = 20.0
+
+SERVER = """
+import asyncio, os, sys, ipckit
+server = ipckit.Server({host!r}, 0, worker_num=1, {settings})
+server.on("start", lambda server: print(server.port, flush=True))
+{callbacks}
+server.start()
+"""
+
+
+class Small:
+    """A server program of a few lines."""
+
+    def __init__(self, callbacks: str, settings: str = "", host: str = "127.0.0.1") -> None:
+        code = SERVER.format(host=host, settings=settings, callbacks=textwrap.dedent(callbacks))
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        assert self.process.stdout is not None
+        ready, _, _ = select.select([self.process.stdout], [], [], LOOK)
+        line = self.process.stdout.readline() if ready else b""
+        if not line:
+            self.process.kill()
+            raise AssertionError(self.process.communicate(timeout=10))
+        self.address = (host, int(line))
+
+    def connect(self) -> socket.socket:
+        sock = socket.create_connection(self.address, LOOK)
+        sock.settimeout(LOOK)
+        return sock
+
+    def end(self) -> str:
+        """SIGTERM; return the log."""
+        self.process.send_signal(signal.SIGTERM)
+        out, err = self.process.communicate(timeout=LOOK)
+        assert self.process.returncode == 0, err.decode()
+        return (out + err).decode()
 
 
 class Ask:

@@ -176,6 +176,8 @@ void ipk_ledger_wish_room(struct ipk_ledger *ledger);
 /* Take up to `most` ends: DELIVERING, ours. Returns how many; call again while it is `most`. */
 uint32_t ipk_ledger_collect(struct ipk_ledger *ledger, struct ipk_ledger_hold *holds,
 			    uint32_t most);
+/* Who ends a task rings once, and not again before this: then collect once more, and wait. */
+void ipk_ledger_want_bell(const struct ipk_ledger *ledger);
 /* Tasks of this submitter that are not over, DONE included. */
 uint32_t ipk_ledger_outstanding(const struct ipk_ledger *ledger);
 
@@ -193,6 +195,9 @@ void ipk_ledger_flag(struct ipk_ledger *ledger, uint32_t record, uint32_t set, u
 /* The attempt ended well: DONE, and its submitter hears; or FREE if there is nobody to tell.
  * 0; 1: it is CLEARING, ours: remove its files, then ipk_ledger_clear(). -ESTALE: not ours. */
 int ipk_ledger_done(struct ipk_ledger *ledger, struct ipk_ledger_hold *hold);
+/* The same with a result of up to IPK_LEDGER_INSIDE bytes. -ENOSPC: nothing was changed. */
+int ipk_ledger_done_with(struct ipk_ledger *ledger, struct ipk_ledger_hold *hold, const void *bytes,
+			 uint64_t size);
 /* The attempt ended badly (RUNNING or DELIVERING, ours): once more, from `due` on (0: now), after
  * those that wait already. 0, -ESTALE. */
 int ipk_ledger_retry(struct ipk_ledger *ledger, const struct ipk_ledger_hold *hold, int64_t due);

@@ -93,6 +93,17 @@ ipk_ledger_ring_submitter(struct ipk_ledger *ledger, uint32_t record)
 		ipk_ledger_ring_place(ledger, place);
 }
 
+void
+ipk_ledger_want_bell(const struct ipk_ledger *ledger)
+{
+	uint32_t ringers = ipk_ledger_words_for(ledger->places + 1);
+	uint64_t *rung = &ledger->rung[(uint64_t)ledger->place * ringers];
+
+	for (uint32_t at = 0; at < ringers; at++)
+		if (IPK_LOAD_NOW(&rung[at]))
+			(void)IPK_SWAP(&rung[at], 0);
+}
+
 /* Set or clear a place's bit. */
 static void
 mark(uint64_t *bits, uint32_t place, int on)

@@ -277,6 +277,17 @@ ipk_ledger_done(struct ipk_ledger *ledger, struct ipk_ledger_hold *hold)
 }
 
 int
+ipk_ledger_done_with(struct ipk_ledger *ledger, struct ipk_ledger_hold *hold, const void *bytes,
+		     uint64_t size)
+{
+	if (IPK_LOAD_NOW(&ledger->word[hold->record]) != hold->word)
+		return -ESTALE;
+	if (ipk_ledger_put_result(ledger, hold->record, bytes, size))
+		return -ENOSPC;
+	return ipk_ledger_done(ledger, hold);
+}
+
+int
 ipk_ledger_written_down(struct ipk_ledger *ledger, struct ipk_ledger_hold *hold)
 {
 	return settle(ledger, hold);

@@ -281,15 +281,10 @@ ipk_ledger_collect(struct ipk_ledger *ledger, struct ipk_ledger_hold *holds, uin
 {
 	uint32_t bitmap = ipk_ledger_words_for(ledger->shape.records);
 	uint32_t summaries = ipk_ledger_words_for(bitmap);
-	uint32_t ringers = ipk_ledger_words_for(ledger->places + 1);
 	uint64_t *done = &ledger->done[(uint64_t)ledger->place * bitmap];
 	uint64_t *summary = &ledger->summary[(uint64_t)ledger->place * summaries];
-	uint64_t *rung = &ledger->rung[(uint64_t)ledger->place * ringers];
 	uint32_t count = 0;
 
-	for (uint32_t at = 0; at < ringers; at++) /* first this: a later end rings again */
-		if (IPK_LOAD_NOW(&rung[at]))
-			(void)IPK_SWAP(&rung[at], 0);
 	for (uint32_t top = 0; top < summaries; top++) {
 		uint64_t words = IPK_LOAD_NOW(&summary[top]) ? IPK_SWAP(&summary[top], 0) : 0;
 

@@ -23,6 +23,10 @@ struct view {
 	uint32_t *heard;
 	uint32_t *recent;
 	uint64_t *word; /* of each record in our hands */
+	Py_buffer row;
+	uint64_t *busy_since; /* since when an attempt runs, in ns; 0: none does. NULL: not kept */
+	uint64_t *attempts;   /* how many of ours ended */
+	uint64_t *attempt_ns; /* and how long they took */
 };
 
 #define LEDGER_FAST(name)                                                                          \
@@ -36,6 +40,8 @@ struct ipk_ledger_hold ledger_hold(const struct view *view, int64_t record);
 void ledger_keep(struct view *view, const struct ipk_ledger_hold *hold);
 /* A body or a result, as bytes; NULL: raised. */
 PyObject *ledger_bytes(const struct view *view, const struct ipk_ledger_body *body);
+/* A tuple of these, whose references it takes over; NULL: one of them was NULL, or no memory. */
+PyObject *ledger_tuple(Py_ssize_t count, PyObject *const *items);
 /* 0; -1: raised, as there are too few or too many. */
 int ledger_count_arguments(Py_ssize_t count, Py_ssize_t wanted);
 
@@ -49,16 +55,19 @@ LEDGER_FAST(ledger_dedup);
 LEDGER_FAST(ledger_publish);
 LEDGER_FAST(ledger_ask_for);
 PyObject *ledger_collect(PyObject *self, PyObject *most);
+PyObject *ledger_want_bell(PyObject *self, PyObject *unused);
 PyObject *ledger_wish_room(PyObject *self, PyObject *unused);
 PyObject *ledger_outstanding(PyObject *self, PyObject *unused);
 
 /* -- ledger_claim.c -- */
+LEDGER_FAST(ledger_account);
 PyObject *ledger_claim(PyObject *self, PyObject *unused);
 LEDGER_FAST(ledger_begin);
 LEDGER_FAST(ledger_put_result);
 LEDGER_FAST(ledger_result_beside);
 LEDGER_FAST(ledger_flag);
 PyObject *ledger_done(PyObject *self, PyObject *record);
+LEDGER_FAST(ledger_done_with);
 LEDGER_FAST(ledger_retry);
 PyObject *ledger_bury(PyObject *self, PyObject *record);
 PyObject *ledger_spin(PyObject *self, PyObject *ns);

@@ -6,9 +6,62 @@
  */
 #include "ledger.h"
 
+#include <errno.h>
 #include <time.h>
 
 enum { LOOKS_A_TURN = 32 };
+
+static int64_t
+now_ns(void)
+{
+	struct timespec now;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &now);
+	return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+/* account(row, busy_since, attempts, attempt_ns): keep these three words of `row`. */
+LEDGER_FAST(ledger_account)
+{
+	struct view *view = (struct view *)self;
+	uint64_t **words[] = {&view->busy_since, &view->attempts, &view->attempt_ns};
+
+	if (ledger_count_arguments(count, 4) < 0 || view->row.obj ||
+	    PyObject_GetBuffer(args[0], &view->row, PyBUF_WRITABLE) < 0)
+		return PyErr_Occurred() ? NULL : PyErr_Format(PyExc_ValueError, "already kept");
+	for (Py_ssize_t i = 0; i < 3; i++) {
+		size_t at = PyLong_AsSize_t(args[i + 1]);
+
+		if (PyErr_Occurred())
+			return NULL;
+		if (at >= (size_t)view->row.len / sizeof(uint64_t))
+			return PyErr_Format(PyExc_IndexError, "the row has no word %zu", at);
+		*words[i] = (uint64_t *)view->row.buf + at;
+	}
+	Py_RETURN_NONE;
+}
+
+static void
+attempt_begins(const struct view *view, uint32_t record)
+{
+	if (view->busy_since)
+		__atomic_store_n(view->busy_since, (uint64_t)view->ledger.record[record].began,
+				 __ATOMIC_RELEASE);
+}
+
+/* Count it, before anybody can hear of its end; the second time does nothing. */
+static void
+attempt_ends(const struct view *view)
+{
+	uint64_t began = view->busy_since ? *view->busy_since : 0;
+
+	if (!began)
+		return;
+	__atomic_store_n(view->attempt_ns, *view->attempt_ns + (uint64_t)now_ns() - began,
+			 __ATOMIC_RELEASE);
+	__atomic_store_n(view->attempts, *view->attempts + 1, __ATOMIC_RELEASE);
+	__atomic_store_n(view->busy_since, 0, __ATOMIC_RELEASE);
+}
 
 PyObject *
 ledger_claim(PyObject *self, PyObject *unused)
@@ -22,17 +75,23 @@ ledger_claim(PyObject *self, PyObject *unused)
 	if (!ipk_ledger_claim(&view->ledger, &hold))
 		Py_RETURN_NONE;
 	ledger_keep(view, &hold);
+	attempt_begins(view, hold.record);
 	record = &view->ledger.record[hold.record];
 	body = record->flags & IPK_LEDGER_BODY_BESIDE ? Py_NewRef(Py_None)
 						      : ledger_bytes(view, &record->body);
-	if (!body)
-		return NULL;
-	return Py_BuildValue("(IKIIINK)", hold.record, (unsigned long long)record->id,
-			     ipk_ledger_attempt_of(hold.word), record->source, record->flags, body,
-			     (unsigned long long)record->body.size);
+	return ledger_tuple(8, (PyObject *[]){
+				       PyLong_FromUnsignedLong(hold.record),
+				       PyLong_FromUnsignedLongLong(record->id),
+				       PyLong_FromUnsignedLong(ipk_ledger_attempt_of(hold.word)),
+				       PyLong_FromUnsignedLong(record->source),
+				       PyLong_FromUnsignedLong(record->flags),
+				       body,
+				       PyLong_FromUnsignedLongLong(record->body.size),
+				       PyLong_FromLongLong(record->began),
+			       });
 }
 
-/* begin(record, dst, submitter's place) -> attempt */
+/* begin(record, dst, submitter's place) -> (attempt, began) */
 LEDGER_FAST(ledger_begin)
 {
 	struct view *view = (struct view *)self;
@@ -52,7 +111,9 @@ LEDGER_FAST(ledger_begin)
 	view->ledger.record[record].submitter = (uint32_t)submitter + 1;
 	ipk_ledger_begin(&view->ledger, &hold);
 	ledger_keep(view, &hold);
-	return PyLong_FromUnsignedLong(ipk_ledger_attempt_of(hold.word));
+	attempt_begins(view, hold.record);
+	return Py_BuildValue("(IL)", ipk_ledger_attempt_of(hold.word),
+			     (long long)view->ledger.record[record].began);
 }
 
 LEDGER_FAST(ledger_result_beside)
@@ -115,10 +176,33 @@ ledger_done(PyObject *self, PyObject *argument)
 
 	if (record < 0)
 		return NULL;
+	attempt_ends(view);
 	hold = ledger_hold(view, record);
 	code = ipk_ledger_done(&view->ledger, &hold);
 	ledger_keep(view, &hold);
 	return PyLong_FromLong(code < 0 ? -1 : code);
+}
+
+/* done_with(record, result) -> as done(); -2: no room inside, nothing was changed */
+LEDGER_FAST(ledger_done_with)
+{
+	struct view *view = (struct view *)self;
+	struct ipk_ledger_hold hold;
+	int64_t record;
+	char *bytes;
+	Py_ssize_t size;
+	int code;
+
+	if (ledger_count_arguments(count, 2) < 0 || (record = ledger_record(view, args[0])) < 0 ||
+	    PyBytes_AsStringAndSize(args[1], &bytes, &size) < 0)
+		return NULL;
+	attempt_ends(view);
+	if (size > IPK_LEDGER_INSIDE)
+		return PyLong_FromLong(-2);
+	hold = ledger_hold(view, record);
+	code = ipk_ledger_done_with(&view->ledger, &hold, bytes, (uint64_t)size);
+	ledger_keep(view, &hold);
+	return PyLong_FromLong(code == -ENOSPC ? -2 : code < 0 ? -1 : code);
 }
 
 LEDGER_FAST(ledger_retry)
@@ -133,6 +217,7 @@ LEDGER_FAST(ledger_retry)
 	due = PyLong_AsLongLong(args[1]);
 	if (PyErr_Occurred())
 		return NULL;
+	attempt_ends(view);
 	hold = ledger_hold(view, record);
 	return PyBool_FromLong(ipk_ledger_retry(&view->ledger, &hold, due) == 0);
 }
@@ -146,17 +231,9 @@ ledger_bury(PyObject *self, PyObject *argument)
 
 	if (record < 0)
 		return NULL;
+	attempt_ends(view);
 	hold = ledger_hold(view, record);
 	return PyBool_FromLong(ipk_ledger_bury(&view->ledger, &hold) == 0);
-}
-
-static int64_t
-now_ns(void)
-{
-	struct timespec now;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
 static void

@@ -48,6 +48,22 @@ ledger_bytes(const struct view *view, const struct ipk_ledger_body *body)
 	return PyBytes_FromStringAndSize(small, (Py_ssize_t)size);
 }
 
+PyObject *
+ledger_tuple(Py_ssize_t count, PyObject *const *items)
+{
+	PyObject *tuple = PyTuple_New(count);
+
+	for (Py_ssize_t i = 0; i < count; i++) {
+		if (!items[i])
+			Py_CLEAR(tuple);
+		if (!tuple)
+			Py_XDECREF(items[i]);
+		else
+			(void)PyTuple_SetItem(tuple, i, items[i]); /* new, and of this size */
+	}
+	return tuple;
+}
+
 int
 ledger_count_arguments(Py_ssize_t count, Py_ssize_t wanted)
 {
@@ -185,6 +201,8 @@ view_free(PyObject *self)
 	PyMem_Free(view->heard);
 	PyMem_Free(view->recent);
 	PyMem_Free(view->word);
+	if (view->row.obj)
+		PyBuffer_Release(&view->row);
 	if (view->memory.obj)
 		PyBuffer_Release(&view->memory);
 	release(self);
@@ -203,14 +221,17 @@ static PyMethodDef view_methods[] = {
 	{"publish", FAST(ledger_publish)},
 	{"ask_for", FAST(ledger_ask_for)},
 	{"collect", ledger_collect, METH_O, NULL},
+	{"want_bell", ledger_want_bell, METH_NOARGS, NULL},
 	{"wish_room", ledger_wish_room, METH_NOARGS, NULL},
 	{"outstanding", ledger_outstanding, METH_NOARGS, NULL},
+	{"account", FAST(ledger_account)},
 	{"claim", ledger_claim, METH_NOARGS, NULL},
 	{"begin", FAST(ledger_begin)},
 	{"result_beside", FAST(ledger_result_beside)},
 	{"put_result", FAST(ledger_put_result)},
 	{"flag", FAST(ledger_flag)},
 	{"done", ledger_done, METH_O, NULL},
+	{"done_with", FAST(ledger_done_with)},
 	{"retry", FAST(ledger_retry)},
 	{"bury", ledger_bury, METH_O, NULL},
 	{"spin", ledger_spin, METH_O, NULL},

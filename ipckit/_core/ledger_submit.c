@@ -166,11 +166,14 @@ ended(const struct view *view, const struct ipk_ledger_hold *hold)
 		result = Py_NewRef(Py_None);
 	else
 		result = ledger_bytes(view, &record->result);
-	if (!result)
-		return NULL;
-	return Py_BuildValue("(IKIINK)", hold->record, (unsigned long long)record->id,
-			     record->flags, ipk_ledger_attempt_of(hold->word), result,
-			     (unsigned long long)record->result.size);
+	return ledger_tuple(6, (PyObject *[]){
+				       PyLong_FromUnsignedLong(hold->record),
+				       PyLong_FromUnsignedLongLong(record->id),
+				       PyLong_FromUnsignedLong(record->flags),
+				       PyLong_FromUnsignedLong(ipk_ledger_attempt_of(hold->word)),
+				       result,
+				       PyLong_FromUnsignedLongLong(record->result.size),
+			       });
 }
 
 PyObject *
@@ -214,6 +217,14 @@ LEDGER_FAST(ledger_ask_for)
 		return NULL;
 	view->ledger.record[record].submitter = (uint32_t)place + 1;
 	view->ledger.record[record].source = (uint32_t)source;
+	Py_RETURN_NONE;
+}
+
+PyObject *
+ledger_want_bell(PyObject *self, PyObject *unused)
+{
+	(void)unused;
+	ipk_ledger_want_bell(&((struct view *)self)->ledger);
 	Py_RETURN_NONE;
 }
 

@@ -3,7 +3,7 @@
 Contract  a word with one writer is read and written plainly; a word with several changes only by
           one atomic step of the C core. Nothing here blocks, and a process killed at any place
           leaves every word whole.
-Layout    header words | per slot and parity one row of words | session table
+Layout    header words | per slot and parity one row of words; the sessions are beside it
 Stands on ipckit._core (ipk_words).
 Fork      the mapping is anonymous and shared: made by the manager, inherited by all, gone with
           the last of them.
@@ -14,12 +14,11 @@ from __future__ import annotations
 import mmap
 
 from ipckit._core import ffi, lib
+from ipckit.server.sessions import Sessions
 from ipckit.server.task_load import Totals
 
 __all__ = ["Board", "Phase", "Row"]
 
-NOBODY = 0xFFFF
-_SESSION_BITS = 40
 _WORD = 8
 
 
@@ -53,12 +52,12 @@ class Row:
     FOREIGN_REFUSED = 15
     RESULTS_DROPPED = 16
     LEAVE = 17  # by the manager: the incarnation that shall go
+    BEAT = 18  # worker_hang_timeout: when the loop turned last, ns of the monotonic clock
     WORDS = 32
 
 
 class _Header:
     PHASE = 0
-    SESSION_IDS = 1
     LOADS = 2  # how many samples of the tasks' totals were taken, by the manager
     LOAD = 3  # the last two of them, of 4 words each
     WORDS = 16
@@ -72,11 +71,9 @@ class Board:
 
     def __init__(self, slots: int, sessions: int) -> None:
         self.slots = slots
-        # Twice as many places as sessions, so that a free one is near.
-        self.session_places = 1 << max(4, (2 * sessions - 1).bit_length())
+        self.sessions = Sessions(sessions)
         self._row0 = _Header.WORDS
-        self._session0 = self._row0 + slots * 2 * Row.WORDS
-        words = self._session0 + self.session_places
+        words = self._row0 + slots * 2 * Row.WORDS
         self._map = mmap.mmap(-1, words * _WORD)
         self._words = memoryview(self._map).cast("Q")
         self._buffer = ffi.from_buffer("uint64_t[]", self._map)
@@ -129,36 +126,3 @@ class Board:
         """Return which of its two rows and inboxes the newest ready process of `slot` uses."""
         zero = self._row0 + slot * 2 * Row.WORDS + Row.INCARNATION
         return 1 if self._words[zero + Row.WORDS] > self._words[zero] else 0
-
-    # -- sessions: id << 16 | owner + 1 ---
-
-    def open_session(self, owner: int) -> int:
-        """Return a new session id (never used before), owned by `owner`; 0: no place is free."""
-        for _ in range(self.session_places):
-            session = int(lib.ipk_word_add(self._base + _Header.SESSION_IDS, 1))
-            word = self._base + self._session0 + session % self.session_places
-            if lib.ipk_word_compare_and_set(word, 0, session << 16 | (owner + 1)):
-                return session
-        return 0
-
-    def session_owner(self, session: int) -> int:
-        """Return the owner of a live session, -1 when there is no such session."""
-        if not 0 < session < 1 << _SESSION_BITS:
-            return -1
-        word = self._words[self._session0 + session % self.session_places]
-        return (word & 0xFFFF) - 1 if word >> 16 == session else -1
-
-    def close_session(self, session: int, owner: int) -> bool:
-        """Forget it; False if it was not this owner's."""
-        word = self._base + self._session0 + session % self.session_places
-        return bool(lib.ipk_word_compare_and_set(word, session << 16 | (owner + 1), 0))
-
-    def close_sessions_of(self, owner: int) -> list[int]:
-        """Forget all sessions of a dead owner; return them."""
-        found = []
-        for place in range(self._session0, self._session0 + self.session_places):
-            word = self._words[place]
-            mine = word and (word & 0xFFFF) == owner + 1
-            if mine and lib.ipk_word_compare_and_set(self._base + place, word, 0):
-                found.append(word >> 16)
-        return found

@@ -14,12 +14,17 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, cast
 
 from ipckit.framing import PacketRefused
+from ipckit.kinds import SockType
 from ipckit.server.board import Row
+from ipckit.server.files import FileSender, open_part
 from ipckit.server.log import log
+from ipckit.server.port import OpenPort
+from ipckit.server.sessions import Client, Flag
 
 if TYPE_CHECKING:
     from ipckit.server.worker import Worker
@@ -29,6 +34,13 @@ __all__ = ["Connection"]
 _MAX_WAITING = 64
 _LINGER = 1.0
 _END = ""  # behind the last event: the end itself
+_KEEPALIVE = (
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 60),  # a silent peer is asked after a minute,
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10),  # five times,
+    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 5),
+    (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 110_000),  # and so is one that leaves data unread
+)
 _ABORT_NOW = struct.pack("ii", 1, 0)  # SO_LINGER on, 0 seconds: close sends RST
 
 
@@ -37,37 +49,53 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_bytes_waiting",
+        "_callbacks",
+        "_end_is_due",
         "_ending",
+        "_files",
         "_framer",
+        "_heard_at",
+        "_held",
         "_linger",
         "_max_bytes",
         "_on_receive",
+        "_partial",
         "_reader_is_slow",
         "_reads",
         "_reset",
         "_resumed",
         "_running",
         "_server",
+        "_settings",
         "_transport",
         "_waiting",
         "_worker",
         "heard",
         "peer",
+        "port",
         "session",
         "silent",
     )
 
-    def __init__(self, worker: Worker) -> None:
+    def __init__(self, worker: Worker, port: OpenPort) -> None:
         self._worker = worker
         self._server = worker.server
-        settings = worker.settings
-        self._framer = worker.framing.framer() if worker.framing.is_on else None
+        self.port = port
+        self._settings = settings = port.settings
+        framing = settings.framing()
+        self._framer = framing.framer() if framing.is_on else None
         self._max_bytes = settings.package_max_length
-        self._on_receive = worker.on_receive
+        self._callbacks = port.callbacks
+        self._on_receive = port.callbacks.get("receive")
+        self._heard_at: memoryview | None = None
+        self._partial: asyncio.TimerHandle | None = None  # until when a packet must be whole
+        self._files: FileSender | None = None
+        self._held = False  # by pause()
         self._waiting: deque[tuple[str, tuple[Any, ...]]] = deque()
         self._bytes_waiting = 0
         self._running = False  # a callback of this connection is under way
         self._reads = True
+        self._end_is_due = False  # when the files are sent
         self._ending = ""  # why it ends; "" while it is open
         self._reset = False
         self._reader_is_slow = False
@@ -84,10 +112,13 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Give it a session, or refuse it."""
         self._transport = cast("asyncio.Transport", transport)
-        settings = self._worker.settings
+        settings = self._settings
         self._transport.set_write_buffer_limits(high=min(64 * 1024, settings.socket_buffer_size))
-        if not settings.open_tcp_nodelay and self._worker.is_tcp:
+        if not settings.open_tcp_nodelay and self.port.is_tcp:
             self._socket_option(socket.IPPROTO_TCP, socket.TCP_NODELAY, 0)
+        if settings.tcp_keepalive and self.port.is_tcp:
+            for level, option, value in _KEEPALIVE:
+                self._socket_option(level, option, value)
         self.peer = str(transport.get_extra_info("peername"))
         self.session = self._worker.opened(self)
         if not self.session:
@@ -98,7 +129,8 @@ class Connection(asyncio.Protocol):
             )
             self._transport.abort()
             return
-        if self._worker.callbacks.has("connect"):
+        self._heard_at = self._worker.board.sessions.heard(self.session)
+        if self._callbacks.has("connect"):
             self._run("connect", (self._server, self.session, self._worker.slot))
 
     def data_received(self, data: bytes) -> None:
@@ -106,6 +138,8 @@ class Connection(asyncio.Protocol):
         if self._ending:
             return
         self.heard = True
+        if self._heard_at is not None:
+            self._heard_at[0] = time.time_ns()
         refused = None
         if self._framer is None:
             packets = [data]
@@ -118,6 +152,22 @@ class Connection(asyncio.Protocol):
             self._received(packet)
         if refused is not None:
             self.end(str(refused))
+        elif self._settings.package_timeout is not None:
+            self._watch_packet(whole=bool(packets))
+
+    def _watch_packet(self, *, whole: bool) -> None:
+        """A packet that has begun must be whole within package_timeout."""
+        if self._partial is not None and (whole or not self._unread()):
+            self._partial.cancel()
+            self._partial = None
+        if self._partial is None and self._unread() and not self._ending:
+            limit = self._settings.package_timeout or 0
+            self._partial = self._worker.loop.call_later(
+                limit, self.end, f"a packet was not whole after {limit:g} s (package_timeout)"
+            )
+
+    def _unread(self) -> int:
+        return self._framer.pending if self._framer is not None else 0
 
     def eof_received(self) -> bool:
         """The peer sends no more: end after the callbacks that are due."""
@@ -125,13 +175,16 @@ class Connection(asyncio.Protocol):
             self._transport.close()
             return False
         self._end_by_peer()
-        return True
+        return self._settings.ssl is None  # TLS has no half that could stay open
 
     def connection_lost(self, exc: Exception | None) -> None:
         """It is gone, by us or by the peer."""
         del exc
-        if self._linger is not None:
-            self._linger.cancel()
+        for timer in (self._linger, self._partial):
+            if timer is not None:
+                timer.cancel()
+        if self._files is not None:
+            self._files.drop()
         if self._resumed is not None and not self._resumed.done():
             self._resumed.set_result(None)
         if self.session and not self._ending:
@@ -154,17 +207,77 @@ class Connection(asyncio.Protocol):
         """Queue data for the peer; False when the connection ends."""
         if self._ending:
             return False
-        if self._reader_is_slow:
+        if self._reader_is_slow or self._files is not None:
             waiting = self._transport.get_write_buffer_size()
-            if waiting > self._worker.settings.socket_buffer_size:
+            if self._files is not None:
+                waiting += self._files.bytes_behind
+            if waiting > self._settings.socket_buffer_size:
                 self.end(
                     f"a slow reader: {waiting} bytes wait, socket_buffer_size is "
-                    f"{self._worker.settings.socket_buffer_size}"
+                    f"{self._settings.socket_buffer_size}"
                 )
                 return False
-        self._transport.write(data)
+        if self._files is not None:
+            self._files.append(data)
+        else:
+            self._transport.write(data)
         self._worker.row[Row.RESPONSES] += 1
         return True
+
+    def send_file(self, path: str, offset: int, length: int) -> bool:
+        """Queue part of a file for the peer; False when the connection ends, or it cannot be read.
+
+        What is sent afterwards comes behind it.
+        """
+        if self._ending:
+            return False
+        part = open_part(path, offset, length)
+        if part is None:
+            return False
+        if self._files is None:
+            self._files = FileSender(self._transport, self.drained)
+            self._worker.start(self._send_files(self._files))
+        self._files.append(part)
+        self._worker.row[Row.RESPONSES] += 1
+        return True
+
+    async def _send_files(self, files: FileSender) -> None:
+        try:
+            await files.run()
+        except OSError as exc:
+            log.error("connection %d: a file was not sent to its end: %s", self.session, exc)
+            self._reset = True
+        finally:  # also when the server waits no longer
+            self._files = None
+            if self._reset:
+                self.end("", reset=True)
+            if self._end_is_due:
+                self._finish_end()
+
+    def hold(self, *, on: bool) -> bool:
+        """Do not read (pause), or read again; False when the connection ends."""
+        if self._ending:
+            return False
+        self._held = on
+        if on:
+            self._pause()
+        else:
+            self._resume()
+        return True
+
+    def client(self) -> Client:
+        """Return what is written down of the peer."""
+        peer = self._transport.get_extra_info("peername")
+        if not self.port.is_tcp or not peer:  # it may have gone already
+            return Client(self.port.index)
+        host, number = peer[:2]
+        family = socket.AF_INET if self.port.sock_type == SockType.TCP else socket.AF_INET6
+        return Client(self.port.index, socket.inet_pton(family, host.partition("%")[0]), number)
+
+    @property
+    def protected(self) -> bool:
+        """Whether the heartbeat spares it."""
+        return bool(self._worker.board.sessions.flags(self.session) & Flag.PROTECTED)
 
     async def drained(self) -> None:
         """Wait until the peer has read most of what was sent."""
@@ -214,7 +327,7 @@ class Connection(asyncio.Protocol):
 
         Returns whether something goes on.
         """
-        callback = self._on_receive if event == "receive" else self._worker.callbacks.get(event)
+        callback = self._on_receive if event == "receive" else self._callbacks.get(event)
         if callback is None:
             return False
         self._running = True
@@ -223,7 +336,7 @@ class Connection(asyncio.Protocol):
         except Exception:
             self._worker.callback_failed(event)
             result = None
-        if asyncio.iscoroutine(result):
+        if result is not None and asyncio.iscoroutine(result):
             self._worker.start(self._go_on(event, result))
             return True
         self._ended(event)
@@ -252,9 +365,7 @@ class Connection(asyncio.Protocol):
             self._ended(event)
             due = self._next()
         self._running = False
-        if not self._reads and not self._ending and not self._worker.leaving:
-            self._reads = True
-            self._transport.resume_reading()
+        self._resume()
 
     def _next(self) -> tuple[str, Any] | None:
         """Call what waits, up to the first that gives a coroutine: return that one."""
@@ -267,7 +378,7 @@ class Connection(asyncio.Protocol):
                 self._bytes_waiting -= len(args[3])
             elif event == "close":
                 self._mark_end("closed by the peer")
-            callback = self._worker.callbacks.get(event)
+            callback = self._callbacks.get(event)
             if callback is None:
                 continue
             try:
@@ -275,7 +386,7 @@ class Connection(asyncio.Protocol):
             except Exception:
                 self._worker.callback_failed(event)
                 result = None
-            if asyncio.iscoroutine(result):
+            if result is not None and asyncio.iscoroutine(result):
                 return event, result
             self._ended(event)
         return None
@@ -307,6 +418,9 @@ class Connection(asyncio.Protocol):
         transport = self._transport
         if transport.is_closing():
             return
+        if self._files is not None and not self._reset:
+            self._end_is_due = True  # first the files
+            return
         if self._reset:
             self._socket_option(socket.SOL_SOCKET, socket.SO_LINGER, _ABORT_NOW)
             transport.abort()
@@ -319,7 +433,7 @@ class Connection(asyncio.Protocol):
             transport.resume_reading()  # to see the peer's end of file
         try:
             transport.write_eof()
-        except (OSError, RuntimeError):
+        except (OSError, RuntimeError, NotImplementedError):  # TLS has no half to close
             transport.close()
             return
         self._linger = self._worker.loop.call_later(_LINGER, transport.abort)
@@ -328,6 +442,12 @@ class Connection(asyncio.Protocol):
         if self._reads and not self._transport.is_closing():
             self._reads = False
             self._transport.pause_reading()
+
+    def _resume(self) -> None:
+        busy = self._running or self._held or self._ending or self._worker.leaving
+        if not self._reads and not busy and not self._transport.is_closing():
+            self._reads = True
+            self._transport.resume_reading()
 
     def _socket_option(self, level: int, option: int, value: int | bytes) -> None:
         sock = self._transport.get_extra_info("socket")

@@ -8,7 +8,7 @@ Contract  a letter is there before its submitter hears that the task was given u
           the file anew, so no connection is carried over a fork.
 Trust     a letter's data is pickled. So the file must be ours and closed to others (0600), as the
           directory of the spill files is; else AccessDenied.
-Stands on sqlite3 (WAL), ipckit.server.{attempts,wire}.
+Stands on sqlite3 (WAL), ipckit.server.{attempts,wire,plain}.
 Blocks    on the disk; while another process writes, for 5 s at most.
 Crash     of a writer: a letter is there whole or not at all.
 """
@@ -28,7 +28,7 @@ from typing import Any
 
 from ipckit.errors import AccessDenied, NotFound, SystemCallError, from_errno
 from ipckit.queue import php_format
-from ipckit.server import wire
+from ipckit.server import plain, wire
 from ipckit.server.attempts import Failure
 
 __all__ = ["DeadLetter", "DeadLetters"]
@@ -39,7 +39,7 @@ create table if not exists letters (
     task_id integer not null,
     source integer not null,
     dst integer not null,
-    foreign_text integer not null,
+    form text not null,
     body blob not null,
     attempts text not null,
     error text not null,
@@ -48,7 +48,14 @@ create table if not exists letters (
     again integer not null default 0
 )
 """
-_COLUMNS = "id, task_id, source, dst, foreign_text, body, attempts, created_at, buried_at"
+_COLUMNS = "id, task_id, source, dst, form, body, attempts, created_at, buried_at"
+
+
+_READERS: dict[str, Callable[[bytes], Any]] = {
+    "pickle": wire.load,
+    "plain": plain.load,
+    "php": php_format.loads,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +66,7 @@ class DeadLetter:
     task_id: int
     src_worker_id: int  # -1: from another program
     dst: int
-    foreign: bool
+    form: str  # of the body: "pickle", "plain" (of a ledger with a name), "php" (foreign)
     body: bytes  # the data as it was kept: `data` reads it
     attempts: tuple[Failure, ...]  # in their order; `signal` is what its process died of
     created_at: float
@@ -73,7 +80,7 @@ class DeadLetter:
     @property
     def data(self) -> Any:
         """The task's data. Raises what its types raise when they are unpickled."""
-        return php_format.loads(self.body) if self.foreign else wire.load(self.body)
+        return _READERS[self.form](self.body)
 
 
 class DeadLetters:
@@ -138,13 +145,13 @@ class DeadLetters:
         try:
             with self._opened() as base:
                 base.execute(
-                    "insert into letters (task_id, source, dst, foreign_text, body, attempts, "
+                    "insert into letters (task_id, source, dst, form, body, attempts, "
                     "error, created_at, buried_at) values (?, ?, ?, ?, ?, ?, ?, ?, ?)",
                     (
                         letter.task_id,
                         letter.src_worker_id,
                         letter.dst,
-                        letter.foreign,
+                        letter.form,
                         letter.body,
                         json.dumps([failure.to_json() for failure in letter.attempts]),
                         letter.error,
@@ -167,6 +174,11 @@ class DeadLetters:
         """The task was queued again: forget the letter."""
         with self._opened() as base:
             base.execute("delete from letters where id = ?", (letter_id,))
+
+    def kept(self, letter_id: int) -> None:
+        """The task cannot be queued again: it is a letter as before."""
+        with self._opened() as base:
+            base.execute("update letters set again = 0 where id = ?", (letter_id,))
 
     # -- within ---
 
@@ -214,8 +226,6 @@ def _make_private(path: str) -> None:
 
 
 def _letter(row: tuple[Any, ...]) -> DeadLetter:
-    number, task_id, source, dst, foreign, body, attempts, created_at, buried_at = row
-    failures = tuple(Failure(**form) for form in json.loads(attempts))
-    return DeadLetter(
-        number, task_id, source, dst, bool(foreign), body, failures, created_at, buried_at
-    )
+    number, task_id, source, dst, form, body, attempts, created_at, buried_at = row
+    failures = tuple(Failure(**each) for each in json.loads(attempts))
+    return DeadLetter(number, task_id, source, dst, form, body, failures, created_at, buried_at)

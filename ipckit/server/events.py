@@ -23,15 +23,17 @@ MANAGER_EVENTS = ("start", "shutdown", "worker_error", "before_reload", "after_r
 WORKER_EVENTS = (
     "worker_start",
     "worker_stop",
+    "worker_exit",
     "connect",
     "receive",
+    "packet",
     "close",
     "task",
     "finish",
     "task_failed",
     "pipe_message",
 )
-NOT_BUILT_EVENTS = ("packet", "worker_exit", "connection_taken")
+NOT_BUILT_EVENTS = ("connection_taken",)
 _ALL = (*MANAGER_EVENTS, *WORKER_EVENTS, *NOT_BUILT_EVENTS)
 
 
@@ -83,6 +85,12 @@ class Callbacks:
     def has(self, name: str) -> bool:
         """Whether there is one."""
         return name in self._of
+
+    def over(self, others: Callbacks) -> Callbacks:
+        """Return all callbacks, these before the others'."""
+        both = Callbacks()
+        both._of = {**others._of, **self._of}
+        return both
 
     def any_async(self, *names: str) -> bool:
         """Whether one of these is `async def`."""

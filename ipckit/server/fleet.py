@@ -22,11 +22,16 @@ from collections import deque
 from dataclasses import dataclass, field
 from enum import Enum
 
-__all__ = ["Action", "Fleet", "Fork", "GiveUp", "Leave", "ReloadDone", "Stage"]
+__all__ = ["Action", "Flapping", "Fleet", "Fork", "GiveUp", "Leave", "ReloadDone", "Stage"]
 
 BOOT_FAILURES = 5
 BOOT_WINDOW = 10.0
 MAX_BOOT_FORKS = 12
+FORKS_A_SECOND = 10
+"""Most processes that follow dead ones in one slot, where they had been ready."""
+
+FLAPPING_DEATHS = 5
+FLAPPING_WINDOW = 10.0
 _DELAYS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 
 EXIT_BOOT_FAILED = 3
@@ -75,6 +80,14 @@ class ReloadDone:
 
 
 @dataclass(frozen=True, slots=True)
+class Flapping:
+    """Say so: processes of this slot die again and again, `deaths` of them in FLAPPING_WINDOW."""
+
+    slot: int
+    deaths: int
+
+
+@dataclass(frozen=True, slots=True)
 class GiveUp:
     """End the server: it does not come up."""
 
@@ -82,7 +95,7 @@ class GiveUp:
     why: str
 
 
-Action = Fork | Leave | ReloadDone | GiveUp
+Action = Fork | Leave | ReloadDone | GiveUp | Flapping
 
 
 @dataclass(slots=True)
@@ -90,6 +103,9 @@ class _Slot:
     members: dict[int, Member] = field(default_factory=dict)  # by place
     incarnation: int = 0
     failures: int = 0  # deaths before ready in a row
+    deaths: deque[float] = field(default_factory=deque)  # of ready ones, in FLAPPING_WINDOW
+    flapping: bool = False
+    followers: deque[float] = field(default_factory=lambda: deque(maxlen=FORKS_A_SECOND))
     broken: int = 0  # ends by something that will be so again, in a row
     due: float | None = None  # when to try again
     due_place: int = 0
@@ -189,7 +205,7 @@ class Fleet:
             slot.due, slot.due_place = now + _delay(slot.broken), place
             return []
         if all(other.stage is Stage.LEAVING for other in slot.members.values()):
-            return [self._fork(place)]  # nobody is there, or only one who leaves as well
+            return self._follow(slot, place, now)
         done = self._replacing == place // 2 and self.serving(place // 2) is not None
         return self._next_replacement() if done else []
 
@@ -230,8 +246,28 @@ class Fleet:
         self._stopping = True
         self._reload.clear()
         self._replacing = None
+        for slot in self._slots:
+            slot.due = None
 
     # -- within ---
+
+    def _follow(self, slot: _Slot, place: int, now: float) -> list[Action]:
+        """Nobody is there, or only one who leaves as well: at once, but not endlessly fast."""
+        deaths = slot.deaths
+        deaths.append(now)
+        while deaths[0] <= now - FLAPPING_WINDOW:
+            deaths.popleft()
+        actions: list[Action] = []
+        if len(deaths) > FLAPPING_DEATHS and not slot.flapping:
+            actions.append(Flapping(place // 2, len(deaths)))
+        slot.flapping = len(deaths) > FLAPPING_DEATHS
+        followers = slot.followers
+        when = max(now, followers[0] + 1.0) if len(followers) == FORKS_A_SECOND else now
+        followers.append(when)
+        if when > now and not slot.members:
+            slot.due, slot.due_place = when, place
+            return actions
+        return [*actions, self._fork(place)]
 
     def _fork(self, place: int) -> Fork:
         slot = self._slots[place // 2]

@@ -19,6 +19,7 @@ import mmap
 import os
 import random
 import time
+from collections.abc import Callable
 from typing import Any
 
 from ipckit._core import _ledger
@@ -64,6 +65,11 @@ class TaskLedger:
             1 if once else settings.task_max_attempts, tuple(settings.task_retry_delays)
         )
         self.name = settings.task_ledger
+        form = wire if self.name is None else plain
+        self.dump: Callable[[Any], bytes] = form.dump
+        """Makes data, or a result, a body. TypeError naming the part that cannot be one."""
+        self.read: Callable[[bytes], Any] = form.load
+        """The way back, for what lies inside. Raises what the data's types raise."""
         self.bells = [
             os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK) for _ in range(self.places + 1)
         ]
@@ -90,6 +96,11 @@ class TaskLedger:
         """The manager's place."""
         return self.places
 
+    @property
+    def form(self) -> str:
+        """In which form data is kept: "plain" with a name, "pickle" without."""
+        return "pickle" if self.name is None else "plain"
+
     def view(self, place: int) -> _ledger.Ledger:
         """Return the ledger as the process of this place sees it."""
         return _ledger.Ledger(self._memory, place, self.bells)
@@ -103,20 +114,13 @@ class TaskLedger:
 
     # -- bodies ---
 
-    def dump(self, data: Any) -> bytes:
-        """Return data, or a result, as a body. TypeError naming the part that cannot be one."""
-        return wire.dump(data) if self.name is None else plain.dump(data)
-
-    def _read(self, body: bytes) -> Any:
-        return wire.load(body) if self.name is None else plain.load(body)
-
     def load(self, flags: int, task_id: int, body: bytes | None, size: int) -> Any:
         """Return the data of a task. Raises what the data's types raise, ProtocolError."""
         if body is None:
             body = self.spill.read(body_name(task_id), size)
             if body is None:
                 raise ProtocolError(f"spill file {body_name(task_id)} was removed")
-        return php_format.loads(body) if flags & _ledger.FOREIGN else self._read(body)
+        return php_format.loads(body) if flags & _ledger.FOREIGN else self.read(body)
 
     def load_result(self, task_id: int, attempt: int, body: bytes | None, size: int) -> Any:
         """Return the result of a task. Raises as load()."""
@@ -124,7 +128,7 @@ class TaskLedger:
             body = self.spill.read(result_name(task_id, attempt), size)
             if body is None:
                 raise ProtocolError(f"spill file {result_name(task_id, attempt)} was removed")
-        return self._read(body)
+        return self.read(body)
 
     def put_result(
         self, view: _ledger.Ledger, record: int, task_id: int, attempt: int, body: bytes

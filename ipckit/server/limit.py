@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import signal
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -35,9 +34,9 @@ class TimeLimit:
         if seconds is not None:
             signal.signal(_SIGNAL, self._is_over)
 
-    def deadline(self) -> float | None:
-        """Return when an attempt that begins now must be over, on the monotonic clock."""
-        return None if self.seconds is None else time.monotonic() + self.seconds
+    def deadline(self, began: int) -> float | None:
+        """Return when an attempt that began then (ns of the monotonic clock) must be over, in s."""
+        return None if self.seconds is None else began / 1e9 + self.seconds
 
     def error(self) -> TaskTimeout:
         """Return what the callback gets."""

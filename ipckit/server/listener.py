@@ -15,6 +15,7 @@ import stat
 
 from ipckit.errors import AlreadyExists, SettingsError, from_errno
 from ipckit.kinds import SockType
+from ipckit.server import systemd
 
 __all__ = ["bind", "forget"]
 
@@ -22,29 +23,37 @@ _FAMILY = {
     SockType.TCP: socket.AF_INET,
     SockType.TCP6: socket.AF_INET6,
     SockType.UNIX_STREAM: socket.AF_UNIX,
+    SockType.UDP: socket.AF_INET,
+    SockType.UDP6: socket.AF_INET6,
+    SockType.UNIX_DGRAM: socket.AF_UNIX,
 }
+_DATAGRAMS = (SockType.UDP, SockType.UDP6, SockType.UNIX_DGRAM)
 
 
 def bind(host: str, port: int, sock_type: SockType) -> socket.socket:
-    """Return a socket bound to the address.
+    """Return a socket bound to the address; the one that systemd hands over, if there is one.
 
-    Raises SettingsError (a kind not built yet, a port out of range), AlreadyExists (a live
-    server's unix socket), SystemCallError with the kernel's errno (a busy port: EADDRINUSE).
+    Raises SettingsError (a port out of range), AlreadyExists (a live server's unix socket),
+    SystemCallError with the kernel's errno (a busy port: EADDRINUSE).
     """
-    family = _FAMILY.get(sock_type)
-    if family is None:
-        raise SettingsError(
-            f"sock_type={sock_type.name}: not built yet; use TCP, TCP6, UNIX_STREAM"
-        )
+    family = _FAMILY[sock_type]
+    kind = socket.SOCK_DGRAM if sock_type in _DATAGRAMS else socket.SOCK_STREAM
     if not isinstance(port, int) or isinstance(port, bool) or not 0 <= port <= 65535:
         raise SettingsError(f"port={port!r}: must be an int of 0..65535 (0: the kernel chooses)")
-    sock = socket.socket(family, socket.SOCK_STREAM)
+    address = host if family == socket.AF_UNIX else (host, port)
+    inherited = systemd.inherited_socket(family, kind, address)
+    if inherited is not None:
+        inherited.setblocking(False)
+        return inherited
+    sock = socket.socket(family, kind)
     try:
         if family == socket.AF_UNIX:
-            _take_place(host)
+            _take_place(host, kind)
             sock.bind(host)
         else:
-            if port:  # with it, the kernel might choose a port that is bound but not listened to
+            if (
+                port and kind == socket.SOCK_STREAM
+            ):  # with it, the kernel might choose a port that is bound but not listened to
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if family == socket.AF_INET6:
                 sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
@@ -64,14 +73,14 @@ def bind(host: str, port: int, sock_type: SockType) -> socket.socket:
 
 
 def forget(sock: socket.socket, host: str, sock_type: SockType) -> None:
-    """Close the socket, and remove its file."""
+    """Close the socket, and remove its file if it is ours."""
     sock.close()
-    if sock_type == SockType.UNIX_STREAM:
+    if _FAMILY[sock_type] == socket.AF_UNIX and not systemd.has_bound(host):
         with contextlib.suppress(FileNotFoundError):
             os.unlink(host)
 
 
-def _take_place(path: str) -> None:
+def _take_place(path: str, kind: int) -> None:
     """Remove the socket file of a server that is dead; AlreadyExists if it lives."""
     try:
         found = os.lstat(path)
@@ -79,7 +88,7 @@ def _take_place(path: str) -> None:
         return
     if not stat.S_ISSOCK(found.st_mode):
         raise AlreadyExists(errno.EEXIST, f"{path} is there and is no socket; choose another path")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+    with socket.socket(socket.AF_UNIX, kind) as probe:
         try:
             probe.connect(path)
         except ConnectionRefusedError:

@@ -14,6 +14,7 @@ Crash     children notice within a second and end; a private queue stays in the 
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import select
@@ -25,8 +26,20 @@ from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
 from ipckit.errors import BootFailed, MisuseError
+from ipckit.server import systemd
+from ipckit.server.beat import Hangs
 from ipckit.server.board import Phase, Row
-from ipckit.server.fleet import Action, Fleet, Fork, GiveUp, Leave, ReloadDone
+from ipckit.server.control import ControlSocket
+from ipckit.server.fleet import (
+    FLAPPING_WINDOW,
+    Action,
+    Flapping,
+    Fleet,
+    Fork,
+    GiveUp,
+    Leave,
+    ReloadDone,
+)
 from ipckit.server.log import log
 from ipckit.server.process import EXIT_BROKEN, Process, describe_exception
 from ipckit.server.runtime import Runtime
@@ -34,6 +47,7 @@ from ipckit.server.statistics import task_totals
 from ipckit.server.task_keeper import TaskKeeper
 from ipckit.server.task_load import PERIOD, KeepingUp
 from ipckit.server.task_worker import TaskWorker
+from ipckit.server.user_process import UserProcess, UserProcessKeeper
 from ipckit.server.wire import Head, Kind
 from ipckit.server.worker import Worker
 
@@ -68,7 +82,7 @@ class _Reaped(NamedTuple):
 class Manager:
     """The parent of all processes of one server; lives in start()."""
 
-    def __init__(self, server: Server, runtime: Runtime) -> None:
+    def __init__(self, server: Server, runtime: Runtime, control: ControlSocket) -> None:
         self._server = server
         self._runtime = runtime
         self._board = runtime.board
@@ -83,6 +97,9 @@ class Manager:
         self._boot_errors: dict[int, str] = {}
         self._failure: Exception | None = None
         self._started = False
+        self._control = control
+        self._hangs = Hangs(self._settings.worker_hang_timeout)
+        self._users = UserProcessKeeper(len(runtime.user_processes), self._spawn_user)
         self._keeping_up = KeepingUp(self._settings.task_worker_num)
         self._next_sample = 0.0
         ledger = runtime.ledger
@@ -127,6 +144,7 @@ class Manager:
         """As SIGUSR1 or SIGUSR2; False: one runs, this one comes after it."""
         started, actions = self._fleet.reload(only_task=only_task)
         if started:
+            systemd.notify("RELOADING")
             self._event("before_reload")
         self._do(actions)
         return started
@@ -147,8 +165,9 @@ class Manager:
                 self._tasks.take_up()
             poller.register(self._tasks.bell, select.POLLIN)
         self._poller = poller
+        self._control.serve(poller, self._server)
         self._do(self._fleet.boot())
-        while self._fleet.members() or not self._stop_asked:
+        while self._fleet.members() or self._users.alive or not self._stop_asked:
             readable = [fd for fd, _ in poller.poll(self._pause_ms())]
             # Words before deaths: a process may say why, and end.
             while (frame := self._runtime.manager_inbox.take()) is not None:
@@ -156,11 +175,17 @@ class Manager:
             for fd in readable:
                 if fd in self._pidfds:
                     self._reap(fd)
+                elif fd in self._users.alive:
+                    self._reap_user(fd)
                 elif fd == wake.fileno():
                     wake.recv(4096)
+                else:
+                    self._control.ready(fd)
             while self._caught:
                 self._signalled(self._caught.pop(0))
             self._do(self._fleet.tick(time.monotonic()))
+            self._users.tick()
+            self._look_for_hangs()
             if self._tasks is not None:
                 self._tasks.tend(time.monotonic_ns())
                 self._look_at_the_load()
@@ -187,7 +212,13 @@ class Manager:
 
     def _pause_ms(self) -> float:
         now = time.monotonic()
-        ends = (self._fleet.next_due(), self._deadline, self._dumped)
+        ends = (
+            self._fleet.next_due(),
+            self._users.next_due(),
+            self._hangs.next_due(now),
+            self._deadline,
+            self._dumped,
+        )
         times = [end for end in ends if end is not None]
         if self._tasks is not None:
             times.append(self._next_sample)
@@ -196,6 +227,21 @@ class Manager:
         if self._owed:
             times.append(now + 0.01)
         return max(0.0, min(times) - now) * 1000 + 1 if times else 60_000
+
+    def _look_for_hangs(self) -> None:
+        beats = {}
+        for place in self._pidfds.values():
+            beat = self._board.row(place // 2, place % 2)[Row.BEAT]
+            if beat:
+                beats[place] = beat / 1e9
+        for place, number, seconds in self._hangs.look(time.monotonic(), beats):
+            log.error(
+                "worker %d hangs: its loop has not turned for %.1f s (worker_hang_timeout); %s",
+                place // 2,
+                seconds,
+                signal.Signals(number).name,
+            )
+            self._signal(place, number)
 
     def _look_at_the_load(self) -> None:
         if time.monotonic() < self._next_sample:
@@ -263,6 +309,7 @@ class Manager:
                 self._settings.task_worker_num,
             )
             self._user_start()
+            systemd.notify("READY", MAINPID=os.getpid())
 
     def _user_start(self) -> None:
         callback = self._runtime.callbacks.get("start")
@@ -298,8 +345,16 @@ class Manager:
                     if not action.ok:
                         log.error("reload ended: a new process did not come up; the old ones stay")
                     self._event("after_reload")
+                    systemd.notify("READY")
                 case GiveUp():
                     self._give_up(action)
+                case Flapping():
+                    log.error(
+                        "worker %d is flapping: %d of its processes died within %g s",
+                        action.slot,
+                        action.deaths,
+                        FLAPPING_WINDOW,
+                    )
 
     def _fork(self, fork: Fork) -> None:
         threads = os.listdir("/proc/self/task")
@@ -310,11 +365,18 @@ class Manager:
             )
         role: type[Process] = Worker if fork.place // 2 < self._settings.worker_num else TaskWorker
         row = self._board.row(fork.place // 2, fork.place % 2)
-        for word in (Row.BUSY_SINCE, Row.LEAVE):
+        for word in (Row.BUSY_SINCE, Row.LEAVE, Row.BEAT):
             row[word] = 0
         row[Row.READS] = 1
         if self._tasks is not None and self._fleet.member(fork.place ^ 1) is None:
             self._tasks.inherit(fork.place ^ 1, fork.place)
+        pid, pidfd = self._spawn(role, fork)
+        self._pidfds[pidfd] = fork.place
+        self._fleet.forked(fork.place, fork.incarnation, pid)
+        log.debug("worker %d is process %d", fork.place // 2, pid)
+
+    def _spawn(self, role: type[Process], fork: Fork) -> tuple[int, int]:
+        """Return the pid and the pidfd of a new process."""
         sys.stdout.flush()
         sys.stderr.flush()
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
@@ -325,23 +387,38 @@ class Manager:
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, set())
         pidfd = os.pidfd_open(pid)
-        self._pidfds[pidfd] = fork.place
         self._poller.register(pidfd, select.POLLIN)
-        self._fleet.forked(fork.place, fork.incarnation, pid)
-        log.debug("worker %d is process %d", fork.place // 2, pid)
+        return pid, pidfd
+
+    def _spawn_user(self, number: int) -> int:
+        pid, pidfd = self._spawn(UserProcess, Fork(2 * (self._runtime.slots + number), 1))
+        log.debug("user process %d is process %d", number, pid)
+        return pidfd
+
+    def _reap_user(self, pidfd: int) -> None:
+        self._poller.unregister(pidfd)
+        number, pause = self._users.ended(pidfd)
+        reaped = _wait(pidfd)
+        os.close(pidfd)
+        if self._stop_asked:
+            self._users.stop()
+        else:
+            log.warning(
+                "user process %d ended: %s; it is made again in %.1f s", number, reaped, pause
+            )
 
     def _child(self, role: type[Process], fork: Fork) -> None:
         """Never returns."""
         code = EXIT_BROKEN
         try:
-            for pidfd in self._pidfds:
+            for pidfd in (*self._pidfds, *self._users.alive):
                 os.close(pidfd)
+            self._control.leave()
             self._server._manager = None
             code = role.become(self._server, self._runtime, fork.place, fork.incarnation)
         except BaseException:
-            log.critical(
-                "worker %d ends: %s", fork.place // 2, describe_exception()[1], exc_info=False
-            )
+            trace = describe_exception()[1]
+            log.critical("%s %d ends: %s", role.role, fork.place // 2, trace, exc_info=False)
         finally:
             try:
                 sys.stdout.flush()
@@ -393,11 +470,11 @@ class Manager:
     def _sweep(self, place: int, how: str, number: int | None) -> None:
         """M2. What the dead process held is settled before anybody has its place."""
         row = self._board.row(place // 2, place % 2)
-        for word in (Row.PID, Row.BUSY_SINCE):
+        for word in (Row.PID, Row.BUSY_SINCE, Row.BEAT):
             row[word] = 0
         row[Row.REQUESTS_DONE] = row[Row.REQUESTS]
         if place // 2 < self._settings.worker_num:
-            row[Row.CLOSED] += len(self._board.close_sessions_of(place))
+            row[Row.CLOSED] += len(self._board.sessions.close_all_of(place))
         if self._tasks is not None:
             self._tasks.sweep(place, row, how, number)
 
@@ -435,19 +512,24 @@ class Manager:
     def _stop(self) -> None:
         self._stop_asked += 1
         if self._stop_asked == 1:
+            systemd.notify("STOPPING")
             log.info("the server ends in order; a second signal ends it at once")
             self._fleet.stop()
+            self._users.stop()
             self._deadline = time.monotonic() + self._settings.max_wait_time
             self._set_phase(Phase.STOPPING)
         else:
             self._set_phase(Phase.ABORTING)
-            for place in list(self._pidfds.values()):
-                self._signal(place, signal.SIGKILL)
+            self._signal_all(signal.SIGKILL)
 
     def _set_phase(self, phase: int) -> None:
         self._board.set_phase(phase)
-        for place in list(self._pidfds.values()):
-            self._signal(place, signal.SIGTERM)
+        self._signal_all(signal.SIGTERM)
+
+    def _signal_all(self, number: int) -> None:
+        for pidfd in (*self._pidfds, *self._users.alive):
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(pidfd, number)
 
     def _watch_the_end(self) -> None:
         """Task workers first, then the workers, and nobody for longer than max_wait_time."""
@@ -468,24 +550,22 @@ class Manager:
                 log.error("worker %d did not end within max_wait_time", member)
         elif self._dumped is not None and now >= self._dumped:
             self._dumped = now + _DUMP_SECONDS
-            for place in list(self._pidfds.values()):
-                self._signal(place, signal.SIGKILL)
+            self._signal_all(signal.SIGKILL)
 
     def _late(self) -> list[int]:
         """Ask who is left for a stack dump; return their numbers."""
-        places = list(self._pidfds.values())
-        for place in places:
-            self._signal(place, signal.SIGABRT)
-        return [place // 2 for place in places]
+        self._signal_all(signal.SIGABRT)
+        users = (self._runtime.slots + number for number in self._users.alive.values())
+        return [*(place // 2 for place in self._pidfds.values()), *users]
 
     def _kill_all(self) -> None:
         """M3: whatever ended run(), no child stays."""
-        for place in list(self._pidfds.values()):
-            self._signal(place, signal.SIGKILL)
-        for pidfd in list(self._pidfds):
-            self._pidfds.pop(pidfd)
+        self._signal_all(signal.SIGKILL)
+        for pidfd in (*self._pidfds, *self._users.alive):
             _wait(pidfd)
             os.close(pidfd)
+        self._pidfds.clear()
+        self._users.alive.clear()
 
 
 def _wait(pidfd: int) -> _Reaped:

@@ -7,9 +7,9 @@ Fork      `Process` is made in the child, right after the fork, with all signals
 
 from __future__ import annotations
 
-import asyncio
 import faulthandler
 import os
+import select
 import signal
 import sys
 import time
@@ -24,9 +24,10 @@ from ipckit.errors import MisuseError, QueueFull
 from ipckit.server import wire
 from ipckit.server.board import Phase, Row
 from ipckit.server.log import log
-from ipckit.server.wire import Head, Kind
+from ipckit.server.wire import CLOSE_RESET, Head, Kind
 
 if TYPE_CHECKING:
+    from ipckit.server.connection import Connection
     from ipckit.server.runtime import Runtime
     from ipckit.server.server import Server
 
@@ -35,10 +36,8 @@ __all__ = [
     "EXIT_BROKEN",
     "EXIT_DONE",
     "EXIT_RETIRED",
-    "LoopTimers",
     "Process",
     "describe_exception",
-    "loop_timer_ids",
 ]
 
 EXIT_DONE = 0
@@ -56,6 +55,9 @@ class Process(ABC):
     """One child of the manager. `run()` returns its exit code."""
 
     taskworker = False
+    role = "process"
+    connections: dict[int, Connection]
+    """Those that this process serves, by session."""
 
     def __init__(self, server: Server, runtime: Runtime, place: int, incarnation: int) -> None:
         self.server = server
@@ -87,9 +89,11 @@ class Process(ABC):
             signal.signal(number, signal.SIG_IGN)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         faulthandler.enable()  # a stack dump on SIGABRT: the manager's last word but one
+        if runtime.identity is not None:
+            runtime.identity.assume()  # first: it clears the signal of a parent's death
         process = cls(server, runtime, place, incarnation)
         server._process = process
-        this_process.server_process = f"{'task worker' if cls.taskworker else 'worker'} {place}"
+        this_process.server_process = f"{cls.role} {place}"
         signal.signal(signal.SIGTERM, lambda _number, _frame: process.bell())
         grace = 0 if cls.taskworker else _LAST_GRACE_NS
         check(lib.ipk_die_with_parent(runtime.manager_pid, grace), "prctl", "the manager is gone")
@@ -140,15 +144,59 @@ class Process(ABC):
 
     def exists(self, session: int) -> bool:
         """Whether the session lives."""
-        return self.board.session_owner(session) >= 0
+        return self.board.sessions.owner_of(session) >= 0
 
     @abstractmethod
+    def post(self, place: int, head: Head, body: bytes = b"") -> None:
+        """Post to another process, in order."""
+
+    def post_waiting(self, place: int, head: Head, body: bytes) -> None:
+        """Post to a worker, waiting for room. A place that nobody reads is made known."""
+        inbox = self.runtime.inboxes[place]
+        if not inbox.post(head, body):
+            poller = select.poll()
+            poller.register(inbox.writing, select.POLLOUT)
+            while not inbox.post(head, body):
+                poller.poll(1000)
+        row = self.board.row(place // 2, place % 2)
+        if not row[Row.READS]:
+            self.runtime.inboxes[place ^ 1].post(Head(Kind.DRAIN, sender=self.place))
+
     def send(self, session: int, data: bytes) -> bool:
-        """Send to a session of any worker."""
+        """Send to a session of any worker; False: there is none."""
+        connection = self.connections.get(session)
+        if connection is not None:
+            return connection.send(data)
+        return self._ask_owner(Head(Kind.SEND, ident=session), data)
 
-    @abstractmethod
+    def send_file(self, session: int, path: str, offset: int, length: int) -> bool:
+        """Send part of a file to a session of any worker; False: there is none."""
+        connection = self.connections.get(session)
+        if connection is not None:
+            return connection.send_file(path, offset, length)
+        body = wire.dump((path, offset, length))
+        return self._ask_owner(Head(Kind.SEND_FILE, ident=session), body)
+
     def close_session(self, session: int, *, reset: bool) -> bool:
-        """Close a session of any worker."""
+        """Close a session of any worker; False: there is none."""
+        connection = self.connections.get(session)
+        if connection is not None:
+            return connection.end("", reset=reset)
+        return self._ask_owner(Head(Kind.CLOSE, CLOSE_RESET if reset else 0, ident=session))
+
+    def read_session(self, session: int, *, on: bool) -> bool:
+        """Read what a session's client sends, or leave it; False: there is none."""
+        connection = self.connections.get(session)
+        if connection is not None:
+            return connection.hold(on=not on)
+        return self._ask_owner(Head(Kind.PAUSE, number=int(on), ident=session))
+
+    def _ask_owner(self, head: Head, body: bytes = b"") -> bool:
+        owner = self.board.sessions.owner_of(head.ident)
+        if owner < 0 or owner == self.place:
+            return False
+        self.post(owner, head._replace(sender=self.slot), body)
+        return True
 
     @abstractmethod
     def after(
@@ -175,90 +223,3 @@ def describe_exception() -> tuple[str, str]:
         trace = trace.tb_next
     error = "".join(traceback.format_exception_only(kind, value)).strip()
     return error, "".join(traceback.format_exception(kind, value, trace))
-
-
-def loop_timer_ids() -> Callable[[], int]:
-    """Return a source of timer ids: 1, 2, ..."""
-    last = 0
-
-    def next_id() -> int:
-        nonlocal last
-        last += 1
-        return last
-
-    return next_id
-
-
-class LoopTimers:
-    """tick() and after() on an event loop."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, failed: Callable[[str], None]) -> None:
-        self._loop = loop
-        self._failed = failed
-        self._handles: dict[int, asyncio.TimerHandle] = {}
-        self._next_id = loop_timer_ids()
-        self._tasks: set[asyncio.Task[Any]] = set()
-
-    def set(
-        self, seconds: float, callback: Callable[..., Any], args: tuple[Any, ...], *, every: bool
-    ) -> int:
-        """Call after `seconds`, once or each time anew; return the id."""
-        timer = self._next_id()
-        due = self._loop.time() + seconds
-        self._arm(timer, due, seconds if every else 0, callback, args)
-        return timer
-
-    def clear(self, timer: int) -> bool:
-        """Drop it; False: there is none."""
-        handle = self._handles.pop(timer, None)
-        if handle is not None:
-            handle.cancel()
-        return handle is not None
-
-    def clear_all(self) -> None:
-        """Drop all."""
-        for timer in list(self._handles):
-            self.clear(timer)
-
-    def _arm(
-        self,
-        timer: int,
-        due: float,
-        period: float,
-        callback: Callable[..., Any],
-        args: tuple[Any, ...],
-    ) -> None:
-        self._handles[timer] = self._loop.call_at(
-            due, self._fire, timer, due, period, callback, args
-        )
-
-    def _fire(
-        self,
-        timer: int,
-        due: float,
-        period: float,
-        callback: Callable[..., Any],
-        args: tuple[Any, ...],
-    ) -> None:
-        if period:
-            # From the time it was due, so that a tick does not drift; missed ones are skipped.
-            now = self._loop.time()
-            missed = max(0, int((now - due) / period))
-            self._arm(timer, due + (missed + 1) * period, period, callback, args)
-        else:
-            del self._handles[timer]
-        try:
-            result = callback(*args)
-        except Exception:
-            self._failed("a timer's callback")
-            return
-        if asyncio.iscoroutine(result):
-            task = self._loop.create_task(self._guard(result))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-
-    async def _guard(self, coroutine: Any) -> None:
-        try:
-            await coroutine
-        except Exception:
-            self._failed("a timer's callback")

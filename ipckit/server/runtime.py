@@ -12,7 +12,9 @@ import errno
 import os
 import socket
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from ipckit._core import _ledger
 from ipckit.errors import AccessDenied, AlreadyExists, SettingsError
@@ -22,10 +24,12 @@ from ipckit.server.board import Board
 from ipckit.server.dead_letters import DeadLetters
 from ipckit.server.events import Callbacks
 from ipckit.server.foreign import ForeignQueue
+from ipckit.server.identity import Identity, resolve
 from ipckit.server.inbox import Inbox
 from ipckit.server.ledger import TaskLedger
 from ipckit.server.ledger_file import note_queue
 from ipckit.server.log import log
+from ipckit.server.port import OpenPort
 from ipckit.server.settings import Settings
 from ipckit.server.spill import LETTERS
 from ipckit.server.wire import Head, Kind
@@ -39,24 +43,33 @@ class Runtime:
 
     settings: Settings
     callbacks: Callbacks
-    listener: socket.socket
+    ports: tuple[OpenPort, ...]
     board: Board
     inboxes: list[Inbox]  # by place; both places of a task worker have one
     manager_inbox: Inbox
     ledger: TaskLedger | None
     foreign: ForeignQueue | None
     key_guard: socket.socket | None
+    user_processes: tuple[Callable[..., Any], ...] = ()
+    identity: Identity | None = None  # of the children; None: ours
     manager_pid: int = field(default_factory=os.getpid)
     manager_pidfd: int = field(default_factory=lambda: os.pidfd_open(os.getpid()))
     started_at: float = field(default_factory=time.time)
 
     @classmethod
-    def make(cls, settings: Settings, callbacks: Callbacks, listener: socket.socket) -> Runtime:
+    def make(
+        cls,
+        settings: Settings,
+        callbacks: Callbacks,
+        ports: tuple[OpenPort, ...],
+        user_processes: tuple[Callable[..., Any], ...],
+    ) -> Runtime:
         """Make everything, or raise and leave nothing.
 
         Raises AlreadyExists (another server uses the queue's key), AccessDenied, NotFound (the
         directory of `dead_letter_path`).
         """
+        identity = resolve(settings.user, settings.group)
         if settings.task_worker_num and settings.dead_letter_path is not None:
             DeadLetters(_absolute(settings.dead_letter_path)).prepare()
         workers, task_workers = settings.worker_num, settings.task_worker_num
@@ -72,8 +85,12 @@ class Runtime:
         try:
             if task_workers:
                 ledger = TaskLedger(settings)
+                if identity is not None:
+                    ledger.spill.hand_to(identity.uid, identity.gid)
                 if settings.task_ipc_mode != TaskIPC.UNIX_SOCKET:
                     foreign, guard = _make_foreign(settings)
+                    if identity is not None:
+                        foreign.queue.set(uid=identity.uid, gid=identity.gid)
                     if ledger.name is not None and not settings.message_queue_key:
                         note_queue(ledger.spill, foreign.queue)
         except BaseException:
@@ -82,9 +99,20 @@ class Runtime:
             for inbox in {*inboxes, manager_inbox}:
                 inbox.close()
             raise
-        board = Board(slots=workers + task_workers, sessions=settings.max_connection)
+        slots = workers + task_workers + len(user_processes)
+        board = Board(slots, sessions=settings.max_connection)
         return cls(
-            settings, callbacks, listener, board, inboxes, manager_inbox, ledger, foreign, guard
+            settings,
+            callbacks,
+            ports,
+            board,
+            inboxes,
+            manager_inbox,
+            ledger,
+            foreign,
+            guard,
+            user_processes,
+            identity,
         )
 
     @property

@@ -10,6 +10,7 @@ Stands on ipckit.server.*.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import os
 import signal
@@ -20,25 +21,32 @@ from typing import Any, TypeVar, overload
 
 from ipckit.errors import MisuseError, SettingsError
 from ipckit.kinds import SockType, TaskIPC
-from ipckit.server import limits, listener, statistics
+from ipckit.server import limits, statistics
+from ipckit.server.client_calls import ClientCalls
+from ipckit.server.control import ControlSocket
 from ipckit.server.dead_letters import DeadLetters
 from ipckit.server.events import Callbacks
 from ipckit.server.log import log, set_up
 from ipckit.server.manager import Manager
+from ipckit.server.pid_file import PidFile
+from ipckit.server.port import OpenPort, Port
 from ipckit.server.process import Process
 from ipckit.server.runtime import Runtime
 from ipckit.server.settings import Settings
 from ipckit.server.submitter import Outcome, Submitter, Wish, timed_out
-from ipckit.server.task_worker import CurrentTask, TaskWorker
+from ipckit.server.task_runner import CurrentTask
+from ipckit.server.task_worker import TaskWorker
 from ipckit.server.wire import Kind
-from ipckit.server.worker import Worker
 
 __all__ = ["Server"]
+
+_ANY: int = -1
+_NOW: float = 0
 
 _Callback = TypeVar("_Callback", bound=Callable[..., Any])
 
 
-class Server:
+class Server(ClientCalls):
     """A server with worker processes for its clients and task workers for slow work.
 
     Made and configured in one process, which becomes the manager in start(). Inside the callbacks
@@ -57,7 +65,7 @@ class Server:
         Args:
             host: an address, or for UNIX_STREAM the path of the socket file.
             port: 0..65535; 0: the kernel chooses, `server.port` tells.
-            sock_type: TCP, TCP6 or UNIX_STREAM.
+            sock_type: of the first port; listen() makes more of them.
             settings: as for set().
 
         Raises:
@@ -66,16 +74,16 @@ class Server:
         """
         self._settings = Settings().changed(settings)
         self._by_hand = {*settings}  # the names that somebody chose
-        self.sock_type = SockType(sock_type)
-        self._socket = listener.bind(host, port, self.sock_type)
-        self.host = host
-        self.port: int = 0
-        if self.sock_type != SockType.UNIX_STREAM:
-            self.port = self._socket.getsockname()[1]
-        self._callbacks = Callbacks()
         self._runtime: Runtime | None = None
+        self.ports = [Port(host, port, sock_type)]
+        self.sock_type = self.ports[0].type
+        self.host = host
+        self.port = self.ports[0].port
+        self._callbacks = Callbacks()
         self._manager: Manager | None = None
         self._process: Process | None = None
+        self._user_processes: list[Callable[..., Any]] = []
+        self._tasks: Submitter | None = None  # in a worker, if there are task workers
         self._ended = False
 
     # -- before start() ---
@@ -90,6 +98,17 @@ class Server:
         changes = {**(settings_dict or {}), **settings}
         self._settings = self._settings.changed(changes)
         self._by_hand |= {*changes}
+
+    def listen(self, host: str, port: int = 0, sock_type: SockType = SockType.TCP) -> Port:
+        """Serve one more address; bound at once. It has callbacks and settings of its own if set.
+
+        Raises SettingsError, AlreadyExists, SystemCallError as Server() does; MisuseError after
+        start().
+        """
+        self._only_before_start("listen()")
+        made = Port(host, port, sock_type)
+        self.ports.append(made)
+        return made
 
     @overload
     def on(self, event: str, callback: Callable[..., Any]) -> None: ...
@@ -117,6 +136,24 @@ class Server:
 
         return decorate
 
+    def add_process(self, callback: Callable[..., Any]) -> int:
+        """Keep a process of your own beside the workers; return its number among those, from 0.
+
+        It runs `callback(server)`, `def` or `async def` (then on a loop of its own, with timers).
+        When that returns, raises or dies it is made again, after 0.1 s, later up to 5 s. A reload
+        leaves it. When the server ends it gets SIGTERM: SystemExit is raised in the callback
+        (CancelledError in an async one); after max_wait_time it is killed. `server.worker_id` in
+        it is worker_num + task_worker_num + its number. send(), close(), send_message() to
+        workers, stats() and the like work there, task() does not.
+
+        Raises TypeError, MisuseError after start().
+        """
+        self._only_before_start("add_process()")
+        if not callable(callback):
+            raise TypeError(f"callback must be callable, not {callback!r}")
+        self._user_processes.append(callback)
+        return len(self._user_processes) - 1
+
     def start(self) -> None:
         """Serve until shutdown() or SIGTERM; this process becomes the manager. Blocks until then.
 
@@ -132,7 +169,8 @@ class Server:
         self._only_before_start("start()")
         if self._ended:
             raise MisuseError("this server has ended; make a new one")
-        self._check_callbacks()
+        self._opened()
+        self._check_tasks()
         _check_threads()
         self._settings = limits.fit_descriptors(self._settings, self._by_hand)
         handler = set_up(self._settings.log_file, self._settings.level)
@@ -144,23 +182,36 @@ class Server:
                 handler.close()
 
     def _serve(self) -> None:
-        try:
-            self._socket.listen(self._settings.backlog)
-            self._runtime = Runtime.make(self._settings, self._callbacks, self._socket)
+        with contextlib.ExitStack() as ends:
+            ends.callback(self._forget_ports)
+            for port in self.ports:
+                port.listen(self._settings.backlog)
+            control = ControlSocket(self._settings)
+            ends.callback(control.close)
+            ends.callback(PidFile(self._settings.pid_file).remove)
+            self._runtime = Runtime.make(
+                self._settings, self._callbacks, self._opened(), tuple(self._user_processes)
+            )
             try:
-                self._manager = Manager(self, self._runtime)
+                self._manager = Manager(self, self._runtime, control)
                 self._manager.run()
             finally:
                 self._manager = None
                 runtime, self._runtime = self._runtime, None
                 runtime.destroy()
-        finally:
-            self._ended = True
-            listener.forget(self._socket, self.host, self.sock_type)
 
-    def _check_callbacks(self) -> None:
-        if not self._callbacks.has("receive"):
-            raise SettingsError("a stream port needs a `receive` callback: server.on('receive', f)")
+    def _forget_ports(self) -> None:
+        self._ended = True
+        for port in self.ports:
+            port.forget()
+
+    def _opened(self) -> tuple[OpenPort, ...]:
+        return tuple(
+            port.opened(index, self._settings, self._callbacks)
+            for index, port in enumerate(self.ports)
+        )
+
+    def _check_tasks(self) -> None:
         if self._settings.task_worker_num and not self._callbacks.has("task"):
             raise SettingsError(
                 f"task_worker_num={self._settings.task_worker_num} needs a `task` callback: "
@@ -201,46 +252,15 @@ class Server:
         """Return the server's numbers, JSON-able, from any of its processes."""
         return statistics.gather(self._running("stats()"))
 
-    # -- connections ---
-
-    def send(self, fd: int, data: bytes) -> bool:
-        """Send to a client, from any process. Never waits in a worker.
-
-        Args:
-            fd: the session id, as the callbacks got it.
-            data: 1 byte or more; bytes, bytearray or memoryview.
-
-        Returns False when there is no such session (any more). True: queued in order.
-
-        Raises QueueFull when a worker is asked to pass on more than socket_buffer_size to another
-        one that does not read. A client slower than socket_buffer_size is closed, with a log line.
-        """
-        return self._in_process("send()").send(fd, _as_data(data))
-
-    async def asend(self, fd: int, data: bytes) -> bool:
-        """As send(), and wait until the client has read most of what was sent. In a worker."""
-        return await self._in_worker("asend()").asend(fd, _as_data(data))
-
-    def close(self, fd: int, reset: bool = False) -> bool:
-        """Close a client's connection, from any process; what was sent arrives first.
-
-        reset: at once, by RST, dropping what was not sent. False: no such session (any more).
-        """
-        return self._in_process("close()").close_session(fd, reset=reset)
-
-    def exists(self, fd: int) -> bool:
-        """Whether the session lives, in any worker."""
-        return self._running("exists()").board.session_owner(fd) >= 0
-
     # -- tasks ---
 
     def task(
         self,
         data: Any,
-        dst: int = -1,
+        dst: int = _ANY,
         callback: Callable[..., Any] | None = None,
         *,
-        delay: float = 0,
+        delay: float = _NOW,
         ordering_key: str | None = None,
         dedup_key: str | None = None,
     ) -> int:
@@ -269,6 +289,15 @@ class Server:
         task worker dies, up to task_max_attempts. If this worker dies, the result goes to the
         `finish` event of its successor, and `callback` is not called.
         """
+        if (
+            self._tasks is not None
+            and dst is _ANY
+            and callback is None
+            and delay is _NOW
+            and ordering_key is None
+            and dedup_key is None
+        ):  # `is`: True and -1.0 are no such numbers
+            return self._tasks.post_plainly(data)
         submitter = self._submitter("task()")
         wish = _checked_wish(delay, ordering_key, dedup_key)
         if callback is not None and not callable(callback):
@@ -471,23 +500,6 @@ class Server:
         if self._runtime is not None:
             raise MisuseError(f"{call} belongs before start()")
 
-    def _running(self, call: str) -> Runtime:
-        if self._runtime is None:
-            raise MisuseError(f"{call}: the server does not run; start() it first")
-        return self._runtime
-
-    def _in_process(self, call: str) -> Process:
-        self._running(call)
-        if self._process is None:
-            raise MisuseError(f"{call} does not work in the manager; call it in a worker")
-        return self._process
-
-    def _in_worker(self, call: str) -> Worker:
-        process = self._in_process(call)
-        if not isinstance(process, Worker):
-            raise MisuseError(f"{call} belongs into a worker; this is a task worker")
-        return process
-
     def _submitter(self, call: str) -> Submitter:
         submitter = self._in_worker(call).submitter
         if submitter is None:
@@ -508,14 +520,6 @@ class Server:
         number = isinstance(worker_id, int) and not isinstance(worker_id, bool)
         if not number or not 0 <= worker_id <= most:
             raise ValueError(f"{name}={worker_id!r}: must be 0..{most}")
-
-
-def _as_data(data: bytes | bytearray | memoryview) -> bytes:
-    if not isinstance(data, bytes | bytearray | memoryview):
-        raise TypeError(f"data must be bytes, not {type(data).__name__}: encode it first")
-    if not data:
-        raise ValueError("data is empty: there is nothing to send")
-    return bytes(data)  # of bytes: the same object
 
 
 def _checked_wish(delay: float, ordering_key: str | None, dedup_key: str | None) -> Wish | None:

@@ -16,6 +16,7 @@ import logging
 import math
 import os
 import re
+import ssl as ssl_module
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,6 +24,7 @@ from typing import Any
 from ipckit.errors import SettingsError
 from ipckit.framing import Framing
 from ipckit.kinds import TaskIPC
+from ipckit.server.identity import group_id, user_id
 
 __all__ = ["MAX_PROCESSES", "NOT_BUILT", "PORT_SETTINGS", "Settings", "nearest"]
 
@@ -31,16 +33,7 @@ MAX_PROCESSES = 2047
 
 NOT_BUILT = frozenset(
     {
-        "control_path",
-        "group",
         "keep_connections",
-        "package_timeout",
-        "pid_file",
-        "reload_async",
-        "ssl",
-        "tcp_keepalive",
-        "user",
-        "worker_hang_timeout",
     }
 )
 """Accepted with their default only, until they do something (G2)."""
@@ -50,7 +43,10 @@ PORT_SETTINGS = (
     "heartbeat_idle_time",
     "heartbeat_check_interval",
     "open_tcp_nodelay",
+    "package_timeout",
     "socket_buffer_size",
+    "ssl",
+    "tcp_keepalive",
 )
 """What a single port may have of its own."""
 
@@ -104,6 +100,10 @@ def _path(value: Any) -> str:
     return "" if value is None or isinstance(value, str | os.PathLike) else "a path or None"
 
 
+def _path_or_no(value: Any) -> str:
+    return "a path, None or False" if value is not False and _path(value) else ""
+
+
 def _delays(value: Any) -> str:
     one = _number(0, 86400)
     fits = isinstance(value, tuple | list) and value and not any(one(delay) for delay in value)
@@ -125,6 +125,10 @@ def _limit(value: Any) -> str:
     return "" if value is None else _number(0.001, 86400)(value)
 
 
+def _hang(value: Any) -> str:
+    return "" if value is None else _number(0.1, 86400)(value)
+
+
 def _name(value: Any) -> str:
     fits = isinstance(value, str) and re.fullmatch(r"[A-Za-z0-9._-]{1,100}", value)
     return "" if value is None or fits else "a name of 1..100 of A-Z a-z 0-9 . _ -, or None"
@@ -136,6 +140,26 @@ def _delivery(value: Any) -> str:
 
 def _grace(value: Any) -> str:
     return "" if value is None else _whole(0)(value)
+
+
+def _ssl(value: Any) -> str:
+    fits = isinstance(value, ssl_module.SSLContext)
+    return "" if value is None or fits else "an ssl.SSLContext with a certificate, or None"
+
+
+def _user(value: Any) -> str:
+    known = value is None or (_is_id(value) and user_id(value) is not None)
+    return "" if known else "the name or the number of a user of this machine, or None"
+
+
+def _group(value: Any) -> str:
+    known = value is None or (_is_id(value) and group_id(value) is not None)
+    return "" if known else "the name or the number of a group of this machine, or None"
+
+
+def _is_id(value: Any) -> bool:
+    number = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**32 - 1
+    return number or isinstance(value, str)
 
 
 def _anything(value: Any) -> str:
@@ -160,9 +184,9 @@ class Settings:
     max_request_grace: int | None = _setting(None, _grace)
     max_wait_time: float = _setting(3, _number(0, 86400))
     reload_async: bool = _setting(default=True, wrong=_flag)
-    worker_hang_timeout: float | None = _setting(None, _anything)
-    user: str | None = _setting(None, _anything)
-    group: str | None = _setting(None, _anything)
+    worker_hang_timeout: float | None = _setting(None, _hang)
+    user: str | int | None = _setting(None, _user)
+    group: str | int | None = _setting(None, _group)
 
     # Tasks
     task_worker_num: int = _setting(0, _whole(0, MAX_PROCESSES))
@@ -190,8 +214,8 @@ class Settings:
     open_tcp_nodelay: bool = _setting(default=True, wrong=_flag)
     tcp_keepalive: bool = _setting(default=False, wrong=_flag)
     keep_connections: bool = _setting(default=True, wrong=_flag)
-    package_timeout: float | None = _setting(None, _anything)
-    ssl: Any = _setting(None, _anything)
+    package_timeout: float | None = _setting(None, _limit)
+    ssl: ssl_module.SSLContext | None = _setting(None, _ssl)
 
     # Framing; what is right for these, ipckit.framing knows
     open_eof_check: bool = _setting(default=False, wrong=_anything)
@@ -207,7 +231,7 @@ class Settings:
     pid_file: str | os.PathLike[str] | None = _setting(None, _path)
     log_file: str | os.PathLike[str] | None = _setting(None, _path)
     log_level: str | int = _setting("INFO", _level)
-    control_path: str | os.PathLike[str] | None = _setting(None, _path)
+    control_path: str | os.PathLike[str] | bool | None = _setting(None, _path_or_no)
     runtime_dir: str | os.PathLike[str] | None = _setting(None, _path)
 
     def __post_init__(self) -> None:

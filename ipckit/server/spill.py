@@ -99,6 +99,14 @@ class SpillDirectory:
         own = name or f"spill-{os.getpid()}-{os.urandom(4).hex()}"
         self.path = private_directory(os.path.join(private_directory(parent), own))
         self._fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._owner = os.geteuid()
+        self._place = self.path
+
+    def hand_to(self, uid: int, gid: int) -> None:
+        """The processes that use it will be of this user. By the manager, before the first fork."""
+        os.fchown(self._fd, uid, gid)
+        self._owner = uid
+        self._place = "."  # below directories that are closed to them
 
     def write(self, name: str, body: bytes) -> None:
         """Keep `body`; done already is done.
@@ -107,8 +115,11 @@ class SpillDirectory:
         left then.
         """
         try:
-            fd = os.open(self.path, os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+            flags = os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC
+            fd = os.open(self._place, flags, 0o600, dir_fd=self._fd)
             try:
+                if self._owner != os.geteuid():
+                    os.fchown(fd, self._owner, -1)
                 view = memoryview(body)
                 while view:
                     view = view[os.write(fd, view) :]
@@ -138,7 +149,7 @@ class SpillDirectory:
             raise ProtocolError(f"spill file {name}: {exc.strerror}; it is not ours") from None
         with open(fd, "rb", buffering=0) as file:
             found = os.fstat(fd)
-            if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid():
+            if not stat.S_ISREG(found.st_mode) or found.st_uid != self._owner:
                 raise ProtocolError(f"spill file {name}: not a plain file of ours")
             if size is not None and found.st_size != size:
                 raise ProtocolError(

@@ -7,6 +7,8 @@ Invariants
   S1  an end is taken out of the ledger before it is told, and its record is freed after that: so
       it is told once, and once more by our successor if we die in between.
   S2  nothing here waits, but wait() for taskwait(), which hears ends and frames itself meanwhile.
+  S3  while ends come in they are looked for once a turn of the loop, and nobody rings; a bell is
+      asked for, and then looked once more, before this process waits for one.
 Crash     who waits here is lost with this process; the tasks are not, and their results go to the
           `finish` callback of our successor.
 """
@@ -16,10 +18,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import os
 import select
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
 
 from ipckit._core import _ledger
 from ipckit.errors import IPCError, TaskFailed, TaskQueueFull, TaskTimeout
@@ -42,6 +46,13 @@ _YIELD_AFTER = 16
 
 _ENDS_A_TURN = 256
 """Most ends told before the loop sees to its clients again."""
+
+
+_AWAKE_NS = 30_000 if (os.cpu_count() or 1) > 1 else 0
+"""After the last end it looks so long for the next one before it asks for a bell."""
+
+_LOOKED_AT = _ledger.HAS_RESULT | _ledger.LOST | FILES
+"""Flags that say how an end is told."""
 
 
 class Outcome:
@@ -85,10 +96,16 @@ class Submitter:
         self._ledger = ledger
         self._view = ledger.view(worker.place)
         self._settings = worker.settings
+        self._board = worker.board
+        self._dump = ledger.dump
+        self._read = ledger.read
+        self._submit = self._view.submit
         self._waiters: dict[int, Any] = {}  # by task id
         self._waiting: deque[asyncio.Future[None]] = deque()  # for a record
         self._in_a_row = 0
         self._dropped = False
+        self._looking = False  # _look_again is on its way
+        self._heard = 0  # when the last end was told, ns of the monotonic clock
         self.bell = ledger.bells[worker.place]
 
     @property
@@ -104,14 +121,24 @@ class Submitter:
         Raises TypeError (it cannot be pickled), TaskQueueFull, SystemCallError (it is large, and
         the disk is full); then nothing was stored.
         """
-        return self._store(self._ledger.dump(data), dst, waiter, wish)
+        return self._store(self._dump(data), dst, waiter, wish)
+
+    def post_plainly(self, data: Any) -> int:
+        """As post(), for the most common task: any task worker, and nobody of its own waits."""
+        body = self._dump(data)
+        if len(body) > _ledger.INSIDE or self._board.phase:
+            return self._store(body, -1, None, None)
+        task_id = self._submit(body, -1, False)
+        if task_id < 0:
+            raise self._full(records=task_id == -1)
+        return task_id
 
     def _store(self, body: bytes, dst: int, waiter: Any, wish: Wish | None) -> int:
         if self._worker.stopping:
             raise TaskQueueFull("the server is stopping: no task is begun any more")
         if wish is not None or len(body) > _ledger.INSIDE:
             return self._store_slowly(body, dst, waiter, wish or Wish())
-        task_id = self._view.submit(body, dst, waiter is not None)
+        task_id = self._submit(body, dst, waiter is not None)
         if task_id < 0:
             raise self._full(records=task_id == -1)
         if waiter is not None:
@@ -174,7 +201,7 @@ class Submitter:
 
     async def post_later(self, data: Any, dst: int, waiter: Any, wish: Wish | None = None) -> int:
         """As post(), but wait for a record, in order, and give the loop its turns."""
-        body = self._ledger.dump(data)
+        body = self._dump(data)
         self._in_a_row += 1
         if self._in_a_row >= _YIELD_AFTER:
             self._in_a_row = 0
@@ -224,30 +251,77 @@ class Submitter:
         poller = select.poll()
         poller.register(self._worker.inbox.reading, select.POLLIN)
         poller.register(self.bell, select.POLLIN)
-        while any(not outcome.done for outcome in outcomes):
+        while True:
+            self._view.want_bell()
+            self._worker.read_inbox(defer=True)
+            self._tell_some(defer=True)
             left = deadline - time.monotonic()
-            if left <= 0:
+            if left <= 0 or all(outcome.done for outcome in outcomes):
                 return
             poller.poll(min(left, 1.0) * 1000 + 1)
-            self._worker.read_inbox(defer=True)
-            self.rung(defer=True)
+            self._ledger.silence(self._worker.place)
 
     # -- hearing ---
 
-    def rung(self, *, defer: bool = False) -> None:
-        """Tell what ended, at most a turn's worth, and let who waits for room try again."""
+    def rung(self) -> None:
+        """A bell rang: tell what ended, and let who waits for room try again."""
         self._ledger.silence(self._worker.place)
+        self._look()
+        self._wake_one()
+
+    def _look(self) -> None:
+        """S3."""
+        if self._tell_some():
+            self._heard = time.monotonic_ns()
+        elif time.monotonic_ns() - self._heard > _AWAKE_NS:
+            self._view.want_bell()
+            if not self._tell_some():
+                return
+        if not self._looking:
+            self._looking = True
+            self._loop.call_soon(self._look_again)
+
+    def _look_again(self) -> None:
+        self._looking = False
+        self._look()
+
+    def _tell_some(self, *, defer: bool = False) -> bool:
+        """Tell what ended, at most a turn's worth; False: nothing did."""
         ends = self._view.collect(_ENDS_A_TURN)
-        self._worker.deferring = defer
+        worker = self._worker
+        finish = None if defer else worker.callbacks.get("finish")
+        waiters = self._waiters
+        worker.deferring = defer
         for record, task_id, flags, attempt, result, size in ends:
             try:
-                self._tell(record, task_id, flags, attempt, result, size)
+                if flags & _LOOKED_AT != _ledger.HAS_RESULT or task_id in waiters or not finish:
+                    self._tell(record, task_id, flags, attempt, result, size)
+                else:
+                    self._tell_finish(finish, record, task_id, attempt, cast("bytes", result))
             except Exception:  # the others that were taken out are still to be told
                 log.exception("the end of task %d could not be told", task_id)
-        self._worker.deferring = False
-        if len(ends) == _ENDS_A_TURN:
-            self._loop.call_soon(self.rung)
-        self._wake_one()
+        worker.deferring = False
+        return bool(ends)
+
+    def _tell_finish(
+        self, finish: Callable[..., Any], record: int, task_id: int, attempt: int, result: bytes
+    ) -> None:
+        """S1, for what is most common: a small result for the `finish` callback."""
+        worker = self._worker
+        try:
+            value = self._read(result)
+        except Exception:  # what a type does when it is unpickled is the user's code
+            self._result_unreadable(record, task_id, attempt)
+            return
+        try:
+            returned = finish(worker.server, task_id, value)
+        except Exception:
+            worker.callback_failed("finish")
+        else:
+            if returned is not None and asyncio.iscoroutine(returned):
+                worker.go_on("finish", returned, then=partial(self._view.release, record))
+                return
+        self._view.release(record)
 
     def _tell(
         self, record: int, task_id: int, flags: int, attempt: int, result: bytes | None, size: int

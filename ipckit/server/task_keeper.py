@@ -143,7 +143,7 @@ class TaskKeeper:
             task_id,
             -1 if foreign else source,
             dst,
-            foreign,
+            "php" if foreign else self._ledger.form,
             self._body(task_id) if body is None else body,
             (*made, *more),
             time.time() - (time.monotonic_ns() - created) / 1e9,
@@ -164,16 +164,31 @@ class TaskKeeper:
 
     def _try_again(self, letter: DeadLetter) -> bool:
         """Queue a letter's task anew; False: there is no room."""
+        body = letter.body
+        if letter.form == "pickle" != self._ledger.form:
+            # Reading it would run user code here, and a ledger with a name keeps no pickle.
+            self._letters.kept(letter.id)
+            log.error(
+                "dead letter %d cannot be tried again: its data is pickled, and a server with a "
+                "task_ledger runs plain data only; retry it in a server without one",
+                letter.id,
+            )
+            return True
+        if letter.form == "plain" != self._ledger.form:
+            body = self._ledger.dump(letter.data)
         taken = self._view.take()
         if taken is None:
             return False
         record, task_id = taken
-        flags = _ledger.FOREIGN if letter.foreign else 0
-        self._view.flag(record, flags, 0)
-        if len(letter.body) > _ledger.INSIDE:
-            self._view.beside(record, len(letter.body), 1 << 62)
-            self._ledger.spill.write(body_name(task_id), letter.body)
-        elif not self._view.put(record, letter.body):
+        self._view.flag(record, _ledger.FOREIGN if letter.form == "php" else 0, 0)
+        if len(body) > _ledger.INSIDE:
+            try:
+                self._ledger.spill.write(body_name(task_id), body)
+            except IPCError:
+                self._view.release(record)
+                raise
+            self._view.beside(record, len(body), 1 << 62)
+        elif not self._view.put(record, body):
             self._view.release(record)
             return False
         worker = max(letter.src_worker_id, 0)

@@ -48,6 +48,8 @@ class Kind(IntEnum):
     MESSAGE = 8  # send_message
     SEND = 9  # to the owner of session `ident`: send it the body
     CLOSE = 10  # to the owner of session `ident`: close it
+    PAUSE = 11  # to the owner of session `ident`: read it (number 1), or do not (0)
+    SEND_FILE = 12  # to the owner of session `ident`: the body is (path, offset, length), pickled
     # To the manager
     READY = 20
     BOOT_FAILED = 21  # the body is the traceback

@@ -23,20 +23,22 @@ from typing import TYPE_CHECKING, Any
 import uvloop
 
 from ipckit.errors import QueueFull
-from ipckit.kinds import SockType
 from ipckit.server import wire
+from ipckit.server.beat import BEATS
 from ipckit.server.board import Phase, Row
 from ipckit.server.connection import Connection
+from ipckit.server.datagrams import DatagramReader
 from ipckit.server.inbox import Inbox
 from ipckit.server.log import log
+from ipckit.server.port import OpenPort
 from ipckit.server.process import (
     EXIT_DONE,
     EXIT_RETIRED,
     ORPHAN_SECONDS,
-    LoopTimers,
     Process,
 )
 from ipckit.server.submitter import Submitter
+from ipckit.server.timers import LoopTimers
 from ipckit.server.wire import CLOSE_RESET, Head, Kind
 
 if TYPE_CHECKING:
@@ -55,17 +57,17 @@ _FRAMES_A_TURN = 256
 class Worker(Process):
     """One worker process."""
 
+    role = "worker"
+
     def __init__(self, server: Server, runtime: Runtime, place: int, incarnation: int) -> None:
         super().__init__(server, runtime, place, incarnation)
         self.loop = uvloop.new_event_loop()
         asyncio.set_event_loop(self.loop)
         self.inbox = runtime.inboxes[place]
-        self.framing = self.settings.framing()
-        self.on_receive = self.callbacks.get("receive")
-        self.is_tcp = server.sock_type in (SockType.TCP, SockType.TCP6)
-        self.connections: dict[int, Connection] = {}
+        self.connections = {}
         self.timers = LoopTimers(self.loop, self.callback_failed)
         self.submitter = Submitter(self, runtime.ledger) if runtime.ledger is not None else None
+        server._tasks = self.submitter
         self.leaving = False
         self.deferring = False  # inside taskwait(): callbacks wait for the loop
         self._open = 0  # transports not yet lost; more than `connections` while some linger
@@ -101,6 +103,7 @@ class Worker(Process):
         self.loop.add_reader(self.inbox.reading.fileno(), self.read_inbox)
         if self.submitter is not None:
             self.loop.add_reader(self.submitter.bell, self.submitter.rung)
+            self.loop.call_soon(self.submitter.rung)  # a predecessor may have been rung for it
         start = self.callbacks.get("worker_start")
         try:
             if start is not None:
@@ -109,43 +112,65 @@ class Worker(Process):
                     await result
         except Exception:
             return self.boot_failed()
-        make = self.loop.create_server if self.is_tcp else self.loop.create_unix_server
-        acceptor = await make(lambda: Connection(self), sock=self.runtime.listener.dup())
-        beat = self.settings.heartbeat_interval
-        if beat:
-            self.timers.set(beat, self._heartbeat, (), every=True)
+        acceptors = [await self._accept(port) for port in self.runtime.ports if not port.datagrams]
+        readers = [DatagramReader(self, port) for port in self.runtime.ports if port.datagrams]
         self.announce_ready()
+        self._beat()
         while self.board.phase == Phase.SERVING and not self._told_to_leave():
             await self._ring()
         began = time.monotonic()
-        acceptor.close()
+        for acceptor in acceptors:
+            acceptor.close()
+        for reader in readers:
+            reader.close()
         retiring = self.board.phase == Phase.SERVING
+        self.emit("worker_exit", self.slot)
+        patience = self.settings.max_wait_time
+        if retiring and not self.settings.reload_async:
+            patience = 0
         if retiring:
-            await self._finish_own_work()
+            await self._finish_own_work(patience)
         while self.board.phase == Phase.STOPPING:
             await self._ring()
-        await self._finish_all(began)
+        await self._finish_all(began, patience)
         self.timers.clear_all()
         await self._stop_callback()
         await self._until(lambda: not self._frames_waiting(), time.monotonic() + 1)
         return EXIT_RETIRED if retiring else EXIT_DONE
 
+    async def _accept(self, port: OpenPort) -> asyncio.AbstractServer:
+        beat = port.settings.heartbeat_interval
+        if beat:
+            self.timers.set(beat, self._heartbeat, (port,), every=True)
+        make = self.loop.create_server if port.is_tcp else self.loop.create_unix_server
+        return await make(
+            lambda: Connection(self, port), sock=port.socket.dup(), ssl=port.settings.ssl
+        )
+
+    def _beat(self) -> None:
+        """Say that the loop turns, if somebody wants to know."""
+        timeout = self.settings.worker_hang_timeout
+        if timeout is not None:
+            self.row[Row.BEAT] = time.monotonic_ns()
+            self.loop.call_later(timeout / BEATS, self._beat)
+
     async def _ring(self) -> None:
         await self._bell.wait()
         self._bell.clear()
 
-    async def _finish_own_work(self) -> None:
+    async def _finish_own_work(self, patience: float) -> None:
         """Retiring: read no more requests, and wait for what is under way."""
         self.leaving = True
         for connection in list(self.connections.values()):
             connection.stop_reading()
-        deadline = time.monotonic() + self.settings.max_wait_time
+        deadline = time.monotonic() + patience
         await self._until(
             lambda: not self._busy() or self.board.phase != Phase.SERVING,
             deadline,
         )
         if self._busy() and self.board.phase == Phase.SERVING:
-            log.warning("worker %d leaves with work under way: max_wait_time is over", self.slot)
+            why = "max_wait_time is over" if patience else "reload_async is off"
+            log.warning("worker %d leaves with work under way: %s", self.slot, why)
 
     def _busy(self) -> bool:
         if self.submitter is not None and self.submitter.outstanding:
@@ -158,14 +183,14 @@ class Worker(Process):
         while not over() and time.monotonic() < deadline:  # noqa: ASYNC110  (see above)
             await asyncio.sleep(0.002)
 
-    async def _finish_all(self, began: float) -> None:
+    async def _finish_all(self, began: float, patience: float) -> None:
         """The last frames, the last callbacks, then the end of every connection."""
         limit = self.settings.max_wait_time
         self.leaving = True
         self.read_inbox(every=True)
         if self.submitter is not None:
             self.submitter.stop()
-        await self._until(lambda: not self._coroutines, began + _CALLBACKS_SHARE * limit)
+        await self._until(lambda: not self._coroutines, began + _CALLBACKS_SHARE * patience)
         if self._coroutines:
             log.warning("worker %d: %d callbacks were cancelled", self.slot, len(self._coroutines))
             for coroutine in self._coroutines:
@@ -227,6 +252,12 @@ class Worker(Process):
             connection = self.connections.get(head.ident)
             if connection is not None:
                 connection.end("", reset=bool(head.flags & CLOSE_RESET))
+        elif kind == Kind.PAUSE:
+            self.read_session(head.ident, on=bool(head.number))
+        elif kind == Kind.SEND_FILE:
+            connection = self.connections.get(head.ident)
+            if connection is not None:
+                connection.send_file(*wire.load(body))
         elif kind == Kind.DRAIN:
             self._drain_predecessor()
 
@@ -246,13 +277,13 @@ class Worker(Process):
         while (frame := self.runtime.inboxes[other].take()) is not None:
             self.on_frame(*frame)
 
-    def post(self, inbox_place: int, head: Head, body: bytes = b"") -> None:
+    def post(self, place: int, head: Head, body: bytes = b"") -> None:
         """Post to another process, in order; QueueFull when too much waits already. W1."""
-        outbox = self._outboxes.get(inbox_place)
+        outbox = self._outboxes.get(place)
         if outbox is None:
-            inbox = self.runtime.inboxes[inbox_place]
+            inbox = self.runtime.inboxes[place]
             outbox = _Outbox(self.loop, inbox, self.settings.socket_buffer_size)
-            self._outboxes[inbox_place] = outbox
+            self._outboxes[place] = outbox
         outbox.post(head, body)
 
     def _frames_waiting(self) -> bool:
@@ -273,7 +304,7 @@ class Worker(Process):
         callback: Callable[..., Any],
         event: str,
         *args: Any,
-        then: Callable[[], None] = lambda: None,
+        then: Callable[[], object] = lambda: None,
     ) -> None:
         """Call it with the server and `args`; inside taskwait(): when the loop is back.
 
@@ -289,19 +320,23 @@ class Worker(Process):
         callback: Callable[..., Any],
         event: str,
         args: tuple[Any, ...],
-        then: Callable[[], None],
+        then: Callable[[], object],
     ) -> None:
         try:
             result = callback(self.server, *args)
         except Exception:
             self.callback_failed(event)
         else:
-            if asyncio.iscoroutine(result):
-                self.start(self._guard(event, result, then))
+            if result is not None and asyncio.iscoroutine(result):
+                self.go_on(event, result, then)
                 return
         then()
 
-    async def _guard(self, event: str, coroutine: Any, then: Callable[[], None]) -> None:
+    def go_on(self, event: str, coroutine: Any, then: Callable[[], object]) -> None:
+        """A callback was `async def`: run it beside the rest, and `then` after it."""
+        self.start(self._guard(event, coroutine, then))
+
+    async def _guard(self, event: str, coroutine: Any, then: Callable[[], object]) -> None:
         try:
             await coroutine
         except Exception:
@@ -323,7 +358,7 @@ class Worker(Process):
         opened = self.board.total(Row.ACCEPTED, workers) - self.board.total(Row.CLOSED, workers)
         if opened >= self.settings.max_connection:
             return 0
-        session = self.board.open_session(self.place)
+        session = self.board.sessions.open(self.place, connection.client())
         if session:
             self.row[Row.ACCEPTED] += 1
             self.connections[session] = connection
@@ -332,7 +367,7 @@ class Worker(Process):
     def closing(self, connection: Connection) -> None:
         """The session ends: nobody finds it any more."""
         if self.connections.pop(connection.session, None) is not None:
-            self.board.close_session(connection.session, self.place)
+            self.board.sessions.close(connection.session, self.place)
             self.row[Row.CLOSED] += 1
 
     def lost(self, connection: Connection) -> None:
@@ -347,28 +382,19 @@ class Worker(Process):
             if not self._requests_left:
                 self._ask_to_go()
 
-    def _heartbeat(self) -> None:
-        idle = self.settings.heartbeat_idle_time
-        looks = max(1, round(idle / self.settings.heartbeat_interval))
+    def _heartbeat(self, port: OpenPort) -> None:
+        idle = port.settings.heartbeat_idle_time
+        looks = max(1, round(idle / port.settings.heartbeat_interval))
         for connection in list(self.connections.values()):
+            if connection.port is not port:
+                continue
             if connection.heard:
                 connection.heard = False
                 connection.silent = 0
                 continue
             connection.silent += 1
-            if connection.silent >= looks:
+            if connection.silent >= looks and not connection.protected:
                 connection.end(f"nothing was heard for {idle:g} s (heartbeat_idle_time)")
-
-    def send(self, session: int, data: bytes) -> bool:
-        """Send to a session of any worker; False: there is none."""
-        connection = self.connections.get(session)
-        if connection is not None:
-            return connection.send(data)
-        owner = self.board.session_owner(session)
-        if owner < 0 or owner == self.place:
-            return False
-        self.post(owner, Head(Kind.SEND, sender=self.slot, ident=session), data)
-        return True
 
     async def asend(self, session: int, data: bytes) -> bool:
         """As send(), and wait until the peer has read most of it."""
@@ -377,22 +403,10 @@ class Worker(Process):
         if connection is not None:
             await connection.drained()
         else:
-            outbox = self._outboxes.get(self.board.session_owner(session))
+            outbox = self._outboxes.get(self.board.sessions.owner_of(session))
             if outbox is not None:
                 await outbox.flushed()
         return done
-
-    def close_session(self, session: int, *, reset: bool) -> bool:
-        """Close a session of any worker; False: there is none."""
-        connection = self.connections.get(session)
-        if connection is not None:
-            return connection.end("", reset=reset)
-        owner = self.board.session_owner(session)
-        if owner < 0 or owner == self.place:
-            return False
-        flags = CLOSE_RESET if reset else 0
-        self.post(owner, Head(Kind.CLOSE, flags, self.slot, ident=session))
-        return True
 
     # -- timers ---
 

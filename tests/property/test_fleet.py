@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hypothesis.strategies as st
+import pytest
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from ipckit.server.fleet import (
     EXIT_BOOT_FAILED,
+    Flapping,
     Fleet,
     Fork,
     GiveUp,
@@ -186,3 +188,46 @@ def test_a_reload_whose_new_process_fails_keeps_the_old_one():
     fleet.forked(fork.place, fork.incarnation, 9)
     assert fleet.died(fork.place, EXIT_BOOT_FAILED, 1.0) == [ReloadDone(ok=False)]
     assert not fleet.reloading and fleet.all_ready()
+
+
+def test_a_ready_one_that_dies_is_followed_at_once_but_ten_times_a_second_at_most():
+    """From the promise: at once, 10 forks a second for a slot, no limit in number, and told."""
+    fleet = Fleet(1, 0)
+    (fork,) = fleet.boot()
+    now, forks, told = 0.0, [], []
+    while now < 5.0:
+        fleet.forked(fork.place, fork.incarnation, 1)
+        fleet.ready(fork.place)
+        now += 0.01
+        actions = fleet.died(fork.place, None, now)
+        told += [action for action in actions if isinstance(action, Flapping)]
+        followers = [action for action in actions if isinstance(action, Fork)]
+        if not followers:
+            now = fleet.next_due()
+            followers = fleet.tick(now)
+        (fork,) = followers
+        forks.append(now)
+    assert forks[:10] == [pytest.approx(0.01 * (n + 1)) for n in range(10)], "at once"
+    assert all(later - first >= 1.0 - 1e-9 for first, later in zip(forks, forks[10:], strict=False))
+    assert 45 <= len(forks) <= 60
+    assert told == [Flapping(0, 6)], "once"
+
+
+def test_who_dies_now_and_then_is_not_flapping():
+    fleet = Fleet(1, 0)
+    (fork,) = fleet.boot()
+    for turn in range(100):
+        fleet.forked(fork.place, fork.incarnation, 1)
+        fleet.ready(fork.place)
+        (fork,) = fleet.died(fork.place, None, turn * 2.0)
+
+
+def test_after_stop_nothing_is_due():
+    """Else the manager would wake for it again and again until the end."""
+    fleet = Fleet(1, 0)
+    (fork,) = fleet.boot()
+    fleet.forked(fork.place, fork.incarnation, 1)
+    fleet.died(fork.place, None, 1.0)
+    assert fleet.next_due() is not None
+    fleet.stop()
+    assert fleet.next_due() is None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 import pytest
-from serving import Running
+from serving import Running, Small
 
 
 @pytest.fixture
@@ -29,3 +29,20 @@ def start(tmp_path):
 @pytest.fixture(params=[1, 2, 3], ids=["mode1", "mode2", "mode3"])
 def mode(request) -> int:
     return request.param
+
+
+@pytest.fixture
+def small():
+    made: list[Small] = []
+
+    def make(callbacks: str, settings: str = "", host: str = "127.0.0.1") -> Small:
+        made.append(Small(callbacks, settings, host))
+        return made[-1]
+
+    yield make
+    for one in made:
+        if one.process.poll() is None:
+            one.end()
+        for pipe in (one.process.stdout, one.process.stderr):
+            if pipe is not None:
+                pipe.close()

@@ -17,7 +17,7 @@ from ipckit.server.dead_letters import DeadLetter, DeadLetters
 
 def letter(number, error="ValueError: no"):
     failures = Failure("KeyError: first", "trace", None, 1.5), Failure(error, "", 9, 2.5)
-    return DeadLetter(0, number, -1, -1, True, b"i:5;", failures, 1.0, 3.0)
+    return DeadLetter(0, number, -1, -1, "php", b"i:5;", failures, 1.0, 3.0)
 
 
 def test_a_letter_comes_back(tmp_path):
@@ -196,3 +196,33 @@ def test_a_path_that_cannot_be_is_told_at_start(start, tmp_path):
     os.chmod(tmp_path / "text", 0o600)
     with pytest.raises(AssertionError, match=r"SystemCallError.*not a database"):
         start(dead_letter_path=str(tmp_path / "text"))
+
+
+def test_letters_of_a_ledger_with_a_name_are_read_and_tried_again_by_any_server(start, tmp_path):
+    """A named ledger keeps plain data, another one pickles: a letter says which."""
+    path = tmp_path / "letters"
+    settings = {"task_max_attempts": 1, "dead_letter_path": str(path)}
+    named = start(**settings, task_ledger=f"test.{os.getpid()}")
+    ask = named.client()
+    ask("call", "task", ["raise_until", 2])
+    named.wait_for(lambda: named.journal("task_failed"), "it is given up")
+    (plain,) = DeadLetters(str(path))
+    DeadLetters(str(path)).retry(plain.id)
+    named.wait_for(lambda: len(named.journal("task_failed")) == 2, "and once more")
+    named.end()
+    (plain,) = DeadLetters(str(path))
+    assert plain.data == ["raise_until", 2]
+    unnamed = start(**settings)
+    ask = unnamed.client()
+    ask("call", "task", ("raise_until", 2))
+    DeadLetters(str(path)).retry(plain.id)
+    unnamed.wait_for(lambda: len(unnamed.journal("task_failed")) == 2, "both are given up")
+    unnamed.end()
+    assert {type(each.data) for each in DeadLetters(str(path))} == {list, tuple}
+    again = start(**settings, task_ledger=f"test.{os.getpid()}")
+    for letter in DeadLetters(str(path)):
+        DeadLetters(str(path)).retry(letter.id)
+    again.wait_for(lambda: again.log().count("cannot be tried again") == 2, "both are pickled")
+    left = {type(each.data) for each in DeadLetters(str(path))}
+    assert left == {list, tuple}, "and stay letters"
+    assert not again.journal("task_failed")

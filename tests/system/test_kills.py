@@ -15,6 +15,7 @@ from serving import kill_one
 
 SCALE = 10 if os.environ.get("IPCKIT_SOAK") == "1" else 1
 TASKS = 10_000 * SCALE
+KILLS = 20 * SCALE
 DEATHS = 100 * SCALE
 
 
@@ -34,25 +35,29 @@ def test_every_task_is_done_and_told_once_while_task_workers_are_killed(start, m
 
     killer = threading.Thread(target=kill, daemon=True)
     killer.start()
-    for first in range(0, TASKS, 2500):
-        assert ask("flood_once", first, 2500) == (2500, 1), "(tasks, most often one was told)"
+    tasks = 0
+    while tasks < TASKS or len(killed) < KILLS:
+        assert ask("flood_once", tasks, 2500) == (2500, 1), "(tasks, most often one was told)"
+        tasks += 2500
     over.set()
     killer.join()
     done = Counter(entry[3] for entry in running.journal("once"))
-    assert done.keys() == set(range(TASKS)), "every effect is there"
-    assert done.total() - TASKS <= len(killed), "more repeats than kills"
-    assert len(killed) >= 5 * SCALE
+    assert done.keys() == set(range(tasks)), "every effect is there"
+    assert done.total() - tasks <= len(killed), "more repeats than kills"
     stats = ask("call", "stats")
-    assert stats["task_done"] == stats["task_count"] == TASKS
+    assert stats["task_done"] == stats["task_count"] == tasks
     assert stats["tasking_num"] == stats["task_buried"] == 0
     assert stats["task_failed"] == stats["task_retries"] <= len(killed)
-    print(f"mode {mode}: {len(killed)} kills, {TASKS} tasks, {stats['task_retries']} retries")
+    print(f"mode {mode}: {len(killed)} kills, {tasks} tasks, {stats['task_retries']} retries")
 
 
 @pytest.mark.timeout(600)
 def test_redelivery_is_quick(start, mode):
-    """From the death of one task worker to the next attempt in another one."""
-    running = start(task_ipc_mode=mode, task_worker_num=2)
+    """From the death of one task worker to the next attempt in another one.
+
+    There are twelve: one slot gets at most ten processes a second, and here they die faster.
+    """
+    running = start(task_ipc_mode=mode, task_worker_num=12)
     ask = running.client()
     for _ in range(DEATHS):
         assert ask("await", "task_async", ("die_until", 2), 30) == 2

@@ -28,7 +28,8 @@ from ipckit import (
 def server():
     made = Server("127.0.0.1", 0)
     yield made
-    made._socket.close()
+    for port in made.ports:
+        port.forget()
 
 
 def nothing(*args):
@@ -45,7 +46,9 @@ def nothing(*args):
         ),
         ("worker_num", 0, "worker_num=0: must be an int of 1.."),
         ("task_ipc_mode", 4, "task_ipc_mode=4: must be 1 "),
-        ("user", "nobody", "user='nobody': not built yet"),
+        ("user", "no such one", "user='no such one': must be the name or the number of a user"),
+        ("group", -1, "group=-1: must be the name or the number of a group"),
+        ("keep_connections", False, "keep_connections=False: not built yet"),
         ("package_eof", b"", "package_eof=b'': must be bytes or str of 1..8 bytes"),
     ],
 )
@@ -88,8 +91,19 @@ def test_a_busy_port_raises_at_once():
     for wrong in (-1, 65536, "80"):
         with pytest.raises(SettingsError, match="port="):
             Server("127.0.0.1", wrong)
-    with pytest.raises(SettingsError, match="not built yet"):
-        Server("127.0.0.1", 0, sock_type=SockType.UDP)
+
+
+def test_ports_that_cannot_be(server):
+    extra = server.listen("127.0.0.1", 0, SockType.UDP)
+    with pytest.raises(SettingsError, match=r"a port has no setting 'worker_num'"):
+        extra.set(worker_num=2)
+    with pytest.raises(SettingsError, match=r"'task' is the whole server's"):
+        extra.on("task", nothing)
+    with pytest.raises(SettingsError, match=r"ssl='cert.pem': must be an ssl.SSLContext"):
+        extra.set(ssl="cert.pem")
+    server.on("receive", nothing)
+    with pytest.raises(SettingsError, match="a datagram port needs a `packet` callback"):
+        server.start()
 
 
 def test_calls_before_start_say_so(server):

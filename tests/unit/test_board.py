@@ -33,7 +33,7 @@ def in_child(work) -> int:
 
 def test_a_new_board_is_empty(board):
     assert board.phase == Phase.SERVING
-    assert [board.session_owner(session) for session in range(-1, 40)] == [-1] * 41
+    assert [board.sessions.owner_of(session) for session in range(-1, 40)] == [-1] * 41
     assert all(board.total(word) == 0 for word in range(Row.WORDS))
 
 
@@ -50,7 +50,7 @@ def test_rows_do_not_overlap(board):
             assert len(row) == Row.WORDS
             for word in range(Row.WORDS):
                 row[word] = 10 * slot + parity + 1
-    assert board.phase == Phase.SERVING and board.open_session(0) == 1
+    assert board.phase == Phase.SERVING and board.sessions.open(0) == 1
     for slot in range(3):
         for parity in range(2):
             assert set(board.row(slot, parity)) == {10 * slot + parity + 1}
@@ -91,9 +91,9 @@ class Sessions(RuleBasedStateMachine):
 
     @rule(owner=owners)
     def open(self, owner):
-        session = self.board.open_session(owner)
+        session = self.board.sessions.open(owner)
         if session == 0:
-            assert len(self.live) == self.board.session_places
+            assert len(self.live) == self.board.sessions.places
             return
         assert session > 0 and session not in self.given, "an id was used before"
         self.given.add(session)
@@ -103,20 +103,20 @@ class Sessions(RuleBasedStateMachine):
     def close(self, data, owner):
         session = data.draw(st.sampled_from(sorted(self.given)) if self.given else st.just(1))
         right = self.live.get(session) == owner
-        assert self.board.close_session(session, owner) == right
+        assert self.board.sessions.close(session, owner) == right
         if right:
             del self.live[session]
 
     @rule(owner=owners)
     def the_owner_dies(self, owner):
         his = sorted(session for session, who in self.live.items() if who == owner)
-        assert sorted(self.board.close_sessions_of(owner)) == his
+        assert sorted(self.board.sessions.close_all_of(owner)) == his
         for session in his:
             del self.live[session]
 
     @invariant()
     def owners_are_known(self):
-        assert {s: self.board.session_owner(s) for s in self.given} == dict.fromkeys(
+        assert {s: self.board.sessions.owner_of(s) for s in self.given} == dict.fromkeys(
             self.given, -1
         ) | self.live
 
@@ -125,19 +125,19 @@ TestSessions = Sessions.TestCase
 
 
 def test_there_is_room_for_all_and_an_answer_when_there_is_none(board):
-    opened = [board.open_session(0) for _ in range(board.session_places)]
+    opened = [board.sessions.open(0) for _ in range(board.sessions.places)]
     assert len(opened) >= 8 and all(opened)
-    assert board.open_session(0) == 0
-    assert board.close_session(opened[3], 0)
-    again = board.open_session(1)
-    assert again > max(opened) and board.session_owner(again) == 1
-    assert board.session_owner(opened[3]) == -1, "an old id is found in its old place"
+    assert board.sessions.open(0) == 0
+    assert board.sessions.close(opened[3], 0)
+    again = board.sessions.open(1)
+    assert again > max(opened) and board.sessions.owner_of(again) == 1
+    assert board.sessions.owner_of(opened[3]) == -1, "an old id is found in its old place"
 
 
 @pytest.mark.parametrize("session", [0, -1, 1 << 40, 1 << 63, 1 << 80])
 def test_numbers_that_are_no_session(board, session):
-    board.open_session(0)
-    assert board.session_owner(session) == -1
+    board.sessions.open(0)
+    assert board.sessions.owner_of(session) == -1
 
 
 def test_sessions_of_many_processes_are_unique(board):
@@ -147,10 +147,10 @@ def test_sessions_of_many_processes_are_unique(board):
     def work(owner):
         mine = []
         for _ in range(2000):
-            session = board.open_session(owner)
-            assert session and board.session_owner(session) == owner
-            assert not board.close_session(session, owner + 1)
-            assert board.close_session(session, owner)
+            session = board.sessions.open(owner)
+            assert session and board.sessions.owner_of(session) == owner
+            assert not board.sessions.close(session, owner + 1)
+            assert board.sessions.close(session, owner)
             mine.append(session)
         os.close(reading)
         with os.fdopen(writing, "wb") as file:

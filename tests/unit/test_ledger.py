@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 
 import pytest
 
@@ -29,7 +30,7 @@ def settings(tmp_path, **changes):
 
 
 def run_one(ledger, taker, answer):
-    record, task_id, attempt, *_, body, _ = taker.claim()
+    record, task_id, attempt, *_, body, _, _ = taker.claim()
     ledger.put_result(taker, record, task_id, attempt, answer)
     assert taker.done(record) == 0
     return task_id, body
@@ -112,3 +113,24 @@ def test_what_is_no_ledger_is_refused(ledger):
         ledger.view(5)
     with pytest.raises(ValueError, match="no ledger has 0 records"):
         _ledger.size_of(0, 1, 1, 1)
+
+
+def test_attempts_are_counted_where_one_asks_for_it_before_their_end_is_told(ledger):
+    submitter, taker = ledger.view(0), ledger.view(TAKER)
+    row = memoryview(bytearray(32)).cast("Q")
+    taker.account(row, 1, 2, 3)
+    with pytest.raises(ValueError, match="already"):
+        taker.account(row, 1, 2, 3)
+    for _ in range(4):
+        submitter.submit(b"data", -1, True)
+    for count, end in enumerate(("done", "done_with", "retry", "bury"), 1):
+        record, *_, began = taker.claim()
+        assert row[1] == began
+        arguments = {"done_with": (b"x",), "retry": (time.monotonic_ns() + 10**12,)}
+        getattr(taker, end)(record, *arguments.get(end, ()))
+        assert row[1] == 0
+        assert row[2] == count
+    assert 0 < row[3] < time.monotonic_ns() - began + 10**9
+    assert row[0] == 0
+    with pytest.raises(IndexError, match="no word 4"):
+        ledger.view(TAKER).account(row, 1, 2, 4)

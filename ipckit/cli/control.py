@@ -1,0 +1,126 @@
+"""`ipckit status`, `connections`, `reload`, `stop`: ask the manager of a running server.
+
+PATH is its control socket (`control_path`). Without it: the only live one in the runtime directory.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import socket
+import time
+from typing import Any
+
+from ipckit.cli.answers import CommandFailed
+
+__all__ = ["add_to"]
+
+_DEADLINE = 10.0
+
+
+def add_to(subparsers: Any, common: argparse.ArgumentParser) -> None:
+    """Add the four commands to the command line."""
+    for name, run, text in (
+        ("status", _status, "the numbers of a running server"),
+        ("connections", _connections, "its clients, a page of them"),
+        ("reload", _reload, "replace its processes one by one"),
+        ("stop", _stop, "end it in order"),
+    ):
+        parser = subparsers.add_parser(name, parents=[common], help=text, description=__doc__)
+        parser.add_argument("path", metavar="PATH", nargs="?", help="its control socket")
+        parser.set_defaults(run=run)
+        if name == "reload":
+            parser.add_argument("--only-task", action="store_true", help="only the task workers")
+        if name == "connections":
+            parser.add_argument("--start", type=int, default=0, help="those above this session")
+            parser.add_argument("--count", type=int, default=100, help="so many at most (100)")
+
+
+def _ask(options: argparse.Namespace, **request: Any) -> dict[str, Any]:
+    path = options.path or _only_live_one()
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.settimeout(_DEADLINE)
+        try:
+            sock.connect(path)
+            sock.sendall(json.dumps(request).encode() + b"\n")
+            answer = sock.makefile("rb").readline()
+        except OSError as exc:
+            raise CommandFailed(f"{path}: {exc.strerror or exc}: no server answers there") from None
+    if not answer.endswith(b"\n"):
+        raise CommandFailed(f"{path}: the server closed the connection")
+    form = json.loads(answer)
+    if "error" in form:
+        raise CommandFailed(form["error"])
+    return dict(form)
+
+
+def _only_live_one() -> str:
+    from ipckit.server.control import live_sockets  # noqa: PLC0415 - others start without it
+    from ipckit.server.spill import runtime_directory  # noqa: PLC0415
+
+    directory = runtime_directory(None)
+    found = live_sockets(directory) if os.path.isdir(directory) else []
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise CommandFailed(f"no server runs with a control socket in {directory}: give its path")
+    raise CommandFailed(f"{len(found)} servers run, say which: {' '.join(found)}")
+
+
+def _status(options: argparse.Namespace) -> int:
+    form = _ask(options, command="status")
+    if options.json:
+        print(json.dumps(form))
+        return 0
+    stats = form["stats"]
+    up = time.time() - stats["start_time"]
+    print(f"server {form['pid']} on {', '.join(form['ports'])}, up {up:.0f} s")
+    for name in (
+        "connection_num",
+        "request_count",
+        "task_queued",
+        "task_running",
+        "task_done",
+        "task_buried",
+        "task_oldest_seconds",
+        "task_workers_needed",
+        "worker_restarts",
+        "callback_errors",
+    ):
+        value = stats[name]
+        print(f"  {name:20} {value:.1f}" if isinstance(value, float) else f"  {name:20} {value}")
+    print("  worker      pid  requests     tasks  restarts     MiB")
+    for each in stats["workers"]:
+        print(
+            f"  {each['worker_id']:6} {each['pid']:8} {each['requests']:9} {each['tasks']:9} "
+            f"{each['restarts']:9} {each['rss'] / 2**20:7.1f}"
+        )
+    return 0
+
+
+def _connections(options: argparse.Namespace) -> int:
+    form = _ask(options, command="connections", start=options.start, count=options.count)
+    if options.json:
+        print(json.dumps(form))
+        return 0
+    now = time.time()
+    print("  session  worker  idle s  from")
+    for each in form["connections"]:
+        where = f"{each['remote_ip']}:{each['remote_port']}" if each["remote_ip"] else "unix"
+        idle = now - each["last_time"]
+        print(f"{each['fd']:9} {each['worker_id']:7} {idle:7.1f}  {where}")
+    return 0
+
+
+def _reload(options: argparse.Namespace) -> int:
+    form = _ask(options, command="reload", only_task=options.only_task)
+    text = "reloading" if form["started"] else "a reload runs; one more comes after it"
+    print(json.dumps(form) if options.json else text)
+    return 0
+
+
+def _stop(options: argparse.Namespace) -> int:
+    form = _ask(options, command="stop")
+    print(json.dumps(form) if options.json else f"server {form['pid']} ends")
+    return 0

@@ -1,0 +1,63 @@
+"""Hang detection: which workers' event loops have been silent for too long. Pure.
+
+Contract  a worker beats into its row several times within the timeout; one that does not is told to
+          dump its stack (SIGABRT), and is killed if that does not end it in time. A stopped process
+          is silent too. No clock: the caller gives `now`.
+Stands on nothing but the standard library.
+"""
+
+from __future__ import annotations
+
+import signal
+from typing import NamedTuple
+
+__all__ = ["BEATS", "Hangs", "Silent"]
+
+BEATS = 4
+"""In one timeout."""
+
+_DUMP_SECONDS = 0.5
+"""Between SIGABRT and SIGKILL."""
+
+
+class Silent(NamedTuple):
+    """A worker that is silent, and the signal for it."""
+
+    place: int
+    signal: int
+    seconds: float
+
+
+class Hangs:
+    """The manager's memory of who was told; `timeout` None: nobody ever is."""
+
+    def __init__(self, timeout: float | None) -> None:
+        self._timeout = timeout
+        self._told: dict[int, tuple[float, float]] = {}  # place -> its beat, when it is killed
+
+    def next_due(self, now: float) -> float | None:
+        """Return when look() may find something."""
+        if self._timeout is None:
+            return None
+        kills = [when for _, when in self._told.values()]
+        return min([now + self._timeout / BEATS, *kills])
+
+    def look(self, now: float, beats: dict[int, float]) -> list[Silent]:
+        """Return who gets which signal now. `beats`: place -> its last beat, in seconds."""
+        if self._timeout is None:
+            return []
+        found = []
+        for place, beat in beats.items():
+            told = self._told.get(place)
+            if now - beat <= self._timeout:
+                continue
+            if told is None or told[0] != beat:
+                self._told[place] = (beat, now + _DUMP_SECONDS)
+                found.append(Silent(place, signal.SIGABRT, now - beat))
+            elif now >= told[1]:
+                self._told[place] = (beat, float("inf"))
+                found.append(Silent(place, signal.SIGKILL, now - beat))
+        self._told = {
+            place: told for place, told in self._told.items() if beats.get(place) == told[0]
+        }
+        return found

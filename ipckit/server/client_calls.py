@@ -1,0 +1,170 @@
+"""What a Server says to and knows of its clients: the part of `Server` that needs a session.
+
+Contract  `docs/reference/server.md`. Wrong use is answered before anything changes.
+Stands on ipckit.server.{process,worker,sessions,datagrams,clients}.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any
+
+from ipckit.errors import MisuseError
+from ipckit.server import clients
+from ipckit.server.datagrams import send_to
+from ipckit.server.process import Process
+from ipckit.server.runtime import Runtime
+from ipckit.server.sessions import Flag
+from ipckit.server.worker import Worker
+
+__all__ = ["ClientCalls"]
+
+
+class ClientCalls:
+    """The calls of a server about its clients."""
+
+    _runtime: Runtime | None  # from start() to its end
+    _process: Process | None  # in a worker or task worker
+
+    def send(self, fd: int, data: bytes) -> bool:
+        """Send to a client, from any process. Never waits in a worker.
+
+        Args:
+            fd: the session id, as the callbacks got it.
+            data: 1 byte or more; bytes, bytearray or memoryview.
+
+        Returns False when there is no such session (any more). True: queued in order.
+
+        Raises QueueFull when a worker is asked to pass on more than socket_buffer_size to another
+        one that does not read. A client slower than socket_buffer_size is closed, with a log line.
+        """
+        return self._in_process("send()").send(fd, _as_data(data))
+
+    async def asend(self, fd: int, data: bytes) -> bool:
+        """As send(), and wait until the client has read most of what was sent. In a worker."""
+        return await self._in_worker("asend()").asend(fd, _as_data(data))
+
+    def close(self, fd: int, reset: bool = False) -> bool:
+        """Close a client's connection, from any process; what was sent arrives first.
+
+        reset: at once, by RST, dropping what was not sent. False: no such session (any more).
+        """
+        return self._in_process("close()").close_session(fd, reset=reset)
+
+    def sendto(self, host: str, port: int, data: bytes) -> bool:
+        """Send a datagram, from any process; False: the kernel has no room for it now.
+
+        host is an IP address, or the path of a unix socket (then port does not count). It goes out
+        from the port whose packet is being answered if that fits, else from the first port of the
+        same family.
+
+        Raises ValueError (no address, or no port to send from), MessageTooLarge, SystemCallError.
+        """
+        ports = self._running("sendto()").ports
+        self._in_process("sendto()")
+        return send_to(ports, host, port, _as_data(data))
+
+    def sendfile(
+        self, fd: int, path: str | os.PathLike[str], offset: int = 0, length: int = 0
+    ) -> bool:
+        """Send `length` bytes (0: the rest) of a file from `offset` on; from any process.
+
+        In order with what send() was given. It is read piece by piece as the client takes it, so
+        it must not change meanwhile: if it becomes shorter, the connection is reset.
+
+        Returns False when there is no such session. Raises NotFound, AccessDenied, ValueError (the
+        file has no such part).
+        """
+        process = self._in_process("sendfile()")
+        return process.send_file(fd, *clients.checked_part(path, offset, length))
+
+    def pause(self, fd: int) -> bool:
+        """Read nothing more of a client until resume(); the kernel then slows it down.
+
+        What was read already still comes. False: no such session.
+        """
+        return self._in_process("pause()").read_session(fd, on=False)
+
+    def resume(self, fd: int) -> bool:
+        """Read a client again."""
+        return self._in_process("resume()").read_session(fd, on=True)
+
+    def protect(self, fd: int, on: bool = True) -> bool:
+        """Spare a client from the heartbeat, or not any more; False: no such session."""
+        sessions = self._running("protect()").board.sessions
+        return sessions.flag(fd, Flag.PROTECTED, on=bool(on))
+
+    def bind(self, fd: int, uid: int) -> bool:
+        """Bind a session to a user's number of your own; get_client_info() tells it.
+
+        Once for a session: False when it is bound already, or there is no such session.
+        """
+        if not isinstance(uid, int) or isinstance(uid, bool) or not -(2**62) <= uid < 2**62:
+            raise ValueError(f"uid={uid!r}: must be an int of -2**62..2**62-1")
+        return self._running("bind()").board.sessions.bind(fd, uid)
+
+    @property
+    def connections(self) -> list[int]:
+        """All sessions of the server, of all its workers, the oldest first."""
+        return self._running("connections").board.sessions.all()
+
+    def get_client_list(self, start: int = 0, count: int = 10) -> list[int]:
+        """Return up to `count` sessions with numbers above `start`, in order: page by page."""
+        for name, value, least in (("start", start, 0), ("count", count, 1)):
+            if not isinstance(value, int) or isinstance(value, bool) or value < least:
+                raise ValueError(f"{name}={value!r}: must be an int of {least} or more")
+        return [session for session in self.connections if session > start][:count]
+
+    def get_client_info(self, fd: int) -> dict[str, Any] | None:
+        """Return what is known of a client, from any process; None: no such session.
+
+        server_port, socket_type, remote_ip, remote_port, worker_id, reactor_id (the same),
+        connect_time and last_time (of its last bytes; seconds since the epoch), uid (None: not
+        bound), protected, inherited (it was taken over from another worker).
+        """
+        return clients.info(self._running("get_client_info()"), fd)
+
+    def heartbeat(self, close: bool = True) -> list[int]:
+        """Return the clients that sent nothing for heartbeat_idle_time, and close them.
+
+        Those of a port without heartbeat_idle_time, and protected ones, are never among them.
+        close: False only looks.
+        """
+        process = self._in_process("heartbeat()")
+        idle = clients.idle(process.runtime, time.time())
+        if close:
+            for session in idle:
+                process.close_session(session, reset=False)
+        return idle
+
+    def exists(self, fd: int) -> bool:
+        """Whether the session lives, in any worker."""
+        return self._running("exists()").board.sessions.owner_of(fd) >= 0
+
+    # -- within ---
+
+    def _running(self, call: str) -> Runtime:
+        if self._runtime is None:
+            raise MisuseError(f"{call}: the server does not run; start() it first")
+        return self._runtime
+
+    def _in_process(self, call: str) -> Process:
+        self._running(call)
+        if self._process is None:
+            raise MisuseError(f"{call} does not work in the manager; call it in a worker")
+        return self._process
+
+    def _in_worker(self, call: str) -> Worker:
+        process = self._in_process(call)
+        if not isinstance(process, Worker):
+            raise MisuseError(f"{call} belongs into a worker; this is a {process.role}")
+        return process
+
+
+def _as_data(data: bytes | bytearray | memoryview) -> bytes:
+    if not isinstance(data, bytes | bytearray | memoryview):
+        raise TypeError(f"data must be bytes, not {type(data).__name__}: encode it first")
+    if not data:
+        raise ValueError("data is empty: there is nothing to send")
+    return bytes(data)  # of bytes: the same object

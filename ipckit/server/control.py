@@ -1,0 +1,247 @@
+"""The control socket: what an operator asks the manager of a running server.
+
+A unix stream socket, 0600. One JSON object a line in, one a line out: {"command": "status"},
+"connections" ("start", "count"), "reload" ("only_task"), "stop". An answer has "error" if the
+command cannot be.
+
+Contract  only our user and root are answered. The manager never waits for a client: input and
+          number of clients are bounded, and who does not read its answer is dropped for the next.
+Stands on unix(7), ipckit.server.listener.
+Crash     of the manager: the file stays; who connects is refused, and the next server with this
+          runtime directory removes it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import select
+import socket
+import struct
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from ipckit.errors import AlreadyExists, IPCError, SystemCallError
+from ipckit.kinds import SockType
+from ipckit.server import listener
+from ipckit.server.log import log
+from ipckit.server.settings import Settings
+from ipckit.server.spill import private_directory, runtime_directory
+
+if TYPE_CHECKING:
+    from ipckit.server.server import Server
+
+__all__ = ["ControlSocket", "answer_line", "live_sockets", "open_control"]
+
+MAX_REQUEST = 64 * 1024
+MAX_CLIENTS = 16
+_PREFIX, _SUFFIX = "control-", ".sock"
+
+Commands = dict[str, Callable[[dict[str, Any]], dict[str, Any]]]
+
+
+def answer_line(line: bytes, commands: Commands) -> bytes:
+    """Return the answer to one line, with its newline. Raises nothing."""
+    try:
+        request = json.loads(line)
+    except ValueError as exc:
+        return _line({"error": f"not a line of JSON: {exc}"})
+    name = request.get("command") if isinstance(request, dict) else None
+    if not isinstance(name, str) or name not in commands:
+        return _line({"error": f"no command {name!r}; there are {', '.join(commands)}"})
+    try:
+        return _line(commands[name](request))
+    except (ValueError, TypeError, IPCError) as exc:
+        return _line({"error": f"{type(exc).__name__}: {exc}"})
+
+
+def _line(answer: dict[str, Any]) -> bytes:
+    return json.dumps(answer).encode() + b"\n"
+
+
+def live_sockets(directory: str) -> list[str]:
+    """Return the control sockets in a runtime directory that somebody answers; remove the others'
+    files.
+    """
+    found = []
+    for name in sorted(os.listdir(directory)):
+        if not (name.startswith(_PREFIX) and name.endswith(_SUFFIX)):
+            continue
+        path = os.path.join(directory, name)
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.setblocking(False)
+            try:
+                probe.connect(path)
+            except ConnectionRefusedError:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(path)
+                continue
+            except BlockingIOError:
+                pass  # its backlog is full: it lives
+            except OSError:
+                continue
+            found.append(path)
+    return found
+
+
+def open_control(settings: Settings) -> tuple[socket.socket, str] | None:
+    """Return a listening control socket and its path; None: there shall be none, or cannot be.
+
+    Raises AlreadyExists, SystemCallError: `control_path` was set, and cannot be had.
+    """
+    asked = settings.control_path
+    if asked is False:
+        return None
+    if asked is not None and asked is not True:  # which the settings refuse
+        path = os.path.abspath(os.fspath(asked))
+        return _listening(path), path
+    try:
+        directory = private_directory(runtime_directory(settings.runtime_dir))
+        live_sockets(directory)
+        path = os.path.join(directory, f"{_PREFIX}{os.getpid()}{_SUFFIX}")
+        return _listening(path), path
+    except (IPCError, OSError) as exc:
+        log.warning("there is no control socket (control_path): %s", exc)
+        return None
+
+
+def _listening(path: str) -> socket.socket:
+    if len(os.fsencode(path)) > 107:
+        raise SystemCallError(
+            errno.ENAMETOOLONG, f"control_path {path}: a unix socket's path has at most 107 bytes"
+        )
+    mask = os.umask(0o177)
+    try:
+        sock = listener.bind(path, 0, SockType.UNIX_STREAM)
+    except AlreadyExists as exc:
+        raise AlreadyExists(errno.EEXIST, f"control_path: {exc}") from None
+    finally:
+        os.umask(mask)
+    sock.listen(MAX_CLIENTS)
+    return sock
+
+
+class _Client:
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+        self.heard = bytearray()
+        self.unsent = b""
+
+
+class ControlSocket:
+    """The manager's side. One thread."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Open it. Raises as open_control()."""
+        self._listener: socket.socket | None = None
+        self._path = ""
+        if (opened := open_control(settings)) is not None:
+            self._listener, self._path = opened
+        self._clients: dict[int, _Client] = {}
+        self._commands: Commands = {}
+        self._poller = select.poll()
+
+    def serve(self, poller: select.poll, server: Server) -> None:
+        """Register with the manager's poller; answer for this server."""
+        self._poller = poller
+        self._commands = _commands(server)
+        if self._listener is not None:
+            poller.register(self._listener, select.POLLIN)
+
+    def ready(self, fd: int) -> None:
+        """Do what a readable or writable descriptor asks for, if it is one of ours."""
+        if self._listener is not None and fd == self._listener.fileno():
+            self._accept(self._listener)
+            return
+        client = self._clients.get(fd)
+        if client is None:
+            return
+        try:
+            alive = self._flush(client) if client.unsent else self._hear(client)
+        except OSError:
+            alive = False
+        if not alive:
+            self._drop(client)
+
+    def _accept(self, listening: socket.socket) -> None:
+        try:
+            sock, _ = listening.accept()
+        except OSError:
+            return  # it went, or there are no descriptors left
+        _, uid, _ = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+        if uid not in (0, os.geteuid()):
+            log.warning("control socket: user %d was refused", uid)
+            sock.close()
+            return
+        if len(self._clients) >= MAX_CLIENTS:
+            self._drop(next(iter(self._clients.values())))
+        sock.setblocking(False)
+        self._clients[sock.fileno()] = _Client(sock)
+        self._poller.register(sock, select.POLLIN)
+
+    def _hear(self, client: _Client) -> bool:
+        part = client.sock.recv(MAX_REQUEST)
+        if not part:
+            return False
+        client.heard += part
+        line, end, rest = client.heard.partition(b"\n")
+        if not end:
+            return len(client.heard) < MAX_REQUEST
+        client.heard = bytearray(rest)
+        client.unsent = answer_line(bytes(line), self._commands)
+        return self._flush(client)
+
+    def _flush(self, client: _Client) -> bool:
+        try:
+            sent = client.sock.send(client.unsent)
+        except BlockingIOError:
+            sent = 0
+        client.unsent = client.unsent[sent:]
+        self._poller.modify(client.sock, select.POLLOUT if client.unsent else select.POLLIN)
+        return True
+
+    def _drop(self, client: _Client) -> None:
+        del self._clients[client.sock.fileno()]
+        self._poller.unregister(client.sock)
+        client.sock.close()
+
+    def leave(self) -> None:
+        """In a child: it is the manager's."""
+        for client in self._clients.values():
+            client.sock.close()
+        if self._listener is not None:
+            self._listener.close()
+
+    def close(self) -> None:
+        """Remove it. By the manager, at the end."""
+        self.leave()
+        if self._listener is not None:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self._path)
+
+
+def _commands(server: Server) -> Commands:
+    def status(_: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "pid": os.getpid(),
+            "ports": [
+                f"{port.host}:{port.port}" if port.port else port.host for port in server.ports
+            ],
+            "stats": server.stats(),
+        }
+
+    def connections(request: dict[str, Any]) -> dict[str, Any]:
+        found = server.get_client_list(request.get("start", 0), request.get("count", 100))
+        infos = ((fd, server.get_client_info(fd)) for fd in found)
+        return {"connections": [{"fd": fd, **info} for fd, info in infos if info is not None]}
+
+    def reload(request: dict[str, Any]) -> dict[str, Any]:
+        return {"started": server.reload(only_task=request.get("only_task") is True)}
+
+    def stop(_: dict[str, Any]) -> dict[str, Any]:
+        server.shutdown()
+        return {"pid": os.getpid()}
+
+    return {"status": status, "connections": connections, "reload": reload, "stop": stop}

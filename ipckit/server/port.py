@@ -1,0 +1,141 @@
+"""A port: an address that a server serves, with callbacks and settings of its own if it likes.
+
+Contract  bound at once, listening in start(). A port that sets any of the packet settings has none
+          of the server's; each other setting, and each callback, is the server's until it has its
+          own.
+Stands on ipckit.server.{listener,settings,events}.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from ipckit.errors import MisuseError, SettingsError
+from ipckit.framing import Framing
+from ipckit.kinds import SockType
+from ipckit.server import listener
+from ipckit.server.events import Callbacks, canonical
+from ipckit.server.settings import PORT_SETTINGS, Settings, nearest
+
+__all__ = ["OpenPort", "Port"]
+
+PORT_EVENTS = ("connect", "receive", "packet", "close")
+"""What a single port may have its own callback for."""
+
+DATAGRAMS = (SockType.UDP, SockType.UDP6, SockType.UNIX_DGRAM)
+
+
+@dataclass(frozen=True, slots=True)
+class OpenPort:
+    """A port as the processes of a running server see it."""
+
+    index: int  # in server.ports
+    host: str
+    port: int
+    sock_type: SockType
+    socket: socket.socket
+    settings: Settings
+    callbacks: Callbacks
+
+    @property
+    def is_tcp(self) -> bool:
+        """Whether its connections are TCP's."""
+        return self.sock_type in (SockType.TCP, SockType.TCP6)
+
+    @property
+    def datagrams(self) -> bool:
+        """Whether it has packets and no connections."""
+        return self.sock_type in DATAGRAMS
+
+
+class Port:
+    """One more address of a server, made by `server.listen()`; `server.ports[0]` is its own."""
+
+    def __init__(self, host: str, port: int, sock_type: SockType) -> None:
+        self._started = False
+        self.type = SockType(sock_type)
+        self._socket = listener.bind(host, port, self.type)
+        self.host = host
+        self.port: int = 0
+        if self._socket.family != socket.AF_UNIX:
+            self.port = self._socket.getsockname()[1]
+        self._changes: dict[str, Any] = {}
+        self._callbacks = Callbacks()
+
+    def set(self, settings_dict: dict[str, Any] | None = None, /, **settings: Any) -> None:
+        """Change settings of this port alone, all or none of them.
+
+        Raises SettingsError (a wrong value, or one that only the server has), MisuseError after
+        start().
+        """
+        self._only_before_start("set()")
+        changes = {**(settings_dict or {}), **settings}
+        for name in changes:
+            if name not in PORT_SETTINGS:
+                raise SettingsError(
+                    f"a port has no setting {name!r}{nearest(name, PORT_SETTINGS)}; settings of "
+                    f"the whole server belong to server.set()"
+                )
+        _resolved(Settings(), {**self._changes, **changes})
+        self._changes.update(changes)
+
+    def on(self, event: str, callback: Callable[..., Any] | None = None) -> Any:
+        """Set the callback of `connect`, `receive`, `packet` or `close` for this port alone.
+
+        Without a callback: a decorator. Raises SettingsError, MisuseError after start().
+        """
+        self._only_before_start("on()")
+        name = canonical(event)
+        if name not in PORT_EVENTS:
+            raise SettingsError(f"the event {name!r} is the whole server's: use server.on()")
+        if callback is not None:
+            self._callbacks.set(name, callback)
+            return None
+
+        def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+            self._callbacks.set(name, function)
+            return function
+
+        return decorate
+
+    def opened(self, index: int, settings: Settings, callbacks: Callbacks) -> OpenPort:
+        """Return it with what the server gives it; SettingsError without the callback it needs."""
+        mine = OpenPort(
+            index,
+            self.host,
+            self.port,
+            self.type,
+            self._socket,
+            _resolved(settings, self._changes),
+            self._callbacks.over(callbacks),
+        )
+        needed = "packet" if mine.datagrams else "receive"
+        if not mine.callbacks.has(needed):
+            kind = "datagram" if mine.datagrams else "stream"
+            raise SettingsError(
+                f"a {kind} port needs a `{needed}` callback: server.on({needed!r}, f)"
+            )
+        return mine
+
+    def listen(self, backlog: int) -> None:
+        """Let the kernel take connections; nothing is set any more."""
+        self._started = True
+        if self.type not in DATAGRAMS:
+            self._socket.listen(backlog)
+
+    def forget(self) -> None:
+        """Close it, and remove its file."""
+        listener.forget(self._socket, self.host, self.type)
+
+    def _only_before_start(self, call: str) -> None:
+        if self._started:
+            raise MisuseError(f"{call} belongs before start()")
+
+
+def _resolved(settings: Settings, changes: dict[str, Any]) -> Settings:
+    own_packets = not changes.keys().isdisjoint(Framing.names())
+    plain = {name: getattr(Settings(), name) for name in Framing.names()} if own_packets else {}
+    return settings.changed({**plain, **changes})

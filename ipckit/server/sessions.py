@@ -1,0 +1,183 @@
+"""The sessions: every connection of a server by its number, in memory that all processes share.
+
+A session is a row of words. Its first word, id << 16 | owner + 1, is the truth: it is set and taken
+back by one compare-and-set. An id is used once. The other words are written by the owner, but for
+UID and FLAGS, which anybody may change by an atomic step.
+
+Contract  a row tells of a live connection as long as its first word has its id; who reads the other
+          words looks at the first one again afterwards.
+Stands on ipckit._core (ipk_words).
+Fork      the mapping is anonymous and shared: made by the manager, inherited by all.
+Blocks    never.  Crash  of an owner: the manager ends or hands on its sessions.
+"""
+
+from __future__ import annotations
+
+import mmap
+import time
+from typing import Any, NamedTuple
+
+from ipckit._core import ffi, lib
+
+__all__ = ["Client", "Flag", "Sessions"]
+
+_BITS = 40
+"""Of a session id."""
+
+_WORD = 8
+
+
+class Word:
+    """Words of a row."""
+
+    OWNER = 0
+    UID = 1  # of bind(), + 2^63; 0: not bound
+    FLAGS = 2
+    CONNECTED = 3  # ns since the epoch
+    HEARD = 4  # when bytes came last, ns since the epoch
+    ADDRESS = 5  # two words: the client's IPv6 address, or its IPv4 address in the first four bytes
+    PORTS = 7  # index of our port << 16 | the client's port number
+    COUNT = 16
+
+
+class Flag:
+    """Bits of FLAGS."""
+
+    PROTECTED = 1
+    INHERITED = 2
+
+
+class Client(NamedTuple):
+    """What is written down of a client when it connects."""
+
+    port: int  # index of our port
+    ip: bytes = b""  # 4 or 16 bytes; empty: it has none
+    number: int = 0  # its port
+
+
+_UID_BIAS = 1 << 63
+
+
+class Sessions:
+    """All sessions of one server; room for `most` at a time. Process safe."""
+
+    def __init__(self, most: int) -> None:
+        # Twice as many places as sessions, so that a free one is near.
+        self.places = 1 << max(4, (2 * most - 1).bit_length())
+        self._map = mmap.mmap(-1, (self.places + 1) * Word.COUNT * _WORD)
+        self._words = memoryview(self._map).cast("Q")
+        self._bytes = memoryview(self._map)
+        self._base = ffi.cast("uint64_t *", ffi.from_buffer("uint64_t[]", self._map))
+        self._ids = self.places * Word.COUNT  # the word behind the rows: the last id
+
+    # -- life of a session ---
+
+    def open(self, owner: int, client: Client = Client(0)) -> int:  # noqa: B008  (immutable)
+        """Return a new session id (never used before), owned by `owner`; 0: no place is free."""
+        for _ in range(self.places):
+            session = int(lib.ipk_word_add(self._base + self._ids, 1))
+            row = self._row(session)
+            if lib.ipk_word_compare_and_set(self._base + row, 0, session << 16 | (owner + 1)):
+                self._write(row, client)
+                return session
+        return 0
+
+    def _write(self, row: int, client: Client) -> None:
+        words = self._words
+        now = time.time_ns()
+        words[row + Word.UID] = words[row + Word.FLAGS] = 0
+        words[row + Word.CONNECTED] = words[row + Word.HEARD] = now
+        start = (row + Word.ADDRESS) * _WORD
+        self._bytes[start : start + 16] = client.ip.ljust(16, b"\0")
+        words[row + Word.PORTS] = client.port << 16 | client.number
+
+    def owner_of(self, session: int) -> int:
+        """Return the owner of a live session, -1 when there is no such session."""
+        if not 0 < session < 1 << _BITS:
+            return -1
+        word = self._words[self._row(session)]
+        return (word & 0xFFFF) - 1 if word >> 16 == session else -1
+
+    def close(self, session: int, owner: int) -> bool:
+        """Forget it; False if it was not this owner's."""
+        word = self._base + self._row(session)
+        return bool(lib.ipk_word_compare_and_set(word, session << 16 | (owner + 1), 0))
+
+    def close_all_of(self, owner: int) -> list[int]:
+        """Forget all sessions of a dead owner; return them."""
+        return [session for session in self.all_of(owner) if self.close(session, owner)]
+
+    def all_of(self, owner: int) -> list[int]:
+        """Return the sessions of one owner, in no order."""
+        return [word >> 16 for word in self._owners() if word and word & 0xFFFF == owner + 1]
+
+    def all(self) -> list[int]:
+        """Return every session, the oldest first."""
+        return sorted(word >> 16 for word in self._owners() if word)
+
+    # -- what is known of it ---
+
+    def heard(self, session: int) -> memoryview:
+        """Return the one word that says when bytes came last (ns since the epoch), writable."""
+        at = self._row(session) + Word.HEARD
+        return self._words[at : at + 1]
+
+    def port_of(self, session: int) -> int:
+        """Return the index of the port it came to."""
+        return self._words[self._row(session) + Word.PORTS] >> 16
+
+    def idle_since(self, session: int) -> float:
+        """Return when bytes came last, in seconds since the epoch."""
+        return self._words[self._row(session) + Word.HEARD] / 1e9
+
+    def flags(self, session: int) -> int:
+        """Return its flags."""
+        return self._words[self._row(session) + Word.FLAGS]
+
+    def flag(self, session: int, bit: int, *, on: bool) -> bool:
+        """Set or clear a flag; False: there is no such session."""
+        if self.owner_of(session) < 0:
+            return False
+        at = self._row(session) + Word.FLAGS
+        while True:
+            seen = self._words[at]
+            wanted = seen | bit if on else seen & ~bit
+            if lib.ipk_word_compare_and_set(self._base + at, seen, wanted):
+                return self.owner_of(session) >= 0
+
+    def bind(self, session: int, uid: int) -> bool:
+        """Bind it to a user's number, once; False: it is bound, or there is no such session."""
+        if self.owner_of(session) < 0:
+            return False
+        word = self._base + self._row(session) + Word.UID
+        return bool(lib.ipk_word_compare_and_set(word, 0, uid + _UID_BIAS))
+
+    def describe(self, session: int) -> dict[str, Any] | None:
+        """Return what is known of a client, `port` the index of our port; None: it is gone."""
+        owner = self.owner_of(session)
+        row = self._row(session)
+        words = self._words[row : row + Word.COUNT].tolist()
+        start = (row + Word.ADDRESS) * _WORD
+        ip = bytes(self._bytes[start : start + 16])
+        if owner < 0 or self.owner_of(session) < 0:
+            return None
+        flags, uid, ports = words[Word.FLAGS], words[Word.UID], words[Word.PORTS]
+        return {
+            "port": ports >> 16,
+            "ip": ip,
+            "remote_port": ports & 0xFFFF,
+            "worker_id": owner // 2,
+            "connect_time": words[Word.CONNECTED] / 1e9,
+            "last_time": words[Word.HEARD] / 1e9,
+            "uid": uid - _UID_BIAS if uid else None,
+            "protected": bool(flags & Flag.PROTECTED),
+            "inherited": bool(flags & Flag.INHERITED),
+        }
+
+    # -- within ---
+
+    def _row(self, session: int) -> int:
+        return session % self.places * Word.COUNT
+
+    def _owners(self) -> list[int]:
+        return self._words[: self._ids : Word.COUNT].tolist()

@@ -1,0 +1,205 @@
+"""One attempt after another: a claimed task is run, and its end is written into the ledger.
+
+Stands on ipckit.server.{ledger,limit,board,attempts,process}.
+Invariants
+  R1  an attempt is counted (by the ledger's view) before its end is in the ledger, so who hears of
+      it finds it counted.
+  R2  an end that comes too late (the attempt was taken from us) changes nothing and is counted.
+Speed     of a small task that ends well: one C call ends it; no object is made but its data, its
+          result and the numbers of the claim.
+Blocks    as long as the user's callback does; run_on_loop() not even then.
+Crash     the task in hand is tried again, by the manager's sweep.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple, cast
+
+from ipckit._core import _ledger
+from ipckit.errors import IPCError, MisuseError, ProtocolError
+from ipckit.server.attempts import Failure
+from ipckit.server.board import Row
+from ipckit.server.ledger import TaskLedger
+from ipckit.server.limit import TimeLimit
+from ipckit.server.log import log
+from ipckit.server.process import Process, describe_exception
+
+__all__ = ["CurrentTask", "Job", "TaskRunner"]
+
+Job = tuple[int, int, int, int, int, bytes | None, int, int]
+"""A claimed task, as Ledger.claim() gives it: record, task id, attempt, source, flags, body (None:
+it is in a file), size, when it began (ns). Its word is RUNNING and ours."""
+
+
+_UNCOMMON = _ledger.FOREIGN | _ledger.BODY_BESIDE
+_NO_ROOM = -2
+"""Ledger.done_with(): the result is not for inside."""
+
+
+class CurrentTask(NamedTuple):
+    """What `server.current_task` tells."""
+
+    task_id: int
+    attempt: int
+    src_worker_id: int
+    deadline: float | None
+
+
+class TaskRunner:
+    """The attempts of one task worker, one at a time."""
+
+    def __init__(self, process: Process, ledger: TaskLedger, view: _ledger.Ledger) -> None:
+        settings = process.settings
+        view.account(process.row, Row.BUSY_SINCE, Row.TASKS, Row.TASK_NS)
+        self._server = process.server
+        self._row = process.row
+        self._ledger = ledger
+        self._view = view
+        self._read = ledger.read
+        self._dump = ledger.dump
+        self._done = view.done
+        self._done_with = view.done_with
+        self._callback = cast("Callable[..., Any]", process.callbacks.get("task"))
+        self._limit = TimeLimit(settings.task_timeout)
+        self._limited = settings.task_timeout is not None
+        self._job: Job | None = None
+        self._value: bytes | None = None  # the result given by finish()
+        limit = settings.task_max_request
+        grace = settings.request_grace(limit, settings.task_max_request_grace)
+        self.left = limit + random.randint(0, grace) if limit else -1
+        """Attempts that are still begun; -1: no limit."""
+
+    # -- what the callback sees ---
+
+    @property
+    def current(self) -> CurrentTask | None:
+        """The task in hand."""
+        job = self._job
+        if job is None:
+            return None
+        _, task_id, attempt, source, flags, _, _, began = job
+        deadline = self._limit.deadline(began)
+        return CurrentTask(task_id, attempt, _source_id(flags, source), deadline)
+
+    def finish(self, value: Any) -> None:
+        """Take the result of the task in hand; raises MisuseError without one, or twice."""
+        if self._job is None:
+            raise MisuseError("finish() belongs inside the `task` callback")
+        if self._value is not None:
+            raise MisuseError(f"task {self._job[1]} was finished already")
+        self._value = self._dump(value)
+
+    # -- an attempt ---
+
+    def run(self, job: Job) -> None:
+        """Run it to its end."""
+        _, task_id, _, source, flags, body, size, _ = job
+        self._job = job
+        self._value = None
+        try:
+            if flags & _UNCOMMON or body is None:
+                data = self._ledger.load(flags, task_id, body, size)
+                source = _source_id(flags, source)
+            else:
+                data = self._read(body)
+        except Exception as exc:
+            self._ended_badly(job, hopeless=isinstance(exc, ProtocolError))
+            return
+        try:
+            if self._limited:
+                with self._limit.running():
+                    returned = self._callback(self._server, task_id, source, data)
+            else:
+                returned = self._callback(self._server, task_id, source, data)
+        except Exception:
+            self._ended_badly(job)
+        else:
+            self._ended_well(job, returned)
+
+    async def run_on_loop(self, job: Job) -> None:
+        """As run(), for a callback that may be `async def`."""
+        _, task_id, _, source, flags, body, size, _ = job
+        self._job = job
+        self._value = None
+        try:
+            data = self._ledger.load(flags, task_id, body, size)
+        except Exception as exc:
+            self._ended_badly(job, hopeless=isinstance(exc, ProtocolError))
+            return
+        try:
+            with self._limit.running(soft=False):
+                returned = self._callback(self._server, task_id, _source_id(flags, source), data)
+                if asyncio.iscoroutine(returned):
+                    returned = await self._in_time(returned)
+        except Exception:
+            self._ended_badly(job)
+        else:
+            self._ended_well(job, returned)
+
+    async def _in_time(self, coroutine: Any) -> Any:
+        limit = asyncio.timeout(self._limit.seconds)
+        try:
+            async with limit:
+                return await coroutine
+        except TimeoutError:
+            if limit.expired():
+                raise self._limit.error() from None
+            raise
+
+    def _ended_well(self, job: Job, returned: Any) -> None:
+        record, task_id, attempt, _, flags, _, _, _ = job
+        value = self._value
+        try:
+            if returned is not None:
+                if value is None:
+                    value = self._dump(returned)
+                else:
+                    log.warning(
+                        "task %d: finish() was called, its return value is dropped", task_id
+                    )
+            if value is None or flags & _ledger.FOREIGN:
+                left = self._done(record)
+            else:
+                left = self._done_with(record, value)
+                if left == _NO_ROOM:
+                    self._ledger.put_result(self._view, record, task_id, attempt, value)
+                    left = self._done(record)
+        except (TypeError, IPCError):  # it cannot be pickled, or kept
+            self._ended_badly(job)
+            return
+        self._over()
+        if left == 1:
+            self._ledger.remove_files(task_id, attempt)
+            self._view.clear(record)
+        elif left < 0:
+            self._late(task_id, attempt)
+
+    def _ended_badly(self, job: Job, *, hopeless: bool = False) -> None:
+        """Write down what is being handled: call it in an except clause."""
+        record, task_id, attempt, *_ = job
+        failure = Failure(*describe_exception(), at=time.time())
+        log.info("task %d, attempt %d failed: %s", task_id, attempt, failure.error)
+        ours = self._ledger.attempt_failed(
+            self._view, self._row, record, task_id, attempt, failure, hopeless=hopeless
+        )
+        self._over()
+        if not ours:
+            self._late(task_id, attempt)
+
+    def _late(self, task_id: int, attempt: int) -> None:
+        """R2."""
+        self._row[Row.RESULTS_DROPPED] += 1
+        log.warning("task %d, attempt %d ended too late: dropped", task_id, attempt)
+
+    def _over(self) -> None:
+        self._job = None
+        if self.left > 0:
+            self.left -= 1
+
+
+def _source_id(flags: int, source: int) -> int:
+    return -1 if flags & _ledger.FOREIGN else source

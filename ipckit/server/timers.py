@@ -1,0 +1,148 @@
+"""tick() and after(): timers on an event loop, and timers without one.
+
+Contract  ids are 1, 2, ... of one process; what a timer's callback raises goes to `failed`.
+Blocks    never.  Errors  none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import time
+from collections.abc import Callable
+from typing import Any
+
+__all__ = ["HeapTimers", "LoopTimers"]
+
+
+def _timer_ids() -> Callable[[], int]:
+    """Return a source of timer ids: 1, 2, ..."""
+    last = 0
+
+    def next_id() -> int:
+        nonlocal last
+        last += 1
+        return last
+
+    return next_id
+
+
+class LoopTimers:
+    """tick() and after() on an event loop."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, failed: Callable[[str], None]) -> None:
+        self._loop = loop
+        self._failed = failed
+        self._handles: dict[int, asyncio.TimerHandle] = {}
+        self._next_id = _timer_ids()
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    def set(
+        self, seconds: float, callback: Callable[..., Any], args: tuple[Any, ...], *, every: bool
+    ) -> int:
+        """Call after `seconds`, once or each time anew; return the id."""
+        timer = self._next_id()
+        due = self._loop.time() + seconds
+        self._arm(timer, due, seconds if every else 0, callback, args)
+        return timer
+
+    def clear(self, timer: int) -> bool:
+        """Drop it; False: there is none."""
+        handle = self._handles.pop(timer, None)
+        if handle is not None:
+            handle.cancel()
+        return handle is not None
+
+    def clear_all(self) -> None:
+        """Drop all."""
+        for timer in list(self._handles):
+            self.clear(timer)
+
+    def _arm(
+        self,
+        timer: int,
+        due: float,
+        period: float,
+        callback: Callable[..., Any],
+        args: tuple[Any, ...],
+    ) -> None:
+        self._handles[timer] = self._loop.call_at(
+            due, self._fire, timer, due, period, callback, args
+        )
+
+    def _fire(
+        self,
+        timer: int,
+        due: float,
+        period: float,
+        callback: Callable[..., Any],
+        args: tuple[Any, ...],
+    ) -> None:
+        if period:
+            # From the time it was due, so that a tick does not drift; missed ones are skipped.
+            now = self._loop.time()
+            missed = max(0, int((now - due) / period))
+            self._arm(timer, due + (missed + 1) * period, period, callback, args)
+        else:
+            del self._handles[timer]
+        try:
+            result = callback(*args)
+        except Exception:
+            self._failed("a timer's callback")
+            return
+        if asyncio.iscoroutine(result):
+            task = self._loop.create_task(self._guard(result))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _guard(self, coroutine: Any) -> None:
+        try:
+            await coroutine
+        except Exception:
+            self._failed("a timer's callback")
+
+
+class HeapTimers:
+    """tick() and after() without a loop: fired between two tasks."""
+
+    def __init__(self, failed: Callable[[str], None]) -> None:
+        self._failed = failed
+        self._heap: list[tuple[float, int]] = []
+        self._live: dict[int, tuple[float, Callable[..., Any], tuple[Any, ...]]] = {}
+        self._next_id = _timer_ids()
+
+    def set(
+        self, seconds: float, callback: Callable[..., Any], args: tuple[Any, ...], *, every: bool
+    ) -> int:
+        """Call after `seconds`, once or each time anew; return the id."""
+        timer = self._next_id()
+        self._live[timer] = (seconds if every else 0, callback, args)
+        heapq.heappush(self._heap, (time.monotonic() + seconds, timer))
+        return timer
+
+    def clear(self, timer: int) -> bool:
+        """Drop it; False: there is none."""
+        return self._live.pop(timer, None) is not None
+
+    def fire(self) -> float | None:
+        """Call what is due; return the seconds to the next one, None: there is none."""
+        while self._heap:
+            due, timer = self._heap[0]
+            now = time.monotonic()
+            if due > now:
+                return due - now
+            heapq.heappop(self._heap)
+            entry = self._live.get(timer)
+            if entry is None:
+                continue
+            period, callback, args = entry
+            if period:
+                missed = int((now - due) / period)
+                heapq.heappush(self._heap, (due + (missed + 1) * period, timer))
+            else:
+                del self._live[timer]
+            try:
+                callback(*args)
+            except Exception:
+                self._failed("a timer's callback")
+        return None

@@ -1,0 +1,142 @@
+"""User processes: made by add_process(), kept alive by the manager beside the workers.
+
+Contract  each runs its callback; one that returns, raises or dies is made again, after a pause that
+          grows while it does not live long (`Restarts`). A reload leaves them. At the end of the
+          server each gets SIGTERM, which raises SystemExit in its callback, CancelledError in
+          an async one.
+Stands on ipckit.server.process, uvloop for a callback that is `async def`.
+Fork      from the manager's main thread; what it inherits is what workers inherit.
+Crash     of the manager: it ends with it, as workers do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import uvloop
+
+from ipckit.errors import MisuseError
+from ipckit.server.events import is_async
+from ipckit.server.process import EXIT_DONE, Process
+from ipckit.server.timers import LoopTimers
+from ipckit.server.wire import Head
+
+if TYPE_CHECKING:
+    from ipckit.server.runtime import Runtime
+    from ipckit.server.server import Server
+
+__all__ = ["Restarts", "UserProcess", "UserProcessKeeper"]
+
+_PAUSES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+_LONG = 10.0
+"""Who lived so long begins with the first pause again."""
+
+
+class Restarts:
+    """When a user process that ended is made again. Pure."""
+
+    def __init__(self) -> None:
+        self._short = 0  # lives in a row that were not long
+
+    def due(self, began: float, ended: float) -> float:
+        """Return when, for one that lived from `began` to `ended`."""
+        self._short = 0 if ended - began >= _LONG else self._short + 1
+        return ended + _PAUSES[min(max(self._short - 1, 0), len(_PAUSES) - 1)]
+
+
+class UserProcess(Process):
+    """One user process."""
+
+    role = "user process"
+
+    def __init__(self, server: Server, runtime: Runtime, place: int, incarnation: int) -> None:
+        super().__init__(server, runtime, place, incarnation)
+        self.connections = {}
+        self._callback = runtime.user_processes[self.slot - runtime.slots]
+        self._timers: LoopTimers | None = None
+        self._told = False
+
+    def run(self) -> int:
+        """Call the callback; return the exit code. What it raises is the child's last word."""
+        with contextlib.suppress(_Ended, asyncio.CancelledError):
+            if is_async(self._callback):
+                uvloop.run(self._on_loop())
+            else:
+                self._callback(self.server)
+        return EXIT_DONE
+
+    async def _on_loop(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._timers = LoopTimers(loop, self.callback_failed)
+        running = loop.create_task(self._callback(self.server))
+        loop.add_signal_handler(signal.SIGTERM, running.cancel)
+        await running
+
+    def bell(self) -> None:
+        """SIGTERM came; later ones leave the callback its time to clean up."""
+        if not self._told:
+            self._told = True
+            raise _Ended(0)
+
+    def post(self, place: int, head: Head, body: bytes = b"") -> None:
+        """Post to another process, waiting for room."""
+        self.post_waiting(place, head, body)
+
+    def after(
+        self, seconds: float, callback: Callable[..., Any], args: tuple[Any, ...], *, every: bool
+    ) -> int:
+        """Set a timer."""
+        return self._on_a_loop().set(seconds, callback, args, every=every)
+
+    def clear_timer(self, timer: int) -> bool:
+        """Drop a timer; False: there is none."""
+        return self._on_a_loop().clear(timer)
+
+    def _on_a_loop(self) -> LoopTimers:
+        if self._timers is None:
+            raise MisuseError("a user process has timers only if its callback is `async def`")
+        return self._timers
+
+
+class _Ended(SystemExit):
+    """The server wants this process to end; its callback may clean up on the way."""
+
+
+class UserProcessKeeper:
+    """The manager's side: who lives, who is due. `spawn` makes one and returns its pidfd."""
+
+    def __init__(self, count: int, spawn: Callable[[int], int]) -> None:
+        self._spawn = spawn
+        self._restarts = [Restarts() for _ in range(count)]
+        self._began = [0.0] * count
+        self._due: dict[int, float] = dict.fromkeys(range(count), 0.0)  # number -> when
+        self.alive: dict[int, int] = {}
+        """pidfd -> number."""
+
+    def next_due(self) -> float | None:
+        """Return when tick() has something to do."""
+        return min(self._due.values(), default=None)
+
+    def tick(self) -> None:
+        """Make those that are due."""
+        now = time.monotonic()
+        for number in [number for number, due in self._due.items() if due <= now]:
+            del self._due[number]
+            self._began[number] = now
+            self.alive[self._spawn(number)] = number
+
+    def ended(self, pidfd: int) -> tuple[int, float]:
+        """Forget a dead one; return its number, and how long until it is made again."""
+        number = self.alive.pop(pidfd)
+        now = time.monotonic()
+        self._due[number] = self._restarts[number].due(self._began[number], now)
+        return number, self._due[number] - now
+
+    def stop(self) -> None:
+        """Make none again."""
+        self._due.clear()
