@@ -356,8 +356,8 @@ class TaskWorker(Process):
         return record, task_id, attempt, -1, flags, body, len(body), began
 
     def _refuse(self, kind: int, size: int, why: str) -> None:
-        self.count(Row.FOREIGN_REFUSED)
         log.warning("a foreign message of type %d, %d bytes, was refused: %s", kind, size, why)
+        self.count(Row.FOREIGN_REFUSED)  # last: who reads the count finds the line in the log
 
     def _look_for_unserved(self) -> None:
         now = time.monotonic()

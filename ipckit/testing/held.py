@@ -3,7 +3,7 @@
 Contract  Instructions are counted within the C libraries that the machine names in `libraries`
           (parts of their file names; none: every library but Python's and the system's own). The
           victim begins alone; at the planned instruction it is killed, or held while all others
-          make their calls (those that wait for it get 50 ms), and then goes on.
+          make their calls (those that wait for it get 50 ms), and then goes on or is killed.
           x86-64 only: OSError with ENOSYS elsewhere.
 Stands on ptrace(2), as tests of the table's core do (`ipk_trace.h`).
 """
@@ -53,10 +53,8 @@ def run(machine: ProcessMachine, program: Program, plan: Plan, crew: Crew) -> tu
         began = time.monotonic()
         done, held = _hold(victim, machine.libraries, min(at, MOST))
         crew.deadline += time.monotonic() - began  # the object is not to blame for being stepped
-        if held and plan.kill_victim:
-            trace = _trace(victim)
-            lib.ipk_trace_kill(trace)
-            crew.forget(victim)
+        if held and plan.kill_victim and not plan.kill_after_others:
+            _kill(crew, victim)
             held = False
         elif held:
             crew.events.append(Event(lane, "stopped", lib.ipk_stamp()))
@@ -64,12 +62,20 @@ def run(machine: ProcessMachine, program: Program, plan: Plan, crew: Crew) -> tu
         crew.wake(other)
     if held:
         _others_first(crew, others)
-        crew.events.append(Event(lane, "continued", lib.ipk_stamp()))
-        lib.ipk_trace_let_go(_trace(victim))
+        if plan.kill_victim:
+            _kill(crew, victim)
+        else:
+            crew.events.append(Event(lane, "continued", lib.ipk_stamp()))
+            lib.ipk_trace_let_go(_trace(victim))
     crew.await_all(DONE)
     history = finish(crew, machine, program)
     called, returned = crew.log.counts(lane)
     return history, done if at >= ALL and called > call and returned > call else 0
+
+
+def _kill(crew: Crew, victim: Member) -> None:
+    lib.ipk_trace_kill(_trace(victim))
+    crew.forget(victim)
 
 
 def _trace(member: Member) -> object:

@@ -27,13 +27,15 @@ LONGEST_WAIT = 1_000_000  # ns, between two calls
 @dataclass(frozen=True)
 class Plan:
     """The acts by lane and call; for `stepped` who does how many steps, one after the other; for
-    `ptrace` whom to hold before which instruction of which call.
+    `ptrace` whom to hold before which instruction of which call, and whether to kill it there:
+    at once, or (`kill_after_others`) when the others have made their calls beside it.
     """
 
     acts: Mapping[int, Mapping[int, tuple[Act, ...]]] = field(default_factory=dict)
     turns: tuple[tuple[int, int], ...] = ()
     victim: tuple[int, int, int] | None = None
     kill_victim: bool = False
+    kill_after_others: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Give the JSON form."""
@@ -47,6 +49,7 @@ class Plan:
             "turns": self.turns,
             "victim": self.victim,
             "kill_victim": self.kill_victim,
+            "kill_after_others": self.kill_after_others,
         }
 
     @classmethod
@@ -62,6 +65,7 @@ class Plan:
             tuple((lane, steps) for lane, steps in form["turns"]),
             None if victim is None else tuple(victim),
             form["kill_victim"],
+            form["kill_after_others"],
         )
 
 
@@ -261,4 +265,10 @@ class Planner:
         known = self.instructions.get(name)
         at = draw.randrange(known) if known else ALL
         trace = {lane: {call: (Act("trace", "start"),)}}
-        return Plan(trace, victim=(lane, call, at), kill_victim=bool(kill) and at != ALL)
+        killed = bool(kill) and at != ALL
+        return Plan(
+            trace,
+            victim=(lane, call, at),
+            kill_victim=killed,
+            kill_after_others=killed and draw.random() < 0.5,
+        )

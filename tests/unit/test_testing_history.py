@@ -167,6 +167,14 @@ def test_a_planned_kill_befalls_whom_the_program_says():
     assert isinstance(kills[0][2], Act)
 
 
+def test_the_others_make_their_calls_beside_half_of_those_killed_between_two_instructions():
+    """Else what nobody meets but a process that stands half way is never met in runs with kills."""
+    planner = Planner("ptrace", instructions={"get": 1000, "put": 1000})
+    plans = [planner.plan(PROGRAM, run) for run in range(200)]
+    assert all(plan.kill_victim for plan in plans)
+    assert 70 <= sum(plan.kill_after_others for plan in plans) <= 130
+
+
 def test_every_smaller_program_has_one_thing_less_and_whole_faults():
     for program in smaller(PROGRAM):
         assert program.weight()[:3] < PROGRAM.weight()[:3]
