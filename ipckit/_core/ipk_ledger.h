@@ -46,7 +46,8 @@ enum {
 	IPK_LEDGER_INLINE = 152,      /* bytes of a body, or a result, inside the record */
 	IPK_LEDGER_BLOCK = 512,	      /* bytes of a block of the arena */
 	IPK_LEDGER_BLOCKS = 8,	      /* most of them for one body */
-	IPK_LEDGER_INSIDE = 4096,     /* the longest body that lies in the ledger */
+	IPK_LEDGER_INSIDE = 4096,     /* the longest body that lies in blocks */
+	IPK_LEDGER_SLAB = 1 << 17,    /* bytes of a slab of the arena: a longer body has one alone */
 	IPK_LEDGER_MAX_PLACES = 4094, /* the owner's 12 bits: 0 nobody, the manager one more */
 	IPK_LEDGER_MAX_RECORDS = 1 << 24,
 	IPK_LEDGER_ANY = -1,	      /* a task that any task worker may take */
@@ -67,7 +68,7 @@ enum {
 /* A body, or a result. */
 struct ipk_ledger_body {
 	uint64_t size;
-	uint32_t block[IPK_LEDGER_BLOCKS]; /* number + 1 */
+	uint32_t block[IPK_LEDGER_BLOCKS]; /* number + 1; slabs are numbered on behind the blocks */
 	unsigned char bytes[IPK_LEDGER_INLINE];
 };
 
@@ -97,6 +98,7 @@ struct ipk_ledger_shape {
 	uint32_t blocks;
 	uint32_t workers;      /* submitters: places 0 .. 2 * workers - 1 */
 	uint32_t task_workers; /* takers: the 2 * task_workers places behind them */
+	uint32_t slabs;
 };
 
 /* A process's view of it; private memory. */
@@ -107,7 +109,7 @@ struct ipk_ledger {
 	uint32_t *dedup;    /* 32 bits of its dedup key, 0: none */
 	uint32_t *beside;   /* KiB of its body that lie in a file */
 	uint64_t *gates;    /* ordering: task id << 24 | record of who is let through; 0: nobody */
-	uint64_t *block_of; /* each block's task id << 24 | record; 0: free */
+	uint64_t *block_of; /* each block's and slab's task id << 24 | record; 0: free */
 	unsigned char *arena;
 	struct ipk_ledger_record *record;
 	struct ipk_ledger_ring *rings; /* [submitter place][task worker, or the one for any] */
@@ -156,7 +158,7 @@ void ipk_ledger_shape_of(const struct ipk_ledger *ledger, struct ipk_ledger_shap
 
 /* Take a free record and a task id: WRITING. 0, -ENOSPC: none is free. */
 int ipk_ledger_take(struct ipk_ledger *ledger, struct ipk_ledger_hold *hold);
-/* Put its body into the ledger, at most IPK_LEDGER_INSIDE bytes. 0, -ENOSPC: the arena is full. */
+/* Put its body into the ledger. 0; -ENOSPC: the arena is full, or no slab holds so many bytes. */
 int ipk_ledger_put_body(struct ipk_ledger *ledger, uint32_t record, const void *bytes,
 			uint64_t size);
 /* Say that its body will be a file of `size` bytes. 0; -ENOSPC: then all of them together would be
@@ -195,7 +197,7 @@ void ipk_ledger_flag(struct ipk_ledger *ledger, uint32_t record, uint32_t set, u
 /* The attempt ended well: DONE, and its submitter hears; or FREE if there is nobody to tell.
  * 0; 1: it is CLEARING, ours: remove its files, then ipk_ledger_clear(). -ESTALE: not ours. */
 int ipk_ledger_done(struct ipk_ledger *ledger, struct ipk_ledger_hold *hold);
-/* The same with a result of up to IPK_LEDGER_INSIDE bytes. -ENOSPC: nothing was changed. */
+/* The same with a result. -ENOSPC, as ipk_ledger_put_result(): it still runs. */
 int ipk_ledger_done_with(struct ipk_ledger *ledger, struct ipk_ledger_hold *hold, const void *bytes,
 			 uint64_t size);
 /* The attempt ended badly (RUNNING or DELIVERING, ours): once more, from `due` on (0: now), after

@@ -1,12 +1,12 @@
 /*
- * ipk_ledger_arena.c - bodies: in the record as long as they are short, else in blocks.
+ * ipk_ledger_arena.c - bodies: the short ones in the record, others in blocks, long ones in a slab.
  *
  * Owns      block_of, the arena.  Stands on ipk_ledger_inside.h.
  * State     ledger->next_block, where this process looks first.
  *
  * Invariants
- *   A1  a record lists a block before it takes it; so a block that was taken is listed, and one
- *       whose record does not list it (any more) can be freed.
+ *   A1  a record lists a block, or slab, before it takes it; so one that was taken is listed, and
+ *       one whose record does not list it (any more) can be freed.
  *   A2  a block is taken and freed by one compare-and-set of its whole owner, a task id (used once)
  *       and a record: freeing it twice cannot hit a later owner.
  *
@@ -24,23 +24,32 @@ owner_of_block(const struct ipk_ledger *ledger, uint32_t record)
 	return ledger->record[record].id << 24 | record;
 }
 
-/* Take a block for body->block[slot]. 0, -ENOSPC. */
-static int
-take_block(struct ipk_ledger *ledger, uint64_t owner, struct ipk_ledger_body *body, uint32_t slot)
+static unsigned char *
+memory_of(const struct ipk_ledger *ledger, uint32_t number)
 {
-	uint32_t count = ledger->shape.blocks;
+	uint32_t blocks = ledger->shape.blocks;
 
+	if (number < blocks)
+		return ledger->arena + (uint64_t)number * IPK_LEDGER_BLOCK;
+	return ledger->arena + (uint64_t)blocks * IPK_LEDGER_BLOCK +
+	       (uint64_t)(number - blocks) * IPK_LEDGER_SLAB;
+}
+
+/* Take a free one of the `count` from `first` on for body->block[slot], those behind `from` tried
+ * before the others. 0, -ENOSPC. */
+static int
+take(struct ipk_ledger *ledger, uint64_t owner, struct ipk_ledger_body *body, uint32_t slot,
+     uint32_t first, uint32_t count, uint32_t from)
+{
 	for (uint32_t step = 0; step < count; step++) {
-		uint32_t number = (uint32_t)(((uint64_t)ledger->next_block + step) % count);
+		uint32_t number = first + (uint32_t)(((uint64_t)from + step) % count);
 		uint64_t nobody = 0;
 
 		if (IPK_LOAD_NOW(&ledger->block_of[number]))
 			continue;
 		IPK_STORE_NOW(&body->block[slot], number + 1); /* A1 */
-		if (IPK_REPLACE(&ledger->block_of[number], &nobody, owner)) {
-			ledger->next_block = number + 1;
+		if (IPK_REPLACE(&ledger->block_of[number], &nobody, owner))
 			return 0;
-		}
 	}
 	IPK_STORE(&body->block[slot], 0);
 	return -ENOSPC;
@@ -55,35 +64,51 @@ ipk_ledger_empty(const struct ipk_ledger *ledger, uint32_t record, struct ipk_le
 
 		if (listed == 0)
 			continue;
-		if (listed <= ledger->shape.blocks)
+		if (listed <= ipk_ledger_units(ledger))
 			(void)IPK_REPLACE(&ledger->block_of[listed - 1], &owner, 0);
 		IPK_STORE(&body->block[slot], 0);
 	}
 	body->size = 0;
 }
 
+/* In blocks. */
+static int
+fill_blocks(struct ipk_ledger *ledger, uint32_t record, struct ipk_ledger_body *body,
+	    const unsigned char *from, uint64_t size)
+{
+	uint64_t owner = owner_of_block(ledger, record);
+	uint32_t slot = 0;
+
+	for (uint64_t begins = 0; begins < size; begins += IPK_LEDGER_BLOCK, slot++) {
+		uint64_t part = size - begins < IPK_LEDGER_BLOCK ? size - begins : IPK_LEDGER_BLOCK;
+
+		if (take(ledger, owner, body, slot, 0, ledger->shape.blocks, ledger->next_block)) {
+			ipk_ledger_empty(ledger, record, body);
+			return -ENOSPC;
+		}
+		ledger->next_block = body->block[slot];
+		memcpy(memory_of(ledger, body->block[slot] - 1), from + begins, part);
+	}
+	return 0;
+}
+
 int
 ipk_ledger_fill(struct ipk_ledger *ledger, uint32_t record, struct ipk_ledger_body *body,
 		const void *bytes, uint64_t size)
 {
-	const unsigned char *from = bytes;
-	uint32_t blocks = (uint32_t)((size + IPK_LEDGER_BLOCK - 1) / IPK_LEDGER_BLOCK);
+	const struct ipk_ledger_shape *shape = &ledger->shape;
 
 	if (size <= IPK_LEDGER_INLINE) {
-		memcpy(body->bytes, from, size);
-		body->size = size;
-		return 0;
-	}
-	for (uint32_t slot = 0; slot < blocks; slot++) {
-		uint64_t begins = (uint64_t)slot * IPK_LEDGER_BLOCK;
-		uint64_t part = size - begins < IPK_LEDGER_BLOCK ? size - begins : IPK_LEDGER_BLOCK;
-
-		if (take_block(ledger, owner_of_block(ledger, record), body, slot)) {
-			ipk_ledger_empty(ledger, record, body);
+		memcpy(body->bytes, bytes, size);
+	} else if (size <= IPK_LEDGER_INSIDE) {
+		if (fill_blocks(ledger, record, body, bytes, size))
 			return -ENOSPC;
-		}
-		memcpy(ledger->arena + (uint64_t)(body->block[slot] - 1) * IPK_LEDGER_BLOCK,
-		       from + begins, part);
+	} else {
+		/* The first that is free, not the next: its pages are there and in the caches. */
+		if (size > IPK_LEDGER_SLAB || take(ledger, owner_of_block(ledger, record), body, 0,
+						   shape->blocks, shape->slabs, 0))
+			return -ENOSPC;
+		memcpy(memory_of(ledger, body->block[0] - 1), bytes, size);
 	}
 	body->size = size;
 	return 0;
@@ -95,20 +120,23 @@ ipk_ledger_body_bytes(const struct ipk_ledger *ledger, const struct ipk_ledger_b
 {
 	unsigned char *to = bytes;
 	uint64_t size = body->size;
+	uint64_t unit = size > IPK_LEDGER_INSIDE ? IPK_LEDGER_SLAB : IPK_LEDGER_BLOCK;
+	uint32_t most = unit == IPK_LEDGER_BLOCK ? ledger->shape.blocks : ipk_ledger_units(ledger);
+	uint32_t least = unit == IPK_LEDGER_BLOCK ? 0 : ledger->shape.blocks;
 
-	if (size > room || size > IPK_LEDGER_INSIDE)
+	if (size > room || size > IPK_LEDGER_SLAB)
 		return size;
 	if (size <= IPK_LEDGER_INLINE) {
 		memcpy(to, body->bytes, size);
 		return size;
 	}
-	for (uint64_t begins = 0; begins < size; begins += IPK_LEDGER_BLOCK) {
-		uint64_t part = size - begins < IPK_LEDGER_BLOCK ? size - begins : IPK_LEDGER_BLOCK;
-		uint32_t listed = body->block[begins / IPK_LEDGER_BLOCK];
+	for (uint64_t begins = 0; begins < size; begins += unit) {
+		uint64_t part = size - begins < unit ? size - begins : unit;
+		uint32_t listed = body->block[begins / unit];
 
-		if (listed == 0 || listed > ledger->shape.blocks)
+		if (listed <= least || listed > most)
 			return UINT64_MAX;
-		memcpy(to + begins, ledger->arena + (uint64_t)(listed - 1) * IPK_LEDGER_BLOCK, part);
+		memcpy(to + begins, memory_of(ledger, listed - 1), part);
 	}
 	return size;
 }
@@ -125,7 +153,7 @@ lists(const struct ipk_ledger_body *body, uint32_t number)
 void
 ipk_ledger_reclaim(const struct ipk_ledger *ledger)
 {
-	for (uint32_t number = 0; number < ledger->shape.blocks; number++) {
+	for (uint32_t number = 0; number < ipk_ledger_units(ledger); number++) {
 		uint64_t owner = IPK_LOAD_NOW(&ledger->block_of[number]);
 		uint32_t index = (uint32_t)(owner & 0xFFFFFF);
 		const struct ipk_ledger_record *record;

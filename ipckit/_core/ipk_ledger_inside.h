@@ -126,6 +126,13 @@ void ipk_ledger_tell_due(const struct ipk_ledger *ledger, int64_t due);
 
 /* -- ipk_ledger_arena.c -- */
 
+/* Blocks and slabs. */
+static inline uint32_t
+ipk_ledger_units(const struct ipk_ledger *ledger)
+{
+	return ledger->shape.blocks + ledger->shape.slabs;
+}
+
 /* 0, -ENOSPC: nothing is held then. */
 int ipk_ledger_fill(struct ipk_ledger *ledger, uint32_t record, struct ipk_ledger_body *body,
 		    const void *bytes, uint64_t size);

@@ -18,7 +18,7 @@
 #define MAGIC UINT64_C(0x72656764656c6b70) /* "pkledger" */
 
 enum {
-	VERSION = 1,
+	VERSION = 2,
 	PAGE = 4096,
 	MOST_HINTS = 1 << 19, /* of all rings */
 	SHORTEST_RING = 16,
@@ -39,7 +39,8 @@ static int
 shape_fits(const struct ipk_ledger_shape *shape)
 {
 	return shape->records >= 1 && shape->records <= IPK_LEDGER_MAX_RECORDS &&
-	       shape->blocks < UINT32_MAX && shape->workers >= 1 && shape->task_workers >= 1 &&
+	       shape->blocks < UINT32_MAX / 2 && shape->slabs < UINT32_MAX / 2 &&
+	       shape->workers >= 1 && shape->task_workers >= 1 &&
 	       shape->workers <= IPK_LEDGER_MAX_PLACES / 2 &&
 	       shape->task_workers <= IPK_LEDGER_MAX_PLACES / 2 - shape->workers;
 }
@@ -90,10 +91,11 @@ plan_for(const struct ipk_ledger_shape *shape, struct plan *plan)
 	plan->epochs = part(&at, places, IPK_CACHE_LINE);
 	plan->asleep = part(&at, ipk_ledger_words_for((uint32_t)places), 8);
 	plan->wishes = part(&at, ipk_ledger_words_for((uint32_t)places), 8);
-	plan->block_of = part(&at, shape->blocks, 8);
+	plan->block_of = part(&at, (uint64_t)shape->blocks + shape->slabs, 8);
 	plan->gates = part(&at, IPK_LEDGER_GATES, 8);
 	plan->records = part(&at, shape->records, sizeof(struct ipk_ledger_record));
 	plan->arena = part(&at, shape->blocks, IPK_LEDGER_BLOCK);
+	(void)part(&at, shape->slabs, IPK_LEDGER_SLAB); /* right behind: both are whole lines */
 	plan->bytes = (at + PAGE - 1) / PAGE * PAGE;
 }
 

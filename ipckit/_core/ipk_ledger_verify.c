@@ -67,7 +67,7 @@ verify_body(const struct ipk_ledger *ledger, uint32_t index, const struct ipk_le
 	for (uint32_t slot = 0; slot < IPK_LEDGER_BLOCKS; slot++) {
 		uint32_t listed = body->block[slot];
 
-		if (listed > ledger->shape.blocks)
+		if (listed > ipk_ledger_units(ledger))
 			return "a record lists a block that there is not";
 		if (listed && ledger->block_of[listed - 1] != owner)
 			return "a record lists a block that is not its own";
@@ -101,7 +101,6 @@ verify_record(const struct ipk_ledger *ledger, uint32_t index)
 		return NULL;
 	}
 	wrong = verify_body(ledger, index, &record->body);
-	wrong = verify_body(ledger, index, &record->body);
 	if (!wrong && (record->flags & IPK_LEDGER_HAS_RESULT)) /* else a dead attempt's, half made */
 		wrong = verify_body(ledger, index, &record->result);
 	if (wrong)
@@ -123,7 +122,7 @@ ipk_ledger_verify(const struct ipk_ledger *ledger)
 		if (wrong)
 			return wrong;
 	}
-	for (uint32_t number = 0; number < ledger->shape.blocks; number++) {
+	for (uint32_t number = 0; number < ipk_ledger_units(ledger); number++) {
 		uint64_t owner = ledger->block_of[number];
 		uint32_t index = (uint32_t)(owner & 0xFFFFFF);
 

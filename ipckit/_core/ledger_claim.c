@@ -143,8 +143,6 @@ LEDGER_FAST(ledger_put_result)
 	if (ledger_count_arguments(count, 2) < 0 || (record = ledger_record(view, args[0])) < 0 ||
 	    PyBytes_AsStringAndSize(args[1], &bytes, &size) < 0)
 		return NULL;
-	if (size > IPK_LEDGER_INSIDE)
-		Py_RETURN_FALSE;
 	return PyBool_FromLong(ipk_ledger_put_result(&view->ledger, (uint32_t)record, bytes,
 						     (uint64_t)size) == 0);
 }
@@ -197,8 +195,6 @@ LEDGER_FAST(ledger_done_with)
 	    PyBytes_AsStringAndSize(args[1], &bytes, &size) < 0)
 		return NULL;
 	attempt_ends(view);
-	if (size > IPK_LEDGER_INSIDE)
-		return PyLong_FromLong(-2);
 	hold = ledger_hold(view, record);
 	code = ipk_ledger_done_with(&view->ledger, &hold, bytes, (uint64_t)size);
 	ledger_keep(view, &hold);

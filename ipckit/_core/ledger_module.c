@@ -38,14 +38,20 @@ ledger_keep(struct view *view, const struct ipk_ledger_hold *hold)
 PyObject *
 ledger_bytes(const struct view *view, const struct ipk_ledger_body *body)
 {
-	char small[IPK_LEDGER_INSIDE];
-	uint64_t size = ipk_ledger_body_bytes(&view->ledger, body, small, sizeof(small));
+	uint64_t size = body->size;
+	PyObject *bytes;
 
-	if (size > sizeof(small)) {
+	if (size > IPK_LEDGER_SLAB) {
 		PyErr_SetString(PyExc_SystemError, "a body in the ledger is larger than one can be");
 		return NULL;
 	}
-	return PyBytes_FromStringAndSize(small, (Py_ssize_t)size);
+	bytes = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)size);
+	if (bytes &&
+	    ipk_ledger_body_bytes(&view->ledger, body, PyBytes_AsString(bytes), size) != size) {
+		PyErr_SetString(PyExc_SystemError, "a body in the ledger is not where its record says");
+		Py_CLEAR(bytes);
+	}
+	return bytes;
 }
 
 PyObject *
@@ -76,8 +82,8 @@ ledger_count_arguments(Py_ssize_t count, Py_ssize_t wanted)
 static int
 shape_from(PyObject *args, struct ipk_ledger_shape *shape)
 {
-	return PyArg_ParseTuple(args, "IIII", &shape->records, &shape->blocks, &shape->workers,
-				&shape->task_workers)
+	return PyArg_ParseTuple(args, "IIIII", &shape->records, &shape->blocks, &shape->workers,
+				&shape->task_workers, &shape->slabs)
 		       ? 0
 		       : -1;
 }
@@ -95,8 +101,8 @@ size_of(PyObject *module, PyObject *args)
 	if (bytes > 0)
 		return PyLong_FromLongLong(bytes);
 	PyErr_Format(PyExc_ValueError,
-		     "no ledger has %u records, %u blocks, %u workers and %u task workers",
-		     shape.records, shape.blocks, shape.workers, shape.task_workers);
+		     "no ledger has %u records, %u blocks, %u workers, %u task workers and %u slabs",
+		     shape.records, shape.blocks, shape.workers, shape.task_workers, shape.slabs);
 	return NULL;
 }
 
@@ -109,8 +115,8 @@ lay_out(PyObject *module, PyObject *args)
 	int code;
 
 	(void)module;
-	if (!PyArg_ParseTuple(args, "OIIII", &object, &shape.records, &shape.blocks, &shape.workers,
-			      &shape.task_workers) ||
+	if (!PyArg_ParseTuple(args, "OIIIII", &object, &shape.records, &shape.blocks,
+			      &shape.workers, &shape.task_workers, &shape.slabs) ||
 	    PyObject_GetBuffer(object, &memory, PyBUF_WRITABLE) < 0)
 		return NULL;
 	code = ipk_ledger_format(memory.buf, (uint64_t)memory.len, &shape);
@@ -267,7 +273,7 @@ static PyType_Spec view_spec = {
 	.slots = view_slots,
 };
 
-/* shape_of(memory) -> (records, blocks, workers, task workers), or None: it is no ledger */
+/* shape_of(memory) -> (records, blocks, workers, task workers, slabs), or None: it is no ledger */
 static PyObject *
 shape_of(PyObject *module, PyObject *object)
 {
@@ -282,8 +288,8 @@ shape_of(PyObject *module, PyObject *object)
 	PyBuffer_Release(&memory);
 	if (code)
 		Py_RETURN_NONE;
-	return Py_BuildValue("(IIII)", ledger.shape.records, ledger.shape.blocks,
-			     ledger.shape.workers, ledger.shape.task_workers);
+	return Py_BuildValue("(IIIII)", ledger.shape.records, ledger.shape.blocks,
+			     ledger.shape.workers, ledger.shape.task_workers, ledger.shape.slabs);
 }
 
 static PyMethodDef module_methods[] = {
@@ -327,6 +333,7 @@ add_numbers(PyObject *module)
 		{"LOST", IPK_LEDGER_LOST},
 		{"NOTED", IPK_LEDGER_NOTED},
 		{"INSIDE", IPK_LEDGER_INSIDE},
+		{"SLAB", IPK_LEDGER_SLAB},
 		{"BLOCK", IPK_LEDGER_BLOCK},
 		{"MAX_PLACES", IPK_LEDGER_MAX_PLACES},
 	};

@@ -42,6 +42,9 @@ from ipckit.table.segment import remove_named
 
 __all__ = ["FILES", "TaskLedger"]
 
+_SHARE_OF_SLABS = 8
+"""One part in so many of task_memory is for bodies of 4 to 128 KiB; more of them lie in files."""
+
 FILES = _ledger.BODY_BESIDE | _ledger.RESULT_BESIDE | _ledger.NOTED
 """Flags of a record that may have files beside it."""
 
@@ -55,8 +58,10 @@ class TaskLedger:
         Raises AlreadyExists (a live server has it), SettingsError (it holds tasks and is of another
         size), SegmentCorrupt, AccessDenied, SystemCallError (no room); nothing is left then.
         """
-        blocks = max(settings.task_memory // _ledger.BLOCK, 1)
-        shape = settings.task_queue_size, blocks, settings.worker_num, settings.task_worker_num
+        slabs = settings.task_memory // _SHARE_OF_SLABS // _ledger.SLAB
+        blocks = max((settings.task_memory - slabs * _ledger.SLAB) // _ledger.BLOCK, 1)
+        workers, task_workers = settings.worker_num, settings.task_worker_num
+        shape = settings.task_queue_size, blocks, workers, task_workers, slabs
         self.records = settings.task_queue_size
         self.places = 2 * (settings.worker_num + settings.task_worker_num)
         self.most_beside = settings.task_memory

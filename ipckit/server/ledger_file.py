@@ -35,7 +35,7 @@ __all__ = ["PREFIX", "claim", "named_memory", "note_queue", "remove_noted_queue"
 PREFIX = "ledger."
 """Before the name, so that no table has it."""
 
-Shape = tuple[int, int, int, int]
+Shape = tuple[int, int, int, int, int]
 
 
 def claim(name: str) -> socket.socket:
@@ -69,7 +69,8 @@ def named_memory(name: str, shape: Shape) -> tuple[mmap.mmap, bool]:
     if memory is not None and _unfinished(memory):
         raise SettingsError(
             f"task_ledger={name!r} holds tasks, and was made for (task_queue_size, blocks of "
-            f"task_memory, worker_num, task_worker_num) = {_shape_of(memory)}, not {shape}: start "
+            f"task_memory, worker_num, task_worker_num, slabs of task_memory) = "
+            f"{_shape_of(memory)}, not {shape}: start "
             f"it with those once more, or remove {check_name(PREFIX + name)}"
         )
     remove_named(f"{PREFIX}{name}")

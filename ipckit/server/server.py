@@ -267,7 +267,7 @@ class Server(ClientCalls):
         """Hand `data` to a task worker; return the task's id, 1 or more. Never waits.
 
         Args:
-            data: whatever pickle takes; over 4 KiB it lies in a file of the runtime directory.
+            data: whatever pickle takes; over 128 KiB it lies in a file of the runtime directory.
             dst: -1 the first idle task worker, 0..task_worker_num-1 that one (mode 3: any).
             callback: gets (server, task_id, result) instead of the `finish` event.
             delay: seconds before it may be begun.

@@ -51,6 +51,9 @@ _ENDS_A_TURN = 256
 _AWAKE_NS = 30_000 if (os.cpu_count() or 1) > 1 else 0
 """After the last end it looks so long for the next one before it asks for a bell."""
 
+_NO_ROOM_INSIDE = -2
+"""Ledger.submit(): there is a record, but no blocks or slab for the body."""
+
 _LOOKED_AT = _ledger.HAS_RESULT | _ledger.LOST | FILES
 """Flags that say how an end is told."""
 
@@ -130,17 +133,19 @@ class Submitter:
             return self._store(body, -1, None, None)
         task_id = self._submit(body, -1, False)
         if task_id < 0:
-            raise self._full(records=task_id == -1)
+            raise self._full(records=task_id != _NO_ROOM_INSIDE)
         return task_id
 
     def _store(self, body: bytes, dst: int, waiter: Any, wish: Wish | None) -> int:
         if self._worker.stopping:
             raise TaskQueueFull("the server is stopping: no task is begun any more")
-        if wish is not None or len(body) > _ledger.INSIDE:
-            return self._store_slowly(body, dst, waiter, wish or Wish())
+        if wish is not None:
+            return self._store_slowly(body, dst, waiter, wish)
         task_id = self._submit(body, dst, waiter is not None)
+        if task_id == _NO_ROOM_INSIDE and len(body) > _ledger.INSIDE:
+            return self._store_slowly(body, dst, waiter, Wish())
         if task_id < 0:
-            raise self._full(records=task_id == -1)
+            raise self._full(records=task_id != _NO_ROOM_INSIDE)
         if waiter is not None:
             self._waiters[task_id] = waiter
         return task_id
@@ -179,11 +184,11 @@ class Submitter:
         return task_id
 
     def _put_body(self, record: int, task_id: int, body: bytes) -> None:
-        if len(body) <= _ledger.INSIDE:
-            if not self._view.put(record, body):
-                raise self._full(records=False)
+        if self._view.put(record, body):
             return
-        if not self._view.beside(record, len(body), self._ledger.most_beside):
+        if len(body) <= _ledger.INSIDE or not self._view.beside(
+            record, len(body), self._ledger.most_beside
+        ):
             raise self._full(records=False)
         self._ledger.spill.write(body_name(task_id), body)
 

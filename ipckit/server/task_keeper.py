@@ -181,16 +181,16 @@ class TaskKeeper:
             return False
         record, task_id = taken
         self._view.flag(record, _ledger.FOREIGN if letter.form == "php" else 0, 0)
-        if len(body) > _ledger.INSIDE:
+        if not self._view.put(record, body):
+            if len(body) <= _ledger.INSIDE:
+                self._view.release(record)
+                return False
             try:
                 self._ledger.spill.write(body_name(task_id), body)
             except IPCError:
                 self._view.release(record)
                 raise
             self._view.beside(record, len(body), 1 << 62)
-        elif not self._view.put(record, body):
-            self._view.release(record)
-            return False
         worker = max(letter.src_worker_id, 0)
         self._view.ask_for(record, self._place_of(worker), worker)
         self._view.publish(record, letter.dst, 0)

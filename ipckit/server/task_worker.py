@@ -342,7 +342,7 @@ class TaskWorker(Process):
             return None
         body, flags = message.body, _ledger.FOREIGN
         self._view.flag(record, flags, 0)
-        if len(body) > _ledger.INSIDE or not self._view.put(record, body):
+        if not self._view.put(record, body):
             try:
                 self._ledger.spill.write(body_name(task_id), body)
             except IPCError as exc:

@@ -245,20 +245,30 @@ find_buried(void)
 
 /* -- the calls -- */
 
+static const unsigned char zeroes[5000];
+
 static void
 call_put_body(void)
 {
-	static unsigned char bytes[IPK_LEDGER_INSIDE];
-
-	(void)ipk_ledger_put_body(at(0), in_hand->record, bytes, 2000);
+	(void)ipk_ledger_put_body(at(0), in_hand->record, zeroes, 2000);
 }
 
 static void
 call_put_result(void)
 {
-	static unsigned char bytes[IPK_LEDGER_INSIDE];
+	(void)ipk_ledger_put_result(at(TAKER), in_hand->record, zeroes, 2000);
+}
 
-	(void)ipk_ledger_put_result(at(TAKER), in_hand->record, bytes, 2000);
+static void
+call_put_long_body(void)
+{
+	(void)ipk_ledger_put_body(at(0), in_hand->record, zeroes, sizeof(zeroes));
+}
+
+static void
+call_put_long_result(void)
+{
+	(void)ipk_ledger_put_result(at(TAKER), in_hand->record, zeroes, sizeof(zeroes));
 }
 
 static void
@@ -390,6 +400,7 @@ fall_asleep(void)
 
 static const struct kind kinds[] = {
 	{"take", 0, one, nothing, ENTRY(ipk_ledger_take), take, 0},
+	{"put_body, long", 0, one, take, ENTRY(ipk_ledger_put_body), call_put_long_body, 0},
 	{"put_body", 0, one, take, ENTRY(ipk_ledger_put_body), call_put_body, 0},
 	{"put_body, no room", 0, arena_nearly_full, take, ENTRY(ipk_ledger_put_body),
 	 call_put_body, 0},
@@ -410,6 +421,7 @@ static const struct kind kinds[] = {
 	 0},
 	{"claim, a stale hint", TAKER, a_stale_hint, nothing, ENTRY(ipk_ledger_claim), claim, 0},
 	{"claim, without hints", TAKER, without_hints, nothing, ENTRY(ipk_ledger_claim), claim, 0},
+	{"put_result, long", TAKER, one, claim, ENTRY(ipk_ledger_put_result), call_put_long_result, 0},
 	{"put_result", TAKER, one, claim, ENTRY(ipk_ledger_put_result), call_put_result, 0},
 	{"done", TAKER, one_for_each, claim_and_answer, ENTRY(ipk_ledger_done), call_done, 0},
 	{"done, nobody to tell", TAKER, others_wish_room, claim_to_end, ENTRY(ipk_ledger_done),

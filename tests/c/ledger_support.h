@@ -15,6 +15,7 @@
 enum {
 	RECORDS = 8,
 	BLOCKS = 24,
+	SLABS = 2,
 	WORKERS = 2,
 	TASK_WORKERS = 2,
 	PLACES = 2 * (WORKERS + TASK_WORKERS),
@@ -29,7 +30,7 @@ struct party {
 	uint32_t recent[RECORDS];
 };
 
-static const struct ipk_ledger_shape small = {RECORDS, BLOCKS, WORKERS, TASK_WORKERS};
+static const struct ipk_ledger_shape small = {RECORDS, BLOCKS, WORKERS, TASK_WORKERS, SLABS};
 static struct party parties[PLACES + 1];
 static int bells[PLACES + 1];
 static void *memory;
@@ -60,7 +61,7 @@ make_memory(void)
 static void
 begin_anew(void)
 {
-	memset(memory, 0, memory_bytes);
+	memset(memory, 0, memory_bytes - SLABS * IPK_LEDGER_SLAB); /* what slabs hold is free */
 	if (ipk_ledger_format(memory, memory_bytes, &small))
 		abort();
 	for (uint32_t place = 0; place <= PLACES; place++) {
@@ -99,7 +100,7 @@ body_of(unsigned char *bytes, uint64_t size)
 static inline int64_t
 post(struct ipk_ledger *ledger, uint64_t size, int32_t dst, uint64_t order, int64_t due)
 {
-	unsigned char bytes[IPK_LEDGER_INSIDE];
+	static unsigned char bytes[IPK_LEDGER_SLAB + 1];
 	struct ipk_ledger_hold hold;
 	int code = ipk_ledger_take(ledger, &hold);
 
@@ -123,10 +124,10 @@ post(struct ipk_ledger *ledger, uint64_t size, int32_t dst, uint64_t order, int6
 static inline int
 is_whole(const struct ipk_ledger *ledger, const struct ipk_ledger_body *body)
 {
-	unsigned char wanted[IPK_LEDGER_INSIDE];
-	unsigned char found[IPK_LEDGER_INSIDE];
+	static unsigned char wanted[IPK_LEDGER_SLAB];
+	static unsigned char found[IPK_LEDGER_SLAB];
 
-	if (body->size > IPK_LEDGER_INSIDE)
+	if (body->size > IPK_LEDGER_SLAB)
 		return 0;
 	body_of(wanted, body->size);
 	return ipk_ledger_body_bytes(ledger, body, found, sizeof(found)) == body->size &&

@@ -10,7 +10,7 @@
 static uint64_t
 one_round(uint32_t taker, uint32_t submitter, uint64_t size)
 {
-	unsigned char bytes[IPK_LEDGER_INSIDE];
+	static unsigned char bytes[IPK_LEDGER_SLAB];
 	struct ipk_ledger_hold hold;
 	struct ipk_ledger_hold told;
 	uint64_t id;
@@ -33,7 +33,8 @@ one_round(uint32_t taker, uint32_t submitter, uint64_t size)
 static void
 there_and_back(void)
 {
-	static const uint64_t sizes[] = {0, 1, 151, 152, 153, 511, 512, 513, 4095, 4096};
+	static const uint64_t sizes[] = {0,   1,    151,  152,  153,   511,
+					 512, 513, 4095, 4096, 4097, IPK_LEDGER_SLAB};
 
 	begin_anew();
 	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
@@ -76,9 +77,13 @@ full(void)
 	for (int i = 0; i < 3; i++) /* 8 blocks each: the arena has 24 */
 		CHECK(post(at(0), 4096, IPK_LEDGER_ANY, 0, 0) > 0);
 	CHECK(post(at(0), 153, IPK_LEDGER_ANY, 0, 0) == -ENOSPC);
-	CHECK(count_in(IPK_LEDGER_FREE) == RECORDS - 3);
+	CHECK(post(at(0), IPK_LEDGER_SLAB + 1, IPK_LEDGER_ANY, 0, 0) == -ENOSPC);
+	for (int i = 0; i < SLABS; i++)
+		CHECK(post(at(2), 4097, IPK_LEDGER_ANY, 0, 0) > 0);
+	CHECK(post(at(0), 4097, IPK_LEDGER_ANY, 0, 0) == -ENOSPC);
+	CHECK(count_in(IPK_LEDGER_FREE) == RECORDS - 3 - SLABS);
 	sound();
-	for (int i = 3; i < RECORDS; i++)
+	for (int i = 3 + SLABS; i < RECORDS; i++)
 		CHECK(post(at(0), 100, IPK_LEDGER_ANY, 0, 0) > 0);
 	CHECK(post(at(2), 1, IPK_LEDGER_ANY, 0, 0) == -ENOSPC);
 	(void)rings_of(2);
@@ -98,7 +103,7 @@ full(void)
 static void
 more_than_a_ring(void)
 {
-	static const struct ipk_ledger_shape wide = {64, 8, 1, 1};
+	static const struct ipk_ledger_shape wide = {64, 8, 1, 1, 0};
 	struct ipk_ledger_hold hold;
 	struct ipk_ledger ledgers[2];
 	uint32_t heard[4] = {0};
@@ -313,7 +318,8 @@ static void
 refusals(void)
 {
 	static const struct ipk_ledger_shape wrong[] = {
-		{0, 1, 1, 1}, {(1 << 24) + 1, 1, 1, 1}, {1, 1, 0, 1}, {1, 1, 1, 0}, {1, 1, 2000, 48},
+		{0, 1, 1, 1, 0},	     {(1 << 24) + 1, 1, 1, 1, 0}, {1, 1, 0, 1, 0},
+		{1, 1, 1, 0, 0},	     {1, 1, 2000, 48, 0},	  {1, 1, 1, 1, UINT32_MAX},
 	};
 	struct ipk_ledger ledger;
 

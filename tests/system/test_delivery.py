@@ -125,7 +125,7 @@ def test_a_spilled_body_that_somebody_spoils_fails_that_task(start, spoil, text)
     ask, other = running.client(), running.client()
     other.tell("await", "task_async", ("sleep", 1.0, "slow"), 10)
     running.wait_for(lambda: running.journal("begin"), "the task worker is busy")
-    ask.tell("await", "task_async", ("finish", b"x" * 100_000), 20)
+    ask.tell("await", "task_async", ("finish", b"x" * 200_000), 20)
     (path,) = running.wait_for(lambda: list(running.runtime_dir.glob("*/task-*")), "it is spilled")
     spoil(path)
     with pytest.raises(Refused, match=f"TaskFailed.*after 1 attempts.*{text}"):

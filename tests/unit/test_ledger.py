@@ -36,15 +36,17 @@ def run_one(ledger, taker, answer):
     return task_id, body
 
 
-@pytest.mark.parametrize("size", [0, 1, 152, 153, 4096, 4097, 100_000])
-def test_a_result_of_any_size_comes_back(ledger, size):
+@pytest.mark.parametrize("memory", [16_384, 16 * _ledger.SLAB])
+@pytest.mark.parametrize("size", [0, 1, 152, 153, 4096, 4097, 131_072, 131_073])
+def test_a_result_of_any_size_comes_back(tmp_path, size, memory):
+    ledger = TaskLedger(settings(tmp_path, task_memory=memory))
     submitter, taker = ledger.view(0), ledger.view(TAKER)
     assert submitter.submit(b"data", -1, True) == 1
     answer = os.urandom(size)
     assert run_one(ledger, taker, answer) == (1, b"data")
     ((record, task_id, flags, attempt, result, length),) = submitter.collect(10)
     assert (task_id, attempt, length) == (1, 1, size)
-    if size > _ledger.INSIDE:
+    if size > (_ledger.SLAB if memory > _ledger.SLAB else _ledger.INSIDE):
         assert flags & _ledger.RESULT_BESIDE and result is None
         assert ledger.spill.read(f"result-{task_id}-{attempt}", length) == answer
     else:
@@ -54,6 +56,31 @@ def test_a_result_of_any_size_comes_back(ledger, size):
     submitter.clear(record)
     assert os.listdir(ledger.spill.path) == []
     assert ledger.overview.totals() == ((4, *[0] * 9), 1, 0, 0, 0)
+    assert ledger.overview.verify() is None
+    ledger.destroy()
+
+
+def test_long_bodies_lie_in_files_when_the_slabs_are_taken(tmp_path):
+    ledger = TaskLedger(settings(tmp_path, task_memory=16 * _ledger.SLAB))  # an eighth: two slabs
+    submitter, taker = ledger.view(0), ledger.view(TAKER)
+    bodies = [os.urandom(size) for size in (100_000, 5000)]
+    ids = [submitter.submit(body, -1, False) for body in bodies]
+    assert ids == [1, 2] and submitter.submit(bodies[0], -1, False) == -2
+    record, task_id, attempt, *_, body, _, _ = taker.claim()
+    assert body == bodies[0]
+    answer = os.urandom(50_000)
+    assert not taker.put_result(record, answer)
+    assert taker.done_with(record, answer) == -2, "it still runs"
+    ledger.put_result(taker, record, task_id, attempt, answer)
+    assert os.listdir(ledger.spill.path) == [f"result-{task_id}-{attempt}"]
+    assert taker.done(record) == 0
+    ((record, *_, result, length),) = submitter.collect(10)
+    assert (result, length) == (None, 50_000)
+    assert submitter.end(record)
+    ledger.remove_files(task_id, attempt)
+    submitter.clear(record)
+    assert submitter.submit(bodies[0], -1, False) > 0, "its slab is free again"
+    ledger.destroy()
 
 
 def test_records_and_bytes_run_out_each_by_itself(ledger):
@@ -112,7 +139,7 @@ def test_what_is_no_ledger_is_refused(ledger):
     with pytest.raises(ValueError, match=r"place 5: must be 0\.\.4"):
         ledger.view(5)
     with pytest.raises(ValueError, match="no ledger has 0 records"):
-        _ledger.size_of(0, 1, 1, 1)
+        _ledger.size_of(0, 1, 1, 1, 0)
 
 
 def test_attempts_are_counted_where_one_asks_for_it_before_their_end_is_told(ledger):
