@@ -76,6 +76,11 @@ class Framer(ABC):
         """Bytes that wait for the rest of their packet; 0 after a refusal."""
         return len(self._buffer)
 
+    @property
+    def rest(self) -> bytes:
+        """What waits for the rest of its packet: fed to another framer, it goes on there."""
+        return bytes(self._buffer)
+
     @abstractmethod
     def feed(self, data: bytes) -> list[bytes]:
         """Take the next bytes of the stream; return the packets that are whole with them.

@@ -24,7 +24,7 @@ LOOK = 20.0
 
 SERVER = """
 import asyncio, os, sys, ipckit
-server = ipckit.Server({host!r}, 0, worker_num=1, {settings})
+server = ipckit.Server({host!r}, 0, **{{"worker_num": 1, **dict({settings})}})
 server.on("start", lambda server: print(server.port, flush=True))
 {callbacks}
 server.start()

@@ -12,6 +12,7 @@ Stands on asyncio on uvloop, ipckit.framing.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import struct
 import time
@@ -20,11 +21,12 @@ from typing import TYPE_CHECKING, Any, cast
 
 from ipckit.framing import PacketRefused
 from ipckit.kinds import SockType
+from ipckit.server.backing import Taken
 from ipckit.server.board import Row
 from ipckit.server.files import FileSender, open_part
 from ipckit.server.log import log
 from ipckit.server.port import OpenPort
-from ipckit.server.sessions import Client, Flag
+from ipckit.server.sessions import Client, Flag, Word
 
 if TYPE_CHECKING:
     from ipckit.server.worker import Worker
@@ -41,6 +43,8 @@ _KEEPALIVE = (
     (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 5),
     (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 110_000),  # and so is one that leaves data unread
 )
+_HEARD, _READ, _WRITTEN = Word.HEARD, Word.READ, Word.WRITTEN
+_HANDED_OVER = "handed over"
 _ABORT_NOW = struct.pack("ii", 1, 0)  # SO_LINGER on, 0 seconds: close sends RST
 
 
@@ -54,9 +58,9 @@ class Connection(asyncio.Protocol):
         "_ending",
         "_files",
         "_framer",
-        "_heard_at",
         "_held",
         "_linger",
+        "_marks",
         "_max_bytes",
         "_on_receive",
         "_partial",
@@ -67,6 +71,8 @@ class Connection(asyncio.Protocol):
         "_running",
         "_server",
         "_settings",
+        "_taken",
+        "_total",
         "_transport",
         "_waiting",
         "_worker",
@@ -77,7 +83,7 @@ class Connection(asyncio.Protocol):
         "silent",
     )
 
-    def __init__(self, worker: Worker, port: OpenPort) -> None:
+    def __init__(self, worker: Worker, port: OpenPort, taken: Taken | None = None) -> None:
         self._worker = worker
         self._server = worker.server
         self.port = port
@@ -87,7 +93,9 @@ class Connection(asyncio.Protocol):
         self._max_bytes = settings.package_max_length
         self._callbacks = port.callbacks
         self._on_receive = port.callbacks.get("receive")
-        self._heard_at: memoryview | None = None
+        self._taken = taken
+        self._marks: Any = None  # the session's row, ours to write until it ends
+        self._total = 0  # bytes read, by whoever had it
         self._partial: asyncio.TimerHandle | None = None  # until when a packet must be whole
         self._files: FileSender | None = None
         self._held = False  # by pause()
@@ -120,6 +128,9 @@ class Connection(asyncio.Protocol):
             for level, option, value in _KEEPALIVE:
                 self._socket_option(level, option, value)
         self.peer = str(transport.get_extra_info("peername"))
+        if self._taken is not None:
+            self._go_on_as(self._taken)
+            return
         self.session = self._worker.opened(self)
         if not self.session:
             log.warning(
@@ -129,17 +140,34 @@ class Connection(asyncio.Protocol):
             )
             self._transport.abort()
             return
-        self._heard_at = self._worker.board.sessions.heard(self.session)
+        self._marks = self._worker.board.sessions.row_of(self.session)
         if self._callbacks.has("connect"):
             self._run("connect", (self._server, self.session, self._worker.slot))
+        self._settle()
+
+    def _go_on_as(self, taken: Taken) -> None:
+        """Another worker began with it."""
+        self._taken = None
+        self.session = taken.session
+        self._marks = self._worker.board.sessions.row_of(taken.session)
+        self._total = self._marks[_READ] + len(taken.remainder)
+        self._worker.took(self, backed=taken.backed)
+        self._run("connection_taken", (self._server, self.session, self._worker.slot))
+        if taken.remainder and self._framer is not None:
+            for packet in self._framer.feed(taken.remainder):
+                self._received(packet)
+            if self._settings.package_timeout is not None:
+                self._watch_packet(whole=False)
+        self._settle()
+        self._worker.takeover.came(taken)
 
     def data_received(self, data: bytes) -> None:
         """Cut what came into packets and hand them on."""
         if self._ending:
             return
         self.heard = True
-        if self._heard_at is not None:
-            self._heard_at[0] = time.time_ns()
+        self._marks[_HEARD] = time.time_ns()
+        self._total += len(data)
         refused = None
         if self._framer is None:
             packets = [data]
@@ -154,6 +182,13 @@ class Connection(asyncio.Protocol):
             self.end(str(refused))
         elif self._settings.package_timeout is not None:
             self._watch_packet(whole=bool(packets))
+        if not self._running:
+            self._settle()
+
+    def _settle(self) -> None:
+        """What was read is worked off, but for the beginning of a packet: say so."""
+        if not self._running and not self._ending:
+            self._marks[_READ] = self._total - self._unread()
 
     def _watch_packet(self, *, whole: bool) -> None:
         """A packet that has begun must be whole within package_timeout."""
@@ -203,8 +238,8 @@ class Connection(asyncio.Protocol):
 
     # -- from the server ---
 
-    def send(self, data: bytes) -> bool:
-        """Queue data for the peer; False when the connection ends."""
+    def send(self, data: bytes, *, promised: bool = False) -> bool:
+        """Queue data for the peer; False when the connection ends. `promised`: it is counted."""
         if self._ending:
             return False
         if self._reader_is_slow or self._files is not None:
@@ -217,6 +252,8 @@ class Connection(asyncio.Protocol):
                     f"{self._settings.socket_buffer_size}"
                 )
                 return False
+        if not promised:
+            self._marks[_WRITTEN] += len(data)
         if self._files is not None:
             self._files.append(data)
         else:
@@ -237,6 +274,7 @@ class Connection(asyncio.Protocol):
         if self._files is None:
             self._files = FileSender(self._transport, self.drained)
             self._worker.start(self._send_files(self._files))
+        self._marks[_WRITTEN] += part.length
         self._files.append(part)
         self._worker.row[Row.RESPONSES] += 1
         return True
@@ -273,6 +311,45 @@ class Connection(asyncio.Protocol):
         host, number = peer[:2]
         family = socket.AF_INET if self.port.sock_type == SockType.TCP else socket.AF_INET6
         return Client(self.port.index, socket.inet_pton(family, host.partition("%")[0]), number)
+
+    @property
+    def can_outlive(self) -> bool:
+        """Whether another process can go on with it: one can, without TLS."""
+        return self._settings.ssl is None
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing of it is under way here."""
+        return not (
+            self._ending
+            or self.busy
+            or self._files is not None
+            or self._transport.is_closing()
+            or self._transport.get_write_buffer_size()
+        )
+
+    def descriptor(self) -> int:
+        """Return the number of its descriptor, -1 when it is closed."""
+        sock = self._transport.get_extra_info("socket")
+        return -1 if sock is None or self._transport.is_closing() else sock.fileno()
+
+    def state(self) -> Taken:
+        """Return what its next worker has to know. While it is idle and not read."""
+        remainder = self._framer.rest if self._framer is not None else b""
+        backer = self._worker.backer
+        return Taken(
+            self.session,
+            self.port.index,
+            remainder,
+            held=self._held,
+            former=self._worker.place,
+            backed=backer is not None and backer.has_sent(self.session),
+        )
+
+    def let_go(self) -> None:
+        """It is another's: close our descriptor, and say nothing to the peer."""
+        self._ending = _HANDED_OVER
+        self._transport.abort()
 
     @property
     def protected(self) -> bool:
@@ -365,6 +442,7 @@ class Connection(asyncio.Protocol):
             self._ended(event)
             due = self._next()
         self._running = False
+        self._settle()
         self._resume()
 
     def _next(self) -> tuple[str, Any] | None:
@@ -426,6 +504,9 @@ class Connection(asyncio.Protocol):
             transport.abort()
             return
         if self._ending == "closed by the peer":
+            # First an end of file: the manager may have a copy, and a close says nothing then.
+            with contextlib.suppress(OSError, RuntimeError, NotImplementedError):
+                transport.write_eof()
             transport.close()  # flushes first; the peer sends no more, so nothing is unread
             return
         if not self._reads:

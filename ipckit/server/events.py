@@ -28,13 +28,13 @@ WORKER_EVENTS = (
     "receive",
     "packet",
     "close",
+    "connection_taken",
     "task",
     "finish",
     "task_failed",
     "pipe_message",
 )
-NOT_BUILT_EVENTS = ("connection_taken",)
-_ALL = (*MANAGER_EVENTS, *WORKER_EVENTS, *NOT_BUILT_EVENTS)
+_ALL = (*MANAGER_EVENTS, *WORKER_EVENTS)
 
 
 def canonical(event: str) -> str:
@@ -47,8 +47,6 @@ def canonical(event: str) -> str:
         name = flat.get(name.replace("_", ""), name)
     if name not in _ALL:
         raise SettingsError(f"there is no event {event!r}{nearest(name, _ALL)}")
-    if name in NOT_BUILT_EVENTS:
-        raise SettingsError(f"the event {name!r} is not built yet")
     return name
 
 

@@ -140,6 +140,11 @@ class Fleet:
         ready = [m for m in self._slots[slot].members.values() if m.stage is Stage.SERVING]
         return max(ready, key=lambda m: m.incarnation, default=None)
 
+    def newest(self, slot: int) -> Member | None:
+        """Return the newest process of a slot that is not about to leave."""
+        staying = [m for m in self._slots[slot].members.values() if m.stage is not Stage.LEAVING]
+        return max(staying, key=lambda m: m.incarnation, default=None)
+
     def all_ready(self) -> bool:
         """Whether every slot has a serving process."""
         return all(self.serving(slot) for slot in range(len(self._slots)))

@@ -14,18 +14,28 @@ from __future__ import annotations
 
 import array
 import contextlib
+import errno
 import os
 import socket
 from collections.abc import Iterator
 
 from ipckit.errors import InternalError
-from ipckit.server.wire import ATTACHED, HEAD_SIZE, INLINE, LARGEST, Head, decode_head, encode_head
+from ipckit.server.wire import (
+    ATTACHED,
+    HEAD_SIZE,
+    INLINE,
+    LARGEST,
+    WITH_FD,
+    Head,
+    decode_head,
+    encode_head,
+)
 
 __all__ = ["Inbox"]
 
 _NOW = socket.MSG_DONTWAIT
 _TAKE = socket.MSG_DONTWAIT | socket.MSG_CMSG_CLOEXEC
-_ROOM_FOR_ONE = socket.CMSG_SPACE(4)
+_ROOM_FOR_TWO = socket.CMSG_SPACE(8)
 
 
 class Inbox:
@@ -44,30 +54,39 @@ class Inbox:
 
     def post(self, head: Head, body: bytes | memoryview = b"") -> bool:
         """Put a frame there; False: no room now, nothing was sent. Any size of body."""
-        size = len(body)
-        if size <= INLINE:
-            return self.post_raw(encode_head(head) + body)
+        return self._post(head, body, ())
+
+    def post_with(self, head: Head, body: bytes, fd: int) -> bool:
+        """As post(), with a copy of a descriptor: who takes it has its number in `head.number`."""
+        return self._post(head._replace(flags=head.flags | WITH_FD), body, (fd,))
+
+    def _post(self, head: Head, body: bytes | memoryview, fds: tuple[int, ...]) -> bool:
+        if len(body) <= INLINE:
+            return self._post_frame(encode_head(head) + body, fds)
         attached = head._replace(flags=head.flags | ATTACHED)
         with _memory_file(body) as fd:
-            return self.post_raw(encode_head(attached), fd)
+            return self._post_frame(encode_head(attached), (*fds, fd))
 
-    def post_raw(self, frame: bytes, fd: int = -1) -> bool:
-        """As post(), with a frame already packed, and a descriptor that stays the caller's."""
+    def _post_frame(self, frame: bytes, fds: tuple[int, ...]) -> bool:
         try:
-            if fd < 0:
+            if not fds:
                 self._send(frame, _NOW)
             else:
-                rights = array.array("i", [fd])
+                rights = array.array("i", fds)
                 ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)]
                 self.writing.sendmsg([frame], ancillary, _NOW)
         except BlockingIOError:
+            return False
+        except OSError as exc:
+            if exc.errno != errno.ETOOMANYREFS:  # descriptors under way: they will be less
+                raise
             return False
         return True
 
     def take(self) -> tuple[Head, bytes] | None:
         """Take the oldest frame, None when there is none."""
         try:
-            frame, ancillary, flags, _ = self._receive(LARGEST, _ROOM_FOR_ONE, _TAKE)
+            frame, ancillary, flags, _ = self._receive(LARGEST, _ROOM_FOR_TWO, _TAKE)
         except BlockingIOError:
             return None
         if flags & socket.MSG_TRUNC or len(frame) < HEAD_SIZE:
@@ -75,11 +94,15 @@ class Inbox:
         head = decode_head(frame)
         if not ancillary:
             return head, frame[HEAD_SIZE:]
-        fd = array.array("i", ancillary[0][2])[0]
+        fds = array.array("i", ancillary[0][2])
+        if head.flags & WITH_FD:
+            head = head._replace(number=fds.pop(0))
+        if not fds:
+            return head, frame[HEAD_SIZE:]
         try:
-            return head, _read_whole(fd)
+            return head, _read_whole(fds[0])
         finally:
-            os.close(fd)
+            os.close(fds[0])
 
 
 @contextlib.contextmanager

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ipckit.errors import BootFailed, MisuseError
 from ipckit.server import systemd
+from ipckit.server.backing import Backed
 from ipckit.server.beat import Hangs
 from ipckit.server.board import Phase, Row
 from ipckit.server.control import ControlSocket
@@ -98,6 +99,7 @@ class Manager:
         self._failure: Exception | None = None
         self._started = False
         self._control = control
+        self._backed = Backed(runtime.backing[0], runtime.board.sessions, runtime.inboxes)
         self._hangs = Hangs(self._settings.worker_hang_timeout)
         self._users = UserProcessKeeper(len(runtime.user_processes), self._spawn_user)
         self._keeping_up = KeepingUp(self._settings.task_worker_num)
@@ -160,6 +162,7 @@ class Manager:
         poller = select.poll()
         poller.register(wake, select.POLLIN)
         poller.register(self._runtime.manager_inbox.reading, select.POLLIN)
+        poller.register(self._backed.road, select.POLLIN)
         if self._tasks is not None:
             if self._tasks.old:
                 self._tasks.take_up()
@@ -177,6 +180,8 @@ class Manager:
                     self._reap(fd)
                 elif fd in self._users.alive:
                     self._reap_user(fd)
+                elif fd == self._backed.road.fileno():
+                    self._backed.hear()
                 elif fd == wake.fileno():
                     wake.recv(4096)
                 else:
@@ -190,6 +195,7 @@ class Manager:
                 self._tasks.tend(time.monotonic_ns())
                 self._look_at_the_load()
             self._post_owed()
+            self._backed.hand_on(self._heir_of)
             self._watch_the_end()
         if self._started:
             if self._tasks is not None:
@@ -224,7 +230,7 @@ class Manager:
             times.append(self._next_sample)
             if self._tasks.next_due:
                 times.append(self._tasks.next_due / 1e9)
-        if self._owed:
+        if self._owed or self._backed.waiting:
             times.append(now + 0.01)
         return max(0.0, min(times) - now) * 1000 + 1 if times else 60_000
 
@@ -263,6 +269,11 @@ class Manager:
             )
         elif behind is False:
             log.warning("the %d task workers keep up again: no task waits", there)
+
+    def _heir_of(self, slot: int) -> int | None:
+        """Who takes the connections of a slot: a process that stays; None: there is none yet."""
+        member = self._fleet.newest(slot)
+        return None if member is None else member.place
 
     def _place_of(self, worker: int) -> int:
         slot = worker % self._settings.worker_num
@@ -414,6 +425,7 @@ class Manager:
             for pidfd in (*self._pidfds, *self._users.alive):
                 os.close(pidfd)
             self._control.leave()
+            self._backed.leave()
             self._server._manager = None
             code = role.become(self._server, self._runtime, fork.place, fork.incarnation)
         except BaseException:
@@ -474,7 +486,7 @@ class Manager:
             row[word] = 0
         row[Row.REQUESTS_DONE] = row[Row.REQUESTS]
         if place // 2 < self._settings.worker_num:
-            row[Row.CLOSED] += len(self._board.sessions.close_all_of(place))
+            row[Row.CLOSED] += self._backed.sort_out(place)
         if self._tasks is not None:
             self._tasks.sweep(place, row, how, number)
 
@@ -560,6 +572,7 @@ class Manager:
 
     def _kill_all(self) -> None:
         """M3: whatever ended run(), no child stays."""
+        self._backed.close()
         self._signal_all(signal.SIGKILL)
         for pidfd in (*self._pidfds, *self._users.alive):
             _wait(pidfd)

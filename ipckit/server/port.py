@@ -22,7 +22,7 @@ from ipckit.server.settings import PORT_SETTINGS, Settings, nearest
 
 __all__ = ["OpenPort", "Port"]
 
-PORT_EVENTS = ("connect", "receive", "packet", "close")
+PORT_EVENTS = ("connect", "receive", "packet", "close", "connection_taken")
 """What a single port may have its own callback for."""
 
 DATAGRAMS = (SockType.UDP, SockType.UDP6, SockType.UNIX_DGRAM)
@@ -83,9 +83,10 @@ class Port:
         self._changes.update(changes)
 
     def on(self, event: str, callback: Callable[..., Any] | None = None) -> Any:
-        """Set the callback of `connect`, `receive`, `packet` or `close` for this port alone.
+        """Set the callback of an event for this port alone; without a callback: a decorator.
 
-        Without a callback: a decorator. Raises SettingsError, MisuseError after start().
+        The events: connect, receive, packet, close, connection_taken. Raises SettingsError,
+        MisuseError after start().
         """
         self._only_before_start("on()")
         name = canonical(event)

@@ -45,6 +45,9 @@ EXIT_BOOT_FAILED = 3
 EXIT_BROKEN = 5
 EXIT_RETIRED = 6
 
+FILE_PROMISED = 1 << 40
+"""Bytes that count as promised for a file, until its owner has found how many it has."""
+
 ORPHAN_SECONDS = 1.0
 """For the work in hand after the manager's death; then the process kills itself."""
 
@@ -167,7 +170,7 @@ class Process(ABC):
         connection = self.connections.get(session)
         if connection is not None:
             return connection.send(data)
-        return self._ask_owner(Head(Kind.SEND, ident=session), data)
+        return self._ask_owner(Head(Kind.SEND, ident=session), data, len(data))
 
     def send_file(self, session: int, path: str, offset: int, length: int) -> bool:
         """Send part of a file to a session of any worker; False: there is none."""
@@ -175,7 +178,7 @@ class Process(ABC):
         if connection is not None:
             return connection.send_file(path, offset, length)
         body = wire.dump((path, offset, length))
-        return self._ask_owner(Head(Kind.SEND_FILE, ident=session), body)
+        return self._ask_owner(Head(Kind.SEND_FILE, ident=session), body, FILE_PROMISED)
 
     def close_session(self, session: int, *, reset: bool) -> bool:
         """Close a session of any worker; False: there is none."""
@@ -191,12 +194,30 @@ class Process(ABC):
             return connection.hold(on=not on)
         return self._ask_owner(Head(Kind.PAUSE, number=int(on), ident=session))
 
-    def _ask_owner(self, head: Head, body: bytes = b"") -> bool:
-        owner = self.board.sessions.owner_of(head.ident)
-        if owner < 0 or owner == self.place:
+    def _ask_owner(self, head: Head, body: bytes = b"", promised: int = 0) -> bool:
+        """Let the session's owner do it. What is sent is promised first: if the owner dies and has
+        not written it, the connection ends with it.
+        """
+        sessions = self.board.sessions
+        owner = sessions.owner_of(head.ident)
+        if owner < 0:
             return False
-        self.post(owner, head._replace(sender=self.slot), body)
+        if promised:
+            sessions.promise(head.ident, promised)
+        try:
+            if owner == self.place:
+                return self.keep_for_later(head, body)
+            self.post(owner, head._replace(sender=self.slot), body)
+        except BaseException:
+            if promised:
+                sessions.promise(head.ident, -promised)
+            raise
         return True
+
+    def keep_for_later(self, head: Head, body: bytes) -> bool:
+        """A session is ours and has not come yet; False: it ends."""
+        del head, body
+        return False
 
     @abstractmethod
     def after(

@@ -47,6 +47,7 @@ class Runtime:
     board: Board
     inboxes: list[Inbox]  # by place; both places of a task worker have one
     manager_inbox: Inbox
+    backing: tuple[socket.socket, socket.socket]  # by which copies of connections go to the manager
     ledger: TaskLedger | None
     foreign: ForeignQueue | None
     key_guard: socket.socket | None
@@ -79,6 +80,7 @@ class Runtime:
             # the old and the new one can share an inbox.
             inboxes += [Inbox()] * 2
         manager_inbox = Inbox()
+        backing = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ledger: TaskLedger | None = None
         foreign: ForeignQueue | None = None
         guard: socket.socket | None = None
@@ -96,8 +98,7 @@ class Runtime:
         except BaseException:
             if ledger is not None:
                 ledger.destroy()
-            for inbox in {*inboxes, manager_inbox}:
-                inbox.close()
+            _close(*inboxes, manager_inbox, *backing)
             raise
         slots = workers + task_workers + len(user_processes)
         board = Board(slots, sessions=settings.max_connection)
@@ -108,6 +109,7 @@ class Runtime:
             board,
             inboxes,
             manager_inbox,
+            backing,
             ledger,
             foreign,
             guard,
@@ -153,9 +155,13 @@ class Runtime:
             self.ledger.destroy(keep=states[_ledger.FREE] != self.ledger.records)
         if self.key_guard is not None:
             self.key_guard.close()
-        for inbox in {*self.inboxes, self.manager_inbox}:
-            inbox.close()
+        _close(*self.inboxes, self.manager_inbox, *self.backing)
         os.close(self.manager_pidfd)
+
+
+def _close(*ends: Inbox | socket.socket) -> None:
+    for end in {*ends}:
+        end.close()
 
 
 def _absolute(path: str | os.PathLike[str]) -> str:

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from ipckit._core import ffi, lib
 
-__all__ = ["Client", "Flag", "Sessions"]
+__all__ = ["NOT_IDLE", "Client", "Flag", "Sessions", "Word"]
 
 _BITS = 40
 """Of a session id."""
@@ -37,6 +37,9 @@ class Word:
     HEARD = 4  # when bytes came last, ns since the epoch
     ADDRESS = 5  # two words: the client's IPv6 address, or its IPv4 address in the first four bytes
     PORTS = 7  # index of our port << 16 | the client's port number
+    READ = 8  # bytes that were read and worked off: their callbacks have returned
+    WRITTEN = 9  # bytes that the owner was given to send
+    PROMISED = 10  # bytes that others gave it to send; anybody adds, by an atomic step
     COUNT = 16
 
 
@@ -56,6 +59,9 @@ class Client(NamedTuple):
 
 
 _UID_BIAS = 1 << 63
+
+NOT_IDLE = (1 << 64) - 1
+"""READ of a connection whose first callback has not returned."""
 
 
 class Sessions:
@@ -86,6 +92,8 @@ class Sessions:
         words = self._words
         now = time.time_ns()
         words[row + Word.UID] = words[row + Word.FLAGS] = 0
+        words[row + Word.WRITTEN] = words[row + Word.PROMISED] = 0
+        words[row + Word.READ] = NOT_IDLE
         words[row + Word.CONNECTED] = words[row + Word.HEARD] = now
         start = (row + Word.ADDRESS) * _WORD
         self._bytes[start : start + 16] = client.ip.ljust(16, b"\0")
@@ -117,10 +125,25 @@ class Sessions:
 
     # -- what is known of it ---
 
-    def heard(self, session: int) -> memoryview:
-        """Return the one word that says when bytes came last (ns since the epoch), writable."""
-        at = self._row(session) + Word.HEARD
-        return self._words[at : at + 1]
+    def row_of(self, session: int) -> memoryview:
+        """Return its words, for the owner to write."""
+        row = self._row(session)
+        return self._words[row : row + Word.COUNT]
+
+    def promise(self, session: int, count: int) -> None:
+        """Add to the bytes that others than the owner gave it to send; or take them back."""
+        lib.ipk_word_add(self._base + self._row(session) + Word.PROMISED, count)
+
+    def counts(self, session: int) -> tuple[int, int]:
+        """Return how many bytes were worked off, and how many were to be written."""
+        words = self.row_of(session)
+        return words[Word.READ], words[Word.WRITTEN] + words[Word.PROMISED]
+
+    def hand_over(self, session: int, owner: int, heir: int) -> bool:
+        """Let it be another's; False if it was not this owner's."""
+        word = self._base + self._row(session)
+        was, becomes = session << 16 | (owner + 1), session << 16 | (heir + 1)
+        return bool(lib.ipk_word_compare_and_set(word, was, becomes))
 
     def port_of(self, session: int) -> int:
         """Return the index of the port it came to."""

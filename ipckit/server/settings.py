@@ -5,7 +5,6 @@ Contract  `Settings.changed()` returns a checked copy or raises SettingsError an
 Stands on ipckit.errors, ipckit.framing, ipckit.kinds. No I/O but os.cpu_count().
 Invariants
   G1  a Settings object is always valid.
-  G2  a setting that does nothing yet cannot be moved from its default: 'not built yet'.
 """
 
 from __future__ import annotations
@@ -26,17 +25,10 @@ from ipckit.framing import Framing
 from ipckit.kinds import TaskIPC
 from ipckit.server.identity import group_id, user_id
 
-__all__ = ["MAX_PROCESSES", "NOT_BUILT", "PORT_SETTINGS", "Settings", "nearest"]
+__all__ = ["MAX_PROCESSES", "PORT_SETTINGS", "Settings", "nearest"]
 
 MAX_PROCESSES = 2047
 """Workers and task workers together: twice that (old and new in a reload) owners in 12 bits."""
-
-NOT_BUILT = frozenset(
-    {
-        "keep_connections",
-    }
-)
-"""Accepted with their default only, until they do something (G2)."""
 
 PORT_SETTINGS = (
     *Framing.names(),
@@ -241,10 +233,6 @@ class Settings:
             wrong = entry.metadata["wrong"](value)
             if wrong:
                 raise SettingsError(f"{entry.name}={value!r}: must be {wrong}")
-            if entry.name in NOT_BUILT and value != entry.default:
-                raise SettingsError(
-                    f"{entry.name}={value!r}: not built yet; leave it at {entry.default!r}"
-                )
         self.framing()
         if self.worker_num + self.task_worker_num > MAX_PROCESSES:
             raise SettingsError(

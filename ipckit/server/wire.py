@@ -18,9 +18,11 @@ from typing import Any, NamedTuple
 __all__ = [
     "ATTACHED",
     "CLOSE_RESET",
+    "FORWARDED",
     "HEAD_SIZE",
     "INLINE",
     "LARGEST",
+    "WITH_FD",
     "Head",
     "Kind",
     "decode_head",
@@ -38,7 +40,9 @@ INLINE = LARGEST - HEAD_SIZE
 
 # Flags
 ATTACHED = 1  # the body lies in the memory file that came with the frame
+WITH_FD = 2  # a descriptor comes with the frame
 CLOSE_RESET = 8  # CLOSE: reset instead of an orderly end
+FORWARDED = 16  # by who had the session before
 
 
 class Kind(IntEnum):
@@ -50,6 +54,12 @@ class Kind(IntEnum):
     CLOSE = 10  # to the owner of session `ident`: close it
     PAUSE = 11  # to the owner of session `ident`: read it (number 1), or do not (0)
     SEND_FILE = 12  # to the owner of session `ident`: the body is (path, offset, length), pickled
+    TAKE = 13  # session `ident` is yours: the body is a Taken, its descriptor comes with it
+    DROPPED = 14  # sessions that ended with your predecessor: the body is a list of Dropped
+    CATCH_UP = (
+        15  # to who had session `ident`: pass on what you have got for it, then say CAUGHT_UP
+    )
+    CAUGHT_UP = 16  # nothing for session `ident` is behind this frame
     # To the manager
     READY = 20
     BOOT_FAILED = 21  # the body is the traceback

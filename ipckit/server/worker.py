@@ -24,6 +24,7 @@ import uvloop
 
 from ipckit.errors import QueueFull
 from ipckit.server import wire
+from ipckit.server.backing import Backer, Dropped
 from ipckit.server.beat import BEATS
 from ipckit.server.board import Phase, Row
 from ipckit.server.connection import Connection
@@ -34,12 +35,14 @@ from ipckit.server.port import OpenPort
 from ipckit.server.process import (
     EXIT_DONE,
     EXIT_RETIRED,
+    FILE_PROMISED,
     ORPHAN_SECONDS,
     Process,
 )
 from ipckit.server.submitter import Submitter
+from ipckit.server.takeover import Takeover
 from ipckit.server.timers import LoopTimers
-from ipckit.server.wire import CLOSE_RESET, Head, Kind
+from ipckit.server.wire import CLOSE_RESET, FORWARDED, Head, Kind
 
 if TYPE_CHECKING:
     from ipckit.server.runtime import Runtime
@@ -50,8 +53,14 @@ __all__ = ["Worker"]
 _CALLBACKS_SHARE = 0.8
 """Of max_wait_time, for callbacks to end by themselves; the rest is for connections."""
 
+_HAND_OVER_SECONDS = 1.0
+"""For connections that are idle when the patience for the others is over."""
+
 _FRAMES_A_TURN = 256
 """Most frames taken from the inbox before the loop sees to its clients again."""
+
+
+_TO_A_SESSION = frozenset((Kind.SEND, Kind.CLOSE, Kind.PAUSE, Kind.SEND_FILE))
 
 
 class Worker(Process):
@@ -68,6 +77,10 @@ class Worker(Process):
         self.timers = LoopTimers(self.loop, self.callback_failed)
         self.submitter = Submitter(self, runtime.ledger) if runtime.ledger is not None else None
         server._tasks = self.submitter
+        self.backer: Backer | None = None
+        if self.settings.keep_connections:
+            self.backer = Backer(self.loop, runtime.backing[1])
+        self.takeover = Takeover(self)
         self.leaving = False
         self.deferring = False  # inside taskwait(): callbacks wait for the loop
         self._open = 0  # transports not yet lost; more than `connections` while some linger
@@ -159,18 +172,43 @@ class Worker(Process):
         self._bell.clear()
 
     async def _finish_own_work(self, patience: float) -> None:
-        """Retiring: read no more requests, and wait for what is under way."""
+        """Retiring: read no more requests, wait for what is under way, and hand over what can be.
+
+        What cannot (TLS) is served to its end, if connections are kept at all.
+        """
         self.leaving = True
+        keep = self.backer is not None
+        if self.backer is not None:
+            self.backer.flush()
         for connection in list(self.connections.values()):
-            connection.stop_reading()
+            if connection.can_outlive or not keep:
+                connection.stop_reading()
         deadline = time.monotonic() + patience
         await self._until(
-            lambda: not self._busy() or self.board.phase != Phase.SERVING,
+            lambda: self._has_left(keep) or self.board.phase != Phase.SERVING,
             deadline,
         )
+        if keep:  # also without patience: those that are idle, and find room only now
+            await self._until(lambda: not self._hand_over(), time.monotonic() + _HAND_OVER_SECONDS)
         if self._busy() and self.board.phase == Phase.SERVING:
             why = "max_wait_time is over" if patience else "reload_async is off"
             log.warning("worker %d leaves with work under way: %s", self.slot, why)
+
+    def _has_left(self, keep: bool) -> bool:
+        if keep:
+            self._hand_over()
+        return not self._busy() and not (keep and self.connections)
+
+    def _hand_over(self) -> bool:
+        """Give what is idle to our successor; whether some of it is left, for want of room."""
+        heir = 2 * self.slot + self.board.parity(self.slot)
+        if heir == self.place:
+            return False
+        left = False
+        for connection in list(self.connections.values()):
+            if connection.can_outlive and connection.is_idle:
+                left = not self.takeover.give(connection, heir) or left
+        return left
 
     def _busy(self) -> bool:
         if self.submitter is not None and self.submitter.outstanding:
@@ -244,22 +282,46 @@ class Worker(Process):
         kind = head.kind
         if kind == Kind.MESSAGE:
             self._message(head.sender, body)
-        elif kind == Kind.SEND:
-            connection = self.connections.get(head.ident)
-            if connection is not None:
-                connection.send(body)
-        elif kind == Kind.CLOSE:
-            connection = self.connections.get(head.ident)
-            if connection is not None:
-                connection.end("", reset=bool(head.flags & CLOSE_RESET))
-        elif kind == Kind.PAUSE:
-            self.read_session(head.ident, on=bool(head.number))
-        elif kind == Kind.SEND_FILE:
-            connection = self.connections.get(head.ident)
-            if connection is not None:
-                connection.send_file(*wire.load(body))
+        elif kind in _TO_A_SESSION:
+            if self.takeover.is_early(head):
+                self.takeover.route(head, body)
+            else:
+                self._to_session(self.connections[head.ident], head, body)
         elif kind == Kind.DRAIN:
             self._drain_predecessor()
+        elif kind == Kind.TAKE:
+            self.takeover.take(head, body)
+        elif kind == Kind.CATCH_UP:
+            self.takeover.catch_up(head)
+        elif kind == Kind.CAUGHT_UP:
+            self.takeover.caught_up(head.ident)
+        elif kind == Kind.DROPPED:
+            for dropped in wire.load(body):
+                self.ended_elsewhere(dropped)
+
+    def _to_session(self, connection: Connection, head: Head, body: bytes) -> None:
+        match head.kind:
+            case Kind.SEND:
+                connection.send(body, promised=True)
+            case Kind.CLOSE:
+                connection.end("", reset=bool(head.flags & CLOSE_RESET))
+            case Kind.PAUSE:
+                connection.hold(on=not head.number)
+            case Kind.SEND_FILE:
+                if connection.send_file(*wire.load(body)):  # that has counted its bytes
+                    self.board.sessions.promise(head.ident, -FILE_PROMISED)
+
+    def keep_for_later(self, head: Head, body: bytes) -> bool:
+        """See Process."""
+        self.takeover.route(head, body)
+        return True
+
+    def ended_elsewhere(self, dropped: Dropped) -> None:
+        """A connection ended with its worker, our predecessor."""
+        self.takeover.forget(dropped.session)
+        callback = self.runtime.ports[dropped.port].callbacks.get("close")
+        if callback is not None:
+            self.emit_to(callback, "close", dropped.session, -1)
 
     def _message(self, sender: int, body: bytes) -> None:
         try:
@@ -275,7 +337,9 @@ class Worker(Process):
         if self.board.row(self.slot, other % 2)[Row.READS]:
             return
         while (frame := self.runtime.inboxes[other].take()) is not None:
-            self.on_frame(*frame)
+            head, body = frame
+            self.on_frame(head._replace(flags=head.flags | FORWARDED), body)
+        self.takeover.former_gone()
 
     def post(self, place: int, head: Head, body: bytes = b"") -> None:
         """Post to another process, in order; QueueFull when too much waits already. W1."""
@@ -362,13 +426,25 @@ class Worker(Process):
         if session:
             self.row[Row.ACCEPTED] += 1
             self.connections[session] = connection
+            if self.backer is not None and connection.port.is_tcp and connection.can_outlive:
+                self.backer.add(session, connection.descriptor)
         return session
+
+    def took(self, connection: Connection, *, backed: bool) -> None:
+        """A connection of another worker is ours."""
+        self._open += 1
+        self.connections[connection.session] = connection
+        if self.backer is not None and backed:
+            self.backer.known(connection.session)
 
     def closing(self, connection: Connection) -> None:
         """The session ends: nobody finds it any more."""
         if self.connections.pop(connection.session, None) is not None:
             self.board.sessions.close(connection.session, self.place)
             self.row[Row.CLOSED] += 1
+            self.takeover.forget(connection.session)
+            if self.backer is not None:
+                self.backer.forget(connection.session)
 
     def lost(self, connection: Connection) -> None:
         """Its descriptor is closed."""

@@ -48,7 +48,7 @@ def nothing(*args):
         ("task_ipc_mode", 4, "task_ipc_mode=4: must be 1 "),
         ("user", "no such one", "user='no such one': must be the name or the number of a user"),
         ("group", -1, "group=-1: must be the name or the number of a group"),
-        ("keep_connections", False, "keep_connections=False: not built yet"),
+        ("keep_connections", 1, "keep_connections=1: must be"),
         ("package_eof", b"", "package_eof=b'': must be bytes or str of 1..8 bytes"),
     ],
 )

@@ -115,7 +115,8 @@ def test_a_killed_worker_is_replaced_and_its_results_go_to_the_successor(start, 
     assert again("await", "task_async", ("finish", 5), 10) == 5
     stats = again("call", "stats")
     assert stats["task_done"] == 2 and stats["tasking_num"] == 0
-    assert stats["connection_num"] == 1
+    assert stats["connection_num"] == 2, "the first client's goes on"
+    assert ask("about")["pid"] == finish[0]
 
 
 def test_reload_from_a_worker_and_its_events(start):

@@ -32,12 +32,6 @@ def test_an_unknown_one_gives_the_nearest(wrong, near):
         canonical(wrong)
 
 
-@pytest.mark.parametrize("name", ["connection_taken"])
-def test_what_is_not_built_says_so(name):
-    with pytest.raises(SettingsError, match=f"'{name}' is not built yet"):
-        canonical(name)
-
-
 async def coroutine(*args):
     """An async callback."""
 

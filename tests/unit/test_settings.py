@@ -8,7 +8,7 @@ import re
 import pytest
 
 from ipckit import SettingsError
-from ipckit.server.settings import NOT_BUILT, Settings
+from ipckit.server.settings import Settings
 
 # By hand from the promise; `worker_num` is the number of CPUs.
 DEFAULTS = {
@@ -67,15 +67,6 @@ def test_a_wrong_value_is_named_with_its_range(name, value):
     with pytest.raises(SettingsError) as refused:
         Settings().changed({name: value})
     assert f"{name}={value!r}: must be" in str(refused.value)
-
-
-@pytest.mark.parametrize("name", sorted(NOT_BUILT))
-def test_what_does_nothing_yet_says_so(name):
-    default = DEFAULTS[name]
-    assert Settings().changed({name: default}) == Settings()
-    with pytest.raises(SettingsError, match=rf"^{name}=.*: not built yet; leave it at"):
-        other = not default if isinstance(default, bool) else "/some/where"
-        Settings().changed({name: other})
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,168 @@
+"""How a worker takes connections over from its predecessor, and gives its own to its successor.
+
+Contract  `take()` makes a connection ours that came with its descriptor; `give()` hands one over of
+          which nothing is under way. What others send to a session reaches it in the order in which
+          each of them sent it, whoever has it.
+Invariants
+  T1  the session's owner is changed before its descriptor is posted. So what is sent to it from
+      then on comes to the heir, which keeps it until it has the connection.
+  T2  while a former owner lives, it may get what was sent before the change, and passes it on
+      (FORWARDED). So what comes straight to the heir is kept until the former one has answered,
+      behind all of that, that it has caught up, or is dead and its inbox was drained.
+Stands on ipckit.server.{backing,connection,worker}, uvloop.
+Crash     of the heir before it has the connection: the manager has a copy, and looks again.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from typing import TYPE_CHECKING
+
+from ipckit.server import wire
+from ipckit.server.backing import Dropped, Taken
+from ipckit.server.board import Row
+from ipckit.server.connection import Connection
+from ipckit.server.log import log
+from ipckit.server.sessions import Flag
+from ipckit.server.wire import FORWARDED, Head, Kind
+
+if TYPE_CHECKING:
+    from ipckit.server.worker import Worker
+
+__all__ = ["Takeover"]
+
+Frames = list[tuple[Head, bytes]]
+
+
+class Takeover:
+    """A worker's connections on their way in, and out."""
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+        self._sessions = worker.board.sessions
+        self._coming: dict[int, Frames] = {}  # what was sent to those that have not come yet
+        self._taking: set[int] = set()
+        self._formers: dict[int, int] = {}  # session -> place of who may still pass something on
+        self._held: dict[int, Frames] = {}  # T2
+        self._asked: dict[int, int] = {}  # session -> how many were held when we asked
+
+    # -- in ---
+
+    def take(self, head: Head, body: bytes) -> None:
+        """A session is ours; `head.number` is its descriptor."""
+        taken: Taken = wire.load(body)
+        session = taken.session
+        known = session in self._worker.connections or session in self._taking
+        if known or self._sessions.owner_of(session) != self._worker.place:
+            os.close(head.number)
+            return
+        self._taking.add(session)
+        sock = socket.socket(fileno=head.number)
+        sock.setblocking(False)
+        self._worker.start(self._connect(taken, sock))
+
+    async def _connect(self, taken: Taken, sock: socket.socket) -> None:
+        worker = self._worker
+        port = worker.runtime.ports[taken.port]
+        try:
+            _, connection = await worker.loop.connect_accepted_socket(
+                lambda: Connection(worker, port, taken), sock
+            )
+            if taken.held:
+                connection.hold(on=True)  # not before: a new transport begins to read by itself
+        except OSError as exc:
+            log.warning("connection %d was not taken over: %s", taken.session, exc)
+            sock.close()
+            if self._sessions.close(taken.session, worker.place):
+                worker.row[Row.CLOSED] += 1
+            worker.ended_elsewhere(Dropped(taken.session, taken.port))
+        finally:
+            self._taking.discard(taken.session)
+
+    def came(self, taken: Taken) -> None:
+        """Its connection is among ours, and its callback was called: now what was sent to it."""
+        session = taken.session
+        self._sessions.flag(session, Flag.INHERITED, on=True)
+        if taken.former >= 0:
+            self._formers[session] = taken.former
+        for frame in self._coming.pop(session, ()):
+            self._worker.on_frame(*frame)
+
+    def is_early(self, head: Head) -> bool:
+        """Whether a frame for a session has to wait, or to go elsewhere."""
+        if head.ident not in self._worker.connections:
+            return True
+        return bool(self._formers) and head.ident in self._formers and not head.flags & FORWARDED
+
+    def route(self, head: Head, body: bytes) -> None:
+        """Keep an early frame, or pass it on."""
+        session = head.ident
+        owner = self._sessions.owner_of(session)
+        worker = self._worker
+        if owner < 0:
+            return
+        if session in worker.connections:
+            self._held.setdefault(session, []).append((head, body))
+            if session not in self._asked:
+                self._ask(session)
+        elif owner != worker.place and worker.leaving:
+            worker.post(owner, head._replace(flags=head.flags | FORWARDED), body)
+        else:
+            self._coming.setdefault(session, []).append((head, body))
+
+    def _ask(self, session: int) -> None:
+        self._asked[session] = len(self._held[session])
+        head = Head(Kind.CATCH_UP, number=self._worker.place, ident=session)
+        self._worker.post(self._formers[session], head)
+
+    def catch_up(self, head: Head) -> None:
+        """All that was sent to us before this is passed on; say so."""
+        self._worker.post(head.number, Head(Kind.CAUGHT_UP, ident=head.ident))
+
+    def caught_up(self, session: int) -> None:
+        """T2. What was held when we asked may go."""
+        count = self._asked.pop(session, 0)
+        frames = self._held.pop(session, [])
+        self._let_go(frames[:count])
+        if frames[count:]:
+            self._held[session] = frames[count:]
+            self._ask(session)
+
+    def former_gone(self) -> None:
+        """Our predecessor is dead, and what it left was read."""
+        self._formers.clear()
+        self._asked.clear()
+        held, self._held = self._held, {}
+        for frames in held.values():
+            self._let_go(frames)
+
+    def _let_go(self, frames: Frames) -> None:
+        for head, body in frames:
+            self._worker.on_frame(head._replace(flags=head.flags | FORWARDED), body)
+
+    def forget(self, session: int) -> None:
+        """It ended."""
+        for kept in (self._coming, self._formers, self._held, self._asked):
+            kept.pop(session, None)
+
+    # -- out ---
+
+    def give(self, connection: Connection, heir: int) -> bool:
+        """Hand one over; False: it is not idle, or there is no room in the heir's inbox now."""
+        worker, session = self._worker, connection.session
+        if not connection.is_idle or not self._sessions.hand_over(session, worker.place, heir):
+            return False
+        taken = connection.state()
+        head = Head(Kind.TAKE, ident=session)
+        if not worker.runtime.inboxes[heir].post_with(
+            head, wire.dump(taken), connection.descriptor()
+        ):
+            self._sessions.hand_over(session, heir, worker.place)
+            return False
+        del worker.connections[session]
+        if worker.backer is not None:
+            worker.backer.forget(session, tell=False)
+        self.forget(session)
+        connection.let_go()
+        return True
