@@ -313,3 +313,40 @@ def test_unix_streams_are_handed_over_in_order_and_end_with_a_killed_worker(tmp_
     assert other.ask("x") == "x\n"
     line.close()
     other.close()
+
+
+STREAM = """
+import time
+
+@server.on("receive")
+def receive(server, fd, reactor_id, data):
+    pass
+
+def stream(server):
+    while not server.connections:
+        time.sleep(0.001)
+    (fd,) = server.connections
+    for number in range({count}):
+        assert server.send(fd, b"%d\\n" % number)
+        if number % 100 == 0:
+            time.sleep(0.001)
+    server.send(fd, b"end\\n")
+    time.sleep(60)
+
+server.add_process(stream)
+"""
+
+
+def test_what_another_process_sends_comes_in_its_order_through_reloads(small):
+    count = 40_000
+    server = small(STREAM.format(count=count), LINES)
+    line = Line(server)
+    reloads = 0
+    for number in range(count):
+        assert int(line._file.readline()) == number
+        if number % 4000 == 2000:
+            server.process.send_signal(signal.SIGUSR1)
+            reloads += 1
+    assert line._file.readline() == b"end\n"
+    assert reloads == 10
+    line.close()
