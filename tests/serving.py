@@ -52,6 +52,25 @@ class Small:
         sock.settimeout(LOOK)
         return sock
 
+    def children(self) -> set[int]:
+        """Return the pids of its workers and task workers."""
+        pid = self.process.pid
+        return {int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
+
+    def wait_for(self, condition, seconds: float = LOOK) -> None:
+        """Poll until `condition()` is true; a pause of 5 ms each, by select."""
+        end = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < end, f"not within {seconds:g} s"
+            select.select([], [], [], 0.005)
+
+    def kill(self) -> None:
+        """kill -9 of the manager; wait until its children are gone as well."""
+        left = self.children()
+        self.process.kill()
+        self.process.wait(LOOK)
+        self.wait_for(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in left))
+
     def end(self) -> str:
         """SIGTERM; return the log."""
         self.process.send_signal(signal.SIGTERM)

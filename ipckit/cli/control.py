@@ -95,6 +95,7 @@ def _status(options: argparse.Namespace) -> int:
         print(
             f"  {each['worker_id']:6} {each['pid']:8} {each['requests']:9} {each['tasks']:9} "
             f"{each['restarts']:9} {each['rss'] / 2**20:7.1f}"
+            f"{'  flapping' if each['flapping'] else ''}"
         )
     return 0
 

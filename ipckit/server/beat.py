@@ -2,7 +2,9 @@
 
 Contract  a worker beats into its row several times within the timeout; one that does not is told to
           dump its stack (SIGABRT), and is killed if that does not end it in time. A stopped process
-          is silent too. No clock: the caller gives `now`.
+          is silent too. If the caller itself was away for longer than between two looks (the
+          machine was paused, all of the group was stopped), everybody has the timeout once more.
+          No clock: the caller gives `now`.
 Stands on nothing but the standard library.
 """
 
@@ -34,6 +36,8 @@ class Hangs:
     def __init__(self, timeout: float | None) -> None:
         self._timeout = timeout
         self._told: dict[int, tuple[float, float]] = {}  # place -> its beat, when it is killed
+        self._looked: float | None = None
+        self._since = 0.0  # silence counts from here on
 
     def next_due(self, now: float) -> float | None:
         """Return when look() may find something."""
@@ -46,10 +50,13 @@ class Hangs:
         """Return who gets which signal now. `beats`: place -> its last beat, in seconds."""
         if self._timeout is None:
             return []
+        if self._looked is not None and now - self._looked > 2 * self._timeout / BEATS:
+            self._since = now
+        self._looked = now
         found = []
         for place, beat in beats.items():
             told = self._told.get(place)
-            if now - beat <= self._timeout:
+            if now - max(beat, self._since) <= self._timeout:
                 continue
             if told is None or told[0] != beat:
                 self._told[place] = (beat, now + _DUMP_SECONDS)

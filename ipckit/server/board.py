@@ -53,6 +53,7 @@ class Row:
     RESULTS_DROPPED = 16
     LEAVE = 17  # by the manager: the incarnation that shall go
     BEAT = 18  # worker_hang_timeout: when the loop turned last, ns of the monotonic clock
+    FLAPPING = 19  # by the manager: until when its slot counts as flapping, ns, monotonic clock
     WORDS = 32
 
 

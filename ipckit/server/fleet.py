@@ -14,6 +14,7 @@ Invariants
   F2  a slot whose serving member died or leaves has a successor booting, or one due, or at both
       places somebody who leaves, until stop().
   F3  a reload replaces one slot at a time, and ends when all were replaced or one failed to boot.
+  F4  it gives up only before all slots were served at once for the first time.
 """
 
 from __future__ import annotations
@@ -22,7 +23,17 @@ from collections import deque
 from dataclasses import dataclass, field
 from enum import Enum
 
-__all__ = ["Action", "Flapping", "Fleet", "Fork", "GiveUp", "Leave", "ReloadDone", "Stage"]
+__all__ = [
+    "Action",
+    "Flapping",
+    "Fleet",
+    "Fork",
+    "GiveUp",
+    "Leave",
+    "ReloadBegun",
+    "ReloadDone",
+    "Stage",
+]
 
 BOOT_FAILURES = 5
 BOOT_WINDOW = 10.0
@@ -32,10 +43,12 @@ FORKS_A_SECOND = 10
 
 FLAPPING_DEATHS = 5
 FLAPPING_WINDOW = 10.0
+BROKEN_WINDOW = 10.0
 _DELAYS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 
 EXIT_BOOT_FAILED = 3
 EXIT_BROKEN = 5
+_IN_ORDER = (0, 6)
 
 
 class Stage(Enum):
@@ -73,6 +86,11 @@ class Leave:
 
 
 @dataclass(frozen=True, slots=True)
+class ReloadBegun:
+    """A reload begins."""
+
+
+@dataclass(frozen=True, slots=True)
 class ReloadDone:
     """The reload is over. `ok`: every slot was replaced."""
 
@@ -95,7 +113,7 @@ class GiveUp:
     why: str
 
 
-Action = Fork | Leave | ReloadDone | GiveUp | Flapping
+Action = Fork | Leave | ReloadBegun | ReloadDone | GiveUp | Flapping
 
 
 @dataclass(slots=True)
@@ -106,7 +124,8 @@ class _Slot:
     deaths: deque[float] = field(default_factory=deque)  # of ready ones, in FLAPPING_WINDOW
     flapping: bool = False
     followers: deque[float] = field(default_factory=lambda: deque(maxlen=FORKS_A_SECOND))
-    broken: int = 0  # ends by something that will be so again, in a row
+    broken: int = 0  # ends by something that will be so again, within BROKEN_WINDOW of the last
+    broken_at: float = 0.0
     due: float | None = None  # when to try again
     due_place: int = 0
 
@@ -153,6 +172,10 @@ class Fleet:
     def reloading(self) -> bool:
         """Whether a reload runs."""
         return self._replacing is not None
+
+    def is_flapping(self, slot: int) -> bool:
+        """Whether its processes died again and again, the last time it was looked at."""
+        return self._slots[slot].flapping
 
     def next_due(self) -> float | None:
         """When tick() has something to do; None: nothing is due."""
@@ -205,10 +228,16 @@ class Fleet:
             return self._died_booting(slot, member, exit_code, now)
         if slot.due is not None:
             return []
-        slot.broken = slot.broken + 1 if exit_code == EXIT_BROKEN else 0
-        if slot.broken and not slot.members:
-            slot.due, slot.due_place = now + _delay(slot.broken), place
-            return []
+        if not self._was_ready and exit_code not in _IN_ORDER:
+            given_up = self._bad_start(member, now)
+            if given_up:
+                return given_up
+        if exit_code == EXIT_BROKEN:
+            again = now - slot.broken_at <= BROKEN_WINDOW
+            slot.broken, slot.broken_at = slot.broken + 1 if again else 1, now
+            if not slot.members:
+                slot.due, slot.due_place = now + _delay(slot.broken), place
+                return []
         if all(other.stage is Stage.LEAVING for other in slot.members.values()):
             return self._follow(slot, place, now)
         done = self._replacing == place // 2 and self.serving(place // 2) is not None
@@ -226,7 +255,7 @@ class Fleet:
             return False, []
         first = self._worker_num if only_task else 0
         self._reload = deque(range(first, len(self._slots)))
-        return True, self._next_replacement()
+        return True, [ReloadBegun(), *self._next_replacement()]
 
     def replace(self, slot_number: int) -> list[Action]:
         """Replace one process: the successor is ready, then the old one goes."""
@@ -286,27 +315,32 @@ class Fleet:
         self, slot: _Slot, member: Member, exit_code: int | None, now: float
     ) -> list[Action]:
         slot.failures += 1
+        if self._replacing == member.place // 2 and self.serving(self._replacing) is not None:
+            self._reload.clear()  # the old process stays; the new code does not boot
+            return self._reload_over(ok=False)
+        if not self._was_ready:
+            if exit_code == EXIT_BOOT_FAILED:
+                return [GiveUp(member.place, "it failed before it was ready")]
+            given_up = self._bad_start(member, now)
+            if given_up:
+                return given_up
+        slot.due = now + _delay(slot.failures)
+        slot.due_place = member.place
+        return []
+
+    def _bad_start(self, member: Member, now: float) -> list[Action]:
+        """A death before the server was up; F4."""
         self._boot_deaths.append(now)
         while self._boot_deaths[0] < now - BOOT_WINDOW:
             self._boot_deaths.popleft()
-        if self._replacing == member.place // 2 and self.serving(self._replacing) is not None:
-            self._reload.clear()  # the old process stays; the new code does not boot
-            self._replacing = None
-            return [ReloadDone(ok=False)]
-        if not self._was_ready and exit_code == EXIT_BOOT_FAILED:
-            return [GiveUp(member.place, "it failed before it was ready")]
         if len(self._boot_deaths) >= BOOT_FAILURES:
-            return [
-                GiveUp(
-                    member.place,
-                    f"{len(self._boot_deaths)} processes died before they were ready, "
-                    f"within {BOOT_WINDOW:g} s",
-                )
-            ]
-        if not self._was_ready and self._boot_forks >= max(MAX_BOOT_FORKS, 2 * len(self._slots)):
+            why = (
+                f"{len(self._boot_deaths)} processes died before the server was ready, "
+                f"within {BOOT_WINDOW:g} s"
+            )
+            return [GiveUp(member.place, why)]
+        if self._boot_forks >= max(MAX_BOOT_FORKS, 2 * len(self._slots)):
             return [GiveUp(member.place, f"{self._boot_forks} forks and still not ready")]
-        slot.due = now + _delay(slot.failures)
-        slot.due_place = member.place
         return []
 
     def _next_replacement(self) -> list[Action]:
@@ -316,8 +350,11 @@ class Fleet:
             if any(m.stage is not Stage.SERVING for m in slot.members.values()) or not slot.members:
                 continue  # it is being replaced anyway
             return self.replace(self._replacing)
+        return self._reload_over(ok=True)
+
+    def _reload_over(self, *, ok: bool) -> list[Action]:
         self._replacing = None
-        actions: list[Action] = [ReloadDone(ok=True)]
+        actions: list[Action] = [ReloadDone(ok)]
         if self._reload_queued is not None:
             only_task, self._reload_queued = self._reload_queued, None
             actions += self.reload(only_task=only_task)[1]

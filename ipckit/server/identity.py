@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from ipckit.errors import SettingsError
 
-__all__ = ["Identity", "group_id", "resolve", "user_id"]
+__all__ = ["Identity", "group_id", "is_ours", "resolve", "user_id"]
 
 
 def user_id(user: str | int) -> int | None:
@@ -55,6 +55,11 @@ class Identity:
             os.initgroups(self.name, self.gid)
         os.setgid(self.gid)
         os.setuid(self.uid)
+
+
+def is_ours(uid: int, identity: Identity | None) -> bool:
+    """Whether what belongs to that user is ours, or our workers'."""
+    return uid == os.geteuid() or (identity is not None and uid == identity.uid)
 
 
 def resolve(user: str | int | None, group: str | int | None) -> Identity | None:

@@ -28,6 +28,7 @@ from ipckit.queue import php_format
 from ipckit.server import plain, wire
 from ipckit.server.attempts import Attempts, Failure
 from ipckit.server.board import Row
+from ipckit.server.identity import Identity
 from ipckit.server.ledger_file import PREFIX, claim, named_memory, remove_noted_queue
 from ipckit.server.log import log
 from ipckit.server.settings import Settings
@@ -52,7 +53,7 @@ FILES = _ledger.BODY_BESIDE | _ledger.RESULT_BESIDE | _ledger.NOTED
 class TaskLedger:
     """All tasks of one server."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, identity: Identity | None = None) -> None:
         """Make an empty ledger, or take up the one with the name `task_ledger`.
 
         Raises AlreadyExists (a live server has it), SettingsError (it holds tasks and is of another
@@ -84,14 +85,14 @@ class TaskLedger:
             undo.callback(self._close_bells)
             if self.name is None:
                 self.taken_up = False
-                self.spill = SpillDirectory(folder)
+                self.spill = SpillDirectory(folder, identity=identity)
                 self._memory = mmap.mmap(-1, _ledger.size_of(*shape))
                 _ledger.lay_out(self._memory, *shape)
             else:
                 self._guard = undo.enter_context(claim(self.name))
                 self._memory, self.taken_up = named_memory(self.name, shape)
-                self.spill = SpillDirectory(folder, f"ledger-{self.name}")
-                remove_noted_queue(self.spill)
+                self.spill = SpillDirectory(folder, f"ledger-{self.name}", identity)
+                remove_noted_queue(self.spill, identity)
             undo.pop_all()
         self.overview = self.view(self.places)
         """The manager's view; in another process good for looking only."""

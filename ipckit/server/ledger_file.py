@@ -27,6 +27,7 @@ from ipckit.errors import (
     from_errno,
 )
 from ipckit.queue import SysvQueue
+from ipckit.server.identity import Identity, is_ours
 from ipckit.server.spill import QUEUE, SpillDirectory
 from ipckit.table.segment import check_name, give_name, open_named, remove_named, unnamed_file
 
@@ -83,7 +84,7 @@ def note_queue(spill: SpillDirectory, queue: SysvQueue) -> None:
     spill.write(QUEUE, json.dumps([queue.id, queue.statistics().changed_at]).encode())
 
 
-def remove_noted_queue(spill: SpillDirectory) -> None:
+def remove_noted_queue(spill: SpillDirectory, identity: Identity | None = None) -> None:
     """Remove the queue of an earlier server that was killed; another's is left alone."""
     noted = spill.read(QUEUE)
     if noted is None:
@@ -92,7 +93,7 @@ def remove_noted_queue(spill: SpillDirectory) -> None:
         number, changed_at = json.loads(noted)
         queue = SysvQueue.open_id(number)
         found = queue.statistics()
-        if found.uid == os.geteuid() and found.changed_at == changed_at:
+        if is_ours(found.uid, identity) and found.changed_at == changed_at:
             queue.remove()
     spill.remove(QUEUE)
 

@@ -6,6 +6,7 @@ moved away is opened anew at the next line.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import logging.handlers
 import os
@@ -13,6 +14,16 @@ import os
 __all__ = ["log", "set_up"]
 
 log = logging.getLogger("ipckit.server")
+
+
+class _LogFile(logging.handlers.WatchedFileHandler):
+    """A process that may not look at the file (another user's, in a directory closed to it) goes
+    on writing to the one that it inherited.
+    """
+
+    def reopenIfNeeded(self) -> None:  # noqa: N802  (its name in the standard library)
+        with contextlib.suppress(OSError):
+            super().reopenIfNeeded()
 
 
 def set_up(path: str | os.PathLike[str] | None, level: int) -> logging.Handler | None:
@@ -27,7 +38,7 @@ def set_up(path: str | os.PathLike[str] | None, level: int) -> logging.Handler |
             return None
         handler: logging.Handler = logging.StreamHandler()
     else:
-        handler = logging.handlers.WatchedFileHandler(path, encoding="utf-8", delay=False)
+        handler = _LogFile(path, encoding="utf-8", delay=False)
     handler.setFormatter(logging.Formatter("%(asctime)s %(process)d %(levelname)s %(message)s"))
     log.addHandler(handler)
     return handler

@@ -39,6 +39,7 @@ from ipckit.server.fleet import (
     Fork,
     GiveUp,
     Leave,
+    ReloadBegun,
     ReloadDone,
 )
 from ipckit.server.log import log
@@ -145,9 +146,6 @@ class Manager:
     def reload(self, *, only_task: bool) -> bool:
         """As SIGUSR1 or SIGUSR2; False: one runs, this one comes after it."""
         started, actions = self._fleet.reload(only_task=only_task)
-        if started:
-            systemd.notify("RELOADING")
-            self._event("before_reload")
         self._do(actions)
         return started
 
@@ -352,6 +350,9 @@ class Manager:
                     self._fork(action)
                 case Leave():
                     self._ask_to_leave(action.place)
+                case ReloadBegun():
+                    systemd.notify("RELOADING")
+                    self._event("before_reload")
                 case ReloadDone():
                     if not action.ok:
                         log.error("reload ended: a new process did not come up; the old ones stay")
@@ -477,6 +478,8 @@ class Manager:
                 self._tasks.inherit(place, place ^ 1)
         if not self._stop_asked and (died or actions):
             row[Row.RESTARTS] += 1
+        if self._fleet.is_flapping(slot):
+            row[Row.FLAPPING] = int((time.monotonic() + FLAPPING_WINDOW) * 1e9)
         self._do(actions)
 
     def _sweep(self, place: int, how: str, number: int | None) -> None:

@@ -24,7 +24,7 @@ from ipckit.server.board import Board
 from ipckit.server.dead_letters import DeadLetters
 from ipckit.server.events import Callbacks
 from ipckit.server.foreign import ForeignQueue
-from ipckit.server.identity import Identity, resolve
+from ipckit.server.identity import Identity, is_ours, resolve
 from ipckit.server.inbox import Inbox
 from ipckit.server.ledger import TaskLedger
 from ipckit.server.ledger_file import note_queue
@@ -86,11 +86,9 @@ class Runtime:
         guard: socket.socket | None = None
         try:
             if task_workers:
-                ledger = TaskLedger(settings)
-                if identity is not None:
-                    ledger.spill.hand_to(identity.uid, identity.gid)
+                ledger = TaskLedger(settings, identity)
                 if settings.task_ipc_mode != TaskIPC.UNIX_SOCKET:
-                    foreign, guard = _make_foreign(settings)
+                    foreign, guard = _make_foreign(settings, identity)
                     if identity is not None:
                         foreign.queue.set(uid=identity.uid, gid=identity.gid)
                     if ledger.name is not None and not settings.message_queue_key:
@@ -168,10 +166,12 @@ def _absolute(path: str | os.PathLike[str]) -> str:
     return os.path.abspath(os.fspath(path))
 
 
-def _make_foreign(settings: Settings) -> tuple[ForeignQueue, socket.socket | None]:
+def _make_foreign(
+    settings: Settings, identity: Identity | None
+) -> tuple[ForeignQueue, socket.socket | None]:
     guard = _claim_key(settings.message_queue_key) if settings.message_queue_key else None
     try:
-        queue = _make_queue(settings.message_queue_key, settings.message_queue_mode)
+        queue = _make_queue(settings.message_queue_key, settings.message_queue_mode, identity)
     except BaseException:
         if guard is not None:
             guard.close()
@@ -200,7 +200,7 @@ def _claim_key(key: int) -> socket.socket:
     return guard
 
 
-def _make_queue(key: int, mode: int) -> SysvQueue:
+def _make_queue(key: int, mode: int, identity: Identity | None) -> SysvQueue:
     if key == 0:
         return SysvQueue.create(mode=mode)
     key = key - 2**32 if key >= 2**31 else key
@@ -209,7 +209,7 @@ def _make_queue(key: int, mode: int) -> SysvQueue:
     except AlreadyExists:
         queue = SysvQueue.open(key)
     found = queue.statistics()
-    if found.uid != os.geteuid():
+    if not is_ours(found.uid, identity):
         raise AccessDenied(
             errno.EACCES,
             f"the queue with message_queue_key {key:#x} belongs to user {found.uid}: choose "

@@ -18,6 +18,7 @@ import stat
 from collections.abc import Set as AbstractSet
 
 from ipckit.errors import AccessDenied, ProtocolError, from_errno
+from ipckit.server.identity import Identity
 
 __all__ = [
     "LETTERS",
@@ -64,11 +65,11 @@ def runtime_directory(setting: str | os.PathLike[str] | None) -> str:
     return "/run/ipckit" if os.geteuid() == 0 else f"/var/tmp/ipckit-{os.geteuid()}"  # noqa: S108  (private_directory checks)
 
 
-def private_directory(path: str) -> str:
+def private_directory(path: str, *also: int) -> str:
     """Make `path` if it is missing (0700) and return it.
 
-    Raises AccessDenied when it is another user's, no directory, or open to others: nothing in
-    it could be trusted. SystemCallError when it cannot be made.
+    Raises AccessDenied when it is another user's (but for the users `also`), no directory, or open
+    to others: nothing in it could be trusted. SystemCallError when it cannot be made.
     """
     try:
         os.makedirs(path, mode=0o700)
@@ -81,7 +82,8 @@ def private_directory(path: str) -> str:
             f"{path} cannot be made; choose another with runtime_dir or task_tmpdir",
         ) from None
     found = os.lstat(path)
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
+    ours = found.st_uid in (os.geteuid(), *also)
+    if not stat.S_ISDIR(found.st_mode) or not ours or found.st_mode & 0o077:
         raise AccessDenied(
             13,
             f"{path} must be a directory of user {os.geteuid()} with mode 0700 (it is of user "
@@ -94,19 +96,23 @@ def private_directory(path: str) -> str:
 class SpillDirectory:
     """The files of one server. Made by the manager, inherited by all; process safe."""
 
-    def __init__(self, parent: str, name: str | None = None) -> None:
-        """Make a directory of its own below `parent`, or take up the one of that name."""
-        own = name or f"spill-{os.getpid()}-{os.urandom(4).hex()}"
-        self.path = private_directory(os.path.join(private_directory(parent), own))
-        self._fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        self._owner = os.geteuid()
-        self._place = self.path
+    def __init__(
+        self, parent: str, name: str | None = None, identity: Identity | None = None
+    ) -> None:
+        """Make a directory of its own below `parent`, or take up the one of that name.
 
-    def hand_to(self, uid: int, gid: int) -> None:
-        """The processes that use it will be of this user. By the manager, before the first fork."""
-        os.fchown(self._fd, uid, gid)
-        self._owner = uid
-        self._place = "."  # below directories that are closed to them
+        identity: who the processes that use it will be; None: we.
+        """
+        own = name or f"spill-{os.getpid()}-{os.urandom(4).hex()}"
+        also = () if identity is None else (identity.uid,)
+        self.path = private_directory(os.path.join(private_directory(parent), own), *also)
+        self._fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._owner = os.fstat(self._fd).st_uid
+        self._place = self.path
+        if identity is not None:
+            os.fchown(self._fd, identity.uid, identity.gid)
+            self._owner = identity.uid
+            self._place = "."  # below directories that are closed to them
 
     def write(self, name: str, body: bytes) -> None:
         """Keep `body`; done already is done.

@@ -106,6 +106,7 @@ def _worker(runtime: Runtime, slot: int) -> dict[str, Any]:
         "requests": sum(row[Row.REQUESTS] for row in rows),
         "tasks": sum(row[Row.TASKS] for row in rows),
         "restarts": sum(row[Row.RESTARTS] for row in rows),
+        "flapping": any(row[Row.FLAPPING] > time.monotonic_ns() for row in rows),
         "rss": _resident(pid),
     }
 

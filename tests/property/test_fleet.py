@@ -8,11 +8,13 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from ipckit.server.fleet import (
     EXIT_BOOT_FAILED,
+    EXIT_BROKEN,
     Flapping,
     Fleet,
     Fork,
     GiveUp,
     Leave,
+    ReloadBegun,
     ReloadDone,
     Stage,
 )
@@ -183,7 +185,7 @@ def test_a_reload_whose_new_process_fails_keeps_the_old_one():
     for fork in fleet.boot():
         fleet.forked(fork.place, fork.incarnation, fork.place + 1)
         fleet.ready(fork.place)
-    started, (fork,) = fleet.reload(only_task=False)
+    started, (_, fork) = fleet.reload(only_task=False)
     assert started
     fleet.forked(fork.place, fork.incarnation, 9)
     assert fleet.died(fork.place, EXIT_BOOT_FAILED, 1.0) == [ReloadDone(ok=False)]
@@ -231,3 +233,80 @@ def test_after_stop_nothing_is_due():
     assert fleet.next_due() is not None
     fleet.stop()
     assert fleet.next_due() is None
+
+
+def boot(fleet):
+    """Bring all of it up."""
+    for fork in fleet.boot():
+        fleet.forked(fork.place, fork.incarnation, 1)
+        fleet.ready(fork.place)
+    assert fleet.all_ready()
+
+
+def test_a_server_that_was_up_is_never_given_up():
+    """One bad worker does not take the others along."""
+    fleet = Fleet(2, 0)
+    boot(fleet)
+    now = 0.0
+    (fork,) = fleet.died(0, None, now)
+    for _ in range(20):
+        fleet.forked(fork.place, fork.incarnation, 1)
+        assert fleet.died(fork.place, EXIT_BOOT_FAILED, now) == []
+        now = fleet.next_due()
+        (fork,) = fleet.tick(now)
+    assert now > 60, "it is tried ever more rarely"
+    fleet.forked(fork.place, fork.incarnation, 1)
+    fleet.ready(fork.place)
+    assert fleet.all_ready()
+
+
+def test_one_that_gets_ready_and_dies_again_and_again_ends_a_server_that_was_never_up():
+    fleet = Fleet(2, 0)
+    first, other = fleet.boot()
+    fleet.forked(other.place, other.incarnation, 1)  # it takes its time
+    now, fork = 0.0, first
+    for death in range(1, 6):
+        fleet.forked(fork.place, fork.incarnation, 1)
+        fleet.ready(fork.place)
+        now += 0.1
+        actions = fleet.died(fork.place, None, now)
+        if death < 5:
+            (fork,) = (action for action in actions if isinstance(action, Fork))
+    assert isinstance(actions[0], GiveUp)
+
+
+def test_who_ends_in_order_before_all_are_up_is_no_failure():
+    fleet = Fleet(2, 0)
+    first, other = fleet.boot()
+    fleet.forked(other.place, other.incarnation, 1)
+    fork = first
+    for turn in range(8):
+        fleet.forked(fork.place, fork.incarnation, 1)
+        fleet.ready(fork.place)
+        (fork,) = fleet.died(fork.place, 6, turn * 3.0)
+
+
+def test_a_broken_end_now_and_then_is_followed_as_soon_as_the_first():
+    fleet = Fleet(1, 0)
+    boot(fleet)
+    pauses = []
+    for hour in range(10):
+        now = hour * 3600.0
+        assert fleet.died(0, EXIT_BROKEN, now) == []
+        pauses.append(fleet.next_due() - now)
+        (fork,) = fleet.tick(fleet.next_due())
+        fleet.forked(fork.place, fork.incarnation, 1)
+        fleet.ready(fork.place)
+    assert pauses == [pytest.approx(0.1)] * 10
+
+
+def test_a_reload_that_waits_behind_one_that_fails_comes():
+    fleet = Fleet(2, 0)
+    boot(fleet)
+    (began, fork) = fleet.reload(only_task=False)[1]
+    assert began == ReloadBegun()
+    fleet.forked(fork.place, fork.incarnation, 9)
+    assert fleet.reload(only_task=False) == (False, [])
+    done, began, fork = fleet.died(fork.place, EXIT_BOOT_FAILED, 1.0)
+    assert (done, began) == (ReloadDone(ok=False), ReloadBegun())
+    assert isinstance(fork, Fork) and fleet.reloading

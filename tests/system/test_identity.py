@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pwd
+import signal
 
 import pytest
 
@@ -28,7 +29,7 @@ async def receive(server, fd, reactor_id, data):
 @server.on("task")
 def task(server, task_id, source, data):
     if data == "who":
-        return [os.getresuid(), os.getresgid()]
+        return [list(os.getresuid()), list(os.getresgid())]
     if data == "fail":
         raise ValueError("as asked")
     return data
@@ -80,3 +81,67 @@ def test_who_we_are_needs_no_right():
     who.assume()
     assert (who.uid, who.gid) == (os.geteuid(), os.getegid())
     assert Server("127.0.0.1", 0, user=os.geteuid()).ports[0].forget() is None
+
+
+KEY = 0x1DC0DE02
+
+
+@pytest.mark.needs_root
+@pytest.mark.parametrize("keyed", [False, True], ids=["private queue", "keyed queue"])
+def test_a_killed_server_of_another_user_starts_again(small, tmp_path, keyed):
+    """What the dead one left belongs to that user, and is taken up or removed all the same."""
+    options = (
+        f"user='nobody', task_worker_num=1, task_ipc_mode=2, runtime_dir={str(tmp_path / 'run')!r},"
+        f"task_ledger='test-identity', message_queue_key={KEY if keyed else 0}"
+    )
+    before = queues()
+    first = small(PROGRAM, options)
+    answer(first)
+    first.kill()
+    second = small(PROGRAM, options)
+    answer(second)
+    assert "Traceback" not in second.end()
+    assert queues() == before
+
+
+def answer(server):
+    with server.connect() as client, client.makefile("rb") as lines:
+        client.sendall(b"go")
+        return json.loads(lines.readline())
+
+
+def queues() -> list[str]:
+    with open("/proc/sysvipc/msg") as file:
+        return [line.split()[1] for line in file]
+
+
+LOGS = """
+@server.on("receive")
+def receive(server, fd, reactor_id, data):
+    server.send(fd, b"heard")
+    raise ValueError("as asked")
+"""
+
+
+@pytest.mark.needs_root
+def test_a_log_in_a_directory_closed_to_that_user_is_written(small, tmp_path):
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o700)
+    log = closed / "log"
+    server = small(LOGS, f"user='nobody', log_file={str(log)!r}")
+    with server.connect() as client:
+        for _ in range(2):
+            client.sendall(b"go")
+            assert client.recv(100) == b"heard"
+    server.end()
+    assert log.read_text().count("ValueError: as asked") == 2
+
+
+@pytest.mark.needs_root
+def test_a_reload_makes_workers_of_that_user_again(small):
+    server = small(PROGRAM, "user='nobody', task_worker_num=1, task_max_attempts=2")
+    nobody = pwd.getpwnam("nobody").pw_uid
+    before = server.children()
+    server.process.send_signal(signal.SIGUSR1)
+    server.wait_for(lambda: len(server.children()) == 2 and not server.children() & before)
+    assert answer(server)[0][0] == [nobody] * 3

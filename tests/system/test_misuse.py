@@ -242,7 +242,7 @@ def begin(server, worker_id):
 serve()
 """
     )
-    assert "BootFailed worker 0: 5 processes died before they were ready" in done.stdout, done
+    assert "BootFailed worker 0: 5 processes died before the server was ready" in done.stdout, done
     assert 6 <= done.stdout.count("fork\n") <= 12
 
 

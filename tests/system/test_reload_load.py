@@ -112,11 +112,6 @@ class Load:
         self.selector.close()
 
 
-def children(server: Small) -> set[int]:
-    with open(f"/proc/{server.process.pid}/task/{server.process.pid}/children") as file:
-        return {int(pid) for pid in file.read().split()}
-
-
 @pytest.fixture
 def load(small):
     made: list[Load] = []
@@ -134,11 +129,11 @@ def load(small):
 def test_rolling_reloads_under_load_drop_nothing(load):
     reloads, least = (50, 1_000_000) if SOAK else (5, 100_000)
     one = load('open_eof_split=True, package_eof="\\n", worker_num=2, max_wait_time=10')
-    before = children(one.server)
+    before = one.server.children()
     done = 0
     while done < reloads or one.answers < least:
         one.turn()
-        now = children(one.server)
+        now = one.server.children()
         if done < reloads and len(now) == 2 and not (done and now & before):
             before = now
             one.server.process.send_signal(signal.SIGUSR1)
@@ -164,7 +159,7 @@ def test_kills_under_load_end_only_what_was_under_way(load):
         one.turn()
         if time.monotonic() > next_kill:
             next_kill += KILL_EACH
-            for pid in rng.sample(sorted(children(one.server)), 1):
+            for pid in rng.sample(sorted(one.server.children()), 1):
                 os.kill(pid, signal.SIGKILL)
                 kills += 1
     one.none_hangs()

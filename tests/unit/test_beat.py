@@ -27,8 +27,20 @@ def test_a_silent_one_is_dumped_then_killed_once():
 def test_one_that_beats_again_is_forgotten():
     hangs = Hangs(1.0)
     assert signals(hangs, 2.0, {4: 0.5}) == [(4, ABRT)]
-    assert signals(hangs, 9.0, {4: 8.5}) == []
-    assert signals(hangs, 10.0, {4: 8.5}) == [(4, ABRT)]
+    assert signals(hangs, 2.4, {4: 2.3}) == []
+    assert signals(hangs, 2.9, {4: 2.3}) == []
+    assert signals(hangs, 3.4, {4: 2.3}) == [(4, ABRT)]
+
+
+def test_nobody_hangs_because_the_manager_was_away():
+    """SIGSTOP and SIGCONT of all of them, or a machine that was paused."""
+    hangs = Hangs(2.0)
+    assert hangs.look(10.0, {0: 9.9}) == []
+    assert hangs.look(100.0, {0: 10.3}) == []
+    for tenth in range(1, 20):
+        assert hangs.look(100.0 + tenth / 10, {0: 10.3}) == []
+    (found,) = hangs.look(102.1, {0: 10.3})
+    assert (found.place, found.signal) == (0, ABRT), "it has not beaten since either"
 
 
 def test_it_is_off_without_a_timeout():
