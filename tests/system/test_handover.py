@@ -17,7 +17,7 @@ from serving import LOOK
 LINES = 'open_eof_split=True, package_eof="\\n", package_max_length=1 << 20, '
 
 TALK = """
-import json, signal, time
+import json
 
 log = []
 
@@ -55,7 +55,7 @@ async def receive(server, fd, reactor_id, data):
         answer = server.resume(int(rest[0]))
     elif word == "hang":
         note("hang")
-        await asyncio.sleep(60)
+        await asyncio.get_running_loop().create_future()
     elif word == "large":
         server.send(fd, b"x" * int(rest[0]))
         return
@@ -316,7 +316,7 @@ def test_unix_streams_are_handed_over_in_order_and_end_with_a_killed_worker(tmp_
 
 
 STREAM = """
-import time
+import select, signal
 
 @server.on("receive")
 def receive(server, fd, reactor_id, data):
@@ -324,14 +324,14 @@ def receive(server, fd, reactor_id, data):
 
 def stream(server):
     while not server.connections:
-        time.sleep(0.001)
+        select.select([], [], [], 0.001)
     (fd,) = server.connections
     for number in range({count}):
         assert server.send(fd, b"%d\\n" % number)
         if number % 100 == 0:
-            time.sleep(0.001)
+            select.select([], [], [], 0.001)
     server.send(fd, b"end\\n")
-    time.sleep(60)
+    signal.pause()
 
 server.add_process(stream)
 """

@@ -94,12 +94,15 @@ except ipckit.BootFailed as exc:
         assert "ValueError: as asked" in done.stderr, "and in the log"
 
 
-BAD_LATER = WHO + """
+BAD_LATER = (
+    WHO
+    + """
 @server.on("worker_start")
 def start(server, worker_id):
     if worker_id == 1 and os.path.exists({path!r}):
         raise ValueError("as asked")
 """
+)
 
 
 def test_one_worker_that_cannot_boot_any_more_leaves_the_others(small, tmp_path):
@@ -120,14 +123,14 @@ def test_one_worker_that_cannot_boot_any_more_leaves_the_others(small, tmp_path)
 def test_one_that_is_ready_and_dies_before_all_are_ends_the_server(tmp_path):
     """Else a server that never comes up is started for ever."""
     program = """
-import os, signal, time, ipckit
+import os, signal, ipckit
 server = ipckit.Server("127.0.0.1", 0, worker_num=2)
 server.on("receive", print)
 
 @server.on("worker_start")
 def start(server, worker_id):
     if worker_id == 1:
-        time.sleep(60)
+        signal.pause()
     server.after(0.01, os._exit, 1)
 
 try:
