@@ -29,7 +29,7 @@ from ipckit.server import plain, wire
 from ipckit.server.attempts import Attempts, Failure
 from ipckit.server.board import Row
 from ipckit.server.identity import Identity
-from ipckit.server.ledger_file import PREFIX, claim, named_memory, remove_noted_queue
+from ipckit.server.ledger_file import PREFIX, claim, named_memory
 from ipckit.server.log import log
 from ipckit.server.settings import Settings
 from ipckit.server.spill import (
@@ -92,7 +92,6 @@ class TaskLedger:
                 self._guard = undo.enter_context(claim(self.name))
                 self._memory, self.taken_up = named_memory(self.name, shape)
                 self.spill = SpillDirectory(folder, f"ledger-{self.name}", identity)
-                remove_noted_queue(self.spill, identity)
             undo.pop_all()
         self.overview = self.view(self.places)
         """The manager's view; in another process good for looking only."""

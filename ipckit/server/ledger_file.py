@@ -9,29 +9,22 @@ Crash     the file stays, until a server with its name ends with nothing left in
 
 from __future__ import annotations
 
-import contextlib
 import errno
-import json
 import mmap
 import os
 import socket
 
 from ipckit._core import _ledger
 from ipckit.errors import (
-    AccessDenied,
     AlreadyExists,
     NotFound,
-    QueueRemoved,
     SegmentCorrupt,
     SettingsError,
     from_errno,
 )
-from ipckit.queue import SysvQueue
-from ipckit.server.identity import Identity, is_ours
-from ipckit.server.spill import QUEUE, SpillDirectory
 from ipckit.table.segment import check_name, give_name, open_named, remove_named, unnamed_file
 
-__all__ = ["PREFIX", "claim", "named_memory", "note_queue", "remove_noted_queue"]
+__all__ = ["PREFIX", "claim", "named_memory"]
 
 PREFIX = "ledger."
 """Before the name, so that no table has it."""
@@ -76,26 +69,6 @@ def named_memory(name: str, shape: Shape) -> tuple[mmap.mmap, bool]:
         )
     remove_named(f"{PREFIX}{name}")
     return _make(name, shape), False
-
-
-def note_queue(spill: SpillDirectory, queue: SysvQueue) -> None:
-    """Write down which queue goes with this server: after a crash of all of it nobody knows."""
-    spill.remove(QUEUE)
-    spill.write(QUEUE, json.dumps([queue.id, queue.statistics().changed_at]).encode())
-
-
-def remove_noted_queue(spill: SpillDirectory, identity: Identity | None = None) -> None:
-    """Remove the queue of an earlier server that was killed; another's is left alone."""
-    noted = spill.read(QUEUE)
-    if noted is None:
-        return
-    with contextlib.suppress(NotFound, AccessDenied, QueueRemoved, ValueError):
-        number, changed_at = json.loads(noted)
-        queue = SysvQueue.open_id(number)
-        found = queue.statistics()
-        if is_ours(found.uid, identity) and found.changed_at == changed_at:
-            queue.remove()
-    spill.remove(QUEUE)
 
 
 def _make(name: str, shape: Shape) -> mmap.mmap:

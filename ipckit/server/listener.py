@@ -51,13 +51,17 @@ def bind(host: str, port: int, sock_type: SockType) -> socket.socket:
             _take_place(host, kind)
             sock.bind(host)
         else:
-            if (
-                port and kind == socket.SOCK_STREAM
-            ):  # with it, the kernel might choose a port that is bound but not listened to
+            reuse = kind == socket.SOCK_STREAM
+            if reuse and port:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if family == socket.AF_INET6:
                 sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             sock.bind((host, port))
+            if reuse:
+                # For a port that the kernel chose only now: with it before, that might be one that
+                # is bound but not listened to. And without it nobody could have the port again
+                # while clients of ours linger.
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     except OSError as exc:
         sock.close()
         if isinstance(exc, AlreadyExists) or exc.errno is None:

@@ -9,7 +9,7 @@ Invariants
   M3  every way out of run() that its own code can take removes the queue and the spill files.
 Signals   TERM, INT: graceful stop, a second one: at once. USR1: reload. USR2: reload the task
           workers. WINCH: nothing (a log file that was moved is opened anew by itself).
-Crash     children notice within a second and end; a private queue stays in the kernel.
+Crash     children notice within a second and end; what stays is in the run record.
 """
 
 from __future__ import annotations

@@ -20,23 +20,23 @@ class PidFile:
 
     def __init__(self, path: str | os.PathLike[str] | None) -> None:
         """Write it. Raises SystemCallError, NotFound, AccessDenied: it cannot be written."""
-        self._path = None if path is None else os.path.abspath(os.fspath(path))
-        if self._path is None:
+        self.path = None if path is None else os.path.abspath(os.fspath(path))
+        if self.path is None:
             return
-        new = f"{self._path}.{os.getpid()}"
+        new = f"{self.path}.{os.getpid()}"
         try:
             with open(new, "w", encoding="ascii") as file:
                 file.write(f"{os.getpid()}\n")
-            os.replace(new, self._path)
+            os.replace(new, self.path)
         except OSError as exc:
             with contextlib.suppress(OSError):
                 os.unlink(new)
-            raise from_errno("open", exc.errno or errno.EIO, f"pid_file {self._path}") from None
+            raise from_errno("open", exc.errno or errno.EIO, f"pid_file {self.path}") from None
 
     def remove(self) -> None:
         """Remove it, unless another server has written its own pid there."""
-        if self._path is None:
+        if self.path is None:
             return
-        with contextlib.suppress(OSError), open(self._path, encoding="ascii") as file:
+        with contextlib.suppress(OSError), open(self.path, encoding="ascii") as file:
             if file.read().strip() == str(os.getpid()):
-                os.unlink(self._path)
+                os.unlink(self.path)

@@ -27,9 +27,9 @@ from ipckit.server.foreign import ForeignQueue
 from ipckit.server.identity import Identity, is_ours, resolve
 from ipckit.server.inbox import Inbox
 from ipckit.server.ledger import TaskLedger
-from ipckit.server.ledger_file import note_queue
 from ipckit.server.log import log
 from ipckit.server.port import OpenPort
+from ipckit.server.run_record import RunRecord
 from ipckit.server.settings import Settings
 from ipckit.server.spill import LETTERS
 from ipckit.server.wire import Head, Kind
@@ -64,6 +64,7 @@ class Runtime:
         callbacks: Callbacks,
         ports: tuple[OpenPort, ...],
         user_processes: tuple[Callable[..., Any], ...],
+        record: RunRecord,
     ) -> Runtime:
         """Make everything, or raise and leave nothing.
 
@@ -87,12 +88,14 @@ class Runtime:
         try:
             if task_workers:
                 ledger = TaskLedger(settings, identity)
+                if ledger.name is None:
+                    record.note_directory(ledger.spill.path)
                 if settings.task_ipc_mode != TaskIPC.UNIX_SOCKET:
                     foreign, guard = _make_foreign(settings, identity)
                     if identity is not None:
                         foreign.queue.set(uid=identity.uid, gid=identity.gid)
-                    if ledger.name is not None and not settings.message_queue_key:
-                        note_queue(ledger.spill, foreign.queue)
+                    if not settings.message_queue_key:
+                        record.note_queue(foreign.queue)
         except BaseException:
             if ledger is not None:
                 ledger.destroy()

@@ -31,8 +31,10 @@ from ipckit.server.manager import Manager
 from ipckit.server.pid_file import PidFile
 from ipckit.server.port import OpenPort, Port
 from ipckit.server.process import Process
+from ipckit.server.run_record import RunRecord, sweep
 from ipckit.server.runtime import Runtime
 from ipckit.server.settings import Settings
+from ipckit.server.spill import runtime_directory
 from ipckit.server.submitter import Outcome, Submitter, Wish, timed_out
 from ipckit.server.task_runner import CurrentTask
 from ipckit.server.task_worker import TaskWorker
@@ -186,11 +188,23 @@ class Server(ClientCalls):
             ends.callback(self._forget_ports)
             for port in self.ports:
                 port.listen(self._settings.backlog)
+            directory = runtime_directory(self._settings.runtime_dir)
+            for removed in sweep(directory):
+                log.info("removed what a dead server left: %s", removed)
+            record = RunRecord(directory)
+            ends.callback(record.finish)
             control = ControlSocket(self._settings)
             ends.callback(control.close)
-            ends.callback(PidFile(self._settings.pid_file).remove)
+            pid_file = PidFile(self._settings.pid_file)
+            ends.callback(pid_file.remove)
+            if pid_file.path is not None:
+                record.note_pid_file(pid_file.path)
             self._runtime = Runtime.make(
-                self._settings, self._callbacks, self._opened(), tuple(self._user_processes)
+                self._settings,
+                self._callbacks,
+                self._opened(),
+                tuple(self._user_processes),
+                record,
             )
             try:
                 self._manager = Manager(self, self._runtime, control)

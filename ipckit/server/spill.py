@@ -22,7 +22,7 @@ from ipckit.server.identity import Identity
 
 __all__ = [
     "LETTERS",
-    "QUEUE",
+    "SPILL_PREFIX",
     "SpillDirectory",
     "body_name",
     "note_name",
@@ -32,12 +32,11 @@ __all__ = [
 ]
 
 
+SPILL_PREFIX = "spill-"
+"""How the directory of a server whose ledger has no name begins."""
+
 LETTERS = "letters"
 """How the names of the dead letters' files begin, where they have no path of their own."""
-
-
-QUEUE = "queue"
-"""The file that names the private message queue of a server whose ledger has a name."""
 
 
 def body_name(task_id: int) -> str:
@@ -103,7 +102,7 @@ class SpillDirectory:
 
         identity: who the processes that use it will be; None: we.
         """
-        own = name or f"spill-{os.getpid()}-{os.urandom(4).hex()}"
+        own = name or f"{SPILL_PREFIX}{os.getpid()}-{os.urandom(4).hex()}"
         also = () if identity is None else (identity.uid,)
         self.path = private_directory(os.path.join(private_directory(parent), own), *also)
         self._fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -173,7 +172,7 @@ class SpillDirectory:
         for name in os.listdir(self._fd):
             parts = name.split("-")
             known = len(parts) > 1 and parts[1].isdecimal() and int(parts[1]) in task_ids
-            if not known and name != QUEUE and not name.startswith(LETTERS):
+            if not known and not name.startswith(LETTERS):
                 self.remove(name)
 
     def close(self) -> None:

@@ -27,7 +27,8 @@ kind = SockType(settings.pop("sock_type", SockType.TCP))
 async_task = settings.pop("async_task", False)
 ipckit.server.manager.PERIOD = settings.pop("period", ipckit.server.manager.PERIOD)
 
-server = Server(host, 0, sock_type=kind, open_length_check=True, package_max_length=64 << 20)
+port = settings.pop("listen_port", 0)
+server = Server(host, port, sock_type=kind, open_length_check=True, package_max_length=64 << 20)
 server.set(settings)
 
 
