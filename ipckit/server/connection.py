@@ -133,7 +133,7 @@ class Connection(asyncio.Protocol):
             return
         self.session = self._worker.opened(self)
         if not self.session:
-            log.warning(
+            self._worker.client_log.warning(
                 "connection from %s refused: max_connection=%d are open",
                 self.peer,
                 settings.max_connection,
@@ -368,7 +368,9 @@ class Connection(asyncio.Protocol):
         if self._ending:
             return False
         if why:
-            log.warning("connection %d from %s closed: %s", self.session, self.peer, why)
+            self._worker.client_log.warning(
+                "connection %d from %s closed: %s", self.session, self.peer, why
+            )
         self._reset = reset
         self._mark_end(why or "closed by the server")
         self._after_last(-1)

@@ -81,7 +81,7 @@ class DatagramReader:
                 log.info("datagram port %s:%s: %s", self._port.host, self._port.port, exc)
                 continue
             if len(data) > self._most:
-                log.warning(
+                self._worker.client_log.warning(
                     "a datagram of %d bytes from %s was thrown away: package_max_length is %d",
                     len(data),
                     address,

@@ -27,6 +27,7 @@ from ipckit.server import wire
 from ipckit.server.backing import Backer, Dropped
 from ipckit.server.beat import BEATS
 from ipckit.server.board import Phase, Row
+from ipckit.server.client_log import ClientLog
 from ipckit.server.connection import Connection
 from ipckit.server.datagrams import DatagramReader
 from ipckit.server.inbox import Inbox
@@ -75,6 +76,7 @@ class Worker(Process):
         self.inbox = runtime.inboxes[place]
         self.connections = {}
         self.timers = LoopTimers(self.loop, self.callback_failed)
+        self.client_log = ClientLog(self.loop.call_later)
         self.submitter = Submitter(self, runtime.ledger) if runtime.ledger is not None else None
         server._tasks = self.submitter
         self.backer: Backer | None = None
@@ -99,6 +101,7 @@ class Worker(Process):
         try:
             return self.loop.run_until_complete(self._main())
         finally:
+            self.client_log.flush()
             self.loop.close()
 
     def bell(self) -> None:
@@ -157,7 +160,10 @@ class Worker(Process):
             self.timers.set(beat, self._heartbeat, (port,), every=True)
         make = self.loop.create_server if port.is_tcp else self.loop.create_unix_server
         return await make(
-            lambda: Connection(self, port), sock=port.socket.dup(), ssl=port.settings.ssl
+            lambda: Connection(self, port),
+            sock=port.socket.dup(),
+            ssl=port.settings.ssl,
+            backlog=self.settings.backlog,  # it calls listen(2) again
         )
 
     def _beat(self) -> None:
