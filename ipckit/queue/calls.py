@@ -104,11 +104,15 @@ def check_settings(
             check_number(name, value, 0, most)
 
 
-def about_make(key: int | None) -> str:
-    """Say what was asked of msgget()."""
-    if key is None:
-        return f"a private queue; at most {limit('msgmni')} queues (msgmni)"
-    return f"key {key}; open() takes an existing one; at most {limit('msgmni')} queues (msgmni)"
+def about_make(key: int | None, error: int) -> str:
+    """Say what was asked of msgget(), and what to do about its error."""
+    what = "a private queue" if key is None else f"key {key}"
+    if error == errno.ENOSPC:
+        return (
+            f"{what}; this kernel has its {limit('msgmni')} queues: remove some that nobody uses "
+            f"(ipcs -q shows them), or raise kernel.msgmni (sysctl)"
+        )
+    return what if key is None else f"{what}; open() takes an existing one"
 
 
 def limit(name: str) -> str:

@@ -107,7 +107,7 @@ class SysvQueue:
         check_settings(mode, None, None, max_bytes)
         code = lib.ipk_msgq_make(key or 0, mode)
         if code < 0:
-            raise from_errno("msgget", -code, about_make(key))
+            raise from_errno("msgget", -code, about_make(key, -code))
         queue = cls(code, key)
         if max_bytes is not None:
             try:

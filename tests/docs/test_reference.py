@@ -146,3 +146,26 @@ def test_every_name_of_the_harness_is_told():
         assert f"ipckit.testing.{name}" in page, name
     for name in ipckit.testing.models.__all__:
         assert name in page, name
+
+
+def test_every_name_of_swoole_has_an_answer_and_what_is_kept_has_a_test():
+    page = (DOCS / "reference/swoole.md").read_text()
+    answers = [row for row in rows(page, 4) if row[0] != "Swoole"]
+    assert len(answers) > 100
+    tests = {
+        f"{path.stem}::{name}"
+        for path in DOCS.parent.glob("tests/*/test_*.py")
+        for name in re.findall(r"^(?:async )?def (test_\w+)", path.read_text(), re.MULTILINE)
+    }
+    for what, answer, how, proofs in answers:
+        assert how, what
+        assert answer in {"kept", "renamed", "not needed"}, what
+        named = re.findall(r"`(\w+::\w+)`", proofs)
+        assert {*named} <= tests, (what, {*named} - tests)
+        assert bool(named) == (answer != "not needed"), what
+    told = {
+        name for row in answers if row[1] == "kept" for name in re.findall(r"\w+", row[0] + row[2])
+    }
+    assert told >= {*events.MANAGER_EVENTS, *events.WORKER_EVENTS} - {
+        "task_failed", "connection_taken",
+    }  # fmt: skip

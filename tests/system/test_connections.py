@@ -206,6 +206,35 @@ def test_a_slow_reader_is_closed_and_others_are_not(small):
     assert "a slow reader" in server.end()
 
 
+def test_asend_waits_for_a_slow_reader(small):
+    """Thirty times what may wait for a client; it is not closed, and others are served."""
+    server = small(
+        """
+        @server.on("receive")
+        async def receive(server, fd, reactor_id, data):
+            if data == b"flood":
+                for number in range(300):
+                    assert await server.asend(fd, bytes([number % 256]) * 100_000)
+            else:
+                server.send(fd, data)
+        """,
+        "socket_buffer_size=1_000_000",
+    )
+    expected = b"".join(bytes([number % 256]) * 100_000 for number in range(300))
+    with server.connect() as slow, server.connect() as other:
+        slow.sendall(b"flood")
+        got = bytearray()
+        while len(got) < len(expected):
+            if len(got) < 2_000_000:  # at first it reads a little at a time
+                other.sendall(b"ping")
+                assert other.recv(10) == b"ping"
+            part = slow.recv(65536 if len(got) < 2_000_000 else 1 << 20)
+            assert part, "it was closed"
+            got += part
+        assert got == expected
+    assert "a slow reader" not in server.end()
+
+
 def test_an_idle_client_is_closed_by_the_heartbeat(small):
     server = small(ECHO_LENGTHS, "heartbeat_idle_time=0.3, heartbeat_check_interval=0.1")
     with server.connect() as idle, server.connect() as busy:

@@ -284,11 +284,21 @@ def test_a_packet_that_takes_too_long(small):
     assert "package_timeout" in server.end()
 
 
-def test_keepalive_is_set(small):
-    server = small(TALK, LINES + ", tcp_keepalive=True")
+@pytest.mark.parametrize(
+    ("given", "level", "option", "value"),
+    [
+        ("tcp_keepalive=True", socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+        ("tcp_keepalive=True", socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 110_000),
+        ("tcp_keepalive=False", socket.SOL_SOCKET, socket.SO_KEEPALIVE, 0),
+        ("open_tcp_nodelay=True", socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
+        ("open_tcp_nodelay=False", socket.IPPROTO_TCP, socket.TCP_NODELAY, 0),
+    ],
+)
+def test_options_of_the_socket_are_set(small, given, level, option, value):
+    server = small(TALK, f"{LINES}, {given}")
     with server.connect() as one:
-        asked = "[c._transport.get_extra_info('socket').getsockopt(1, 9) for c in "
-        assert ask(one, asked + "server._process.connections.values()]") == [1]
+        asked = f"[c._transport.get_extra_info('socket').getsockopt({level:d}, {option}) for c in "
+        assert ask(one, asked + "server._process.connections.values()]") == [value]
 
 
 def test_who_comes_and_goes_at_once_harms_nobody(small):
