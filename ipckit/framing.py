@@ -1,9 +1,9 @@
-"""Packets in a byte stream: cut at an end mark (EOF) or by a length field. No I/O.
+"""Packets in a byte stream: cut at an end mark (EOF), by a length field or by a function. No I/O.
 
 Feed it the bytes a socket gave you; it hands back whole packets, mark or header included. It
 never reads, writes, blocks or looks at a clock, so every test of it is exact.
 
-Contract  docs/contracts/framing.md, rules P1..P9.
+Contract  docs/contracts/framing.md, rules P1..P10.
 Stands on ipckit.errors.
 Used by   the server's connections and ipckit.client.
 Invariants
@@ -20,6 +20,7 @@ from __future__ import annotations
 import difflib
 import struct
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -282,6 +283,62 @@ class _LengthFramer(Framer):
         )
 
 
+class _FunctionFramer(Framer):
+    """package_length_func: the program knows where a packet ends."""
+
+    __slots__ = ("_length_of", "_total")
+
+    def __init__(self, package_max_length: int, length_of: Callable[[bytes, int], int]) -> None:
+        super().__init__(package_max_length)
+        self._length_of = length_of
+        self._total = 0  # of the packet in _buffer; 0 while it is not known
+
+    def feed(self, data: bytes) -> list[bytes]:
+        total, self._total = self._total, 0
+        if not self._idle:
+            if self._refused:
+                raise PacketRefused(self._refused)
+            held = self._buffer
+            held += data
+            if len(held) < total:
+                self._total = total
+                return []
+            data = bytes(held)
+            held.clear()
+        packets: list[bytes] = []
+        start = 0
+        while start < len(data):
+            total = total or self._ask(data, start, packets)
+            if not total or start + total > len(data):
+                break
+            packets.append(data[start : start + total])  # the whole of `data`: the same object
+            start += total
+            total = 0
+        self._total = total
+        self._hold(data[start:])
+        return packets
+
+    def _ask(self, data: bytes, start: int, packets: list[bytes]) -> int:
+        try:
+            total = self._length_of(data, start)
+        except Exception as exc:
+            why = f"package_length_func raised {type(exc).__name__}: {exc}"
+            raise self._refuse(why, packets) from exc
+        if not isinstance(total, int) or isinstance(total, bool):
+            why = f"package_length_func returned {total!r}: must be an int"
+            raise self._refuse(why, packets)
+        if total < 0:
+            raise self._refuse(f"package_length_func refused a packet: {total}", packets)
+        here = len(data) - start
+        if (total or here) > self._max:
+            raise self._refuse(
+                f"a packet of {total or here} bytes{'' if total else ' or more'}: "
+                f"package_max_length is {self._max}; send smaller packets or raise it",
+                packets,
+            )
+        return total
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Framing:
     """How packets are cut. Immutable; make a changed copy with `dataclasses.replace`.
@@ -310,6 +367,11 @@ class Framing:
     package_body_offset: int = 4
     """Where the counting begins: packet = package_body_offset + length field."""
 
+    package_length_func: Callable[[bytes, int], int] | None = None
+    """Asked for the length of the packet that begins at an index of some bytes: `func(data, start)`
+    returns it, 0 when more bytes must come to know it, or a negative number to refuse it. Not
+    together with the other modes."""
+
     package_max_length: int = 2 * 1024 * 1024
     """Most bytes of one packet, mark or header included; 1..2**31-1."""
 
@@ -323,6 +385,17 @@ class Framing:
                 "open_length_check=True with open_eof_check or open_eof_split: a stream is cut "
                 "one way; choose the length field or the EOF"
             )
+        if self.package_length_func is not None:
+            if not callable(self.package_length_func):
+                raise SettingsError(
+                    f"package_length_func={self.package_length_func!r}: must be None or a function "
+                    f"of (data, start)"
+                )
+            if self.open_length_check or self.open_eof_check or self.open_eof_split:
+                raise SettingsError(
+                    "package_length_func with open_length_check, open_eof_check or "
+                    "open_eof_split: a stream is cut one way"
+                )
         eof = _encoded(self.package_eof)
         if eof is None or not 1 <= len(eof) <= MAX_EOF:
             raise SettingsError(
@@ -363,10 +436,17 @@ class Framing:
     @property
     def is_on(self) -> bool:
         """Whether the stream is cut at all."""
-        return self.open_eof_check or self.open_eof_split or self.open_length_check
+        return (
+            self.open_eof_check
+            or self.open_eof_split
+            or self.open_length_check
+            or self.package_length_func is not None
+        )
 
     def framer(self) -> Framer | None:
         """Return a new Framer for one stream, or None when the stream is not cut."""
+        if self.package_length_func is not None:
+            return _FunctionFramer(self.package_max_length, self.package_length_func)
         if self.open_length_check:
             return _LengthFramer(
                 self.package_max_length,

@@ -23,8 +23,11 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 NEEDS = {
     "needs_php": ("php-cli with sysvmsg", lambda: shutil.which("php") is not None),
+    "needs_redis": ("redis-tools", lambda: shutil.which("redis-benchmark") is not None),
     "needs_root": ("root", lambda: os.geteuid() == 0),
+    "needs_socat": ("socat and ncat", lambda: all(map(shutil.which, ("socat", "ncat")))),
     "needs_strace": ("strace", lambda: shutil.which("strace") is not None),
+    "needs_systemd": ("systemd", lambda: shutil.which("systemd-socket-activate") is not None),
 }
 
 

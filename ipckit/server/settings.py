@@ -217,6 +217,7 @@ class Settings:
     package_length_type: str = _setting("N", _anything)
     package_length_offset: int = _setting(0, _anything)
     package_body_offset: int = _setting(4, _anything)
+    package_length_func: Callable[[bytes, int], int] | None = _setting(None, _anything)
     package_max_length: int = _setting(2 * _MIB, _anything)
 
     # Files and logs

@@ -153,6 +153,34 @@ def test_p7_a_negative_length_is_refused(code, length, body_offset, data):
     assert run(settings, cut(wire, data)) == ([], True)
 
 
+def by_field(data: bytes, start: int) -> int:
+    """What open_length_check does by itself."""
+    return 4 + struct.unpack_from(">I", data, start)[0] if len(data) - start >= 4 else 0
+
+
+@given(st.lists(st.integers(0, 60), max_size=6), st.integers(4, 40), st.data())
+def test_p10_a_function_that_reads_the_field(sizes, most, data):
+    """P10: the same packets and the same refusal as the length field gives, whatever the cuts."""
+    wire = b"".join(struct.pack(">I", size) + b"." * size for size in sizes)
+    expected = run(Framing(open_length_check=True, package_max_length=most), [wire])
+
+    settings = Framing(package_length_func=by_field, package_max_length=most)
+    assert run(settings, cut(wire, data)) == expected
+
+
+@given(texts, marks, st.integers(1, 12), st.data())
+def test_p10_a_function_that_looks_for_a_mark(text, eof, most, data):
+    """P10: while it cannot tell, it is asked again; too much without an answer is refused."""
+
+    def by_mark(data: bytes, start: int) -> int:
+        at = data.find(eof, start)
+        return 0 if at < 0 else at + len(eof) - start
+
+    pieces = cut(text, data)
+    expected = run(Framing(open_eof_split=True, package_eof=eof, package_max_length=most), pieces)
+    assert run(Framing(package_length_func=by_mark, package_max_length=most), pieces) == expected
+
+
 # ---- P8: cost, counted in bytes touched instead of seconds
 
 

@@ -152,6 +152,72 @@ def test_php_without_a_server_says_so():
     assert done.returncode == 1 and "is queue_server.py running?" in done.stderr
 
 
+def redis(port: str, *words: str, said: bytes = b"") -> bytes:
+    done = subprocess.run(
+        ["redis-cli", "-p", port, *words],
+        input=said,
+        capture_output=True,
+        timeout=LOOK,
+        check=False,
+    )
+    assert done.returncode == 0, done
+    return done.stdout
+
+
+@pytest.mark.needs_redis
+def test_redis_clients_and_the_resp_server(serve):
+    server = serve("resp_server.py")
+    port = server.port
+    said = b"\n".join(
+        [
+            *(b"PING", b"SET a 1", b"SET a 2 NX", b"GET a", b"INCRBY a 41", b"DECR a", b"GET none"),
+            *(b"SET b x", b"INCR b", b"MGET a b c", b"DEL a b c", b"DBSIZE", b"ECHO", b"WHAT"),
+        ]
+    )
+    answers = redis(port, said=said).decode().split("\n")
+    answers = [line for line in answers if line]
+    assert answers == [
+        *("PONG", "OK", "1", "42", "41", "OK", "ERR the value is no integer", "41", "x", "2", "0"),
+        *("ERR wrong number of arguments", "ERR unknown command"),
+    ]
+    body = b"\r\n*3\r\n\0" * 50
+    assert redis(port, "-x", "SET", "raw", said=body) == b"OK\n"
+    assert redis(port, "GET", "raw") == body + b"\n"
+    sets = b"".join(b"SET key:%d value:%d\r\n" % (number, number) for number in range(10_000))
+    assert b"errors: 0, replies: 10000" in redis(port, "--pipe", said=sets)
+    names = [f"key:{number}" for number in range(0, 10_000, 97)]
+    expected = "".join(f"value:{number}\n" for number in range(0, 10_000, 97)).encode()
+    assert redis(port, "MGET", *names) == expected
+    assert redis(port, "FLUSHALL") == b"OK\n"
+
+
+@pytest.mark.needs_redis
+@pytest.mark.parametrize("pipeline", ["1", "16"])
+def test_redis_benchmark_counts_right_through_a_reload(serve, pipeline):
+    """40,000 increments of 100 keys by 50 clients; two reloads meanwhile, and none is lost."""
+    server = serve("resp_server.py")
+    benchmark = subprocess.Popen(
+        [
+            *("redis-benchmark", "-p", server.port, "-c", "50", "-n", "40000", "-P", pipeline),
+            *("-r", "100", "-q", "INCR", "key:__rand_int__"),
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    reloads = 0
+    while benchmark.poll() is None:
+        if reloads < 2 and int(redis(server.port, "DBSIZE")) > 50 * reloads:
+            server.process.send_signal(signal.SIGUSR1)
+            reloads += 1
+    printed, _ = benchmark.communicate(timeout=LOOK)
+    assert benchmark.returncode == 0, printed
+    assert b"requests per second" in printed
+    assert reloads == 2
+    names = redis(server.port, "KEYS", "key:*").decode().split()
+    assert len(names) == 100
+    assert sum(int(value) for value in redis(server.port, "MGET", *names).split()) == 40_000
+
+
 def test_the_list_of_examples_is_whole():
     listed = set(re.findall(r"^\| `(\S+)` \|", (EXAMPLES / "README.md").read_text(), re.MULTILINE))
     folders = {f"{path.name}/" for path in EXAMPLES.iterdir() if path.is_dir()} - {"__pycache__/"}

@@ -49,6 +49,11 @@ def test_defaults_are_those_of_the_api():
         ),
         ({"open_length_check": True, "open_eof_check": True}, "choose the length field or the EOF"),
         ({"open_length_check": True, "open_eof_split": True}, "choose the length field or the EOF"),
+        ({"package_length_func": 4}, "package_length_func=4: must be None or a function"),
+        (
+            {"package_length_func": len, "open_eof_split": True},
+            "package_length_func with open_length_check, open_eof_check or open_eof_split",
+        ),
     ],
 )
 def test_wrong_settings_are_refused(settings, says):
@@ -157,3 +162,44 @@ def test_the_refusal_survives_pickling():
 
     assert (str(twin), twin.packets) == ("too long", [b"a"])
     assert isinstance(twin, IPCError)
+
+
+@pytest.mark.parametrize(
+    ("answer", "says"),
+    [
+        (lambda data, start: -7, "package_length_func refused a packet: -7"),
+        (lambda data, start: 101, "a packet of 101 bytes: package_max_length is 100"),
+        (lambda data, start: None, "package_length_func returned None: must be an int"),
+        (lambda data, start: True, "package_length_func returned True: must be an int"),
+        (lambda data, start: data[9], "package_length_func raised IndexError: index out of range"),
+    ],
+)
+def test_p10_what_the_function_may_not_answer(answer, says):
+    """The packets before are handed out; then the stream is refused for good."""
+    settings = Framing(
+        package_length_func=lambda data, start: answer(data, start) if start else 3,
+        package_max_length=100,
+    )
+    framer = settings.framer()
+    with pytest.raises(PacketRefused, match=re.escape(says)) as refused:
+        framer.feed(b"onetwo")
+    assert refused.value.packets == [b"one"]
+    with pytest.raises(PacketRefused, match=re.escape(says)):
+        framer.feed(b"x")
+
+
+def test_p10_it_is_asked_once_for_a_packet_whose_length_is_known():
+    asked = []
+
+    def length_of(data, start):
+        asked.append((data[start:], start))
+        return data[start]
+
+    framer = Framing(package_length_func=length_of).framer()
+    assert framer.feed(b"\x03ab\x04x") == [b"\x03ab"]
+    assert framer.feed(b"y") == []
+    assert framer.pending == 3
+    assert framer.feed(b"z\x01") == [b"\x04xyz", b"\x01"]
+    assert asked == [(b"\x03ab\x04x", 0), (b"\x04x", 3), (b"\x01", 4)]
+    whole = b"\x02!"
+    assert framer.feed(whole)[0] is whole
