@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import signal
 import socket
 import ssl
 import struct
@@ -14,6 +16,7 @@ import pytest
 from serving import LOOK
 
 TALK = """
+import contextlib
 import json
 
 @server.on("receive")
@@ -174,6 +177,61 @@ def receive(server, fd, reactor_id, data):
     with server.connect() as sock:  # who does not speak TLS harms nobody
         sock.sendall(b"plain text\n")
         sock.recv(1000)
+
+
+TLS = """
+import ssl
+context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+context.load_cert_chain({certificate!r})
+server.set(ssl=context)
+
+@server.on("receive")
+def receive(server, fd, reactor_id, data):
+    server.send(fd, b"%d\\n" % os.getpid())
+"""
+
+
+def secured(server, certificate):
+    """A client's TLS connection, and the pid of the worker that answers on it."""
+    context = ssl.create_default_context(cafile=str(certificate))
+    sock = context.wrap_socket(server.connect(), server_hostname="localhost")
+    sock.sendall(b"who")
+    return sock, int(sock.recv(100))
+
+
+def test_tls_at_a_reload_is_served_by_the_old_worker_to_its_end(small, certificate):
+    server = small(TLS.format(certificate=str(certificate)), "max_wait_time=20")
+    sock, old = secured(server, certificate)
+    with sock:
+        server.process.send_signal(signal.SIGUSR1)
+        server.wait_for(lambda: len(server.children()) == 2)
+        fresh, new = secured(server, certificate)
+        while new == old:  # the old one accepts until its successor is ready
+            fresh.close()
+            fresh, new = secured(server, certificate)
+        fresh.close()
+        for _ in range(5):
+            sock.sendall(b"who")
+            assert int(sock.recv(100)) == old
+    server.wait_for(lambda: server.children() == {new})
+    assert "work under way" not in server.end()
+
+
+def test_tls_at_a_reload_ends_with_max_wait_time_and_with_its_worker(small, certificate):
+    """The peer reads an orderly end from the one, and any end from the killed one."""
+    server = small(TLS.format(certificate=str(certificate)), "max_wait_time=0.5")
+    sock, old = secured(server, certificate)
+    with sock:
+        server.process.send_signal(signal.SIGUSR1)
+        assert sock.recv(100) == b"", "an orderly end"
+    server.wait_for(lambda: old not in server.children())
+    sock, new = secured(server, certificate)
+    with sock:
+        os.kill(new, signal.SIGKILL)
+        with contextlib.suppress(ConnectionError, ssl.SSLEOFError):
+            assert sock.recv(100) == b""
+    sock, _ = secured(server, certificate)
+    sock.close()
 
 
 def test_openssl_as_a_client(small, certificate):
