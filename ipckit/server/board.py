@@ -54,6 +54,8 @@ class Row:
     LEAVE = 17  # by the manager: the incarnation that shall go
     BEAT = 18  # worker_hang_timeout: when the loop turned last, ns of the monotonic clock
     FLAPPING = 19  # by the manager: until when its slot counts as flapping, ns, monotonic clock
+    COUNTING = 20  # the session it is about to open or close (ipckit.server.session_counts); or 0
+    COUNTED = 21  # ACCEPTED or CLOSED before that
     WORDS = 32
 
 

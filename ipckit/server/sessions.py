@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import mmap
 import time
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from ipckit._core import ffi, lib
@@ -78,11 +79,21 @@ class Sessions:
 
     # -- life of a session ---
 
-    def open(self, owner: int, client: Client = Client(0)) -> int:  # noqa: B008  (immutable)
-        """Return a new session id (never used before), owned by `owner`; 0: no place is free."""
+    def open(
+        self,
+        owner: int,
+        client: Client = Client(0),  # noqa: B008  (immutable)
+        intend: Callable[[int], None] | None = None,
+    ) -> int:
+        """Return a new session id (never used before), owned by `owner`; 0: no place is free.
+
+        `intend` is called with each id before it is tried.
+        """
         for _ in range(self.places):
             session = int(lib.ipk_word_add(self._base + self._ids, 1))
             row = self._row(session)
+            if intend is not None:
+                intend(session)
             if lib.ipk_word_compare_and_set(self._base + row, 0, session << 16 | (owner + 1)):
                 self._write(row, client)
                 return session

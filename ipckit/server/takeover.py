@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING
 
 from ipckit.server import wire
 from ipckit.server.backing import Dropped, Taken
-from ipckit.server.board import Row
 from ipckit.server.connection import Connection
 from ipckit.server.log import log
+from ipckit.server.session_counts import close_session
 from ipckit.server.sessions import Flag
 from ipckit.server.wire import FORWARDED, Head, Kind
 
@@ -74,8 +74,7 @@ class Takeover:
         except OSError as exc:
             log.warning("connection %d was not taken over: %s", taken.session, exc)
             sock.close()
-            if self._sessions.close(taken.session, worker.place):
-                worker.row[Row.CLOSED] += 1
+            close_session(self._sessions, worker.row, worker.place, taken.session)
             worker.ended_elsewhere(Dropped(taken.session, taken.port))
         finally:
             self._taking.discard(taken.session)

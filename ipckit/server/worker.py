@@ -40,6 +40,7 @@ from ipckit.server.process import (
     ORPHAN_SECONDS,
     Process,
 )
+from ipckit.server.session_counts import close_session, open_session
 from ipckit.server.submitter import Submitter
 from ipckit.server.takeover import Takeover
 from ipckit.server.timers import LoopTimers
@@ -428,9 +429,8 @@ class Worker(Process):
         opened = self.board.total(Row.ACCEPTED, workers) - self.board.total(Row.CLOSED, workers)
         if opened >= self.settings.max_connection:
             return 0
-        session = self.board.sessions.open(self.place, connection.client())
+        session = open_session(self.board.sessions, self.row, self.place, connection.client())
         if session:
-            self.row[Row.ACCEPTED] += 1
             self.connections[session] = connection
             if self.backer is not None and connection.port.is_tcp and connection.can_outlive:
                 self.backer.add(session, connection.descriptor)
@@ -446,8 +446,7 @@ class Worker(Process):
     def closing(self, connection: Connection) -> None:
         """The session ends: nobody finds it any more."""
         if self.connections.pop(connection.session, None) is not None:
-            self.board.sessions.close(connection.session, self.place)
-            self.row[Row.CLOSED] += 1
+            close_session(self.board.sessions, self.row, self.place, connection.session)
             self.takeover.forget(connection.session)
             if self.backer is not None:
                 self.backer.forget(connection.session)
