@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -65,7 +66,13 @@ def test_ncat(echo):
     body = os.urandom(1_000_000)
     assert talk("ncat", "127.0.0.1", str(tcp), said=body) == body
     assert talk("ncat", "-U", path, said=body) == body
-    assert talk("ncat", "-u", "-i", "500ms", "127.0.0.1", str(udp), said=b"hi") == b"HI"
+    with subprocess.Popen(  # it leaves at the end of its input, answered or not: keep that open
+        ["ncat", "-u", "127.0.0.1", str(udp)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as datagrams:
+        os.write(datagrams.stdin.fileno(), b"hi")
+        assert select.select([datagrams.stdout], [], [], LOOK)[0]
+        assert os.read(datagrams.stdout.fileno(), 100) == b"HI"
+        datagrams.terminate()
 
 
 SERVER = """

@@ -108,6 +108,7 @@ def test_a_killed_worker_is_replaced_and_its_results_go_to_the_successor(start, 
     pid = ask("about")["pid"]
     ask.tell("finish", ("sleep", 0.5, "late"))
     running.wait_for(lambda: running.journal("begin"), "the task begins")
+    assert ask("about")["pid"] == pid, "and the callback that posted it has returned"
     os.kill(pid, signal.SIGKILL)
     (finish,) = running.wait_for(lambda: running.journal("finish"), "the successor hears of it")
     assert finish[0] != pid and finish[4] == "'late'"
