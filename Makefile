@@ -63,7 +63,7 @@ killers: $(READY)
 weak: ## the table's sources under a weak memory model, sound and with eight faults
 	tests/weak/run
 
-sweep: killers ## kill -9 after every instruction of the table's and the ledger's calls; prints the counts (4 min)
+sweep: killers ## kill -9 after every instruction of the table's and the ledger's calls; prints the counts (3 min)
 	build/c/plain/tests/c/kill_sweep all
 	build/c/plain/tests/c/kill_sync
 	build/c/plain/tests/c/kill_ledger 10

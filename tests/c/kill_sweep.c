@@ -6,7 +6,7 @@
  *   double  and the next writer of that bucket, who recovers it, is killed on his way as well
  *   held    the call meets a latch whose owner is stopped inside it, and is killed while it waits
  *   stop    the victim is stopped, not killed: readers go on, nothing is stolen; then it goes on
- * `coarser`: so many times fewer cuts; without it as many as fit into four minutes. Prints the
+ * `coarser`: so many times fewer cuts; without it as many as fit into three minutes. Prints the
  * counts; ends with 1 if any trial failed. Two processes share the kinds between them.
  * A call of more than some hundred instructions (joining, verifying) is not cut after each of
  * them, but after every so many; the table tells.
@@ -288,7 +288,7 @@ struct sweep {
 
 static const struct sweep sweeps[] = {
 	{"kill", kill_once, 1, 1, false, false},
-	{"double", kill_twice, 9, 3, true, true},
+	{"double", kill_twice, 9, 6, true, true},
 	{"held", kill_waiter, 11, 3, true, true},
 	{"stop", stop_once, 1, 4, false, false},
 };

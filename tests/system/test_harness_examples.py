@@ -38,7 +38,7 @@ def test_the_wrong_one_fails_and_the_right_one_passes(name, tmp_path, monkeypatc
     wrong, right = (getattr(loaded(name), each) for each in EXAMPLES[name])
     with pytest.raises(PropertyFailed, match=f"not linearizable: {wrong.__name__}: "):
         prove(wrong)
-    right.examples, right.runs = 30, 2
+    right.examples, right.runs = 15, 2
     prove(right)
 
 
