@@ -96,6 +96,7 @@ def _status(options: argparse.Namespace) -> int:
             f"  {each['worker_id']:6} {each['pid']:8} {each['requests']:9} {each['tasks']:9} "
             f"{each['restarts']:9} {each['rss'] / 2**20:7.1f}"
             f"{'  flapping' if each['flapping'] else ''}"
+            f"{'  last death: ' + each['last_death'] if each['last_death'] else ''}"
         )
     return 0
 

@@ -56,6 +56,7 @@ class Row:
     FLAPPING = 19  # by the manager: until when its slot counts as flapping, ns, monotonic clock
     COUNTING = 20  # the session it is about to open or close (ipckit.server.session_counts); or 0
     COUNTED = 21  # ACCEPTED or CLOSED before that
+    LAST_DEATH = 22  # by the manager, of either incarnation, in the first row: Death.as_word()
     WORDS = 32
 
 

@@ -23,7 +23,7 @@ import socket
 import sys
 import time
 from collections import deque
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from ipckit.errors import BootFailed, MisuseError
 from ipckit.server import systemd
@@ -31,6 +31,7 @@ from ipckit.server.backing import Backed
 from ipckit.server.beat import Hangs
 from ipckit.server.board import Phase, Row
 from ipckit.server.control import ControlSocket
+from ipckit.server.deaths import Deaths
 from ipckit.server.fleet import (
     FLAPPING_WINDOW,
     Action,
@@ -70,18 +71,6 @@ _DUMP_SECONDS = 0.5
 """Between the stack dump of a process that did not end in time and its SIGKILL."""
 
 
-class _Reaped(NamedTuple):
-    """How a child ended. Both None: unknown."""
-
-    exit_code: int | None
-    signal: int | None
-
-    def __str__(self) -> str:
-        if self.signal is not None:
-            return f"signal {self.signal} ({signal.strsignal(self.signal)})"
-        return f"exit code {self.exit_code}" if self.exit_code is not None else "status unknown"
-
-
 class Manager:
     """The parent of all processes of one server; lives in start()."""
 
@@ -89,6 +78,7 @@ class Manager:
         self._server = server
         self._runtime = runtime
         self._board = runtime.board
+        self._deaths = Deaths()
         self._settings = runtime.settings
         self._fleet = Fleet(self._settings.worker_num, self._settings.task_worker_num)
         self._pidfds: dict[int, int] = {}  # pidfd -> place
@@ -411,13 +401,13 @@ class Manager:
     def _reap_user(self, pidfd: int) -> None:
         self._poller.unregister(pidfd)
         number, pause = self._users.ended(pidfd)
-        reaped = _wait(pidfd)
+        death = self._deaths.take(pidfd)
         os.close(pidfd)
         if self._stop_asked:
             self._users.stop()
         else:
             log.warning(
-                "user process %d ended: %s; it is made again in %.1f s", number, reaped, pause
+                "user process %d ended: %s; it is made again in %.1f s", number, death, pause
             )
 
     def _child(self, role: type[Process], fork: Fork) -> None:
@@ -459,18 +449,19 @@ class Manager:
     def _reap(self, pidfd: int) -> None:
         place = self._pidfds.pop(pidfd)
         self._poller.unregister(pidfd)
-        reaped = _wait(pidfd)
+        death = self._deaths.take(pidfd)
         os.close(pidfd)
         member = self._fleet.member(place)
         pid = member.pid if member is not None else -1
         slot = place // 2
-        died = reaped.exit_code not in (0, 6)
-        text = f"worker {slot} (process {pid}) died: {reaped}"
-        self._sweep(place, text, reaped.signal)
+        died = death.exit_code not in (0, 6)
+        text = f"worker {slot} (process {pid}) died: {death}"
+        self._sweep(place, text, death.signal)
         if died and self._board.phase != Phase.ABORTING:
             log.warning("%s", text)
-            self._event("worker_error", slot, pid, reaped.exit_code or 0, reaped.signal or 0)
-        actions = self._fleet.died(place, reaped.exit_code, time.monotonic())
+            self._board.row(slot, 0)[Row.LAST_DEATH] = death.as_word()
+            self._event("worker_error", slot, pid, death.exit_code or 0, death.signal or 0)
+        actions = self._fleet.died(place, death.exit_code, time.monotonic())
         row = self._board.row(slot, place % 2)
         if self._fleet.member(place ^ 1) is not None:
             row[Row.READS] = 0
@@ -580,19 +571,7 @@ class Manager:
         self._backed.close()
         self._signal_all(signal.SIGKILL)
         for pidfd in (*self._pidfds, *self._users.alive):
-            _wait(pidfd)
+            self._deaths.take(pidfd)
             os.close(pidfd)
         self._pidfds.clear()
         self._users.alive.clear()
-
-
-def _wait(pidfd: int) -> _Reaped:
-    try:
-        result = os.waitid(os.P_PIDFD, pidfd, os.WEXITED)
-    except ChildProcessError:
-        return _Reaped(None, None)  # somebody else took the status; it is dead all the same
-    if result is None:
-        return _Reaped(None, None)
-    if result.si_code == os.CLD_EXITED:
-        return _Reaped(result.si_status, None)
-    return _Reaped(None, result.si_status)

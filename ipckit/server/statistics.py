@@ -12,6 +12,7 @@ from typing import Any
 
 from ipckit._core import _ledger
 from ipckit.server.board import Row
+from ipckit.server.deaths import Death
 from ipckit.server.runtime import Runtime
 from ipckit.server.task_load import Totals
 
@@ -100,12 +101,14 @@ def _worker(runtime: Runtime, slot: int) -> dict[str, Any]:
     board = runtime.board
     rows = [board.row(slot, parity) for parity in (0, 1)]
     pid = rows[board.parity(slot)][Row.PID]
+    death = Death.of_word(rows[0][Row.LAST_DEATH])
     return {
         "worker_id": slot,
         "pid": pid,
         "requests": sum(row[Row.REQUESTS] for row in rows),
         "tasks": sum(row[Row.TASKS] for row in rows),
         "restarts": sum(row[Row.RESTARTS] for row in rows),
+        "last_death": None if death is None else str(death),
         "flapping": any(row[Row.FLAPPING] > time.monotonic_ns() for row in rows),
         "rss": _resident(pid),
     }

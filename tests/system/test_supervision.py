@@ -57,7 +57,8 @@ def test_one_that_dies_again_and_again_is_followed_and_told_of(small):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
         killed.add(pid)
-    assert b'"flapping": true' in ask(server, b"stats")
+    told = ask(server, b"stats")
+    assert b'"flapping": true' in told and b'"last_death": "signal 9 (Killed)"' in told
     log = server.end()
     assert log.count("worker 0 is flapping") == 1
 
