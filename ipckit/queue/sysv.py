@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from ipckit._core import check, ffi, lib
+from ipckit._core._messages import receive, send
 from ipckit.errors import (
     AlreadyExists,
     NotFound,
@@ -27,7 +28,6 @@ from ipckit.errors import (
 )
 from ipckit.queue.calls import (
     SMALL,
-    Buffer,
     about_make,
     buffer,
     check_key,
@@ -54,15 +54,6 @@ from ipckit.queue.contract import (
 from ipckit.queue.waits import Waits
 
 __all__ = ["SysvQueue"]
-
-_send_small = lib.ipk_msgq_send_small
-_receive = lib.ipk_msgq_receive
-_unpack = ffi.unpack
-_new_message = tuple.__new__  # Message.__new__ without its frame: half of its time
-
-# Each is used by one call at a time: list.pop and append are atomic. So there are never more than
-# threads that were in receive_nowait() at the same moment.
-_buffers: list[Buffer] = []
 
 _LADDER = (0.001, 0.02)  # asend: the first and the longest sleep between two tries
 
@@ -214,9 +205,9 @@ class SysvQueue:
             body = as_bytes(body)
         if not 0 < type <= MAX_TYPE:  # the gate refuses what is no int
             check_type(type)
-        size = len(body)
-        code = _send_small(self._id, type, body, size)
+        code = send(self._id, type, body)
         if code:
+            size = len(body)
             if code == -errno.EMSGSIZE and SMALL < size <= lib.ipk_msgq_max_size():
                 message, room = buffer(size)
                 message.type = type
@@ -275,20 +266,12 @@ class SysvQueue:
         if exclude or max_size is not None or self._given or not -MAX_TYPE <= type <= MAX_TYPE:
             check_choice(type, exclude, max_size)
             return self._take(type, exclude, max_size, truncate)
-        try:
-            borrowed = _buffers.pop()
-        except IndexError:
-            borrowed = buffer(SMALL)
-        message, room = borrowed
-        got = _receive(self._id, message, SMALL, type, 0, 0)
-        if got < 0:
-            _buffers.append(borrowed)
-            if got == -errno.E2BIG:
-                return self._take(type, False, None, False)
-            raise not_received(got, type, None)
-        received = _new_message(Message, (message.type, _unpack(room, got)))
-        _buffers.append(borrowed)
-        return received
+        got = receive(Message, self._id, type)
+        if not isinstance(got, int):
+            return got
+        if got == -errno.E2BIG:
+            return self._take(type, False, None, False)
+        raise not_received(got, type, None)
 
     async def asend(
         self,
@@ -472,9 +455,9 @@ class SysvQueue:
             if truncate and size == max_size:
                 flags |= lib.MSG_NOERROR
             time_ns = wait_ns(deadline) if wait else 0
-            got = _receive(queue_id, message, size, type, flags, time_ns)
+            got = lib.ipk_msgq_receive(queue_id, message, size, type, flags, time_ns)
             if got >= 0:
-                return Message(message.type, _unpack(room, got))
+                return Message(message.type, ffi.unpack(room, got))
             if got == -errno.E2BIG and size != max_size:
                 size = size * 2 if max_size is None else min(size * 2, max_size)
                 message, room = buffer(size)

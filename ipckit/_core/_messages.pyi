@@ -1,0 +1,6 @@
+from typing import TypeVar
+
+_Message = TypeVar("_Message", bound=tuple[int, bytes])
+
+def send(queue_id: int, kind: int, body: bytes, /) -> int: ...
+def receive(message: type[_Message], queue_id: int, kind: int, /) -> _Message | int: ...
