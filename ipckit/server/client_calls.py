@@ -39,6 +39,11 @@ class ClientCalls:
         Raises QueueFull when a worker is asked to pass on more than socket_buffer_size to another
         one that does not read. A client slower than socket_buffer_size is closed, with a log line.
         """
+        process = self._process
+        if process is not None and data.__class__ is bytes and data:
+            connection = process.connections.get(fd)
+            if connection is not None:  # the usual case: our own client
+                return connection.send(data)
         return self._in_process("send()").send(fd, _as_data(data))
 
     async def asend(self, fd: int, data: bytes) -> bool:

@@ -6,7 +6,7 @@ Order     connect, each receive, close of one connection run one after the other
 Ends      always in this order: what was sent is flushed, the peer reads end of file, what it
           still sends is thrown away for at most a second, then the descriptor is closed. (A close
           with unread bytes would make the kernel reset the connection and lose the last answer.)
-Stands on asyncio on uvloop, ipckit.framing.
+Stands on asyncio on uvloop, ipckit.framing, ipckit._core (stream.h: the usual case of each packet).
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ import asyncio
 import contextlib
 import socket
 import struct
-import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, cast
 
+from ipckit._core._stream import Stream
 from ipckit.framing import PacketRefused
 from ipckit.kinds import SockType
 from ipckit.server.backing import Taken
@@ -43,43 +43,34 @@ _KEEPALIVE = (
     (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 5),
     (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 110_000),  # and so is one that leaves data unread
 )
-_HEARD, _READ, _WRITTEN = Word.HEARD, Word.READ, Word.WRITTEN
+_READ, _WRITTEN = Word.READ, Word.WRITTEN
 _HANDED_OVER = "handed over"
 _ABORT_NOW = struct.pack("ii", 1, 0)  # SO_LINGER on, 0 seconds: close sends RST
 
 
-class Connection(asyncio.Protocol):
-    """The protocol object of one connection."""
+class Connection(Stream, asyncio.Protocol):
+    """The protocol object of one connection. What the methods of Stream leave to us is below."""
 
     __slots__ = (
         "_bytes_waiting",
         "_callbacks",
         "_end_is_due",
-        "_ending",
-        "_files",
         "_framer",
         "_held",
         "_linger",
         "_marks",
         "_max_bytes",
-        "_on_receive",
         "_partial",
-        "_reader_is_slow",
         "_reads",
         "_reset",
         "_resumed",
-        "_running",
         "_server",
         "_settings",
         "_taken",
-        "_total",
         "_transport",
-        "_waiting",
         "_worker",
-        "heard",
         "peer",
         "port",
-        "session",
         "silent",
     )
 
@@ -92,34 +83,37 @@ class Connection(asyncio.Protocol):
         self._framer = framing.framer() if framing.is_on else None
         self._max_bytes = settings.package_max_length
         self._callbacks = port.callbacks
-        self._on_receive = port.callbacks.get("receive")
         self._taken = taken
         self._marks: Any = None  # the session's row, ours to write until it ends
-        self._total = 0  # bytes read, by whoever had it
         self._partial: asyncio.TimerHandle | None = None  # until when a packet must be whole
-        self._files: FileSender | None = None
         self._held = False  # by pause()
-        self._waiting: deque[tuple[str, tuple[Any, ...]]] = deque()
+        self._waiting = deque()  # what is due after the callback that is under way
         self._bytes_waiting = 0
-        self._running = False  # a callback of this connection is under way
         self._reads = True
         self._end_is_due = False  # when the files are sent
-        self._ending = ""  # why it ends; "" while it is open
         self._reset = False
-        self._reader_is_slow = False
         self._resumed: asyncio.Future[None] | None = None
         self._linger: asyncio.TimerHandle | None = None
         self._transport: Any = None
-        self.session = 0
         self.peer = ""
         self.silent = 0  # looks of the heartbeat at which nothing had come
         self.heard = True  # since the last look of the heartbeat
+        self._begin(
+            worker.server,
+            worker.slot,
+            port.callbacks.get("receive"),
+            self._framer,
+            settings.package_timeout is not None,
+            worker.counts_requests,
+            worker.row,
+        )
 
     # -- from the transport ---
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Give it a session, or refuse it."""
         self._transport = cast("asyncio.Transport", transport)
+        self._write = self._transport.write
         settings = self._settings
         self._transport.set_write_buffer_limits(high=min(64 * 1024, settings.socket_buffer_size))
         if not settings.open_tcp_nodelay and self.port.is_tcp:
@@ -131,8 +125,8 @@ class Connection(asyncio.Protocol):
         if self._taken is not None:
             self._go_on_as(self._taken)
             return
-        self.session = self._worker.opened(self)
-        if not self.session:
+        session = self._worker.opened(self)
+        if not session:
             self._worker.client_log.warning(
                 "connection from %s refused: max_connection=%d are open",
                 self.peer,
@@ -140,16 +134,20 @@ class Connection(asyncio.Protocol):
             )
             self._transport.abort()
             return
-        self._marks = self._worker.board.sessions.row_of(self.session)
+        self._owns(session)
         if self._callbacks.has("connect"):
             self._run("connect", (self._server, self.session, self._worker.slot))
         self._settle()
 
+    def _owns(self, session: int) -> None:
+        self._marks = self._worker.board.sessions.row_of(session)
+        self._attach(session, self._marks)
+        self._worker.connections[session] = self
+
     def _go_on_as(self, taken: Taken) -> None:
         """Another worker began with it."""
         self._taken = None
-        self.session = taken.session
-        self._marks = self._worker.board.sessions.row_of(taken.session)
+        self._owns(taken.session)
         self._total = self._marks[_READ] + len(taken.remainder)
         self._worker.took(self, backed=taken.backed)
         self._run("connection_taken", (self._server, self.session, self._worker.slot))
@@ -157,40 +155,11 @@ class Connection(asyncio.Protocol):
             for packet in self._framer.feed(taken.remainder):
                 self._received(packet)
             if self._settings.package_timeout is not None:
-                self._watch_packet(whole=False)
+                self._watch_packet(False)
         self._settle()
         self._worker.takeover.came(taken)
 
-    def data_received(self, data: bytes) -> None:
-        """Cut what came into packets and hand them on."""
-        if self._ending:
-            return
-        self.heard = True
-        self._marks[_HEARD] = time.time_ns()
-        self._total += len(data)
-        refused = None
-        if self._framer is None:
-            packets = [data]
-        else:
-            try:
-                packets = self._framer.feed(data)
-            except PacketRefused as exc:
-                packets, refused = exc.packets, exc
-        for packet in packets:
-            self._received(packet)
-        if refused is not None:
-            self.end(str(refused))
-        elif self._settings.package_timeout is not None:
-            self._watch_packet(whole=bool(packets))
-        if not self._running:
-            self._settle()
-
-    def _settle(self) -> None:
-        """What was read is worked off, but for the beginning of a packet: say so."""
-        if not self._running and not self._ending:
-            self._marks[_READ] = self._total - self._unread()
-
-    def _watch_packet(self, *, whole: bool) -> None:
+    def _watch_packet(self, whole: bool) -> None:
         """A packet that has begun must be whole within package_timeout."""
         if self._partial is not None and (whole or not self._unread()):
             self._partial.cancel()
@@ -238,26 +207,23 @@ class Connection(asyncio.Protocol):
 
     # -- from the server ---
 
-    def send(self, data: bytes, *, promised: bool = False) -> bool:
-        """Queue data for the peer; False when the connection ends. `promised`: it is counted."""
-        if self._ending:
+    def _send_behind(self, data: bytes, promised: int) -> bool:
+        """Send to a peer that is slow to read, or that files are being sent to."""
+        waiting = self._transport.get_write_buffer_size()
+        if self._files is not None:
+            waiting += self._files.bytes_behind
+        if waiting > self._settings.socket_buffer_size:
+            self.end(
+                f"a slow reader: {waiting} bytes wait, socket_buffer_size is "
+                f"{self._settings.socket_buffer_size}"
+            )
             return False
-        if self._reader_is_slow or self._files is not None:
-            waiting = self._transport.get_write_buffer_size()
-            if self._files is not None:
-                waiting += self._files.bytes_behind
-            if waiting > self._settings.socket_buffer_size:
-                self.end(
-                    f"a slow reader: {waiting} bytes wait, socket_buffer_size is "
-                    f"{self._settings.socket_buffer_size}"
-                )
-                return False
         if not promised:
             self._marks[_WRITTEN] += len(data)
         if self._files is not None:
             self._files.append(data)
         else:
-            self._transport.write(data)
+            self._write(data)
         self._worker.row[Row.RESPONSES] += 1
         return True
 
@@ -387,26 +353,51 @@ class Connection(asyncio.Protocol):
 
     # -- within ---
 
-    def _received(self, packet: bytes) -> None:
-        if self._ending:
-            return
-        worker = self._worker
-        worker.row[Row.REQUESTS] += 1
-        if self._running:
-            self._waiting.append(("receive", (self._server, self.session, worker.slot, packet)))
-            self._bytes_waiting += len(packet)
-            if len(self._waiting) >= _MAX_WAITING or self._bytes_waiting >= self._max_bytes:
-                self._pause()
+    def _stream_raised(self, error: Exception) -> None:
+        """A packet cannot be: what came before it is still handed out."""
+        if not isinstance(error, PacketRefused):
+            raise error
+        for packet in error.packets:
+            self._received(packet)
+        self.end(str(error))
+
+    def _put_aside(self, packet: bytes) -> None:
+        """A packet came while a callback is under way."""
+        self._waiting.append(("receive", (self._server, self.session, self._worker.slot, packet)))
+        self._bytes_waiting += len(packet)
+        if len(self._waiting) >= _MAX_WAITING or self._bytes_waiting >= self._max_bytes:
+            self._pause()
+
+    def _count_request(self) -> None:
+        self._worker.count_request()
+
+    def _receive_raised(self, error: Exception) -> None:
+        try:
+            raise error
+        except Exception:
+            self._worker.callback_failed("receive")
+
+    def _receive_returned(self, result: object) -> None:
+        """It returned something: a coroutine goes on by itself, anything else is of no interest."""
+        if asyncio.iscoroutine(result):
+            self._worker.start(self._go_on("receive", result))
         else:
-            self._run("receive", (self._server, self.session, worker.slot, packet))
-        worker.count_request()
+            self._ended("receive")
+            self._go_on_with_waiting()
+
+    def _go_on_with_waiting(self) -> None:
+        """A callback has ended: call what waits behind it."""
+        if self._waiting and (due := self._next()) is not None:
+            self._worker.start(self._go_on(*due))
+        else:
+            self._running = False
 
     def _run(self, event: str, args: tuple[Any, ...]) -> bool:
         """Call it now; what it awaits goes on by itself, and then what waits behind it.
 
         Returns whether something goes on.
         """
-        callback = self._on_receive if event == "receive" else self._callbacks.get(event)
+        callback = self._callbacks.get(event)
         if callback is None:
             return False
         self._running = True
@@ -419,10 +410,7 @@ class Connection(asyncio.Protocol):
             self._worker.start(self._go_on(event, result))
             return True
         self._ended(event)
-        if self._waiting and (due := self._next()) is not None:
-            self._worker.start(self._go_on(*due))
-        else:
-            self._running = False
+        self._go_on_with_waiting()
         return self._running
 
     def _ended(self, event: str) -> None:

@@ -93,6 +93,7 @@ class Worker(Process):
         self._asked_to_go = False
         limit = self.settings.max_request
         grace = self.settings.request_grace(limit, self.settings.max_request_grace)
+        self.counts_requests = bool(limit)
         self._requests_left = limit + random.randint(0, grace) if limit else -1
 
     # -- life ---
@@ -309,7 +310,7 @@ class Worker(Process):
     def _to_session(self, connection: Connection, head: Head, body: bytes) -> None:
         match head.kind:
             case Kind.SEND:
-                connection.send(body, promised=True)
+                connection.send(body, True)
             case Kind.CLOSE:
                 connection.end("", reset=bool(head.flags & CLOSE_RESET))
             case Kind.PAUSE:
@@ -430,16 +431,14 @@ class Worker(Process):
         if opened >= self.settings.max_connection:
             return 0
         session = open_session(self.board.sessions, self.row, self.place, connection.client())
-        if session:
-            self.connections[session] = connection
-            if self.backer is not None and connection.port.is_tcp and connection.can_outlive:
-                self.backer.add(session, connection.descriptor)
+        can_outlive = connection.port.is_tcp and connection.can_outlive
+        if session and self.backer is not None and can_outlive:
+            self.backer.add(session, connection.descriptor)
         return session
 
     def took(self, connection: Connection, *, backed: bool) -> None:
         """A connection of another worker is ours."""
         self._open += 1
-        self.connections[connection.session] = connection
         if self.backer is not None and backed:
             self.backer.known(connection.session)
 

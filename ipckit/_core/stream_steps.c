@@ -1,0 +1,219 @@
+/*
+ * stream_steps.c - the steps of every packet: it came, it is handed out, an answer is sent.
+ *
+ * Stands on stream.h, which has the invariants.
+ */
+#include "stream.h"
+
+#include <time.h>
+
+static uint64_t *
+session_word(const struct stream *stream, int word)
+{
+	return (uint64_t *)stream->session_row.buf + word;
+}
+
+static void
+count(const struct stream *stream, int word)
+{
+	++((uint64_t *)stream->process_row.buf)[word];
+}
+
+static int
+is_ending(const struct stream *stream)
+{
+	return PyUnicode_GetLength(stream->ending) != 0;
+}
+
+/* Call a method of the subclass; the result is of no interest. 0, or -1 with an exception. */
+static int
+leave_to(struct stream *stream, const char *method, PyObject *argument)
+{
+	PyObject *name = PyUnicode_InternFromString(method);
+	PyObject *result =
+		name ? PyObject_CallMethodObjArgs((PyObject *)stream, name, argument, NULL) : NULL;
+
+	Py_XDECREF(name);
+	Py_XDECREF(result);
+	return result ? 0 : -1;
+}
+
+static int
+settle(struct stream *stream)
+{
+	uint64_t unread = 0;
+
+	if (stream->running || !stream->session_row.obj || is_ending(stream))
+		return 0;
+	if (stream->framer != Py_None) {
+		PyObject *pending = PyObject_GetAttrString(stream->framer, "pending");
+
+		if (!pending)
+			return -1;
+		unread = PyLong_AsUnsignedLongLong(pending);
+		Py_DECREF(pending);
+		if (PyErr_Occurred())
+			return -1;
+	}
+	*session_word(stream, READ) = stream->total - unread; /* S2 */
+	return 0;
+}
+
+/* Hand one packet to the callback, which has to have been found idle. */
+static int
+call(struct stream *stream, PyObject *packet)
+{
+	PyObject *result;
+	int code = 0;
+
+	stream->running = 1; /* S1 */
+	result = PyObject_CallFunctionObjArgs(stream->on_receive, stream->server, stream->session,
+					      stream->slot, packet, NULL);
+	if (!result) {
+		PyObject *type;
+		PyObject *value;
+		PyObject *traceback;
+
+		if (!PyErr_ExceptionMatches(PyExc_Exception))
+			return -1;
+		PyErr_Fetch(&type, &value, &traceback);
+		PyErr_NormalizeException(&type, &value, &traceback);
+		if (traceback)
+			(void)PyException_SetTraceback(value, traceback);
+		code = leave_to(stream, "_receive_raised", value);
+		Py_XDECREF(type);
+		Py_XDECREF(value);
+		Py_XDECREF(traceback);
+	} else if (result != Py_None) {
+		code = leave_to(stream, "_receive_returned", result);
+		Py_DECREF(result);
+		return code; /* it says whether a callback is still under way */
+	}
+	Py_XDECREF(result);
+	if (code < 0)
+		return -1;
+	count(stream, REQUESTS_DONE);
+	if (PyObject_Size(stream->waiting))
+		return leave_to(stream, "_go_on_with_waiting", NULL);
+	stream->running = 0;
+	return 0;
+}
+
+static int
+hand_out(struct stream *stream, PyObject *packet)
+{
+	if (is_ending(stream))
+		return 0;
+	count(stream, REQUESTS);
+	if (stream->running ? leave_to(stream, "_put_aside", packet)
+			    : stream->on_receive != Py_None && call(stream, packet) < 0)
+		return -1;
+	return stream->counts ? leave_to(stream, "_count_request", NULL) : 0;
+}
+
+PyObject *
+stream_received(PyObject *self, PyObject *packet)
+{
+	if (hand_out((struct stream *)self, packet) < 0)
+		return NULL;
+	Py_RETURN_NONE;
+}
+
+/* Hand out all packets that are whole with `data`; those before a refusal too. */
+static int
+cut(struct stream *stream, PyObject *data)
+{
+	PyObject *packets = PyObject_CallFunctionObjArgs(stream->feed, data, NULL);
+	Py_ssize_t number;
+
+	if (!packets)
+		return -1;
+	number = PyList_Size(packets);
+	for (Py_ssize_t i = 0; i < number; i++)
+		if (hand_out(stream, PyList_GetItem(packets, i)) < 0)
+			number = -1;
+	Py_DECREF(packets);
+	if (number < 0)
+		return -1;
+	return stream->watches ? leave_to(stream, "_watch_packet", number ? Py_True : Py_False) : 0;
+}
+
+PyObject *
+stream_data_received(PyObject *self, PyObject *data)
+{
+	struct stream *stream = (struct stream *)self;
+	Py_ssize_t size = PyObject_Size(data);
+	struct timespec now;
+
+	if (size < 0)
+		return NULL;
+	if (is_ending(stream))
+		Py_RETURN_NONE;
+	if (!stream->session_row.obj) {
+		PyErr_SetString(PyExc_SystemError, "bytes came before the connection had a session");
+		return NULL;
+	}
+	stream->heard = 1;
+	(void)clock_gettime(CLOCK_REALTIME, &now);
+	*session_word(stream, HEARD) = (uint64_t)now.tv_sec * 1000000000U + (uint64_t)now.tv_nsec;
+	stream->total += (uint64_t)size;
+	if (stream->framer == Py_None) {
+		if (hand_out(stream, data) < 0)
+			return NULL;
+	} else if (cut(stream, data) < 0) {
+		PyObject *type;
+		PyObject *value;
+		PyObject *traceback;
+		int code;
+
+		PyErr_Fetch(&type, &value, &traceback);
+		PyErr_NormalizeException(&type, &value, &traceback);
+		code = leave_to(stream, "_stream_raised", value);
+		Py_XDECREF(type);
+		Py_XDECREF(value);
+		Py_XDECREF(traceback);
+		if (code < 0)
+			return NULL;
+	}
+	if (settle(stream) < 0)
+		return NULL;
+	Py_RETURN_NONE;
+}
+
+PyObject *
+stream_settle(PyObject *self, PyObject *none)
+{
+	(void)none;
+	if (settle((struct stream *)self) < 0)
+		return NULL;
+	Py_RETURN_NONE;
+}
+
+PyObject *
+stream_send(PyObject *self, PyObject *const *args, Py_ssize_t given)
+{
+	struct stream *stream = (struct stream *)self;
+	int promised = given > 1 ? PyObject_IsTrue(args[1]) : 0;
+	PyObject *result;
+	Py_ssize_t size;
+
+	if (given < 1 || given > 2) {
+		PyErr_SetString(PyExc_TypeError, "send() wants data, and whether it is promised");
+		return NULL;
+	}
+	size = PyObject_Size(args[0]);
+	if (promised < 0 || size < 0)
+		return NULL;
+	if (is_ending(stream))
+		Py_RETURN_FALSE;
+	if (stream->reader_is_slow || stream->files != Py_None)
+		return PyObject_CallMethod(self, "_send_behind", "Oi", args[0], promised);
+	if (!promised)
+		*session_word(stream, WRITTEN) += (uint64_t)size; /* S3 */
+	result = PyObject_CallFunctionObjArgs(stream->write, args[0], NULL);
+	if (!result)
+		return NULL;
+	Py_DECREF(result);
+	count(stream, RESPONSES);
+	Py_RETURN_TRUE;
+}

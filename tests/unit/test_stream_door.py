@@ -1,0 +1,132 @@
+"""The C half of a connection: its words are the board's, and wrong use of it raises."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from collections import deque
+
+import pytest
+
+from ipckit._core import _stream
+from ipckit.framing import Framing
+from ipckit.server.board import Board, Row
+from ipckit.server.sessions import Word
+
+
+def test_its_words_are_those_of_the_rows():
+    for name in ("HEARD", "READ", "WRITTEN"):
+        assert getattr(_stream, name) == getattr(Word, name)
+    for name in ("REQUESTS", "REQUESTS_DONE", "RESPONSES"):
+        assert getattr(_stream, name) == getattr(Row, name)
+    assert (_stream.SESSION_WORDS, _stream.PROCESS_WORDS) == (Word.COUNT, Row.WORDS)
+
+
+class Plain(_stream.Stream):
+    """Stream with as little as it can do with."""
+
+    def __init__(self, board, receive, framer=None):
+        self.board = board
+        self.left = []
+        self._waiting = deque()
+        self._begin("server", 3, receive, framer, False, False, board.row(0, 0))
+
+    def __getattr__(self, name):
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return lambda *args: self.left.append((name, *args))
+
+    def open(self):
+        session = self.board.sessions.open(0)
+        self._attach(session, self.board.sessions.row_of(session))
+        return self
+
+
+@pytest.fixture
+def board():
+    return Board(slots=1, sessions=4)
+
+
+def test_a_packet_is_handed_out_counted_and_settled(board):
+    got = []
+    stream = Plain(board, lambda *args: got.append((*args, stream._running))).open()
+    stream.data_received(b"abc")
+    stream.data_received(b"de")
+    assert got == [("server", 1, 3, b"abc", True), ("server", 1, 3, b"de", True)]
+    assert not stream._running and stream.left == []
+    words, row = board.sessions.row_of(1), board.row(0, 0)
+    assert words[Word.READ] == stream._total == 5
+    assert row[Row.REQUESTS] == row[Row.REQUESTS_DONE] == 2
+
+
+def test_what_is_unusual_is_left_to_the_subclass(board):
+    stream = Plain(board, lambda *args: 1 / 0).open()
+    stream.data_received(b"abc")
+    ((name, error),) = stream.left
+    assert name == "_receive_raised" and type(error) is ZeroDivisionError
+    stream = Plain(board, lambda *args: "a result").open()
+    stream.data_received(b"abc")
+    assert stream.left == [("_receive_returned", "a result")]
+    assert stream._running, "who was told decides"
+    stream.data_received(b"def")
+    assert stream.left[1:] == [("_put_aside", b"def")]
+    stream._reader_is_slow = True
+    stream.send(b"data")
+    assert stream.left[2:] == [("_send_behind", b"data", 0)]
+
+
+def test_packets_before_a_refusal_and_the_refusal(board):
+    got = []
+    framer = Framing(open_eof_split=True, package_eof=b"\n", package_max_length=4).framer()
+    stream = Plain(board, lambda *args: got.append(args[3]), framer).open()
+    stream.data_received(b"one\ntw")
+    assert got == [b"one\n"] and board.sessions.row_of(1)[Word.READ] == 4
+    stream.data_received(b"oooo")
+    ((name, error),) = stream.left
+    assert name == "_stream_raised" and "package_max_length is 4" in str(error)
+
+
+def test_nothing_is_sent_or_handed_out_at_the_end(board):
+    written = []
+    stream = Plain(board, lambda *args: written.append(args)).open()
+    stream._write = written.append
+    assert stream.send(b"four")
+    assert stream.send(b"more", True)
+    assert written == [b"four", b"more"]
+    assert board.sessions.row_of(1)[Word.WRITTEN] == 4, "what was promised is counted already"
+    assert board.row(0, 0)[Row.RESPONSES] == 2
+    stream._ending = "why"
+    assert stream.send(b"x") is False
+    stream.data_received(b"x")
+    assert len(written) == 2
+
+
+def test_wrong_use(board):
+    stream = Plain(board, print)
+    with pytest.raises(SystemError, match="before the connection had a session"):
+        stream.data_received(b"x")
+    with pytest.raises(SystemError, match="begins once"):
+        stream._begin("server", 3, print, None, False, False, board.row(0, 0))
+    with pytest.raises(SystemError, match=r"a row has 8 bytes in place of 16 words"):
+        stream._attach(1, board.sessions.row_of(1)[:1])
+    stream.open()
+    with pytest.raises(SystemError, match="one session"):
+        stream.open()
+    for wrong in ((), (b"x", True, 3), (7,)):
+        with pytest.raises(TypeError):
+            stream.send(*wrong)
+    with pytest.raises(TypeError):
+        stream.data_received(7)
+
+
+def test_a_cycle_through_it_is_collected(board):
+    class Server:
+        pass
+
+    server = Server()
+    gone = weakref.ref(server)
+    server.stream = Plain(board, lambda *_, server=server: server)
+    server.stream._files = server
+    del server
+    gc.collect()
+    assert gone() is None
