@@ -1,30 +1,28 @@
-"""TCP echo, 100 bytes, 50 connections, one worker: Server against a bare uvloop Protocol.
+"""TCP echo, 100 bytes, 50 connections, one worker: Server beside a bare uvloop Protocol.
 
-The client is one epoll loop in a process of its own, so the figures are no records; the ratio is
-what counts.
+The requests come from a small C program (loadgen.c), so that it is the server that is measured.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-import select
 import signal
-import socket
-import time
+import subprocess
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 import uvloop
 
-from bench.rounds import medians
+from bench.rounds import Row, medians, shown
 from ipckit import Server
 
-SECONDS, CONNECTIONS = 1.0, 50
-REQUEST = b"x" * 98 + b"\r\n"
+SECONDS, CONNECTIONS, BYTES = 1.0, 50, 100
+Ready = Callable[[int], None]
 
 
-def bare(ready: Callable[[int], None]) -> None:
+def bare(ready: Ready) -> None:
     """The floor: a Protocol that writes back what came."""
 
     class Echo(asyncio.Protocol):
@@ -36,46 +34,32 @@ def bare(ready: Callable[[int], None]) -> None:
 
     async def serve() -> None:
         loop = asyncio.get_running_loop()
-        made = await loop.create_server(Echo, "127.0.0.1", 0)
+        made = await loop.create_server(Echo, "127.0.0.1", 0, backlog=512)
         ready(made.sockets[0].getsockname()[1])
         await made.serve_forever()
 
     uvloop.run(serve())
 
 
-def through_server(ready: Callable[[int], None], **framing: object) -> None:
+def through_server(ready: Ready, **settings: object) -> None:
     """The same through a Server, callback and send included."""
-    made = Server("127.0.0.1", 0, worker_num=1, log_level="ERROR", **framing)
+    made = Server("127.0.0.1", 0, worker_num=1, log_level="ERROR", **settings)
     made.on("receive", lambda server, fd, reactor_id, data: server.send(fd, data))
     made.on("start", lambda server: ready(server.port))
     made.start()
 
 
-def requests_per_second(port: int) -> float:
-    """Ask over all connections, one request in flight on each."""
-    clients = [socket.create_connection(("127.0.0.1", port)) for _ in range(CONNECTIONS)]
-    poll = select.epoll()
-    for client in clients:
-        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        poll.register(client, select.EPOLLIN)
-    by_fd = {client.fileno(): client for client in clients}
-    for client in clients:
-        client.send(REQUEST)
-    answers = 0
-    began = time.perf_counter()
-    while (took := time.perf_counter() - began) < SECONDS:
-        for fd, _ in poll.poll(1):
-            by_fd[fd].recv(65536)
-            by_fd[fd].send(REQUEST)
-            answers += 1
-    poll.close()
-    for client in clients:
-        client.close()
-    return answers / took
+def load_generator() -> str:
+    """Build it; return its path."""
+    program = Path("build/bench/loadgen")
+    program.parent.mkdir(parents=True, exist_ok=True)
+    source = Path(__file__).with_name("loadgen.c")
+    subprocess.run(["cc", "-O2", "-D_GNU_SOURCE", "-o", program, source], check=True)
+    return str(program)
 
 
-def measured(serve: Callable[[Callable[[int], None]], None]) -> float:
-    """Serve in a process of its own, and measure from here."""
+def served(serve: Callable[[Ready], None], measure: Callable[[int, int], float]) -> float:
+    """Serve in a process of its own, and return `measure(port, pid)`."""
     reading, writing = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -85,20 +69,41 @@ def measured(serve: Callable[[Callable[[int], None]], None]) -> float:
         port = int(pipe.readline())
     os.close(writing)
     try:
-        return requests_per_second(port)
+        return measure(port, pid)
     finally:
         os.kill(pid, signal.SIGTERM)
         os.waitpid(pid, 0)
 
 
-def main() -> dict[str, float]:
-    """Measure, print, and return requests per second."""
-    runs: dict[str, Callable[[Callable[[int], None]], None]] = {
-        "bare uvloop": bare,
-        "Server": through_server,
-        "Server, EOF": lambda ready: through_server(ready, open_eof_split=True, package_eof="\r\n"),
-    }
-    found = medians({name: partial(measured, run) for name, run in runs.items()})
-    for name, value in found.items():
-        print(f"{name:12} {value:10,.0f}/s   {value / found['bare uvloop']:.2f} of bare uvloop")
-    return found
+def main() -> list[Row]:
+    """Measure and print."""
+    program = load_generator()
+
+    def per_second(port: int, pid: int, *, connections: int = CONNECTIONS, depth: int = 1) -> float:
+        del pid
+        wanted = [program, port, connections, BYTES, SECONDS, depth]
+        return float(subprocess.check_output([str(word) for word in wanted]).split()[0])
+
+    eof = partial(through_server, open_eof_split=True, package_eof="\r\n")
+    deep = partial(per_second, depth=16)
+    short = partial(per_second, connections=0)
+    found = medians(
+        {
+            "bare": partial(served, bare, per_second),
+            "server": partial(served, through_server, per_second),
+            "eof": partial(served, eof, per_second),
+            "bare, deep": partial(served, bare, deep),
+            "server, deep": partial(served, through_server, deep),
+            "bare, short": partial(served, bare, short),
+            "server, short": partial(served, through_server, short),
+        }
+    )
+    a_row = partial(Row, unit="/s", less=False)
+    return shown(
+        [
+            a_row("echo, bare uvloop", found["server"], found["bare"], goal=0.95),
+            a_row("echo, EOF split, bare uvloop", found["eof"], found["bare"], goal=0.9),
+            a_row("echo, 16 in flight", found["server, deep"], found["bare, deep"], goal=0.95),
+            a_row("connect, request, close", found["server, short"], found["bare, short"]),
+        ]
+    )

@@ -1,57 +1,131 @@
-"""SysvQueue against sysv_ipc: one process sends and receives 100 bytes. Only the ratio counts.
-
-Rounds of both alternate, so that noise of the machine hits both; medians of five pairs.
-"""
+"""SysvQueue beside sysv_ipc, PHP and the queues of the standard library; 100 bytes."""
 
 from __future__ import annotations
 
-import statistics
-import timeit
+import multiprocessing
+import os
+import shutil
+import subprocess
+import time
 from collections.abc import Callable
 
+import posix_ipc
 import sysv_ipc
 
-from ipckit.queue import SysvQueue
+from bench.rounds import Row, medians, nanoseconds, shown
+from ipckit.queue import PosixQueue, SysvQueue
 
-ROUNDS, CALLS = 5, 50_000
+CALLS, MESSAGES = 50_000, 100_000
 BODY = b"x" * 100
+PHP = """
+$queue = msg_get_queue(0x7e57);
+$body = str_repeat("x", 100);
+$began = hrtime(true);
+for ($i = 0; $i < %d; $i++) {
+    msg_send($queue, 1, $body, false);
+    msg_receive($queue, 1, $type, 8192, $got, false);
+}
+echo (hrtime(true) - $began) / %d;
+msg_remove_queue($queue);
+"""
 
 
-def medians(pairs: dict[str, Callable[[], object]]) -> dict[str, float]:
-    """Return nanoseconds for one call of each, measured in turn."""
-    times: dict[str, list[float]] = {name: [] for name in pairs}
-    for call in pairs.values():
-        timeit.timeit(call, number=CALLS // 10)  # warm up
-    for _ in range(ROUNDS):
-        for name, call in pairs.items():
-            times[name].append(timeit.timeit(call, number=CALLS) / CALLS * 1e9)
-    return {name: statistics.median(values) for name, values in times.items()}
+def one_process() -> list[Row]:
+    """Send and receive in one process."""
+    ours, theirs = SysvQueue.create(), sysv_ipc.MessageQueue(None, sysv_ipc.IPC_CREX)
+    name = f"/ipckit-bench-{os.getpid()}"
+    posix = PosixQueue.create(name)
+    plain = posix_ipc.MessageQueue(f"{name}-2", posix_ipc.O_CREX, max_message_size=8192)
+
+    def ours_nowait(calls: int) -> None:
+        for _ in range(calls):
+            ours.send_nowait(BODY)
+            ours.receive_nowait()
+
+    def theirs_nowait(calls: int) -> None:
+        for _ in range(calls):
+            theirs.send(BODY, False)
+            theirs.receive(False)
+
+    def ours_waiting(calls: int) -> None:
+        for _ in range(calls):
+            ours.send(BODY)
+            ours.receive()
+
+    def posix_ours(calls: int) -> None:
+        for _ in range(calls):
+            posix.send(BODY)
+            posix.receive()
+
+    def posix_theirs(calls: int) -> None:
+        for _ in range(calls):
+            plain.send(BODY)
+            plain.receive()
+
+    loops = {
+        "ours, nowait": ours_nowait,
+        "sysv_ipc": theirs_nowait,
+        "ours, waiting": ours_waiting,
+        "posix, ours": posix_ours,
+        "posix_ipc": posix_theirs,
+    }
+    try:
+        found = nanoseconds(loops, CALLS)
+    finally:
+        for queue in (ours, theirs, posix):
+            queue.remove()
+        plain.unlink()
+        plain.close()
+    base = found["sysv_ipc"]
+    rows = [
+        Row("SysvQueue send + receive, sysv_ipc", found["ours, nowait"], base, "ns", 0.70),
+        Row("the same with send() and receive()", found["ours, waiting"], base, "ns"),
+        Row("PosixQueue, posix_ipc", found["posix, ours"], found["posix_ipc"], "ns"),
+    ]
+    if shutil.which("php"):
+        script = PHP % (CALLS, CALLS)
+        times = [float(subprocess.check_output(["php", "-r", script])) for _ in range(3)]
+        rows.append(Row("the same, PHP", found["ours, nowait"], sorted(times)[1], "ns"))
+    return rows
 
 
-def main() -> dict[str, float]:
-    """Measure, print, and return the figures."""
-    ours = SysvQueue.create()
-    theirs = sysv_ipc.MessageQueue(None, sysv_ipc.IPC_CREX)
+def one_way(put: Callable[[], object], get: Callable[[], object]) -> float:
+    """Return messages per second from one process to another."""
+    pid = os.fork()
+    if pid == 0:
+        for _ in range(MESSAGES):
+            get()
+        os._exit(0)
+    began = time.perf_counter()
+    for _ in range(MESSAGES):
+        put()
+    os.waitpid(pid, 0)
+    return MESSAGES / (time.perf_counter() - began)
+
+
+def two_processes() -> list[Row]:
+    """One process sends, another receives."""
+    ours, theirs = SysvQueue.create(), sysv_ipc.MessageQueue(None, sysv_ipc.IPC_CREX)
+    simple = multiprocessing.SimpleQueue()
     try:
         found = medians(
             {
-                "SysvQueue, nowait": lambda: (ours.send_nowait(BODY), ours.receive_nowait()),
-                "sysv_ipc, nowait": lambda: (theirs.send(BODY, False), theirs.receive(False)),
-                "SysvQueue, waiting": lambda: (ours.send(BODY), ours.receive()),
-                "sysv_ipc, waiting": lambda: (theirs.send(BODY), theirs.receive()),
+                "ours": lambda: one_way(lambda: ours.send(BODY), ours.receive),
+                "sysv_ipc": lambda: one_way(lambda: theirs.send(BODY), theirs.receive),
+                "simple": lambda: one_way(lambda: simple.put(BODY), simple.get),
             }
         )
     finally:
         ours.remove()
-        ours.close()
         theirs.remove()
-    for name, time in found.items():
-        print(f"{name:20} {time:8.0f} ns for send + receive")
-    for way in ("nowait", "waiting"):
-        ratio = found[f"SysvQueue, {way}"] / found[f"sysv_ipc, {way}"]
-        print(f"{way:20} {ratio:8.2f} of sysv_ipc's time")
-    return found
+        simple.close()
+    ours_rate = found["ours"]
+    return [
+        Row("SysvQueue, two processes, sysv_ipc", ours_rate, found["sysv_ipc"], "/s", less=False),
+        Row("the same, SimpleQueue", ours_rate, found["simple"], "/s", less=False),
+    ]
 
 
-if __name__ == "__main__":
-    main()
+def main() -> list[Row]:
+    """Measure and print."""
+    return shown(one_process() + two_processes())
