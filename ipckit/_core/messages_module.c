@@ -21,7 +21,22 @@ wanted(Py_ssize_t count, Py_ssize_t number)
 	return -1;
 }
 
-/* send(id, type, body) -> 0, or -errno as ipk_msgq.h has it; body: bytes */
+#define NO_TYPE LONG_MIN
+
+/* NO_TYPE for what is no int of 64 bits. */
+static long
+type_from(PyObject *object)
+{
+	long type = PyLong_Check(object) ? PyLong_AsLong(object) : NO_TYPE;
+
+	if (type != -1 || !PyErr_Occurred())
+		return type;
+	PyErr_Clear();
+	return NO_TYPE;
+}
+
+/* send(id, type, body) -> 0; -errno as ipk_msgq.h has it; 1: that is not bytes, or no type, and
+ * the caller knows what to say or do */
 static PyObject *
 send(PyObject *module, PyObject *const *args, Py_ssize_t count)
 {
@@ -34,8 +49,12 @@ send(PyObject *module, PyObject *const *args, Py_ssize_t count)
 	if (wanted(count, 3) < 0)
 		return NULL;
 	id = PyLong_AsLong(args[0]);
-	type = PyLong_AsLong(args[1]);
-	if (PyErr_Occurred() || PyBytes_AsStringAndSize(args[2], &body, &size) < 0)
+	if (PyErr_Occurred())
+		return NULL;
+	type = type_from(args[1]);
+	if (type < 1 || !PyBytes_CheckExact(args[2]))
+		return PyLong_FromLong(1);
+	if (PyBytes_AsStringAndSize(args[2], &body, &size) < 0)
 		return NULL;
 	return PyLong_FromLong(ipk_msgq_send_small((int)id, type, body, (size_t)size));
 }
@@ -57,7 +76,8 @@ new_message(PyTypeObject *class, PyObject *type, PyObject *body)
 	return message;
 }
 
-/* receive(class, id, type) -> class(type, body), or -errno; -E2BIG: over IPK_MSGQ_SMALL, it stays */
+/* receive(class, id, type) -> class(type, body); -errno (-E2BIG: over IPK_MSGQ_SMALL, it stays); 1:
+ * that is no type, and the caller knows what to say */
 static PyObject *
 receive(PyObject *module, PyObject *const *args, Py_ssize_t count)
 {
@@ -73,9 +93,11 @@ receive(PyObject *module, PyObject *const *args, Py_ssize_t count)
 	if (wanted(count, 3) < 0)
 		return NULL;
 	id = PyLong_AsLong(args[1]);
-	type = PyLong_AsLong(args[2]);
 	if (PyErr_Occurred())
 		return NULL;
+	type = type_from(args[2]);
+	if (type == NO_TYPE)
+		return PyLong_FromLong(1);
 	if (!PyType_Check(args[0]) ||
 	    !PyType_IsSubtype((PyTypeObject *)args[0], &PyTuple_Type)) {
 		PyErr_SetString(PyExc_TypeError, "the class of a message must be a tuple's");

@@ -11,6 +11,8 @@
  *   S2  READ says how many bytes were worked off: it is written when no callback is under way and
  *       the connection does not end. So a connection whose process died in a callback is not idle.
  *   S3  a byte is counted in WRITTEN before it is given to the transport.
+ *   S4  answers to the packets of one read are written together: they are held while the packets
+ *       are handed out, up to 64 KiB, and never beyond a step that is left to the subclass.
  *
  * Threads   the GIL is held.  Blocks  never.  State  none but the objects'.
  */
@@ -35,13 +37,17 @@ struct stream {
 	PyObject *on_receive; /* None: the event has no callback */
 	PyObject *framer;     /* None: bytes are handed out as they come */
 	PyObject *feed;	      /* the framer's */
+	PyObject *unread;     /* the framer's buffer: the beginning of a packet */
 	PyObject *write;      /* the transport's */
 	PyObject *files;      /* None, or what sends files: all else goes behind */
 	PyObject *ending;     /* why it ends; "" while it is open */
 	PyObject *waiting;    /* a deque of what is due after the callback under way */
+	PyObject *held;	      /* NULL, or a list: what is sent while packets of one read are handed out */
+	Py_ssize_t held_size; /* its bytes */
 	uint64_t total;	      /* bytes read, by whoever had it */
 	char running;
 	char reader_is_slow;
+	char holds;	       /* S4 */
 	char heard;	    /* since the last look of the heartbeat */
 	char watches;	    /* package_timeout is set */
 	char counts;	    /* max_request is set */
@@ -55,6 +61,8 @@ PyObject *stream_data_received(PyObject *self, PyObject *data);
 PyObject *stream_received(PyObject *self, PyObject *packet);
 /* settle(): what was read is worked off, but for the beginning of a packet: say so. */
 PyObject *stream_settle(PyObject *self, PyObject *none);
+/* flush(): give the transport what is held. */
+PyObject *stream_flush(PyObject *self, PyObject *none);
 /* send(data, promised=False) -> whether it was taken; promised: it is counted already. */
 PyObject *stream_send(PyObject *self, PyObject *const *args, Py_ssize_t given);
 

@@ -47,7 +47,8 @@ begin(PyObject *self, PyObject *args)
 	stream->counts = (char)counts;
 	if (stream->framer != Py_None) {
 		stream->feed = PyObject_GetAttrString(stream->framer, "feed");
-		if (!stream->feed)
+		stream->unread = PyObject_GetAttrString(stream->framer, "_buffer");
+		if (!stream->feed || !stream->unread)
 			return NULL;
 	}
 	return take_row(row, &stream->process_row, PROCESS_WORDS) < 0 ? NULL : Py_NewRef(Py_None);
@@ -104,6 +105,8 @@ stream_traverse(PyObject *self, visitproc visit, void *arg)
 	Py_VISIT(stream->on_receive);
 	Py_VISIT(stream->framer);
 	Py_VISIT(stream->feed);
+	Py_VISIT(stream->unread);
+	Py_VISIT(stream->held);
 	Py_VISIT(stream->write);
 	Py_VISIT(stream->files);
 	Py_VISIT(stream->ending);
@@ -121,6 +124,8 @@ stream_clear(PyObject *self)
 	Py_CLEAR(stream->on_receive);
 	Py_CLEAR(stream->framer);
 	Py_CLEAR(stream->feed);
+	Py_CLEAR(stream->unread);
+	Py_CLEAR(stream->held);
 	Py_CLEAR(stream->write);
 	Py_CLEAR(stream->waiting);
 	return 0;
@@ -165,6 +170,7 @@ static PyMethodDef stream_methods[] = {
 	{"_begin", begin, METH_VARARGS, NULL},
 	{"_attach", attach, METH_VARARGS, NULL},
 	{"_settle", stream_settle, METH_NOARGS, NULL},
+	{"_flush", stream_flush, METH_NOARGS, NULL},
 	{"_received", stream_received, METH_O, NULL},
 	{"data_received", stream_data_received, METH_O, "Cut what came into packets and hand them on."},
 	{"send", (PyCFunction)(void (*)(void))stream_send, METH_FASTCALL,

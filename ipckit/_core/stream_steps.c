@@ -7,6 +7,8 @@
 
 #include <time.h>
 
+#define HELD_MOST 65536
+
 static uint64_t *
 session_word(const struct stream *stream, int word)
 {
@@ -25,11 +27,57 @@ is_ending(const struct stream *stream)
 	return PyUnicode_GetLength(stream->ending) != 0;
 }
 
+static int
+write_out(const struct stream *stream, PyObject *data)
+{
+	PyObject *result = PyObject_CallFunctionObjArgs(stream->write, data, NULL);
+
+	Py_XDECREF(result);
+	return result ? 0 : -1;
+}
+
+/* S4 */
+static int
+flush(struct stream *stream)
+{
+	PyObject *held = stream->held;
+	PyObject *data;
+	int code;
+
+	if (!held)
+		return 0;
+	stream->held = NULL;
+	stream->held_size = 0;
+	if (PyList_Size(held) == 1) {
+		data = Py_NewRef(PyList_GetItem(held, 0));
+	} else {
+		PyObject *empty = PyBytes_FromStringAndSize(NULL, 0);
+
+		data = empty ? PyObject_CallMethod(empty, "join", "O", held) : NULL;
+		Py_XDECREF(empty);
+	}
+	Py_DECREF(held);
+	code = data ? write_out(stream, data) : -1;
+	Py_XDECREF(data);
+	return code;
+}
+
+static int
+hold(struct stream *stream, PyObject *data, Py_ssize_t size)
+{
+	if (!stream->held && !(stream->held = PyList_New(0)))
+		return -1;
+	if (PyList_Append(stream->held, data) < 0)
+		return -1;
+	stream->held_size += size;
+	return stream->held_size < HELD_MOST ? 0 : flush(stream);
+}
+
 /* Call a method of the subclass; the result is of no interest. 0, or -1 with an exception. */
 static int
 leave_to(struct stream *stream, const char *method, PyObject *argument)
 {
-	PyObject *name = PyUnicode_InternFromString(method);
+	PyObject *name = flush(stream) < 0 ? NULL : PyUnicode_InternFromString(method);
 	PyObject *result =
 		name ? PyObject_CallMethodObjArgs((PyObject *)stream, name, argument, NULL) : NULL;
 
@@ -45,18 +93,23 @@ settle(struct stream *stream)
 
 	if (stream->running || !stream->session_row.obj || is_ending(stream))
 		return 0;
-	if (stream->framer != Py_None) {
-		PyObject *pending = PyObject_GetAttrString(stream->framer, "pending");
+	if (stream->unread) {
+		Py_ssize_t size = PyObject_Size(stream->unread);
 
-		if (!pending)
+		if (size < 0)
 			return -1;
-		unread = PyLong_AsUnsignedLongLong(pending);
-		Py_DECREF(pending);
-		if (PyErr_Occurred())
-			return -1;
+		unread = (uint64_t)size;
 	}
 	*session_word(stream, READ) = stream->total - unread; /* S2 */
 	return 0;
+}
+
+/* Whether a callback's result needs a look: `return server.send(...)` is common, and no coroutine. */
+static int
+is_plain(PyObject *result)
+{
+	return result == Py_None || result == Py_True || result == Py_False ||
+	       PyLong_Check(result) || PyBytes_Check(result) || PyUnicode_Check(result);
 }
 
 /* Hand one packet to the callback, which has to have been found idle. */
@@ -84,7 +137,7 @@ call(struct stream *stream, PyObject *packet)
 		Py_XDECREF(type);
 		Py_XDECREF(value);
 		Py_XDECREF(traceback);
-	} else if (result != Py_None) {
+	} else if (!is_plain(result)) {
 		code = leave_to(stream, "_receive_returned", result);
 		Py_DECREF(result);
 		return code; /* it says whether a callback is still under way */
@@ -129,11 +182,18 @@ cut(struct stream *stream, PyObject *data)
 	if (!packets)
 		return -1;
 	number = PyList_Size(packets);
+	stream->holds = number > 1;
 	for (Py_ssize_t i = 0; i < number; i++)
 		if (hand_out(stream, PyList_GetItem(packets, i)) < 0)
 			number = -1;
+	stream->holds = 0;
 	Py_DECREF(packets);
-	if (number < 0)
+	if (number < 0) {
+		Py_CLEAR(stream->held); /* what raised here is no callback: the connection is broken */
+		stream->held_size = 0;
+		return -1;
+	}
+	if (flush(stream) < 0)
 		return -1;
 	return stream->watches ? leave_to(stream, "_watch_packet", number ? Py_True : Py_False) : 0;
 }
@@ -194,7 +254,6 @@ stream_send(PyObject *self, PyObject *const *args, Py_ssize_t given)
 {
 	struct stream *stream = (struct stream *)self;
 	int promised = given > 1 ? PyObject_IsTrue(args[1]) : 0;
-	PyObject *result;
 	Py_ssize_t size;
 
 	if (given < 1 || given > 2) {
@@ -206,14 +265,24 @@ stream_send(PyObject *self, PyObject *const *args, Py_ssize_t given)
 		return NULL;
 	if (is_ending(stream))
 		Py_RETURN_FALSE;
-	if (stream->reader_is_slow || stream->files != Py_None)
+	if (stream->reader_is_slow || stream->files != Py_None) {
+		if (flush(stream) < 0)
+			return NULL;
 		return PyObject_CallMethod(self, "_send_behind", "Oi", args[0], promised);
+	}
 	if (!promised)
 		*session_word(stream, WRITTEN) += (uint64_t)size; /* S3 */
-	result = PyObject_CallFunctionObjArgs(stream->write, args[0], NULL);
-	if (!result)
+	if ((stream->holds ? hold(stream, args[0], size) : write_out(stream, args[0])) < 0)
 		return NULL;
-	Py_DECREF(result);
 	count(stream, RESPONSES);
 	Py_RETURN_TRUE;
+}
+
+PyObject *
+stream_flush(PyObject *self, PyObject *none)
+{
+	(void)none;
+	if (flush((struct stream *)self) < 0)
+		return NULL;
+	Py_RETURN_NONE;
 }

@@ -40,7 +40,6 @@ from ipckit.queue.calls import (
     wait_ns,
 )
 from ipckit.queue.contract import (
-    MAX_TYPE,
     Body,
     Message,
     Statistics,
@@ -201,20 +200,24 @@ class SysvQueue:
 
     def send_nowait(self, body: Body, *, type: int = 1) -> None:
         """Put one message on the queue, or raise QueueFull at once. As send() otherwise."""
-        if body.__class__ is not bytes:
-            body = as_bytes(body)
-        if not 0 < type <= MAX_TYPE:  # the gate refuses what is no int
-            check_type(type)
         code = send(self._id, type, body)
         if code:
-            size = len(body)
-            if code == -errno.EMSGSIZE and SMALL < size <= lib.ipk_msgq_max_size():
-                message, room = buffer(size)
-                message.type = type
-                ffi.memmove(room, body, size)
-                code = lib.ipk_msgq_send(self._id, message, size, 0)
-            if code:
-                raise not_sent(self._id, code, size)
+            self._send_unusual(code, body, type)
+
+    def _send_unusual(self, code: int, body: Body, type: int) -> None:
+        """It was not simply sent: try in another way, or say why not."""
+        body = as_bytes(body)
+        check_type(type)
+        if code > 0:  # it was no `bytes`
+            code = send(self._id, type, body)
+        size = len(body)
+        if code == -errno.EMSGSIZE and SMALL < size <= lib.ipk_msgq_max_size():
+            message, room = buffer(size)
+            message.type = type
+            ffi.memmove(room, body, size)
+            code = lib.ipk_msgq_send(self._id, message, size, 0)
+        if code:
+            raise not_sent(self._id, code, size)
 
     def receive(
         self,
@@ -263,12 +266,13 @@ class SysvQueue:
         truncate: bool = False,
     ) -> Message:
         """Take one message off the queue, or raise QueueEmpty at once. As receive() otherwise."""
-        if exclude or max_size is not None or self._given or not -MAX_TYPE <= type <= MAX_TYPE:
+        if exclude or max_size is not None or self._given:
             check_choice(type, exclude, max_size)
             return self._take(type, exclude, max_size, truncate)
         got = receive(Message, self._id, type)
         if not isinstance(got, int):
             return got
+        check_choice(type, exclude, max_size)
         if got == -errno.E2BIG:
             return self._take(type, False, None, False)
         raise not_received(got, type, None)

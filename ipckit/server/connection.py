@@ -234,6 +234,7 @@ class Connection(Stream, asyncio.Protocol):
         """
         if self._ending:
             return False
+        self._flush()
         part = open_part(path, offset, length)
         if part is None:
             return False
@@ -486,6 +487,7 @@ class Connection(Stream, asyncio.Protocol):
         transport = self._transport
         if transport.is_closing():
             return
+        self._flush()
         if self._files is not None and not self._reset:
             self._end_is_due = True  # first the files
             return

@@ -52,7 +52,7 @@ from ipckit.server.task_keeper import TaskKeeper
 from ipckit.server.task_load import PERIOD, KeepingUp
 from ipckit.server.task_worker import TaskWorker
 from ipckit.server.user_process import UserProcess, UserProcessKeeper
-from ipckit.server.wire import Head, Kind
+from ipckit.server.wire import FORWARDED, WITH_FD, Head, Kind
 from ipckit.server.worker import Worker
 
 if TYPE_CHECKING:
@@ -465,7 +465,7 @@ class Manager:
         row = self._board.row(slot, place % 2)
         if self._fleet.member(place ^ 1) is not None:
             row[Row.READS] = 0
-            self._tell(place ^ 1, Head(Kind.DRAIN))
+            self._pass_on(place, place ^ 1)
             if self._tasks is not None:
                 self._tasks.inherit(place, place ^ 1)
         if not self._stop_asked and (died or actions):
@@ -485,6 +485,19 @@ class Manager:
             row[Row.CLOSED] += self._backed.sort_out(place)
         if self._tasks is not None:
             self._tasks.sweep(place, row, how, number)
+
+    def _pass_on(self, place: int, heir: int) -> None:
+        """Give the heir what the dead process has not read, before a new one reads that inbox."""
+        inbox = self._runtime.inboxes[place]
+        if inbox is self._runtime.inboxes[heir]:
+            return  # a task worker's: the heir reads it anyhow
+        while (frame := inbox.take()) is not None:
+            head, body = frame
+            if head.flags & WITH_FD:  # a connection; of each, the manager has a copy
+                os.close(head.number)
+            else:
+                self._tell(heir, head._replace(flags=head.flags | FORWARDED), body)
+        self._tell(heir, Head(Kind.DRAIN))
 
     def _tell(self, place: int, head: Head, body: bytes = b"") -> None:
         """M1."""

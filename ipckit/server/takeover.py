@@ -9,6 +9,8 @@ Invariants
   T2  while a former owner lives, it may get what was sent before the change, and passes it on
       (FORWARDED). So what comes straight to the heir is kept until the former one has answered,
       behind all of that, that it has caught up, or is dead and its inbox was drained.
+  T3  a connection is given on only when nobody can pass anything on to us any more: its former
+      owner is dead, and what it left in its inbox has come to us.
 Stands on ipckit.server.{backing,connection,worker}, uvloop.
 Crash     of the heir before it has the connection: the manager has a copy, and looks again.
 """
@@ -46,6 +48,7 @@ class Takeover:
         self._formers: dict[int, int] = {}  # session -> place of who may still pass something on
         self._held: dict[int, Frames] = {}  # T2
         self._asked: dict[int, int] = {}  # session -> how many were held when we asked
+        self._former_is_gone = False  # the predecessor, for good: we have had only one
 
     # -- in ---
 
@@ -87,6 +90,8 @@ class Takeover:
             self._formers[session] = taken.former
         for frame in self._coming.pop(session, ()):
             self._worker.on_frame(*frame)
+        if self._former_is_gone:  # it died while the connection was on its way
+            self.former_gone()
 
     def is_early(self, head: Head) -> bool:
         """Whether a frame for a session has to wait, or to go elsewhere."""
@@ -105,7 +110,7 @@ class Takeover:
             self._held.setdefault(session, []).append((head, body))
             if session not in self._asked:
                 self._ask(session)
-        elif owner != worker.place and worker.leaving:
+        elif owner != worker.place:  # given on by us; or meant for who had our place before us
             worker.post(owner, head._replace(flags=head.flags | FORWARDED), body)
         else:
             self._coming.setdefault(session, []).append((head, body))
@@ -130,6 +135,7 @@ class Takeover:
 
     def former_gone(self) -> None:
         """Our predecessor is dead, and what it left was read."""
+        self._former_is_gone = True
         self._formers.clear()
         self._asked.clear()
         held, self._held = self._held, {}
@@ -148,9 +154,11 @@ class Takeover:
     # -- out ---
 
     def give(self, connection: Connection, heir: int) -> bool:
-        """Hand one over; False: it is not idle, or there is no room in the heir's inbox now."""
+        """Hand one over; False: not now (it is busy, T3, or the heir's inbox has no room)."""
         worker, session = self._worker, connection.session
-        if not connection.is_idle or not self._sessions.hand_over(session, worker.place, heir):
+        if not connection.is_idle or session in self._formers:  # T3
+            return False
+        if not self._sessions.hand_over(session, worker.place, heir):
             return False
         taken = connection.state()
         head = Head(Kind.TAKE, ident=session)

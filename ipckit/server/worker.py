@@ -340,11 +340,13 @@ class Worker(Process):
             self.emit("pipe_message", sender, message)
 
     def _drain_predecessor(self) -> None:
-        """Take what was sent to the other place of this slot after its process was gone."""
+        """Our predecessor is dead, its rest passed on by the manager; take what came since.
+
+        Not when our successor has that place already: it reads the inbox then.
+        """
         other = self.place ^ 1
-        if self.board.row(self.slot, other % 2)[Row.READS]:
-            return
-        while (frame := self.runtime.inboxes[other].take()) is not None:
+        reads = self.board.row(self.slot, other % 2)[Row.READS]
+        while not reads and (frame := self.runtime.inboxes[other].take()) is not None:
             head, body = frame
             self.on_frame(head._replace(flags=head.flags | FORWARDED), body)
         self.takeover.former_gone()

@@ -64,9 +64,14 @@ def test_what_is_unusual_is_left_to_the_subclass(board):
     stream.data_received(b"abc")
     ((name, error),) = stream.left
     assert name == "_receive_raised" and type(error) is ZeroDivisionError
-    stream = Plain(board, lambda *args: "a result").open()
+    for plain in (None, True, 7, "text", b"bytes"):
+        stream = Plain(board, lambda *_, plain=plain: plain).open()
+        stream.data_received(b"abc")
+        assert stream.left == [] and not stream._running
+        board.sessions.close(stream.session, 0)
+    stream = Plain(board, lambda *args: ["a result"]).open()
     stream.data_received(b"abc")
-    assert stream.left == [("_receive_returned", "a result")]
+    assert stream.left == [("_receive_returned", ["a result"])]
     assert stream._running, "who was told decides"
     stream.data_received(b"def")
     assert stream.left[1:] == [("_put_aside", b"def")]
