@@ -1,4 +1,4 @@
-"""Run all measurements, or those named: `python -m bench [queue|table|task|echo|checker]`.
+"""Run all measurements, or those named: `python -m bench [queue|table|task|echo|...]`.
 
 Prints figures and ratios, and writes them to build/bench/<name>.json.
 """
@@ -10,7 +10,7 @@ import json
 import sys
 from pathlib import Path
 
-NAMES = ("queue", "table", "task", "echo", "checker")
+NAMES = "queue", "channel", "sync", "framing", "table", "task", "echo", "memory", "checker"
 
 
 def main(names: list[str]) -> int:
@@ -24,6 +24,8 @@ def main(names: list[str]) -> int:
     for name in names or NAMES:
         print(f"-- {name}")
         figures = importlib.import_module(f"bench.{name}").main()
+        if isinstance(figures, list):
+            figures = {row.what: {**row._asdict(), "ratio": row.ratio} for row in figures}
         (out / f"{name}.json").write_text(json.dumps(figures, indent=1) + "\n")
     return 0
 
