@@ -288,8 +288,8 @@ struct sweep {
 
 static const struct sweep sweeps[] = {
 	{"kill", kill_once, 1, 1, false, false},
-	{"double", kill_twice, 9, 6, true, true},
-	{"held", kill_waiter, 11, 3, true, true},
+	{"double", kill_twice, 9, 9, true, true},
+	{"held", kill_waiter, 11, 4, true, true},
 	{"stop", stop_once, 1, 4, false, false},
 };
 
