@@ -86,6 +86,26 @@ leave_to(struct stream *stream, const char *method, PyObject *argument)
 	return result ? 0 : -1;
 }
 
+/* Call a method of the subclass with the exception that is set, which is no longer set then. */
+static int
+leave_error_to(struct stream *stream, const char *method)
+{
+	PyObject *type;
+	PyObject *value;
+	PyObject *traceback;
+	int code;
+
+	PyErr_Fetch(&type, &value, &traceback);
+	PyErr_NormalizeException(&type, &value, &traceback);
+	if (traceback)
+		(void)PyException_SetTraceback(value, traceback);
+	code = leave_to(stream, method, value);
+	Py_XDECREF(type);
+	Py_XDECREF(value);
+	Py_XDECREF(traceback);
+	return code;
+}
+
 static int
 settle(struct stream *stream)
 {
@@ -123,20 +143,9 @@ call(struct stream *stream, PyObject *packet)
 	result = PyObject_CallFunctionObjArgs(stream->on_receive, stream->server, stream->session,
 					      stream->slot, packet, NULL);
 	if (!result) {
-		PyObject *type;
-		PyObject *value;
-		PyObject *traceback;
-
 		if (!PyErr_ExceptionMatches(PyExc_Exception))
 			return -1;
-		PyErr_Fetch(&type, &value, &traceback);
-		PyErr_NormalizeException(&type, &value, &traceback);
-		if (traceback)
-			(void)PyException_SetTraceback(value, traceback);
-		code = leave_to(stream, "_receive_raised", value);
-		Py_XDECREF(type);
-		Py_XDECREF(value);
-		Py_XDECREF(traceback);
+		code = leave_error_to(stream, "_receive_raised");
 	} else if (!is_plain(result)) {
 		code = leave_to(stream, "_receive_returned", result);
 		Py_DECREF(result);
@@ -220,20 +229,8 @@ stream_data_received(PyObject *self, PyObject *data)
 	if (stream->framer == Py_None) {
 		if (hand_out(stream, data) < 0)
 			return NULL;
-	} else if (cut(stream, data) < 0) {
-		PyObject *type;
-		PyObject *value;
-		PyObject *traceback;
-		int code;
-
-		PyErr_Fetch(&type, &value, &traceback);
-		PyErr_NormalizeException(&type, &value, &traceback);
-		code = leave_to(stream, "_stream_raised", value);
-		Py_XDECREF(type);
-		Py_XDECREF(value);
-		Py_XDECREF(traceback);
-		if (code < 0)
-			return NULL;
+	} else if (cut(stream, data) < 0 && leave_error_to(stream, "_stream_raised") < 0) {
+		return NULL;
 	}
 	if (settle(stream) < 0)
 		return NULL;
