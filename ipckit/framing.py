@@ -19,14 +19,15 @@ from __future__ import annotations
 
 import difflib
 import struct
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, NamedTuple
 
 from ipckit.errors import ProtocolError, SettingsError
 
-__all__ = ["Framer", "Framing", "PacketRefused"]
+__all__ = ["Framer", "Framing", "PacketRefused", "Rule"]
 
 MAX_EOF = 8
 MAX_PACKAGE = 2**31 - 1
@@ -49,6 +50,9 @@ _LENGTHS = {
     "P": struct.Struct("<Q"),
 }
 
+_BIG = ">" if sys.byteorder == "little" else "=>"
+"""How a struct's format begins when its first byte is the highest."""
+
 
 class PacketRefused(ProtocolError):
     """A packet is too large or its length is nonsense; the stream cannot be read on.
@@ -59,6 +63,23 @@ class PacketRefused(ProtocolError):
     def __init__(self, message: str = "", *, packets: list[bytes] | None = None) -> None:
         super().__init__(message)
         self.packets = packets or []
+
+
+BY_EOF, BY_TAIL, BY_LENGTH = 1, 2, 3
+"""Kinds of a Rule; the C core has the same numbers (stream.h)."""
+
+
+class Rule(NamedTuple):
+    """How a whole packet is cut off the front of bytes: all that a cutter in C has to know."""
+
+    kind: int
+    most: int  # package_max_length
+    eof: bytes = b""
+    field_offset: int = 0
+    field_size: int = 0
+    body_offset: int = 0
+    is_big: bool = False
+    is_signed: bool = False
 
 
 class Framer(ABC):
@@ -442,6 +463,26 @@ class Framing:
             or self.open_length_check
             or self.package_length_func is not None
         )
+
+    def rule(self) -> Rule | None:
+        """Return how whole packets are cut; None when the stream is not, or by a function."""
+        most = self.package_max_length
+        if self.open_length_check:
+            code = self.package_length_type
+            field = _LENGTHS[code]
+            return Rule(
+                BY_LENGTH,
+                most,
+                field_offset=self.package_length_offset,
+                field_size=field.size,
+                body_offset=self.package_body_offset,
+                is_big=field.format[0] in _BIG,
+                is_signed=field.format[1].islower(),
+            )
+        if self.open_eof_split or self.open_eof_check:
+            kind = BY_EOF if self.open_eof_split else BY_TAIL
+            return Rule(kind, most, _encoded(self.package_eof) or b"")
+        return None
 
     def framer(self) -> Framer | None:
         """Return a new Framer for one stream, or None when the stream is not cut."""

@@ -27,6 +27,7 @@ class Stream:
         slot: int,
         on_receive: Callable[..., Any] | None,
         framer: Any,
+        rule: tuple[int, int, bytes, int, int, int, bool, bool] | None,
         watches: bool,
         counts: bool,
         row: memoryview,

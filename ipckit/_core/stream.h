@@ -13,6 +13,7 @@
  *   S3  a byte is counted in WRITTEN before it is given to the transport.
  *   S4  answers to the packets of one read are written together: they are held while the packets
  *       are handed out, up to 64 KiB, and never beyond a step that is left to the subclass.
+ *   S5  packets are cut here only while the framer holds nothing; then the framer gets the rest.
  *
  * Threads   the GIL is held.  Blocks  never.  State  none but the objects'.
  */
@@ -29,6 +30,22 @@ enum { HEARD = 4, READ = 8, WRITTEN = 9, SESSION_WORDS = 16 };
 /* Words of a process's row (ipckit.server.board.Row). */
 enum { REQUESTS = 5, REQUESTS_DONE = 6, RESPONSES = 7, PROCESS_WORDS = 32 };
 
+/* How whole packets are cut (ipckit.framing.Rule). */
+enum { NO_RULE, BY_EOF, BY_TAIL, BY_LENGTH };
+enum { MOST_EOF = 8 };
+
+struct rule {
+	int kind;
+	Py_ssize_t most; /* bytes of a packet */
+	char eof[MOST_EOF];
+	Py_ssize_t width; /* of eof */
+	Py_ssize_t field_offset;
+	Py_ssize_t field_size;
+	Py_ssize_t body_offset; /* a packet is so long, and as the field says */
+	char is_big;		/* the field's first byte is its highest */
+	char is_signed;
+};
+
 struct stream {
 	PyObject_HEAD
 	PyObject *server;
@@ -44,6 +61,7 @@ struct stream {
 	PyObject *waiting;    /* a deque of what is due after the callback under way */
 	PyObject *held;	      /* NULL, or a list: what is sent while packets of one read are handed out */
 	Py_ssize_t held_size; /* its bytes */
+	struct rule rule;     /* NO_RULE: only the framer can tell */
 	uint64_t total;	      /* bytes read, by whoever had it */
 	char running;
 	char reader_is_slow;
@@ -54,6 +72,11 @@ struct stream {
 	Py_buffer session_row; /* .obj NULL: it has no session yet */
 	Py_buffer process_row;
 };
+
+/* Take a rule from a tuple, or from None; 0, or -1 with an exception. */
+int rule_from(PyObject *object, struct rule *rule);
+/* The bytes of the packet at the front of so many; 0: not whole, or the framer has to say. */
+Py_ssize_t whole_packet(const struct rule *rule, const char *bytes, Py_ssize_t size);
 
 /* data_received(data): asyncio calls it. */
 PyObject *stream_data_received(PyObject *self, PyObject *data);

@@ -21,11 +21,12 @@ take_row(PyObject *row, Py_buffer *buffer, Py_ssize_t words)
 	return -1;
 }
 
-/* _begin(server, slot, on_receive, framer, watches, counts, row): once, before anything else. */
+/* _begin(server, slot, on_receive, framer, rule, watches, counts, row): once, before all else. */
 static PyObject *
 begin(PyObject *self, PyObject *args)
 {
 	struct stream *stream = (struct stream *)self;
+	PyObject *rule;
 	PyObject *row;
 	int watches;
 	int counts;
@@ -34,8 +35,9 @@ begin(PyObject *self, PyObject *args)
 		PyErr_SetString(PyExc_SystemError, "a stream begins once");
 		return NULL;
 	}
-	if (!PyArg_ParseTuple(args, "OOOOppO", &stream->server, &stream->slot,
-			      &stream->on_receive, &stream->framer, &watches, &counts, &row)) {
+	if (!PyArg_ParseTuple(args, "OOOOOppO", &stream->server, &stream->slot,
+			      &stream->on_receive, &stream->framer, &rule, &watches, &counts,
+			      &row)) {
 		stream->server = stream->slot = stream->on_receive = stream->framer = NULL;
 		return NULL;
 	}
@@ -48,7 +50,7 @@ begin(PyObject *self, PyObject *args)
 	if (stream->framer != Py_None) {
 		stream->feed = PyObject_GetAttrString(stream->framer, "feed");
 		stream->unread = PyObject_GetAttrString(stream->framer, "_buffer");
-		if (!stream->feed || !stream->unread)
+		if (!stream->feed || !stream->unread || rule_from(rule, &stream->rule) < 0)
 			return NULL;
 	}
 	return take_row(row, &stream->process_row, PROCESS_WORDS) < 0 ? NULL : Py_NewRef(Py_None);

@@ -181,30 +181,71 @@ stream_received(PyObject *self, PyObject *packet)
 	Py_RETURN_NONE;
 }
 
+/* Hand out the packets of `data` that need no framer (S5); how many bytes they were, or -1. */
+static Py_ssize_t
+cut_here(struct stream *stream, PyObject *data, int *handed)
+{
+	Py_ssize_t size = PyBytes_Size(data);
+	Py_ssize_t at = 0;
+	Py_ssize_t length;
+
+	while (at < size &&
+	       (length = whole_packet(&stream->rule, PyBytes_AsString(data) + at, size - at)) > 0) {
+		PyObject *packet =
+			length == size
+				? Py_NewRef(data)
+				: PyBytes_FromStringAndSize(PyBytes_AsString(data) + at, length);
+		int code;
+
+		at += length;
+		stream->holds = stream->holds || at < size;
+		code = packet ? hand_out(stream, packet) : -1;
+		Py_XDECREF(packet);
+		if (code < 0)
+			return -1;
+		*handed = 1;
+	}
+	return at;
+}
+
+/* Hand out what the framer makes of `data` from a place on. */
+static int
+cut_there(struct stream *stream, PyObject *data, Py_ssize_t from, int *handed)
+{
+	PyObject *rest = from ? PySequence_GetSlice(data, from, PyObject_Size(data)) : Py_NewRef(data);
+	PyObject *packets =
+		rest ? PyObject_CallFunctionObjArgs(stream->feed, rest, NULL) : NULL;
+	Py_ssize_t number = packets ? PyList_Size(packets) : -1;
+
+	stream->holds = stream->holds || number > 1;
+	for (Py_ssize_t i = 0; i < number; i++)
+		if (hand_out(stream, PyList_GetItem(packets, i)) < 0)
+			number = -1;
+	*handed = *handed || number > 0;
+	Py_XDECREF(rest);
+	Py_XDECREF(packets);
+	return number < 0 ? -1 : 0;
+}
+
 /* Hand out all packets that are whole with `data`; those before a refusal too. */
 static int
 cut(struct stream *stream, PyObject *data)
 {
-	PyObject *packets = PyObject_CallFunctionObjArgs(stream->feed, data, NULL);
-	Py_ssize_t number;
+	Py_ssize_t unread = PyObject_Size(stream->unread);
+	Py_ssize_t done = 0;
+	int handed = 0;
+	int code = unread < 0 ? -1 : 0;
 
-	if (!packets)
-		return -1;
-	number = PyList_Size(packets);
-	stream->holds = number > 1;
-	for (Py_ssize_t i = 0; i < number; i++)
-		if (hand_out(stream, PyList_GetItem(packets, i)) < 0)
-			number = -1;
+	if (stream->rule.kind != NO_RULE && unread == 0 && PyBytes_CheckExact(data))
+		code = (done = cut_here(stream, data, &handed)) < 0 ? -1 : 0;
+	if (code == 0 && !is_ending(stream) && done < PyObject_Size(data))
+		code = cut_there(stream, data, done, &handed);
 	stream->holds = 0;
-	Py_DECREF(packets);
-	if (number < 0) {
-		Py_CLEAR(stream->held); /* what raised here is no callback: the connection is broken */
-		stream->held_size = 0;
+	if (code < 0)
 		return -1;
-	}
 	if (flush(stream) < 0)
 		return -1;
-	return stream->watches ? leave_to(stream, "_watch_packet", number ? Py_True : Py_False) : 0;
+	return stream->watches ? leave_to(stream, "_watch_packet", handed ? Py_True : Py_False) : 0;
 }
 
 PyObject *

@@ -3,7 +3,8 @@
 Contract  docs/contracts/queue.md; Q2, Q8 and Q10 are System V's alone.
 Kernel    mq_open(3), mq_send(3), mq_receive(3), mq_unlink(3), poll(2); limits in
           /proc/sys/fs/mqueue/. All waits are poll(): mq_timedsend's clock can be set back.
-Stands on the posix_ipc package, ipckit.errors, ipckit.queue.contract.
+Stands on the posix_ipc package, ipckit._core (messages.h), ipckit.errors,
+          ipckit.queue.contract.
 Outlives  the process: a queue stays in the kernel until remove(), and then until all have closed.
 Invariant the descriptor never blocks (O_NONBLOCK), so no call holds up a thread but poll().
 """
@@ -22,6 +23,7 @@ from typing import Any, Self
 
 import posix_ipc
 
+from ipckit._core._messages import Posix
 from ipckit.errors import (
     AccessDenied,
     AlreadyExists,
@@ -99,7 +101,7 @@ class _Waiters:
                 loop.call_soon_threadsafe(_wake, future, _closed())
 
 
-class PosixQueue:
+class PosixQueue(Posix):
     """A POSIX message queue; made by create(), open() or open_or_create().
 
     Process safe and thread safe (asend and areceive: in any number of loops), but close() it only
@@ -109,13 +111,13 @@ class PosixQueue:
     As a context manager it is closed at the end, not removed.
     """
 
-    __slots__ = ("__weakref__", "_fd", "_in", "_max_size", "_mq", "_name", "_out")
+    __slots__ = ("__weakref__", "_in", "_max_size", "_mq", "_name", "_out")
 
     def __init__(self, mq: Any) -> None:
         """Use create(), open() or open_or_create() instead."""
         mq.block = False
         self._mq = mq
-        self._fd: int = mq.mqd
+        self._begin(mq.mqd, Message, None)
         self._name: str = mq.name
         self._max_size: int = mq.max_message_size
         self._in = _Waiters()
@@ -200,22 +202,10 @@ class PosixQueue:
 
     def fileno(self) -> int:
         """Return the descriptor: readable with a message, writable with room; -1 when closed."""
-        return self._fd
+        return self._id
 
-    def send(self, body: Body, *, priority: int = 0, timeout: float | None = None) -> None:
-        """Put one message on the queue; wait until there is room.
-
-        Args:
-            body: 0..max_message_size bytes. Copied.
-            priority: 0..32767; higher ones are received first.
-            timeout: seconds; None waits for ever, 0 tries once.
-
-        Raises:
-            QueueFull: no room in that time. MessageTooLarge. Nothing was sent in either case.
-
-        Blocks: at most `timeout`. Signals: waits on after a handler that returns.
-        Crash: the message is either wholly on the queue or not there. Source: mq_send(3), poll(2).
-        """
+    def _send(self, body: Body, *, priority: int = 0, timeout: float | None = None) -> None:
+        """See send(): all cases but the usual one."""
         deadline = deadline_of(timeout)
         body = as_bytes(body)
         while True:
@@ -225,8 +215,8 @@ class PosixQueue:
                 if not self._wait(select.POLLOUT, deadline):
                     raise
 
-    def send_nowait(self, body: Body, *, priority: int = 0) -> None:
-        """Put one message on the queue, or raise QueueFull at once. As send() otherwise."""
+    def _send_nowait(self, body: Body, *, priority: int = 0) -> None:
+        """See send_nowait()."""
         body = as_bytes(body)
         check_number("priority", priority, 0, MAX_PRIORITY)
         size = len(body)
@@ -243,20 +233,8 @@ class PosixQueue:
             detail = f"{size} bytes do not fit: all {self._mq.max_messages} messages wait"
             raise from_errno("mq_send", errno.EAGAIN, detail) from None
 
-    def receive(self, *, timeout: float | None = None) -> Message:
-        """Take the oldest message of the highest priority; wait until one comes.
-
-        Args:
-            timeout: seconds; None waits for ever, 0 tries once.
-
-        Returns: Message(type, body); type is the priority.
-
-        Raises QueueEmpty: none in that time.
-
-        Blocks: at most `timeout`. Signals: waits on after a handler that returns.
-        Crash: a message is gone with the process that took it; a wait takes none.
-        Source: mq_receive(3), poll(2).
-        """
+    def _receive(self, *, timeout: float | None = None) -> Message:
+        """See receive()."""
         deadline = deadline_of(timeout)
         while True:
             try:
@@ -265,8 +243,8 @@ class PosixQueue:
                 if not self._wait(select.POLLIN, deadline):
                     raise
 
-    def receive_nowait(self) -> Message:
-        """Take one message off the queue, or raise QueueEmpty at once. As receive() otherwise."""
+    def _receive_nowait(self) -> Message:
+        """See receive_nowait()."""
         self._open()
         try:
             body, priority = self._mq.receive()
@@ -292,7 +270,7 @@ class PosixQueue:
                     try:
                         return self.send_nowait(body, priority=priority)
                     except QueueFull:
-                        await self._out.ready(self._fd, to_write=True)
+                        await self._out.ready(self._id, to_write=True)
         except TimeoutError:
             detail = f"{len(body)} bytes found no room in {timeout} s"
             raise from_errno("mq_send", errno.EAGAIN, detail) from None
@@ -308,7 +286,7 @@ class PosixQueue:
                     try:
                         return self.receive_nowait()
                     except QueueEmpty:
-                        await self._in.ready(self._fd, to_write=False)
+                        await self._in.ready(self._id, to_write=False)
         except TimeoutError:
             detail = f"no message in {timeout} s"
             raise from_errno("mq_receive", errno.EAGAIN, detail) from None
@@ -366,7 +344,7 @@ class PosixQueue:
 
         An asend() or areceive() that waits in this process gets MisuseError.
         """
-        fd, self._fd = self._fd, -1
+        fd, self._id = self._id, -1
         if fd >= 0:
             self._in.refuse(fd)
             self._out.refuse(fd)
@@ -396,12 +374,12 @@ class PosixQueue:
 
     def __repr__(self) -> str:
         """Say which one it is."""
-        return f"<{type(self).__name__} {self._name}{', closed' if self._fd < 0 else ''}>"
+        return f"<{type(self).__name__} {self._name}{', closed' if self._id < 0 else ''}>"
 
     def _open(self) -> int:
-        if self._fd < 0:
+        if self._id < 0:
             raise _closed()
-        return self._fd
+        return self._id
 
     def _wait(self, event: int, deadline: float | None) -> bool:
         """Wait until it is worth another try; False when the time is over."""

@@ -2,7 +2,7 @@
 
 Contract  docs/contracts/queue.md, rules Q1..Q15 (all of them).
 Kernel    msgget(2), msgsnd(2), msgrcv(2), msgctl(2); limits in /proc/sys/kernel/msg*.
-Stands on ipckit._core (ipk_msgq), ipckit.errors, ipckit.queue.{calls,contract,waits}.
+Stands on ipckit._core (ipk_msgq, messages.h), ipckit.errors, ipckit.queue.{calls,contract,waits}.
 Outlives  the process: a queue stays in the kernel until remove(). `ipcs -q` shows it.
 Signals   a wait with a time limit uses SIGRTMAX-2, areceive SIGRTMAX-3: leave these two alone.
 """
@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from ipckit._core import check, ffi, lib
-from ipckit._core._messages import receive, send
+from ipckit._core._messages import Sysv
 from ipckit.errors import (
     AlreadyExists,
     NotFound,
@@ -57,7 +57,7 @@ __all__ = ["SysvQueue"]
 _LADDER = (0.001, 0.02)  # asend: the first and the longest sleep between two tries
 
 
-class SysvQueue:
+class SysvQueue(Sysv):
     """A System V message queue; made by create(), open(), open_id() or open_or_create().
 
     Process safe and thread safe (asend and areceive: in any number of loops). A fork gives the
@@ -66,14 +66,14 @@ class SysvQueue:
     As a context manager it is closed at the end, not removed.
     """
 
-    __slots__ = ("__weakref__", "_given", "_id", "_key", "_waits")
+    __slots__ = ("__weakref__", "_given", "_key", "_waits")
 
     def __init__(self, queue_id: int, key: int | None) -> None:
         """Use create(), open(), open_id() or open_or_create() instead."""
-        self._id = queue_id
         self._key = key
         self._waits = Waits()
-        self._given = self._waits.given  # looked at by each receive, hence without a detour
+        self._given = self._waits.given
+        self._begin(queue_id, Message, self._given)
 
     @classmethod
     def create(
@@ -164,22 +164,8 @@ class SysvQueue:
         """The kernel's number, by which any process may open it. Raises MisuseError when closed."""
         return self._open()
 
-    def send(self, body: Body, *, type: int = 1, timeout: float | None = None) -> None:
-        """Put one message on the queue; wait until there is room.
-
-        Args:
-            body: 0..min(msgmax, max_bytes) bytes (8192 unless changed). Copied.
-            type: 1..2**63-1, for receivers to choose by.
-            timeout: seconds; None waits for ever, 0 tries once.
-
-        Raises:
-            QueueFull: no room in that time. MessageTooLarge: over a limit, both numbers named.
-            QueueRemoved: the queue is gone, before or during the wait. AccessDenied.
-            Nothing was sent in any of these cases.
-
-        Blocks: at most `timeout`. Signals: waits on after a handler that returns.
-        Crash: the message is either wholly on the queue or not there. Source: msgsnd(2).
-        """
+    def _send(self, body: Body, *, type: int = 1, timeout: float | None = None) -> None:
+        """See send(): all cases but the usual one."""
         deadline = None if timeout is None else deadline_of(timeout)
         try:
             self.send_nowait(body, type=type)
@@ -198,28 +184,21 @@ class SysvQueue:
         if code < 0:
             raise not_sent(self._id, code, len(body))
 
-    def send_nowait(self, body: Body, *, type: int = 1) -> None:
-        """Put one message on the queue, or raise QueueFull at once. As send() otherwise."""
-        code = send(self._id, type, body)
-        if code:
-            self._send_unusual(code, body, type)
-
-    def _send_unusual(self, code: int, body: Body, type: int) -> None:
-        """It was not simply sent: try in another way, or say why not."""
+    def _send_nowait(self, body: Body, *, type: int = 1) -> None:
+        """See send_nowait()."""
         body = as_bytes(body)
         check_type(type)
-        if code > 0:  # it was no `bytes`
-            code = send(self._id, type, body)
-        size = len(body)
-        if code == -errno.EMSGSIZE and SMALL < size <= lib.ipk_msgq_max_size():
+        queue_id, size = self._open(), len(body)
+        code = -errno.EMSGSIZE
+        if size <= lib.ipk_msgq_max_size():
             message, room = buffer(size)
             message.type = type
             ffi.memmove(room, body, size)
-            code = lib.ipk_msgq_send(self._id, message, size, 0)
+            code = lib.ipk_msgq_send(queue_id, message, size, 0)
         if code:
-            raise not_sent(self._id, code, size)
+            raise not_sent(queue_id, code, size)
 
-    def receive(
+    def _receive(
         self,
         *,
         type: int = 0,
@@ -228,25 +207,7 @@ class SysvQueue:
         truncate: bool = False,
         timeout: float | None = None,
     ) -> Message:
-        """Take one message off the queue; wait until a fitting one comes.
-
-        Args:
-            type: 0 the oldest, n > 0 the oldest of that type, -n the lowest type <= n.
-            exclude: the oldest of any type but `type`, which is then 1 or more.
-            max_size: bytes; a longer message raises MessageTooLarge and stays. None: any size.
-            truncate: cut it to max_size instead; the rest is lost.
-            timeout: seconds; None waits for ever, 0 tries once.
-
-        Returns: Message(type, body).
-
-        Raises:
-            QueueEmpty: none in that time. MessageTooLarge. QueueRemoved: the queue is gone, before
-            or during the wait. AccessDenied. Nothing was taken in any of these cases.
-
-        Blocks: at most `timeout`. Signals: waits on after a handler that returns.
-        Crash: a message is gone with the process that took it, and one whose receiver is killed in
-        this call just as it comes too; areceive() has no such moment. Source: msgrcv(2).
-        """
+        """See receive()."""
         deadline = None if timeout is None else deadline_of(timeout)
         try:
             return self.receive_nowait(
@@ -257,7 +218,7 @@ class SysvQueue:
                 raise
         return self._take(type, exclude, max_size, truncate, wait=True, deadline=deadline)
 
-    def receive_nowait(
+    def _receive_nowait(
         self,
         *,
         type: int = 0,
@@ -265,17 +226,9 @@ class SysvQueue:
         max_size: int | None = None,
         truncate: bool = False,
     ) -> Message:
-        """Take one message off the queue, or raise QueueEmpty at once. As receive() otherwise."""
-        if exclude or max_size is not None or self._given:
-            check_choice(type, exclude, max_size)
-            return self._take(type, exclude, max_size, truncate)
-        got = receive(Message, self._id, type)
-        if not isinstance(got, int):
-            return got
+        """See receive_nowait()."""
         check_choice(type, exclude, max_size)
-        if got == -errno.E2BIG:
-            return self._take(type, False, None, False)
-        raise not_received(got, type, None)
+        return self._take(type, exclude, max_size, truncate)
 
     async def asend(
         self,

@@ -79,8 +79,7 @@ class Connection(Stream, asyncio.Protocol):
         self._server = worker.server
         self.port = port
         self._settings = settings = port.settings
-        framing = settings.framing()
-        self._framer = framing.framer() if framing.is_on else None
+        self._framer = port.framing.framer()
         self._max_bytes = settings.package_max_length
         self._callbacks = port.callbacks
         self._taken = taken
@@ -103,6 +102,7 @@ class Connection(Stream, asyncio.Protocol):
             worker.slot,
             port.callbacks.get("receive"),
             self._framer,
+            port.rule,
             settings.package_timeout is not None,
             worker.counts_requests,
             worker.row,

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ipckit.errors import MisuseError, SettingsError
-from ipckit.framing import Framing
+from ipckit.framing import Framing, Rule
 from ipckit.kinds import SockType
 from ipckit.server import listener
 from ipckit.server.events import Callbacks, canonical
@@ -39,11 +39,9 @@ class OpenPort:
     socket: socket.socket
     settings: Settings
     callbacks: Callbacks
-
-    @property
-    def is_tcp(self) -> bool:
-        """Whether its connections are TCP's."""
-        return self.sock_type in (SockType.TCP, SockType.TCP6)
+    framing: Framing
+    rule: Rule | None  # of the framing
+    is_tcp: bool  # whether its connections are TCP's
 
     @property
     def datagrams(self) -> bool:
@@ -104,14 +102,19 @@ class Port:
 
     def opened(self, index: int, settings: Settings, callbacks: Callbacks) -> OpenPort:
         """Return it with what the server gives it; SettingsError without the callback it needs."""
+        own = _resolved(settings, self._changes)
+        framing = own.framing()
         mine = OpenPort(
             index,
             self.host,
             self.port,
             self.type,
             self._socket,
-            _resolved(settings, self._changes),
+            own,
             self._callbacks.over(callbacks),
+            framing,
+            framing.rule(),
+            self.type in (SockType.TCP, SockType.TCP6),
         )
         needed = "packet" if mine.datagrams else "receive"
         if not mine.callbacks.has(needed):

@@ -75,7 +75,7 @@ def test_a_primitive_stands_alone(primitive):
         ("from ipckit import NotFound", ["ipckit.queue", "ipckit.channel", "asyncio", "socket"]),
         ("from ipckit import SockType, TaskIPC", ["ipckit.server", "asyncio", "socket"]),
         ("from ipckit import SysvQueue", ["ipckit.channel", "ipckit.server", "posix_ipc"]),
-        ("from ipckit import PosixQueue", ["ipckit.channel", "ipckit.server", "ipckit._core"]),
+        ("from ipckit import PosixQueue", ["ipckit.channel", "ipckit.server", "ipckit.queue.sysv"]),
         ("from ipckit import MemoryQueue", ["ipckit._core", "posix_ipc", "sysv_ipc"]),
         ("from ipckit import Channel", ["ipckit.queue", "ipckit.server", "ipckit._core", "uvloop"]),
         (

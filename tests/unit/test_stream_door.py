@@ -25,11 +25,11 @@ def test_its_words_are_those_of_the_rows():
 class Plain(_stream.Stream):
     """Stream with as little as it can do with."""
 
-    def __init__(self, board, receive, framer=None):
+    def __init__(self, board, receive, framer=None, rule=None):
         self.board = board
         self.left = []
         self._waiting = deque()
-        self._begin("server", 3, receive, framer, False, False, board.row(0, 0))
+        self._begin("server", 3, receive, framer, rule, False, False, board.row(0, 0))
 
     def __getattr__(self, name):
         if name.startswith("__"):
@@ -80,15 +80,38 @@ def test_what_is_unusual_is_left_to_the_subclass(board):
     assert stream.left[2:] == [("_send_behind", b"data", 0)]
 
 
-def test_packets_before_a_refusal_and_the_refusal(board):
+@pytest.mark.parametrize("here", [True, False])
+def test_packets_before_a_refusal_and_the_refusal(board, here):
     got = []
-    framer = Framing(open_eof_split=True, package_eof=b"\n", package_max_length=4).framer()
-    stream = Plain(board, lambda *args: got.append(args[3]), framer).open()
+    framing = Framing(open_eof_split=True, package_eof=b"\n", package_max_length=4)
+    rule = framing.rule() if here else None
+    stream = Plain(board, lambda *args: got.append(args[3]), framing.framer(), rule).open()
     stream.data_received(b"one\ntw")
     assert got == [b"one\n"] and board.sessions.row_of(1)[Word.READ] == 4
     stream.data_received(b"oooo")
     ((name, error),) = stream.left
     assert name == "_stream_raised" and "package_max_length is 4" in str(error)
+
+
+def test_answers_are_written_before_a_refusal_is_left_to_the_subclass(board):
+    written = []
+    framing = Framing(open_eof_split=True, package_eof=b"\n", package_max_length=4)
+    stream = Plain(board, lambda *args: stream.send(args[3]), framing.framer(), framing.rule())
+    stream.open()._write = written.append
+    stream._stream_raised = lambda error: written.append(type(error).__name__)
+    stream.data_received(b"a\nb\nlonger\n")
+    assert written == [b"a\nb\n", "PacketRefused"]
+
+
+def test_a_rule_that_no_framing_makes(board):
+    framer = Framing(open_eof_split=True).framer()
+    for wrong, error in (
+        (7, TypeError), ((1,), TypeError), ((4, 9, b"a", 0, 0, 0, 0, 0), SystemError),
+        ((1, 9, b"", 0, 0, 0, 0, 0), SystemError), ((3, 9, b"", 0, 9, 0, 0, 0), SystemError),
+        ((1, 9, b"123456789", 0, 0, 0, 0, 0), SystemError),
+    ):  # fmt: skip
+        with pytest.raises(error, match=r"rule|argument"):
+            Plain(board, print, framer, wrong)
 
 
 def test_nothing_is_sent_or_handed_out_at_the_end(board):
@@ -111,7 +134,7 @@ def test_wrong_use(board):
     with pytest.raises(SystemError, match="before the connection had a session"):
         stream.data_received(b"x")
     with pytest.raises(SystemError, match="begins once"):
-        stream._begin("server", 3, print, None, False, False, board.row(0, 0))
+        stream._begin("server", 3, print, None, None, False, False, board.row(0, 0))
     with pytest.raises(SystemError, match=r"a row has 8 bytes in place of 16 words"):
         stream._attach(1, board.sessions.row_of(1)[:1])
     stream.open()
