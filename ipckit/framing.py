@@ -495,12 +495,10 @@ class Framing:
                 self.package_length_offset,
                 self.package_body_offset,
             )
-        eof = _encoded(self.package_eof) or b""
-        if self.open_eof_split:
-            return _SplitFramer(self.package_max_length, eof)
-        if self.open_eof_check:
-            return _TailFramer(self.package_max_length, eof)
-        return None
+        if not self.open_eof_split and not self.open_eof_check:
+            return None
+        cut = _SplitFramer if self.open_eof_split else _TailFramer
+        return cut(self.package_max_length, _encoded(self.package_eof) or b"")
 
 
 def _encoded(value: object) -> bytes | None:

@@ -17,7 +17,7 @@ class Stream:
     _write: Callable[[bytes], object]
     _files: Any
     _ending: str
-    _waiting: deque[tuple[str, tuple[Any, ...]]]
+    _waiting: deque[tuple[str, tuple[Any, ...]]] | None
     _total: int
     _running: bool
     _reader_is_slow: bool

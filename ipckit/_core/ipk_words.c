@@ -30,6 +30,16 @@ ipk_word_add(uint64_t *word, int64_t by)
 	return __atomic_add_fetch(word, (uint64_t)by, __ATOMIC_SEQ_CST);
 }
 
+uint64_t
+ipk_word_sum(const uint64_t *word, size_t count, size_t stride)
+{
+	uint64_t sum = 0;
+
+	for (size_t i = 0; i < count; i++)
+		sum += __atomic_load_n(word + i * stride, __ATOMIC_RELAXED);
+	return sum;
+}
+
 int
 ipk_word_compare_and_set(uint64_t *word, uint64_t expected, uint64_t value)
 {

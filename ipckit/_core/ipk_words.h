@@ -15,6 +15,8 @@ void ipk_word_store(uint64_t *word, uint64_t value);
 uint64_t ipk_word_swap(uint64_t *word, uint64_t value);
 /* Returns the new value; wraps at 2^64. */
 uint64_t ipk_word_add(uint64_t *word, int64_t by);
+/* Returns the sum of `count` words, `stride` words apart; each is loaded for itself. */
+uint64_t ipk_word_sum(const uint64_t *word, size_t count, size_t stride);
 /* Returns 1 when `word` was `expected` and is `value` now, else 0 and nothing changed. */
 int ipk_word_compare_and_set(uint64_t *word, uint64_t expected, uint64_t value);
 

@@ -58,7 +58,7 @@ struct stream {
 	PyObject *write;      /* the transport's */
 	PyObject *files;      /* None, or what sends files: all else goes behind */
 	PyObject *ending;     /* why it ends; "" while it is open */
-	PyObject *waiting;    /* a deque of what is due after the callback under way */
+	PyObject *waiting;    /* NULL, or a deque of what is due after the callback under way */
 	PyObject *held;	      /* NULL, or a list: what is sent while packets of one read are handed out */
 	Py_ssize_t held_size; /* its bytes */
 	struct rule rule;     /* NO_RULE: only the framer can tell */

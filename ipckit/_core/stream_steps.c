@@ -155,7 +155,7 @@ call(struct stream *stream, PyObject *packet)
 	if (code < 0)
 		return -1;
 	count(stream, REQUESTS_DONE);
-	if (PyObject_Size(stream->waiting))
+	if (stream->waiting && PyObject_Size(stream->waiting))
 		return leave_to(stream, "_go_on_with_waiting", NULL);
 	stream->running = 0;
 	return 0;

@@ -122,9 +122,10 @@ class Board:
 
     def total(self, word: int, slots: range | None = None) -> int:
         """Return the sum of one word over the rows of `slots` (all)."""
-        start = self._row0 + word
-        places = range(2 * self.slots) if slots is None else range(2 * slots.start, 2 * slots.stop)
-        return sum(self._words[start + place * Row.WORDS] for place in places)
+        if slots is None:
+            slots = range(self.slots)
+        first = self._base + self._row0 + 2 * slots.start * Row.WORDS + word
+        return int(lib.ipk_word_sum(first, 2 * len(slots), Row.WORDS))
 
     def parity(self, slot: int) -> int:
         """Return which of its two rows and inboxes the newest ready process of `slot` uses."""

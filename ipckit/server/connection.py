@@ -61,6 +61,7 @@ class Connection(Stream, asyncio.Protocol):
         "_marks",
         "_max_bytes",
         "_partial",
+        "_peer",
         "_reads",
         "_reset",
         "_resumed",
@@ -69,7 +70,6 @@ class Connection(Stream, asyncio.Protocol):
         "_taken",
         "_transport",
         "_worker",
-        "peer",
         "port",
         "silent",
     )
@@ -86,7 +86,6 @@ class Connection(Stream, asyncio.Protocol):
         self._marks: Any = None  # the session's row, ours to write until it ends
         self._partial: asyncio.TimerHandle | None = None  # until when a packet must be whole
         self._held = False  # by pause()
-        self._waiting = deque()  # what is due after the callback that is under way
         self._bytes_waiting = 0
         self._reads = True
         self._end_is_due = False  # when the files are sent
@@ -94,7 +93,7 @@ class Connection(Stream, asyncio.Protocol):
         self._resumed: asyncio.Future[None] | None = None
         self._linger: asyncio.TimerHandle | None = None
         self._transport: Any = None
-        self.peer = ""
+        self._peer: Any = None  # as the transport names it
         self.silent = 0  # looks of the heartbeat at which nothing had come
         self.heard = True  # since the last look of the heartbeat
         self._begin(
@@ -121,7 +120,7 @@ class Connection(Stream, asyncio.Protocol):
         if settings.tcp_keepalive and self.port.is_tcp:
             for level, option, value in _KEEPALIVE:
                 self._socket_option(level, option, value)
-        self.peer = str(transport.get_extra_info("peername"))
+        self._peer = transport.get_extra_info("peername")
         if self._taken is not None:
             self._go_on_as(self._taken)
             return
@@ -272,12 +271,17 @@ class Connection(Stream, asyncio.Protocol):
 
     def client(self) -> Client:
         """Return what is written down of the peer."""
-        peer = self._transport.get_extra_info("peername")
+        peer = self._peer
         if not self.port.is_tcp or not peer:  # it may have gone already
             return Client(self.port.index)
         host, number = peer[:2]
         family = socket.AF_INET if self.port.sock_type == SockType.TCP else socket.AF_INET6
         return Client(self.port.index, socket.inet_pton(family, host.partition("%")[0]), number)
+
+    @property
+    def peer(self) -> str:
+        """Whose it is, for a text."""
+        return str(self._peer)
 
     @property
     def can_outlive(self) -> bool:
@@ -364,10 +368,20 @@ class Connection(Stream, asyncio.Protocol):
 
     def _put_aside(self, packet: bytes) -> None:
         """A packet came while a callback is under way."""
-        self._waiting.append(("receive", (self._server, self.session, self._worker.slot, packet)))
+        waiting = self._put_behind(
+            "receive", (self._server, self.session, self._worker.slot, packet)
+        )
         self._bytes_waiting += len(packet)
-        if len(self._waiting) >= _MAX_WAITING or self._bytes_waiting >= self._max_bytes:
+        if len(waiting) >= _MAX_WAITING or self._bytes_waiting >= self._max_bytes:
             self._pause()
+
+    def _put_behind(self, event: str, args: tuple[Any, ...]) -> deque[tuple[str, Any]]:
+        """It is due after the callback that is under way; return all that is."""
+        waiting = self._waiting
+        if waiting is None:  # few connections ever need one
+            waiting = self._waiting = deque()
+        waiting.append((event, args))
+        return waiting
 
     def _count_request(self) -> None:
         self._worker.count_request()
@@ -427,7 +441,7 @@ class Connection(Stream, asyncio.Protocol):
                 await coroutine
             except asyncio.CancelledError:
                 # The server ends and waits no longer: of what is due, only the end is.
-                self._waiting = deque(item for item in self._waiting if item[0] != "receive")
+                self._waiting = deque(item for item in self._waiting or () if item[0] != "receive")
             except Exception:
                 self._worker.callback_failed(event)
             self._ended(event)
@@ -469,10 +483,11 @@ class Connection(Stream, asyncio.Protocol):
         """Run the close event after all that is due, then the end itself."""
         args = (self._server, self.session, reactor_id)
         if self._running:
-            self._waiting += [("close", args), (_END, ())]
+            self._put_behind("close", args)
+            self._put_behind(_END, ())
             return
         if self._run("close", args):
-            self._waiting.append((_END, ()))
+            self._put_behind(_END, ())
         else:
             self._finish_end()
 

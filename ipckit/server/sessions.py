@@ -14,6 +14,7 @@ Blocks    never.  Crash  of an owner: the manager ends or hands on its sessions.
 from __future__ import annotations
 
 import mmap
+import struct
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -26,6 +27,7 @@ _BITS = 40
 """Of a session id."""
 
 _WORD = 8
+_FROM_UID = struct.Struct("=QQQQ16sQQQQ")
 
 
 class Word:
@@ -100,15 +102,9 @@ class Sessions:
         return 0
 
     def _write(self, row: int, client: Client) -> None:
-        words = self._words
-        now = time.time_ns()
-        words[row + Word.UID] = words[row + Word.FLAGS] = 0
-        words[row + Word.WRITTEN] = words[row + Word.PROMISED] = 0
-        words[row + Word.READ] = NOT_IDLE
-        words[row + Word.CONNECTED] = words[row + Word.HEARD] = now
-        start = (row + Word.ADDRESS) * _WORD
-        self._bytes[start : start + 16] = client.ip.ljust(16, b"\0")
-        words[row + Word.PORTS] = client.port << 16 | client.number
+        now, ports = time.time_ns(), client.port << 16 | client.number
+        words = 0, 0, now, now, client.ip, ports, NOT_IDLE, 0, 0  # from UID on
+        _FROM_UID.pack_into(self._bytes, (row + Word.UID) * _WORD, *words)
 
     def owner_of(self, session: int) -> int:
         """Return the owner of a live session, -1 when there is no such session."""
