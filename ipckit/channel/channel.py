@@ -57,13 +57,14 @@ _FD_ROOM = socket.CMSG_SPACE(MAX_FDS * array.array("i").itemsize)
 class _Side:
     """What belongs to one direction: who is in it, and who waits in which loop."""
 
-    __slots__ = ("_lock", "_loop", "busy", "event", "torn", "verb", "waiter")
+    __slots__ = ("_lock", "_loop", "busy", "event", "poll", "torn", "verb", "waiter")
 
     def __init__(self, verb: str, event: int) -> None:
         self.verb = verb
         self.event = event
         self.busy = False
         self.torn = False
+        self.poll: select.poll | None = None  # made by the first wait
         self.waiter: tuple[int, asyncio.Future[None], Callable[[int], object]] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._lock = asyncio.Lock()
@@ -283,7 +284,7 @@ class Channel:
     def _outgoing(
         self, body: bytes | bytearray | memoryview, kind: int, ident: int, fds: Sequence[int]
     ) -> tuple[Outgoing, list[tuple[int, int, bytes]]]:
-        view = memoryview(body).cast("B")
+        view = body if body.__class__ is bytes else memoryview(body).cast("B")
         head = encode_head(len(view), kind, ident, len(fds), self._max_frame)
         if not fds:
             return Outgoing(head, view), []
@@ -407,8 +408,10 @@ class Channel:
             os.close(self._fds.pop())
 
     def _wait(self, side: _Side, deadline: float | None, timeout: float | None) -> None:
-        poll = select.poll()
-        poll.register(self._sock, side.event)
+        poll = side.poll
+        if poll is None:
+            poll = side.poll = select.poll()
+            poll.register(self._sock, side.event)
         left = None if deadline is None else max(0.0, deadline - monotonic()) * 1000
         if not poll.poll(left):  # goes on by itself after a signal, with the time left
             raise self._late(side, timeout)

@@ -90,12 +90,21 @@ def encode_head(size: int, kind: int, ident: int, fds: int, max_frame: int) -> b
             f"send: a body of {size} bytes, max_frame is {max_frame}; "
             f"cut it up, or make the pair with a larger max_frame",
         )
+    if kind.__class__ is not int or ident.__class__ is not int or fds > MAX_FDS:
+        _check_numbers(kind, ident, fds)
+    try:
+        return _HEAD.pack(size, kind, fds, _MARK, ident)
+    except struct.error:
+        _check_numbers(kind, ident, fds)
+        raise
+
+
+def _check_numbers(kind: int, ident: int, fds: int) -> None:
     for name, value, high in (("kind", kind, MAX_KIND), ("ident", ident, MAX_IDENT)):
         if not 0 <= operator.index(value) <= high:
             raise ValueError(f"{name}={value!r}: must be 0..{high}")
     if fds > MAX_FDS:
         raise ValueError(f"{fds} descriptors: one frame takes at most {MAX_FDS}")
-    return _HEAD.pack(size, kind, fds, _MARK, ident)
 
 
 class Outgoing:
@@ -106,12 +115,16 @@ class Outgoing:
 
     __slots__ = ("_at", "_body", "_cut", "begun", "unit")
 
-    def __init__(self, head: bytes, body: memoryview) -> None:
+    def __init__(self, head: bytes, body: bytes | memoryview) -> None:
         self._body = body
-        self._at = 0  # where in the body the next unit begins
-        self._cut = len(head)  # where in `unit` the next verdict stands; its end if none does
+        self._at = size = len(body)  # where in the body the next unit begins
+        self._cut = HEAD_SIZE  # where in `unit` the next verdict stands; its end if none does
         self.begun = False
-        self.unit = head + self._next() if body else head + b"E"
+        if size > PIECE:
+            self._at = 0
+            self.unit = head + self._next()
+        else:
+            self.unit = b"".join((head, b"G", body, b"E") if size else (head, b"E"))
 
     @property
     def done(self) -> bool:
@@ -152,16 +165,19 @@ class Decoder:
 
     def __init__(self, max_frame: int) -> None:
         self._max_frame = max_frame
-        self._restart()
-
-    def _restart(self) -> None:
         self._step: list[bytes] = []  # what has come of the bytes up to the next verdict
-        self._pieces: list[memoryview] = []
+        self._pieces: list[memoryview] = []  # that came before the last one
         self._left = self._kind = self._ident = 0
         self.fds = -1
         """How many descriptors came with this frame; -1 while its head is not whole."""
         self.wanted = HEAD_SIZE + 1
         """How many bytes may be read next without touching the next frame (F1)."""
+
+    def _restart(self) -> None:
+        self._pieces.clear()
+        self._left = 0
+        self.fds = -1
+        self.wanted = HEAD_SIZE + 1
 
     @property
     def at_start(self) -> bool:
@@ -175,29 +191,36 @@ class Decoder:
             ProtocolError: the bytes are no frame.
             MessageTooLarge: the frame is over max_frame. Nothing was allocated for it.
         """
-        self._step.append(data)
+        step, pieces = data, self._pieces
         self.wanted -= len(data)
-        if self.wanted:
-            return None
-        step = data if len(self._step) == 1 else b"".join(self._step)
-        self._step.clear()
+        if self.wanted or self._step:
+            self._step.append(data)
+            if self.wanted:
+                return None
+            step = b"".join(self._step)
+            self._step.clear()
+        verdict = step[-1]
+        last = b""
         if self.fds < 0:
             self._begin(step)
+        elif pieces or verdict != _END:
+            pieces.append(memoryview(step)[:-1])
         else:
-            self._pieces.append(memoryview(step)[:-1])
-        verdict = step[-1]
-        if verdict == _GO and self._left:
-            size = min(PIECE, self._left)
-            self._left -= size
+            last = step[:-1]  # the only piece
+        left = self._left
+        if verdict == _GO and left:
+            size = min(PIECE, left)
+            self._left = left - size
             self.wanted = size + 1
             return None
         if verdict == _DROP:
             arrived = Arrived(self._kind, self._ident, self.fds, None)
-        elif verdict == _END and not self._left:
-            arrived = Arrived(self._kind, self._ident, self.fds, b"".join(self._pieces))
+        elif verdict == _END and not left:
+            body = b"".join(pieces) if pieces else last
+            arrived = Arrived(self._kind, self._ident, self.fds, body)
         else:
             raise ProtocolError(
-                f"verdict {verdict:#04x} with {self._left} bytes of the body to come: the peer "
+                f"verdict {verdict:#04x} with {left} bytes of the body to come: the peer "
                 f"wrote past the channel; close it and make a new pair"
             )
         self._restart()
