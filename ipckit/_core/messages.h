@@ -44,5 +44,7 @@ CALL(posix_send_nowait);
 CALL(posix_receive);
 CALL(posix_receive_nowait);
 #undef CALL
+/* take_now(type) -> a message of at most IPK_MSGQ_SMALL bytes, or -errno: nobody has to catch. */
+PyObject *sysv_take_now(PyObject *self, PyObject *type);
 
 #endif

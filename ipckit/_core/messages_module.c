@@ -33,6 +33,7 @@ begin(PyObject *self, PyObject *args)
 
 static PyMethodDef sysv_methods[] = {
 	{"_begin", begin, METH_VARARGS, NULL},
+	{"_take_now", sysv_take_now, METH_O, NULL},
 	{"send", FAST(sysv_send),
 	 PyDoc_STR(
 		 "send($self, body, *, type=1, timeout=None)\n--\n\n"

@@ -37,23 +37,48 @@ try_sysv_send(struct queue *queue, PyObject *body, long type)
 	Py_RETURN_NONE;
 }
 
-PyObject *
-try_sysv_receive(struct queue *queue, PyObject *body, long type)
+/* NULL without an exception: `code` says why, as ipk_msgq.h has it. */
+static PyObject *
+sysv_take(const struct queue *queue, long type, int64_t *code)
 {
 	union {
 		struct ipk_message message;
 		char bytes[sizeof(struct ipk_message) + IPK_MSGQ_SMALL];
 	} room;
-	int64_t size;
 
-	(void)body;
-	if (type == LONG_MIN)
-		return NULL; /* the kernel has no absolute value of it */
-	size = ipk_msgq_receive(queue->id, &room.message, IPK_MSGQ_SMALL, type, 0, 0);
-	if (size < 0)
+	*code = ipk_msgq_receive(queue->id, &room.message, IPK_MSGQ_SMALL, type, 0, 0);
+	if (*code < 0)
 		return NULL;
 	return new_message(queue, PyLong_FromLong(room.message.type),
-			   PyBytes_FromStringAndSize(room.message.body, (Py_ssize_t)size));
+			   PyBytes_FromStringAndSize(room.message.body, (Py_ssize_t)*code));
+}
+
+PyObject *
+try_sysv_receive(struct queue *queue, PyObject *body, long type)
+{
+	int64_t code;
+
+	(void)body;
+	/* the kernel has no absolute value of LONG_MIN */
+	return type == LONG_MIN ? NULL : sysv_take(queue, type, &code);
+}
+
+PyObject *
+sysv_take_now(PyObject *self, PyObject *type)
+{
+	const struct queue *queue = (struct queue *)self;
+	long wanted = PyLong_AsLong(type);
+	int64_t code = 0;
+	PyObject *message;
+
+	if (PyErr_Occurred())
+		return NULL;
+	if (!queue->message || wanted == LONG_MIN) {
+		PyErr_SetString(PyExc_SystemError, "no queue, or no type to ask it for");
+		return NULL;
+	}
+	message = sysv_take(queue, wanted, &code);
+	return message || PyErr_Occurred() ? message : PyLong_FromLongLong(code);
 }
 
 PyObject *

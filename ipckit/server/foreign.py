@@ -13,7 +13,8 @@ Crash     a message taken and not yet entered in the ledger is lost with its tak
 from __future__ import annotations
 
 import contextlib
-from typing import NamedTuple
+import errno
+from typing import NamedTuple, cast
 
 from ipckit.errors import QueueEmpty, QueueRemoved
 from ipckit.kinds import ANY_TASK_WORKER
@@ -107,15 +108,19 @@ class ForeignTaker:
             return self._empty.pop()
         for step in range(len(self._types)):
             at = (self._turn + step) % len(self._types)
-            try:
-                message = self._queue.receive_nowait(type=self._types[at])
-            except QueueEmpty:
-                continue
-            except QueueRemoved:
-                self._mourn()
-                return None
+            message = self._queue._take_now(self._types[at])  # mostly there is none: no exception
+            if message.__class__ is int:
+                if message == -errno.ENOMSG:
+                    continue
+                try:
+                    message = self._queue.receive_nowait(type=self._types[at])
+                except QueueEmpty:
+                    continue
+                except QueueRemoved:
+                    self._mourn()
+                    return None
             self._turn = at + 1
-            return message
+            return cast("Message", message)
         return None
 
     def _mourn(self) -> None:

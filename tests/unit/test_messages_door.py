@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import inspect
 import os
@@ -137,3 +138,18 @@ def test_the_signature_told_is_that_of_the_method_behind_it(queue, call):
 
     assert parameters(call) == parameters(f"_{call}")
     assert getattr(queue, call).__doc__
+
+
+def test_take_now_gives_a_message_or_the_reason(sysv):
+    assert sysv._take_now(0) == -errno.ENOMSG
+    sysv.send(b"x", type=4)
+    assert sysv._take_now(3) == -errno.ENOMSG
+    assert sysv._take_now(-5) == Message(4, b"x")
+    queue_id, sysv._id = sysv._id, -1
+    assert sysv._take_now(0) == -errno.EBADF
+    sysv._id = queue_id
+    for wrong, error in (("1", TypeError), (2**63, OverflowError), (-(2**63), SystemError)):
+        with pytest.raises(error):
+            sysv._take_now(wrong)
+    with pytest.raises(SystemError):
+        Sysv()._take_now(0)
