@@ -66,6 +66,7 @@ weak: ## the table's sources under a weak memory model, sound and with eight fau
 sweep: killers ## kill -9 after every instruction of the table's and the ledger's calls; prints the counts (3 min)
 	build/c/plain/tests/c/kill_sweep all
 	build/c/plain/tests/c/kill_sync
+	build/c/plain/tests/c/kill_session
 	build/c/plain/tests/c/kill_ledger 10
 
 storm: killers ## kill -9 at random, 20,000 times, of eight processes that work on one table

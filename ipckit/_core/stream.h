@@ -23,10 +23,15 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
-#include <stdint.h>
+#include "ipk_session.h"
 
-/* Words of a session's row (ipckit.server.sessions.Word). */
-enum { HEARD = 4, READ = 8, WRITTEN = 9, SESSION_WORDS = 16 };
+/* Words of a session's row. */
+enum {
+	HEARD = IPK_SESSION_HEARD,
+	READ = IPK_SESSION_READ,
+	WRITTEN = IPK_SESSION_WRITTEN,
+	SESSION_WORDS = IPK_SESSION_WORDS,
+};
 /* Words of a process's row (ipckit.server.board.Row). */
 enum { REQUESTS = 5, REQUESTS_DONE = 6, RESPONSES = 7, PROCESS_WORDS = 32 };
 

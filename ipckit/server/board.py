@@ -12,6 +12,7 @@ Fork      the mapping is anonymous and shared: made by the manager, inherited by
 from __future__ import annotations
 
 import mmap
+from typing import Any
 
 from ipckit._core import ffi, lib
 from ipckit.server.sessions import Sessions
@@ -119,6 +120,10 @@ class Board:
         """Return the words of one process, writable."""
         start = self._row0 + (slot * 2 + parity) * Row.WORDS
         return self._words[start : start + Row.WORDS]
+
+    def words_of(self, place: int) -> Any:
+        """Return the words of the process at a place, for the C core: a uint64_t *."""
+        return self._base + self._row0 + place * Row.WORDS
 
     def total(self, word: int, slots: range | None = None) -> int:
         """Return the sum of one word over the rows of `slots` (all)."""

@@ -46,7 +46,7 @@ from ipckit.server.fleet import (
 from ipckit.server.log import log
 from ipckit.server.process import EXIT_BROKEN, Process, describe_exception
 from ipckit.server.runtime import Runtime
-from ipckit.server.session_counts import settle
+from ipckit.server.session_counts import SessionCounts
 from ipckit.server.statistics import task_totals
 from ipckit.server.task_keeper import TaskKeeper
 from ipckit.server.task_load import PERIOD, KeepingUp
@@ -481,7 +481,7 @@ class Manager:
             row[word] = 0
         row[Row.REQUESTS_DONE] = row[Row.REQUESTS]
         if place // 2 < self._settings.worker_num:
-            settle(self._board.sessions, row, place)
+            SessionCounts(self._board, place).settle()
             row[Row.CLOSED] += self._backed.sort_out(place)
         if self._tasks is not None:
             self._tasks.sweep(place, row, how, number)

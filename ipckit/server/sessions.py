@@ -6,7 +6,7 @@ UID and FLAGS, which anybody may change by an atomic step.
 
 Contract  a row tells of a live connection as long as its first word has its id; who reads the other
           words looks at the first one again afterwards.
-Stands on ipckit._core (ipk_words).
+Stands on ipckit._core (ipk_session.h, ipk_words.h).
 Fork      the mapping is anonymous and shared: made by the manager, inherited by all.
 Blocks    never.  Crash  of an owner: the manager ends or hands on its sessions.
 """
@@ -14,20 +14,16 @@ Blocks    never.  Crash  of an owner: the manager ends or hands on its sessions.
 from __future__ import annotations
 
 import mmap
-import struct
-import time
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from ipckit._core import ffi, lib
 
-__all__ = ["NOT_IDLE", "Client", "Flag", "Sessions", "Word"]
+__all__ = ["Client", "Flag", "Sessions", "Word"]
 
 _BITS = 40
 """Of a session id."""
 
 _WORD = 8
-_FROM_UID = struct.Struct("=QQQQ16sQQQQ")
 
 
 class Word:
@@ -40,7 +36,7 @@ class Word:
     HEARD = 4  # when bytes came last, ns since the epoch
     ADDRESS = 5  # two words: the client's IPv6 address, or its IPv4 address in the first four bytes
     PORTS = 7  # index of our port << 16 | the client's port number
-    READ = 8  # bytes that were read and worked off: their callbacks have returned
+    READ = 8  # bytes that were read and worked off; 2^64-1 until the first callback has returned
     WRITTEN = 9  # bytes that the owner was given to send
     PROMISED = 10  # bytes that others gave it to send; anybody adds, by an atomic step
     COUNT = 16
@@ -63,9 +59,6 @@ class Client(NamedTuple):
 
 _UID_BIAS = 1 << 63
 
-NOT_IDLE = (1 << 64) - 1
-"""READ of a connection whose first callback has not returned."""
-
 
 class Sessions:
     """All sessions of one server; room for `most` at a time. Process safe."""
@@ -76,35 +69,20 @@ class Sessions:
         self._map = mmap.mmap(-1, (self.places + 1) * Word.COUNT * _WORD)
         self._words = memoryview(self._map).cast("Q")
         self._bytes = memoryview(self._map)
-        self._base = ffi.cast("uint64_t *", ffi.from_buffer("uint64_t[]", self._map))
+        self.rows = ffi.cast("uint64_t *", ffi.from_buffer("uint64_t[]", self._map))
         self._ids = self.places * Word.COUNT  # the word behind the rows: the last id
 
     # -- life of a session ---
 
-    def open(
-        self,
-        owner: int,
-        client: Client = Client(0),  # noqa: B008  (immutable)
-        intend: Callable[[int], None] | None = None,
-    ) -> int:
+    def open(self, owner: int, client: Client = Client(0)) -> int:  # noqa: B008  (immutable)
         """Return a new session id (never used before), owned by `owner`; 0: no place is free.
 
-        `intend` is called with each id before it is tried.
+        It is not counted: SessionCounts does that for the process whose session it is.
         """
-        for _ in range(self.places):
-            session = int(lib.ipk_word_add(self._base + self._ids, 1))
-            row = self._row(session)
-            if intend is not None:
-                intend(session)
-            if lib.ipk_word_compare_and_set(self._base + row, 0, session << 16 | (owner + 1)):
-                self._write(row, client)
-                return session
-        return 0
-
-    def _write(self, row: int, client: Client) -> None:
-        now, ports = time.time_ns(), client.port << 16 | client.number
-        words = 0, 0, now, now, client.ip, ports, NOT_IDLE, 0, 0  # from UID on
-        _FROM_UID.pack_into(self._bytes, (row + Word.UID) * _WORD, *words)
+        port, ip, number = client
+        ports = port << 16 | number
+        session = lib.ipk_session_open(self.rows, self.places, ffi.NULL, owner, ip, len(ip), ports)
+        return int(session)
 
     def owner_of(self, session: int) -> int:
         """Return the owner of a live session, -1 when there is no such session."""
@@ -115,8 +93,7 @@ class Sessions:
 
     def close(self, session: int, owner: int) -> bool:
         """Forget it; False if it was not this owner's."""
-        word = self._base + self._row(session)
-        return bool(lib.ipk_word_compare_and_set(word, session << 16 | (owner + 1), 0))
+        return bool(lib.ipk_session_close(self.rows, self.places, ffi.NULL, owner, session))
 
     def close_all_of(self, owner: int) -> list[int]:
         """Forget all sessions of a dead owner; return them."""
@@ -139,7 +116,7 @@ class Sessions:
 
     def promise(self, session: int, count: int) -> None:
         """Add to the bytes that others than the owner gave it to send; or take them back."""
-        lib.ipk_word_add(self._base + self._row(session) + Word.PROMISED, count)
+        lib.ipk_word_add(self.rows + self._row(session) + Word.PROMISED, count)
 
     def counts(self, session: int) -> tuple[int, int]:
         """Return how many bytes were worked off, and how many were to be written."""
@@ -148,7 +125,7 @@ class Sessions:
 
     def hand_over(self, session: int, owner: int, heir: int) -> bool:
         """Let it be another's; False if it was not this owner's."""
-        word = self._base + self._row(session)
+        word = self.rows + self._row(session)
         was, becomes = session << 16 | (owner + 1), session << 16 | (heir + 1)
         return bool(lib.ipk_word_compare_and_set(word, was, becomes))
 
@@ -172,14 +149,14 @@ class Sessions:
         while True:
             seen = self._words[at]
             wanted = seen | bit if on else seen & ~bit
-            if lib.ipk_word_compare_and_set(self._base + at, seen, wanted):
+            if lib.ipk_word_compare_and_set(self.rows + at, seen, wanted):
                 return self.owner_of(session) >= 0
 
     def bind(self, session: int, uid: int) -> bool:
         """Bind it to a user's number, once; False: it is bound, or there is no such session."""
         if self.owner_of(session) < 0:
             return False
-        word = self._base + self._row(session) + Word.UID
+        word = self.rows + self._row(session) + Word.UID
         return bool(lib.ipk_word_compare_and_set(word, 0, uid + _UID_BIAS))
 
     def describe(self, session: int) -> dict[str, Any] | None:

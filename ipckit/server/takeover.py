@@ -25,7 +25,6 @@ from ipckit.server import wire
 from ipckit.server.backing import Dropped, Taken
 from ipckit.server.connection import Connection
 from ipckit.server.log import log
-from ipckit.server.session_counts import close_session
 from ipckit.server.sessions import Flag
 from ipckit.server.wire import FORWARDED, Head, Kind
 
@@ -77,7 +76,7 @@ class Takeover:
         except OSError as exc:
             log.warning("connection %d was not taken over: %s", taken.session, exc)
             sock.close()
-            close_session(self._sessions, worker.row, worker.place, taken.session)
+            worker.session_counts.close(taken.session)
             worker.ended_elsewhere(Dropped(taken.session, taken.port))
         finally:
             self._taking.discard(taken.session)

@@ -40,7 +40,7 @@ from ipckit.server.process import (
     ORPHAN_SECONDS,
     Process,
 )
-from ipckit.server.session_counts import close_session, open_session
+from ipckit.server.session_counts import SessionCounts
 from ipckit.server.submitter import Submitter
 from ipckit.server.takeover import Takeover
 from ipckit.server.timers import LoopTimers
@@ -80,6 +80,7 @@ class Worker(Process):
         self.client_log = ClientLog(self.loop.call_later)
         self.submitter = Submitter(self, runtime.ledger) if runtime.ledger is not None else None
         server._tasks = self.submitter
+        self.session_counts = SessionCounts(self.board, place)
         self.backer: Backer | None = None
         if self.settings.keep_connections:
             self.backer = Backer(self.loop, runtime.backing[1])
@@ -432,7 +433,7 @@ class Worker(Process):
         opened = self.board.total(Row.ACCEPTED, workers) - self.board.total(Row.CLOSED, workers)
         if opened >= self.settings.max_connection:
             return 0
-        session = open_session(self.board.sessions, self.row, self.place, connection.client())
+        session = self.session_counts.open(connection.client())
         can_outlive = connection.port.is_tcp and connection.can_outlive
         if session and self.backer is not None and can_outlive:
             self.backer.add(session, connection.descriptor)
@@ -447,7 +448,7 @@ class Worker(Process):
     def closing(self, connection: Connection) -> None:
         """The session ends: nobody finds it any more."""
         if self.connections.pop(connection.session, None) is not None:
-            close_session(self.board.sessions, self.row, self.place, connection.session)
+            self.session_counts.close(connection.session)
             self.takeover.forget(connection.session)
             if self.backer is not None:
                 self.backer.forget(connection.session)

@@ -1,79 +1,73 @@
-"""The counts of sessions are right whenever their process is killed."""
+"""Sessions are counted in the row of their process. Kills inside: tests/c/kill_session.c."""
 
 from __future__ import annotations
 
-import os
-import signal
-import sys
-
-import pytest
+import time
 
 from ipckit.server.board import Board, Row
-from ipckit.server.session_counts import close_session, open_session, settle
-from ipckit.server.sessions import Client
+from ipckit.server.session_counts import SessionCounts
+from ipckit.server.sessions import Client, Word
 
-OWNER = 2
-
-
-def killed_at(step: int, work) -> bool:
-    """Run it in a child that kills itself before the step-th instruction; False: it came through."""
-    child = os.fork()
-    if child == 0:
-        left = step
-
-        def trace(frame, event, arg):
-            nonlocal left
-            frame.f_trace_opcodes = True
-            if event == "opcode":
-                left -= 1
-                if not left:
-                    os.kill(os.getpid(), signal.SIGKILL)
-            return trace
-
-        signal.alarm(60)
-        sys.settrace(trace)
-        work()
-        os._exit(0)
-    _, status = os.waitpid(child, 0)
-    return os.WIFSIGNALED(status)
+OWNER = 3
 
 
-def opening(board, row):
-    return lambda: open_session(board.sessions, row, OWNER, Client(0))
+def test_what_is_opened_and_closed_is_counted_and_written_down():
+    board = Board(slots=3, sessions=8)
+    row, counts = board.row(OWNER // 2, OWNER % 2), SessionCounts(board, OWNER)
+    before = time.time()
+    session = counts.open(Client(2, bytes(range(16)), 65535))
+    assert board.sessions.owner_of(session) == OWNER
+    assert (row[Row.ACCEPTED], row[Row.CLOSED], row[Row.COUNTING]) == (1, 0, 0)
+    told = board.sessions.describe(session)
+    assert before <= told.pop("connect_time") <= told.pop("last_time") <= time.time()
+    assert told == {
+        "port": 2, "ip": bytes(range(16)), "remote_port": 65535, "worker_id": OWNER // 2,
+        "uid": None, "protected": False, "inherited": False,
+    }  # fmt: skip
+    assert board.sessions.row_of(session)[Word.READ] == 2**64 - 1, "its first callback is due"
+    assert board.sessions.counts(session)[1] == 0
+    assert counts.close(session)
+    assert not counts.close(session), "it is gone"
+    assert (row[Row.ACCEPTED], row[Row.CLOSED], row[Row.COUNTING]) == (1, 1, 0)
+    assert board.sessions.all() == []
 
 
-def closing(board, row):
-    return lambda: close_session(board.sessions, row, OWNER, board.sessions.all_of(OWNER)[0])
-
-
-@pytest.mark.parametrize("work", [opening, closing])
-def test_a_kill_at_any_instruction_leaves_them_right(work):
-    step, done, undone = 0, 0, 0
-    while True:
-        step += 1
-        board = Board(slots=3, sessions=8)
-        row = board.row(OWNER // 2, OWNER % 2)
-        for _ in range(3):
-            assert open_session(board.sessions, row, OWNER, Client(0))
-        was_killed = killed_at(step, work(board, row))
-        for _ in range(2):  # the second time changes nothing
-            settle(board.sessions, row, OWNER)
-        there = len(board.sessions.all())
-        assert row[Row.ACCEPTED] - row[Row.CLOSED] == there, step
-        assert row[Row.ACCEPTED] + row[Row.CLOSED] in (3, 4)
-        done, undone = done + (there != 3), undone + (there == 3)
-        if not was_killed:
-            break
-    assert done > 10 and undone > 10, "it was met before and after"
+def test_a_row_is_used_again_without_what_was_there():
+    board = Board(slots=3, sessions=8)
+    counts = SessionCounts(board, OWNER)
+    for _ in range(2 * board.sessions.places):
+        session = counts.open(Client(0, b"\x7f\0\0\1", 1))
+        told = board.sessions.describe(session)
+        assert (told["uid"], told["ip"][:4], told["ip"][4:]) == (None, b"\x7f\0\0\1", bytes(12))
+        assert board.sessions.bind(session, 5)
+        board.sessions.promise(session, 7)
+        assert counts.close(session)
 
 
 def test_what_is_anothers_is_not_counted():
     board = Board(slots=3, sessions=8)
-    row = board.row(1, 0)
+    row, counts = board.row(OWNER // 2, OWNER % 2), SessionCounts(board, OWNER)
     session = board.sessions.open(4)
-    assert not close_session(board.sessions, row, OWNER, session)
+    assert not counts.close(session)
     assert row[Row.CLOSED] == 0
     for _ in range(board.sessions.places - 1):
-        assert open_session(board.sessions, row, OWNER, Client(0))
-    assert open_session(board.sessions, row, OWNER, Client(0)) == 0
+        assert counts.open(Client(0))
+    assert counts.open(Client(0)) == 0
     assert row[Row.ACCEPTED] == board.sessions.places - 1
+
+
+def test_what_a_dead_process_was_about_to_do_is_counted_once():
+    board = Board(slots=3, sessions=8)
+    row, counts = board.row(OWNER // 2, OWNER % 2), SessionCounts(board, OWNER)
+    first, second = counts.open(Client(0)), board.sessions.open(OWNER)
+    row[Row.COUNTING], row[Row.COUNTED] = second << 1, 1  # opened, and not counted
+    for _ in range(2):
+        counts.settle()
+        assert (row[Row.ACCEPTED], row[Row.CLOSED], row[Row.COUNTING]) == (2, 0, 0)
+    row[Row.COUNTING], row[Row.COUNTED] = first << 1 | 1, 0  # to be closed, and still there
+    counts.settle()
+    assert (row[Row.ACCEPTED], row[Row.CLOSED]) == (2, 0)
+    assert board.sessions.close(first, OWNER)
+    row[Row.COUNTING], row[Row.COUNTED] = first << 1 | 1, 0  # closed, and not counted
+    counts.settle()
+    assert (row[Row.ACCEPTED], row[Row.CLOSED]) == (2, 1)

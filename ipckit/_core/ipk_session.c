@@ -1,0 +1,127 @@
+/*
+ * ipk_session.c - see ipk_session.h, which has the invariants.
+ *
+ * Stands on the compiler's atomics.
+ */
+#include "ipk_session.h"
+
+#include <string.h>
+#include <time.h>
+
+static uint64_t
+load(const uint64_t *word)
+{
+	return __atomic_load_n(word, __ATOMIC_ACQUIRE);
+}
+
+/* In program order for whoever looks after a death: the kernel's own barriers do the rest. */
+static void
+store(uint64_t *word, uint64_t value)
+{
+	__atomic_store_n(word, value, __ATOMIC_RELEASE);
+}
+
+static int
+swap(uint64_t *word, uint64_t expected, uint64_t value)
+{
+	return __atomic_compare_exchange_n(word, &expected, value, 0, __ATOMIC_SEQ_CST,
+					   __ATOMIC_SEQ_CST);
+}
+
+static uint64_t *
+row_of(uint64_t *rows, uint64_t places, uint64_t session)
+{
+	return rows + session % places * IPK_SESSION_WORDS;
+}
+
+static uint64_t
+owned(uint64_t session, uint64_t owner)
+{
+	return session << 16 | (owner + 1);
+}
+
+static void
+begin(uint64_t *row, const char *ip, size_t ip_size, uint64_t ports)
+{
+	struct timespec now;
+	uint64_t ns;
+
+	(void)clock_gettime(CLOCK_REALTIME, &now);
+	ns = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+	store(row + IPK_SESSION_READ, IPK_SESSION_NOT_IDLE);
+	store(row + IPK_SESSION_UID, 0);
+	store(row + IPK_SESSION_FLAGS, 0);
+	store(row + IPK_SESSION_CONNECTED, ns);
+	store(row + IPK_SESSION_HEARD, ns);
+	memset(row + IPK_SESSION_ADDRESS, 0, 2 * sizeof *row);
+	memcpy(row + IPK_SESSION_ADDRESS, ip, ip_size < 2 * sizeof *row ? ip_size : 2 * sizeof *row);
+	store(row + IPK_SESSION_PORTS, ports);
+	store(row + IPK_SESSION_WRITTEN, 0);
+	store(row + IPK_SESSION_PROMISED, 0);
+}
+
+uint64_t
+ipk_session_open(uint64_t *rows, uint64_t places, uint64_t *process, uint64_t owner, const char *ip,
+		 size_t ip_size, uint64_t ports)
+{
+	uint64_t *last = rows + places * IPK_SESSION_WORDS;
+	uint64_t session = 0;
+
+	if (process)
+		store(process + IPK_COUNTED, load(process + IPK_ACCEPTED));
+	for (uint64_t tries = 0; tries < places; tries++) {
+		uint64_t next = __atomic_add_fetch(last, 1, __ATOMIC_SEQ_CST);
+		uint64_t *row = row_of(rows, places, next);
+
+		if (process)
+			store(process + IPK_COUNTING, next << 1);
+		if (!swap(row + IPK_SESSION_OWNER, 0, owned(next, owner)))
+			continue;
+		session = next;
+		begin(row, ip, ip_size, ports);
+		if (process)
+			store(process + IPK_ACCEPTED, load(process + IPK_COUNTED) + 1);
+		break;
+	}
+	if (process)
+		store(process + IPK_COUNTING, 0);
+	return session;
+}
+
+int
+ipk_session_close(uint64_t *rows, uint64_t places, uint64_t *process, uint64_t owner,
+		  uint64_t session)
+{
+	uint64_t *word = row_of(rows, places, session) + IPK_SESSION_OWNER;
+	int closed;
+
+	if (load(word) != owned(session, owner))
+		return 0;
+	if (process) {
+		store(process + IPK_COUNTED, load(process + IPK_CLOSED));
+		store(process + IPK_COUNTING, session << 1 | 1);
+	}
+	closed = swap(word, owned(session, owner), 0);
+	if (process) {
+		if (closed)
+			store(process + IPK_CLOSED, load(process + IPK_COUNTED) + 1);
+		store(process + IPK_COUNTING, 0);
+	}
+	return closed;
+}
+
+void
+ipk_session_settle(uint64_t *rows, uint64_t places, uint64_t *process, uint64_t owner)
+{
+	uint64_t intended = load(process + IPK_COUNTING);
+	uint64_t session = intended >> 1;
+	int closing = (int)(intended & 1);
+	int is_there;
+
+	if (!intended)
+		return;
+	is_there = load(row_of(rows, places, session)) == owned(session, owner);
+	store(process + (closing ? IPK_CLOSED : IPK_ACCEPTED),
+	      load(process + IPK_COUNTED) + (is_there != closing));
+	store(process + IPK_COUNTING, 0);
+}
