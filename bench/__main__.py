@@ -1,16 +1,44 @@
 """Run all measurements, or those named: `python -m bench [queue|table|task|echo|...]`.
 
-Prints figures and ratios, and writes them to build/bench/<name>.json.
+Prints rows, and writes them to build/bench/<name>.json with what machine and commit they are of.
+`python -m bench.report` makes the page of the docs from these files.
 """
 
 from __future__ import annotations
 
 import importlib
 import json
+import os
+import platform
+import subprocess
 import sys
+import time
 from pathlib import Path
 
-NAMES = "queue", "channel", "sync", "framing", "table", "task", "echo", "memory", "checker"
+from bench.curves import Curve
+from ipckit.cli.rounds import Row, shown
+
+NAMES = (
+    "queue", "channel", "sync", "framing", "table", "task", "pools", "echo", "memory", "syscalls",
+    "scale", "checker",
+)  # fmt: skip
+OUT = Path("build/bench")
+
+
+def machine() -> dict[str, str]:
+    """Return what the figures are of."""
+    cpu = next(
+        line.split(":")[1].strip()
+        for line in Path("/proc/cpuinfo").read_text().splitlines()
+        if line.startswith("model name")
+    )
+    commit = subprocess.check_output(["git", "rev-parse", "--short", "HEAD"], text=True).strip()
+    return {
+        "date": time.strftime("%Y-%m-%d"),
+        "cpu": f"{os.cpu_count()} virtual CPUs, {cpu}",
+        "system": f"Linux {platform.release().split('-')[0]}, CPython {platform.python_version()}",
+        "commit": commit,
+    }
 
 
 def main(names: list[str]) -> int:
@@ -19,15 +47,29 @@ def main(names: list[str]) -> int:
     if wrong:
         print(f"no bench {wrong[0]!r}; there are {', '.join(NAMES)}", file=sys.stderr)
         return 2
-    out = Path("build/bench")
-    out.mkdir(parents=True, exist_ok=True)
+    OUT.mkdir(parents=True, exist_ok=True)
     for name in names or NAMES:
-        print(f"-- {name}")
-        figures = importlib.import_module(f"bench.{name}").main()
-        if isinstance(figures, list):
-            figures = {row.what: {**row._asdict(), "ratio": row.ratio} for row in figures}
-        (out / f"{name}.json").write_text(json.dumps(figures, indent=1) + "\n")
+        began = time.monotonic()
+        print(f"-- {name}", flush=True)
+        rows: list[Row] = []
+        curves: list[Curve] = []
+        for found in importlib.import_module(f"bench.{name}").main():
+            if isinstance(found, Row):
+                rows += shown([found])
+            else:
+                curves.append(found)
+                print(found.told(), flush=True)
+        took = time.monotonic() - began
+        document = {
+            "machine": machine(),
+            "seconds": round(took, 1),
+            "rows": [{**row._asdict(), "verdict": row.verdict} for row in rows],
+            "curves": [curve.as_dict() for curve in curves],
+        }
+        (OUT / f"{name}.json").write_text(json.dumps(document, indent=1) + "\n")
+        print(f"   {took:.0f} s", flush=True)
     return 0
 
 
-sys.exit(main(sys.argv[1:]))
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,4 +1,4 @@
-"""Channel beside a bare socket pair and multiprocessing's Pipe: a frame there and one back."""
+"""Channel beside a bare socket pair and multiprocessing's Pipe, frames of 100 bytes."""
 
 from __future__ import annotations
 
@@ -6,60 +6,85 @@ import multiprocessing
 import os
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 
-from bench.rounds import Row, medians, shown
 from ipckit.channel import Channel
+from ipckit.cli.rounds import Rounds, Row
 
-TURNS = 20_000
+TURNS = 3000
+FRAMES = 20_000
 BODY = b"x" * 100
+Ends = tuple[Callable[[bytes], object], Callable[[], bytes], Callable[[bytes], object]]
+Made = tuple[
+    Callable[[bytes], object], Callable[[], object], Callable[[], bytes], Callable[[bytes], object]
+]
 
 
-def ping_pong(
-    send: Callable[[bytes], object], hear: Callable[[], object], echo: Callable[[], object]
-) -> float:
-    """Return microseconds for a frame to a child and one back; `echo` is the child's turn."""
+def ours() -> Made:
+    near, far = Channel.pair()
+    return near.send, near.receive, lambda: far.receive().body, far.send
+
+
+def bare() -> Made:
+    near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    return near.send, partial(near.recv, 4096), partial(far.recv, 4096), far.send
+
+
+def pipe() -> Made:
+    near, far = multiprocessing.Pipe()
+    return near.send_bytes, near.recv_bytes, far.recv_bytes, far.send_bytes
+
+
+def in_a_child(work: Callable[[], None], ours_then: Callable[[], None]) -> float:
+    """Return the seconds until both are done."""
     pid = os.fork()
     if pid == 0:
-        for _ in range(TURNS):
-            echo()
+        work()
         os._exit(0)
     began = time.perf_counter()
-    for _ in range(TURNS):
-        send(BODY)
-        hear()
-    took = time.perf_counter() - began
+    ours_then()
     os.waitpid(pid, 0)
-    return took / TURNS * 1e6
+    return time.perf_counter() - began
 
 
-def ours() -> float:
-    """Channel."""
-    near, far = Channel.pair()
-    with near, far:
-        return ping_pong(near.send, near.receive, lambda: far.send(far.receive().body))
+def there_and_back(make: Callable[[], Made]) -> float:
+    """Return us for a frame to a child and one back."""
+    send, hear, receive, answer = make()
+
+    def echo() -> None:
+        for _ in range(TURNS):
+            answer(receive())
+
+    def ask() -> None:
+        for _ in range(TURNS):
+            send(BODY)
+            hear()
+
+    return in_a_child(echo, ask) / TURNS * 1e6
 
 
-def bare() -> float:
-    """A bare socket pair, without frames."""
-    near, far = socket.socketpair()
-    with near, far:
-        return ping_pong(near.send, lambda: near.recv(4096), lambda: far.send(far.recv(4096)))
+def one_way(make: Callable[[], Made]) -> float:
+    """Return frames a second to a child."""
+    send, _, receive, _ = make()
+
+    def take() -> None:
+        for _ in range(FRAMES):
+            receive()
+
+    def give() -> None:
+        for _ in range(FRAMES):
+            send(BODY)
+
+    return FRAMES / in_a_child(take, give)
 
 
-def pipe() -> float:
-    """multiprocessing.Pipe()."""
-    near, far = multiprocessing.Pipe()
-    with near, far:
-        return ping_pong(near.send_bytes, near.recv_bytes, lambda: far.send_bytes(far.recv_bytes()))
-
-
-def main() -> list[Row]:
-    """Measure and print."""
-    found = medians({"ours": ours, "bare": bare, "pipe": pipe})
-    return shown(
-        [
-            Row("Channel there and back, bare socket pair", found["ours"], found["bare"], "us"),
-            Row("the same, multiprocessing.Pipe", found["ours"], found["pipe"], "us"),
-        ]
-    )
+def main() -> Iterator[Row]:
+    """Measure."""
+    kinds = {"ours": ours, "a bare socket pair": bare, "multiprocessing.Pipe": pipe}
+    turns = Rounds({name: partial(there_and_back, make) for name, make in kinds.items()})
+    flow = Rounds({name: partial(one_way, make) for name, make in kinds.items()})
+    for peer in list(kinds)[1:]:
+        yield turns.row("Channel, there and back", "ours", peer, "us")
+    for peer in list(kinds)[1:]:
+        yield flow.row("Channel, one way", "ours", peer, "/s", less=False)

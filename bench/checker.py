@@ -5,9 +5,10 @@ from __future__ import annotations
 import random
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
+from ipckit.cli.rounds import Row, limited
 from ipckit.testing import History, Model, Operation, check
 from ipckit.testing.checker import answers
 from ipckit.testing.models import Dict, FifoQueue, Register
@@ -55,13 +56,12 @@ def item(chance: random.Random, number: int) -> tuple[str, dict[str, Any]]:
     return ("get", {}) if chance.random() < 0.5 else ("put", {"value": number})
 
 
-def main() -> dict[str, float]:
+def main() -> Iterator[Row]:
     """Measure; the goals are those of docs/design/proof.md."""
-    figures = {}
     for name, model, count, processes, draw, goal in (
         ("10,000 operations, 16 keys, 8 processes", Dict(), 10_000, 8, row, 1.0),
         ("4,000 operations, one register, 4 processes", Register(), 4000, 4, cell, 0.5),
-        ("4,000 operations, one queue, 4 processes", FifoQueue(), 4000, 4, item, None),
+        ("4,000 operations, one queue, 4 processes", FifoQueue(), 4000, 4, item, 0.5),
     ):
         history = legal_history(model, count, processes, draw)
         times = []
@@ -69,7 +69,4 @@ def main() -> dict[str, float]:
             began = time.perf_counter()
             assert check(history, model).linearizable
             times.append(time.perf_counter() - began)
-        figures[name] = statistics.median(times)
-        told = "" if goal is None else f"   (goal: under {goal} s)"
-        print(f"{name:<46} {figures[name]:.3f} s{told}")
-    return figures
+        yield limited(f"judging {name}", statistics.median(times), goal, "s")

@@ -1,4 +1,4 @@
-"""TCP echo, 100 bytes, 50 connections, one worker: Server beside a bare uvloop Protocol.
+"""TCP echo, 100 bytes, 50 connections, one worker: Server beside bare loops.
 
 The requests come from a small C program (loadgen.c), so that it is the server that is measured.
 """
@@ -6,104 +6,78 @@ The requests come from a small C program (loadgen.c), so that it is the server t
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
+from typing import Any
 
 import uvloop
 
-from bench.rounds import Row, medians, shown
-from ipckit import Server
+from bench.programs import built
+from ipckit.cli.rounds import Rounds, Row
+from ipckit.cli.yardsticks import bare_echo, echo_server, served
 
-SECONDS, CONNECTIONS, BYTES = 1.0, 50, 100
-Ready = Callable[[int], None]
+SECONDS, CONNECTIONS, BYTES = 0.6, 50, 100
+Ready = Callable[[int], Any]
 
 
-def bare(ready: Ready) -> None:
-    """The floor: a Protocol that writes back what came."""
+def splitting_echo(ready: Ready) -> None:
+    """A bare Protocol that splits lines, calls a function for each and writes the answers."""
+
+    def receive(data: bytes) -> bytes:
+        return data
 
     class Echo(asyncio.Protocol):
         def connection_made(self, transport: asyncio.BaseTransport) -> None:
             self.write = transport.write  # type: ignore[attr-defined]
+            self.rest = b""
 
         def data_received(self, data: bytes) -> None:
-            self.write(data)
+            *lines, self.rest = (self.rest + data).split(b"\r\n")
+            self.write(b"".join([receive(line + b"\r\n") for line in lines]))
 
     async def serve() -> None:
-        loop = asyncio.get_running_loop()
-        made = await loop.create_server(Echo, "127.0.0.1", 0, backlog=512)
+        made = await asyncio.get_running_loop().create_server(Echo, "127.0.0.1", 0, backlog=512)
         ready(made.sockets[0].getsockname()[1])
         await made.serve_forever()
 
     uvloop.run(serve())
 
 
-def through_server(ready: Ready, **settings: object) -> None:
-    """The same through a Server, callback and send included."""
-    made = Server("127.0.0.1", 0, worker_num=1, log_level="ERROR", **settings)
-    made.on("receive", lambda server, fd, reactor_id, data: server.send(fd, data))
-    made.on("start", lambda server: ready(server.port))
-    made.start()
+def per_second(
+    port: int, _pid: int, *, connections: int = CONNECTIONS, depth: int = 1, size: int = BYTES
+) -> float:
+    """Return requests per second."""
+    wanted = [built("loadgen"), port, connections, size, SECONDS, depth]
+    return float(subprocess.check_output([str(word) for word in wanted]).split()[0])
 
 
-def load_generator() -> str:
-    """Build it; return its path."""
-    program = Path("build/bench/loadgen")
-    program.parent.mkdir(parents=True, exist_ok=True)
-    source = Path(__file__).with_name("loadgen.c")
-    subprocess.run(["cc", "-O2", "-D_GNU_SOURCE", "-o", program, source], check=True)
-    return str(program)
-
-
-def served(serve: Callable[[Ready], None], measure: Callable[[int, int], float]) -> float:
-    """Serve in a process of its own, and return `measure(port, pid)`."""
-    reading, writing = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        serve(lambda port: os.write(writing, b"%d\n" % port) and None)
-        os._exit(0)
-    with open(reading, "rb") as pipe:
-        port = int(pipe.readline())
-    os.close(writing)
-    try:
-        return measure(port, pid)
-    finally:
-        os.kill(pid, signal.SIGTERM)
-        os.waitpid(pid, 0)
-
-
-def main() -> list[Row]:
-    """Measure and print."""
-    program = load_generator()
-
-    def per_second(port: int, pid: int, *, connections: int = CONNECTIONS, depth: int = 1) -> float:
-        del pid
-        wanted = [program, port, connections, BYTES, SECONDS, depth]
-        return float(subprocess.check_output([str(word) for word in wanted]).split()[0])
-
-    eof = partial(through_server, open_eof_split=True, package_eof="\r\n")
-    deep = partial(per_second, depth=16)
-    short = partial(per_second, connections=0)
-    found = medians(
-        {
-            "bare": partial(served, bare, per_second),
-            "server": partial(served, through_server, per_second),
-            "eof": partial(served, eof, per_second),
-            "bare, deep": partial(served, bare, deep),
-            "server, deep": partial(served, through_server, deep),
-            "bare, short": partial(served, bare, short),
-            "server, short": partial(served, through_server, short),
-        }
-    )
-    a_row = partial(Row, unit="/s", less=False)
-    return shown(
-        [
-            a_row("echo, bare uvloop", found["server"], found["bare"], goal=0.95),
-            a_row("echo, EOF split, bare uvloop", found["eof"], found["bare"], goal=0.9),
-            a_row("echo, 16 in flight", found["server, deep"], found["bare, deep"], goal=0.95),
-            a_row("connect, request, close", found["server, short"], found["bare, short"]),
-        ]
-    )
+def main() -> Iterator[Row]:
+    """Measure."""
+    eof = partial(echo_server, open_eof_split=True, package_eof="\r\n")
+    servers = {
+        "a bare uvloop Protocol": bare_echo,
+        "ours": echo_server,
+        "ours, EOF": eof,
+        "stdlib asyncio": partial(bare_echo, loop=asyncio.run),
+    }
+    single = Rounds({name: partial(served, serve, per_second) for name, serve in servers.items()})
+    bare = "a bare uvloop Protocol"
+    yield single.row("echo, 1 in flight", "ours", bare, "/s", 0.95, less=False)
+    yield single.row("echo, 1 in flight, EOF split", "ours, EOF", bare, "/s", 0.9, less=False)
+    yield single.row("echo, 1 in flight", "ours", "stdlib asyncio", "/s", less=False)
+    servers = {
+        bare: bare_echo,
+        "ours": echo_server,
+        "a bare Protocol that splits": splitting_echo,
+        "ours, EOF": eof,
+    }
+    many = partial(per_second, depth=16)
+    deep = Rounds({name: partial(served, serve, many) for name, serve in servers.items()})
+    yield deep.row("echo, 16 in flight", "ours", bare, "/s", 0.95, less=False)
+    what = "echo, 16 in flight, EOF split"
+    yield deep.row(what, "ours, EOF", "a bare Protocol that splits", "/s", less=False)
+    once = partial(per_second, connections=0)
+    servers = {bare: bare_echo, "ours": echo_server}
+    short = Rounds({name: partial(served, serve, once) for name, serve in servers.items()})
+    yield short.row("connect, request, close", "ours", bare, "/s", less=False)

@@ -8,10 +8,11 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
-from bench.echo import served, through_server
-from bench.rounds import Row, medians, shown
+from ipckit.cli.rounds import Rounds, Row, limited
+from ipckit.cli.yardsticks import echo_server, served, worker_of
 
 IDLE = 10_000
 MIB = 2**20
@@ -34,11 +35,6 @@ def bare_python() -> int:
         assert process.stdout is not None
         process.stdout.readline()
         return private(process.pid)
-
-
-def worker_of(pid: int) -> int:
-    """Return the pid of the one worker."""
-    return int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])
 
 
 def connections(port: int, pid: int) -> float:
@@ -86,20 +82,15 @@ def first_answer() -> float:
     return took * 1000
 
 
-def main() -> list[Row]:
-    """Measure and print."""
+def main() -> Iterator[Row]:
+    """Measure."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     bare = bare_python()
-    idle = served(through_server, lambda _port, pid: private(worker_of(pid)))
-    each = served(
-        lambda ready: through_server(ready, max_connection=IDLE + 200, backlog=2048), connections
-    )
-    took = medians({"start": first_answer})["start"]
-    return shown(
-        [
-            Row("an idle worker over a bare Python, 12 MiB", idle - bare, 12 * MIB, "bytes", 1.0),
-            Row("an idle connection of 10,000, 4 KiB", each, 4096, "bytes", 1.0),
-            Row("start() to the first answer, 300 ms", took, 300, "ms", 1.0),
-        ]
-    )
+    idle = served(echo_server, lambda _port, pid: private(worker_of(pid)))
+    yield limited("an idle worker, over a bare Python with uvloop", idle - bare, 12 * MIB, "bytes")
+    many = {"max_connection": IDLE + 200, "backlog": 2048}
+    each = served(lambda ready: echo_server(ready, **many), connections)
+    yield limited("one of 10,000 idle connections, all answer", each, 4096, "bytes")
+    took = Rounds({"start": first_answer}).median("start")
+    yield limited("start() to the first answer, four processes", took, 300, "ms")

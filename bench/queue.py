@@ -1,4 +1,4 @@
-"""SysvQueue beside sysv_ipc, PHP and the queues of the standard library; 100 bytes."""
+"""Queues beside sysv_ipc, posix_ipc, PHP, a loop in C, and the standard library's; 100 bytes."""
 
 from __future__ import annotations
 
@@ -7,15 +7,18 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import posix_ipc
 import sysv_ipc
+from faster_fifo import Queue as FasterFifo
 
-from bench.rounds import Row, medians, nanoseconds, shown
+from bench.programs import built
+from ipckit.cli.rounds import Rounds, Row, timed
 from ipckit.queue import PosixQueue, SysvQueue
 
-CALLS, MESSAGES = 50_000, 100_000
+CALLS, MESSAGES = 20_000, 30_000
 BODY = b"x" * 100
 PHP = """
 $queue = msg_get_queue(0x7e57);
@@ -30,63 +33,52 @@ msg_remove_queue($queue);
 """
 
 
-def one_process() -> list[Row]:
+def there_and_back(send: Callable[[bytes], object], receive: Callable[[], object]) -> object:
+    def loop(calls: int) -> None:
+        for _ in range(calls):
+            send(BODY)
+            receive()
+
+    return timed(loop, CALLS)
+
+
+def printed(*command: str) -> float:
+    return float(subprocess.check_output(command))
+
+
+def one_process() -> Iterator[Row]:
     """Send and receive in one process."""
     ours, theirs = SysvQueue.create(), sysv_ipc.MessageQueue(None, sysv_ipc.IPC_CREX)
     name = f"/ipckit-bench-{os.getpid()}"
     posix = PosixQueue.create(name)
     plain = posix_ipc.MessageQueue(f"{name}-2", posix_ipc.O_CREX, max_message_size=8192)
-
-    def ours_nowait(calls: int) -> None:
-        for _ in range(calls):
-            ours.send_nowait(BODY)
-            ours.receive_nowait()
-
-    def theirs_nowait(calls: int) -> None:
-        for _ in range(calls):
-            theirs.send(BODY, False)
-            theirs.receive(False)
-
-    def ours_waiting(calls: int) -> None:
-        for _ in range(calls):
-            ours.send(BODY)
-            ours.receive()
-
-    def posix_ours(calls: int) -> None:
-        for _ in range(calls):
-            posix.send(BODY)
-            posix.receive()
-
-    def posix_theirs(calls: int) -> None:
-        for _ in range(calls):
-            plain.send(BODY)
-            plain.receive()
-
-    loops = {
-        "ours, nowait": ours_nowait,
-        "sysv_ipc": theirs_nowait,
-        "ours, waiting": ours_waiting,
-        "posix, ours": posix_ours,
-        "posix_ipc": posix_theirs,
+    runs = {
+        "ours": there_and_back(ours.send_nowait, ours.receive_nowait),
+        "sysv_ipc": there_and_back(
+            lambda body, send=theirs.send: send(body, False),
+            lambda receive=theirs.receive: receive(False),
+        ),
+        "ours, waiting": there_and_back(ours.send, ours.receive),
+        "sysv_ipc, waiting": there_and_back(theirs.send, theirs.receive),
+        "the system calls alone, in C": partial(printed, built("queue_loop"), str(CALLS)),
+        "ours, posix": there_and_back(posix.send, posix.receive),
+        "posix_ipc": there_and_back(plain.send, plain.receive),
     }
+    if shutil.which("php"):
+        runs["PHP sysvmsg"] = partial(printed, "php", "-r", PHP % (CALLS, CALLS))
     try:
-        found = nanoseconds(loops, CALLS)
+        found = Rounds(runs, 9)
     finally:
         for queue in (ours, theirs, posix):
             queue.remove()
         plain.unlink()
         plain.close()
-    base = found["sysv_ipc"]
-    rows = [
-        Row("SysvQueue send + receive, sysv_ipc", found["ours, nowait"], base, "ns", 0.70),
-        Row("the same with send() and receive()", found["ours, waiting"], base, "ns"),
-        Row("PosixQueue, posix_ipc", found["posix, ours"], found["posix_ipc"], "ns"),
-    ]
-    if shutil.which("php"):
-        script = PHP % (CALLS, CALLS)
-        times = [float(subprocess.check_output(["php", "-r", script])) for _ in range(3)]
-        rows.append(Row("the same, PHP", found["ours, nowait"], sorted(times)[1], "ns"))
-    return rows
+    waiting = "ours, waiting"
+    yield found.row("SysvQueue send + receive", waiting, "sysv_ipc, waiting", "ns", 0.70)
+    yield found.row("the same, in C alone", waiting, "the system calls alone, in C", "ns")
+    if "PHP sysvmsg" in runs:
+        yield found.row("the same, in PHP", waiting, "PHP sysvmsg", "ns")
+    yield found.row("PosixQueue send + receive", "ours, posix", "posix_ipc", "ns")
 
 
 def one_way(put: Callable[[], object], get: Callable[[], object]) -> float:
@@ -103,29 +95,31 @@ def one_way(put: Callable[[], object], get: Callable[[], object]) -> float:
     return MESSAGES / (time.perf_counter() - began)
 
 
-def two_processes() -> list[Row]:
+def two_processes() -> Iterator[Row]:
     """One process sends, another receives."""
     ours, theirs = SysvQueue.create(), sysv_ipc.MessageQueue(None, sysv_ipc.IPC_CREX)
-    simple = multiprocessing.SimpleQueue()
+    simple, full, fast = multiprocessing.SimpleQueue(), multiprocessing.Queue(), FasterFifo()
     try:
-        found = medians(
+        found = Rounds(
             {
                 "ours": lambda: one_way(lambda: ours.send(BODY), ours.receive),
                 "sysv_ipc": lambda: one_way(lambda: theirs.send(BODY), theirs.receive),
-                "simple": lambda: one_way(lambda: simple.put(BODY), simple.get),
+                "SimpleQueue": lambda: one_way(lambda: simple.put(BODY), simple.get),
+                "multiprocessing.Queue": lambda: one_way(lambda: full.put(BODY), full.get),
+                "faster-fifo": lambda: one_way(lambda: fast.put(BODY), fast.get),
             }
         )
     finally:
         ours.remove()
         theirs.remove()
         simple.close()
-    ours_rate = found["ours"]
-    return [
-        Row("SysvQueue, two processes, sysv_ipc", ours_rate, found["sysv_ipc"], "/s", less=False),
-        Row("the same, SimpleQueue", ours_rate, found["simple"], "/s", less=False),
-    ]
+        full.close()
+        full.join_thread()
+    for peer in ("sysv_ipc", "faster-fifo", "SimpleQueue", "multiprocessing.Queue"):
+        yield found.row("SysvQueue, one way, two processes", "ours", peer, "/s", less=False)
 
 
-def main() -> list[Row]:
-    """Measure and print."""
-    return shown(one_process() + two_processes())
+def main() -> Iterator[Row]:
+    """Measure."""
+    yield from one_process()
+    yield from two_processes()

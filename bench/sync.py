@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import multiprocessing
+from collections.abc import Iterator
 
-from bench.rounds import Row, nanoseconds, shown
+from ipckit.cli.rounds import Rounds, Row, timed
 from ipckit.sync import Atomic, Lock
 
 CALLS = 100_000
 
 
-def main() -> list[Row]:
-    """Measure and print."""
+def main() -> Iterator[Row]:
+    """Measure."""
     number, lock = Atomic(), Lock()
     value, rival = multiprocessing.Value("q"), multiprocessing.Lock()
 
@@ -38,12 +39,13 @@ def main() -> list[Row]:
             with rival:
                 pass
 
-    found = nanoseconds(
-        {"loop": loop, "add": add, "value": value_add, "lock": ours, "rival": theirs}, CALLS
-    )
-    return shown(
-        [
-            Row("Atomic.add, multiprocessing.Value", found["add"], found["value"], "ns"),
-            Row("Lock, multiprocessing.Lock", found["lock"], found["rival"], "ns"),
-        ]
-    )
+    runs = {
+        "loop": loop,
+        "add": add,
+        "multiprocessing.Value": value_add,
+        "lock": ours,
+        "multiprocessing.Lock": theirs,
+    }
+    found = Rounds({name: timed(run, CALLS) for name, run in runs.items()}).less("loop")
+    yield found.row("Atomic.add", "add", "multiprocessing.Value", "ns")
+    yield found.row("Lock, taken and given back", "lock", "multiprocessing.Lock", "ns")

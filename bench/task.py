@@ -1,4 +1,4 @@
-"""Task round trips through one worker and one task worker, in every mode.
+"""Task round trips through one worker and one task worker, in every mode, ledger on.
 
 Against the floor for two Python processes: bare loops over a datagram socket pair, pickle on both
 sides. With 32 in flight the floor's loops poll; with 1 they block, a bare ping-pong.
@@ -6,19 +6,17 @@ sides. With 32 in flight the floor's loops poll; with 1 they block, a bare ping-
 
 from __future__ import annotations
 
-import os
-import pickle
-import select
-import socket
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import NamedTuple
 
-from bench.rounds import in_a_process, medians
-from ipckit import Server
+from ipckit.cli.rounds import Rounds, Row, in_a_process
+from ipckit.cli.yardsticks import bare_tasks, server_tasks
 
-Report = Callable[[float], None]
+SWOOLE_100_KB = 27_000
+"""Tasks of 100 kB a second through Swoole 6.2, measured on another day and machine."""
+
+FLOOR, PING_PONG = "two bare loops", "a bare ping-pong"
 
 
 class Load(NamedTuple):
@@ -28,100 +26,39 @@ class Load(NamedTuple):
     tasks: int
     window: int
     data: str
-    goal: float  # times the floor's rate
 
 
-LOADS = (
-    Load("100 B, 32 in flight", 100_000, 32, "x" * 100, 2.0),
-    Load("100 B, 1 in flight", 20_000, 1, "x" * 100, 2.5),
-    Load("100 kB, 8 in flight", 10_000, 8, "x" * 100_000, 1.0),
-)
+MANY = Load("tasks, 100 B, 32 in flight", 100_000, 32, "x" * 100)
+SINGLE = Load("a task, 100 B, 1 in flight", 10_000, 1, "x" * 100)
+LARGE = Load("tasks, 100 kB, 8 in flight", 5000, 8, "x" * 100_000)
 
 
-def floor(load: Load, report: Report) -> None:
-    """Two bare loops."""
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
-    for end in (ours, theirs):
-        end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
-    pid = os.fork()
-    polled = load.window > 1
-    ours.setblocking(not polled)
-    theirs.setblocking(not polled)
-    if pid == 0:
-        _answer(theirs)
-    poll = select.epoll()
-    poll.register(ours, select.EPOLLIN)
-    sent = done = 0
-    began = time.perf_counter()
-    while done < load.tasks:
-        while sent < load.tasks and sent - done < load.window:
-            ours.send(pickle.dumps((sent, 0, load.data), 5))
-            sent += 1
-        try:
-            pickle.loads(ours.recv(1 << 18))
-        except BlockingIOError:
-            poll.poll()
-        else:
-            done += 1
-    report(load.tasks / (time.perf_counter() - began))
-    ours.send(pickle.dumps((0, 0, None), 5))
-    os.waitpid(pid, 0)
+def rates(load: Load, floor: str) -> Rounds:
+    """Return tasks per second of the floor and of each mode."""
+    wanted = load.tasks, load.window, load.data
+    runs: dict[str, Callable[[], float]] = {
+        floor: partial(in_a_process, partial(bare_tasks, *wanted))
+    }
+    for mode in (1, 2, 3):
+        serve = partial(server_tasks, *wanted, task_ipc_mode=mode)
+        runs[f"mode {mode}"] = partial(in_a_process, serve)
+    return Rounds(runs)
 
 
-def _answer(end: socket.socket) -> None:
-    poll = select.epoll()
-    poll.register(end, select.EPOLLIN)
-    while True:
-        try:
-            number, _source, data = pickle.loads(end.recv(1 << 18))
-        except BlockingIOError:
-            poll.poll()
-            continue
-        if data is None:
-            os._exit(0)
-        end.send(pickle.dumps((number, "ok"), 5))
-
-
-def server(load: Load, mode: int, report: Report) -> None:
-    """The same through a Server."""
-    made = Server("127.0.0.1", 0, worker_num=1, task_worker_num=1, task_ipc_mode=mode)
-    made.set(log_level="ERROR")
-    made.on("receive", lambda *_: None)
-    made.on("task", lambda *_: "ok")
-    done = 0
-    began = 0.0
-
-    def begin(server: Server, worker_id: int) -> None:
-        nonlocal began
-        if worker_id == 0:
-            began = time.perf_counter()
-            for _ in range(load.window):
-                server.task(load.data)
-
-    def finish(server: Server, task_id: int, result: object) -> None:
-        nonlocal done
-        done += 1
-        if done <= load.tasks - load.window:
-            server.task(load.data)
-        if done == load.tasks:
-            report(load.tasks / (time.perf_counter() - began))
-            server.shutdown()
-
-    made.on("worker_start", begin)
-    made.on("finish", finish)
-    made.start()
-
-
-def main() -> dict[str, float]:
-    """Measure, print, and return tasks per second."""
-    figures: dict[str, float] = {}
-    for load in LOADS:
-        runs = {"floor": partial(in_a_process, partial(floor, load))}
-        for mode in (1, 2, 3):
-            runs[f"mode {mode}"] = partial(in_a_process, partial(server, load, mode))
-        found = medians(runs)
-        print(f"{load.name}; goal {load.goal:g} of the floor")
-        for name, value in found.items():
-            print(f"  {name:8} {value:10,.0f} tasks/s   {value / found['floor']:.2f} of the floor")
-            figures[f"{load.name}, {name}"] = value
-    return figures
+def main() -> Iterator[Row]:
+    """Measure."""
+    many = rates(MANY, FLOOR)
+    for mode in (1, 2, 3):
+        yield many.row(f"{MANY.name}, mode {mode}", f"mode {mode}", FLOOR, "/s", 2.0, less=False)
+    single = rates(SINGLE, PING_PONG)
+    single.figures = {
+        name: [1e6 / rate for rate in rates] for name, rates in single.figures.items()
+    }
+    for mode in (1, 2, 3):
+        yield single.row(f"{SINGLE.name}, mode {mode}", f"mode {mode}", PING_PONG, "us", 0.4)
+    large = rates(LARGE, FLOOR)
+    large.figures["Swoole, recorded"] = [SWOOLE_100_KB] * len(large.figures[FLOOR])
+    for mode in (1, 2, 3):
+        what = f"{LARGE.name}, mode {mode}"
+        yield large.row(what, f"mode {mode}", "Swoole, recorded", "/s", 1.5, less=False)
+        yield large.row(what, f"mode {mode}", FLOOR, "/s", less=False)

@@ -22,6 +22,7 @@ struct view {
 	int *bells;
 	uint32_t *heard;
 	uint32_t *recent;
+	uint32_t rests; /* so many spins are left out */
 	uint64_t *word; /* of each record in our hands */
 	Py_buffer row;
 	uint64_t *busy_since; /* since when an attempt runs, in ns; 0: none does. NULL: not kept */

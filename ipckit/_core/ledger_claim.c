@@ -9,7 +9,8 @@
 #include <errno.h>
 #include <time.h>
 
-enum { LOOKS_A_TURN = 32 };
+/* After a spin in vain it rests so many times: then nobody is quick enough, or no CPU is free. */
+enum { LOOKS_A_TURN = 32, RESTS = 16 };
 
 static int64_t
 now_ns(void)
@@ -246,18 +247,25 @@ PyObject *
 ledger_spin(PyObject *self, PyObject *ns)
 {
 	struct view *view = (struct view *)self;
-	int64_t until = PyLong_AsLongLong(ns);
+	int64_t most = PyLong_AsLongLong(ns);
+	int64_t took = 0;
 	int found = 0;
 
 	if (PyErr_Occurred())
 		return NULL;
+	if (view->rests) {
+		view->rests--;
+		Py_RETURN_FALSE;
+	}
 	Py_BEGIN_ALLOW_THREADS
-	for (until += now_ns(); !found && now_ns() < until;)
+	for (int64_t began = now_ns(); !found && took < most; took = now_ns() - began)
 		for (int look = 0; !found && look < LOOKS_A_TURN; look++) {
 			breathe();
 			found = ipk_ledger_has_work(&view->ledger);
 		}
 	Py_END_ALLOW_THREADS
+	if (!found || took > 2 * most) /* the latter: somebody else had the CPU meanwhile */
+		view->rests = RESTS;
 	return PyBool_FromLong(found);
 }
 

@@ -8,7 +8,8 @@ Invariants
       it is told once, and once more by our successor if we die in between.
   S2  nothing here waits, but wait() for taskwait(), which hears ends and frames itself meanwhile.
   S3  while ends come in they are looked for once a turn of the loop, and nobody rings; a bell is
-      asked for, and then looked once more, before this process waits for one.
+      asked for, and then looked once more, before this process waits for one. After it looked in
+      vain it asks for a bell at once, some times.
 Crash     who waits here is lost with this process; the tasks are not, and their results go to the
           `finish` callback of our successor.
 """
@@ -50,6 +51,9 @@ _ENDS_A_TURN = 256
 
 _AWAKE_NS = 30_000 if (os.cpu_count() or 1) > 1 else 0
 """After the last end it looks so long for the next one before it asks for a bell."""
+
+_RESTS = 16
+"""After it was awake in vain: then the tasks take longer, or no CPU is free to run them."""
 
 _NO_ROOM_INSIDE = -2
 """Ledger.submit(): there is a record, but no blocks or slab for the body."""
@@ -108,6 +112,7 @@ class Submitter:
         self._in_a_row = 0
         self._dropped = False
         self._looking = False  # _look_again is on its way
+        self._rests = 0  # so many times it does not look for the next end without a bell
         self._heard = 0  # when the last end was told, ns of the monotonic clock
         self.bell = ledger.bells[worker.place]
 
@@ -276,9 +281,14 @@ class Submitter:
 
     def _look(self) -> None:
         """S3."""
-        if self._tell_some():
-            self._heard = time.monotonic_ns()
-        elif time.monotonic_ns() - self._heard > _AWAKE_NS:
+        told = self._tell_some()
+        now = time.monotonic_ns()
+        if told:
+            self._heard = now
+            self._rests = max(0, self._rests - 1)
+        elif now - self._heard > _AWAKE_NS and self._heard and not self._rests:
+            self._rests = _RESTS
+        if self._rests or now - self._heard > _AWAKE_NS:
             self._view.want_bell()
             if not self._tell_some():
                 return

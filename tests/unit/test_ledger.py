@@ -161,3 +161,15 @@ def test_attempts_are_counted_where_one_asks_for_it_before_their_end_is_told(led
     assert row[0] == 0
     with pytest.raises(IndexError, match="no word 4"):
         ledger.view(TAKER).account(row, 1, 2, 4)
+
+
+def test_after_a_spin_in_vain_it_rests_and_then_spins_again(ledger):
+    submitter, taker = ledger.view(0), ledger.view(TAKER)
+    assert not taker.spin(1000)
+    for _ in range(16):
+        assert not taker.spin(10**12), "a spin would take 17 minutes"
+    assert submitter.submit(b"data", -1, False) == 1
+    assert taker.spin(10**12), "it spins again, and finds what is there"
+    run_one(ledger, taker, b"")
+    ((record, *_),) = submitter.collect(10)
+    submitter.release(record)
