@@ -75,9 +75,10 @@ storm: killers ## kill -9 at random, 20,000 times, of eight processes that work 
 demo: $(BUILT) ## the main job: 10,000 mails by task workers over a System V queue
 	$(BIN)/ipckit demo
 
-bench: $(BUILT) ## measure (B=name for one file of bench/)
+bench: $(BUILT) ## measure, and write the figures of the docs (B=name: only one file of bench/)
 	$(BIN)/python -m pip install -q --group bench
 	$(BIN)/python -m bench $(B)
+	$(if $(B),,$(BIN)/python -m bench.report)
 
 docs: $(BUILT) ## build the documentation, warnings are errors
 	$(BIN)/python -m pip install -q --group docs

@@ -17,7 +17,8 @@ def main() -> Iterator[Row]:
     """Measure: ns for a packet. (The server cuts whole packets in C; see `echo`.)"""
     eof = Framing(open_eof_split=True, package_eof=b"\r\n").framer()
     length = Framing(open_length_check=True).framer()
-    assert eof is not None and length is not None
+    assert eof is not None
+    assert length is not None
 
     def split(turns: int) -> None:
         for _ in range(turns // PACKETS):

@@ -1,4 +1,4 @@
-"""How cost grows: rows, connections, backlog, payload, processes. Curves for the docs, and verdicts.
+"""How cost grows: rows, connections, backlog, payload, processes. Curves, and verdicts.
 
 Each point is the median of three; a verdict is over the whole curve.
 """
@@ -74,7 +74,9 @@ def rows() -> Iterator[Curve]:
         curve.add("set a row", size, ns_of(each(lambda name, t=table: t.set(name, ROW)), CALLS))
         curve.add("incr", size, ns_of(each(lambda name, t=table: t.incr(name, "id")), CALLS))
         curve.add("iterate, a row", size, ns_of(items, size))
-        curve.add("a plain dict, one value", size, ns_of(each(lambda name, p=plain: p[name]["id"]), CALLS))
+        curve.add(
+            "a plain dict, one value", size, ns_of(each(lambda name, p=plain: p[name]["id"]), CALLS)
+        )
         table.close()
     yield curve
 
@@ -86,7 +88,9 @@ def connections() -> Iterator[Row | Curve]:
     """Echo through one connection beside so many open ones, and through 50 of them at once."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    curve = Curve("connections", "Echo beside open connections", "open connections", "us for a request")
+    curve = Curve(
+        "connections", "Echo beside open connections", "open connections", "us for a request"
+    )
 
     def beside(port: int, _pid: int) -> float:
         idle = []
@@ -116,7 +120,9 @@ def connections() -> Iterator[Row | Curve]:
     served(lambda ready: echo_server(ready, max_connection=11_000, backlog=2048), beside)
     yield curve
     few, many = (curve.lines["50 at a time, for each"][at][1] for at in (0, -1))
-    yield Row("a request beside 10,000 open connections", many, "beside 50", few, "us", many / few, 1.0)
+    yield Row(
+        "a request beside 10,000 open connections", many, "beside 50", few, "us", many / few, 1.0
+    )
 
 
 # -- backlog ---
@@ -259,7 +265,11 @@ def echoed(size: int) -> float:
 def processes() -> Iterator[Curve]:
     """The work of 1 to 8 processes together, of one alone: there are two CPUs."""
     curve = Curve(
-        "processes", "Work by several processes on two CPUs", "processes", "times one alone", log_y=False
+        "processes",
+        "Work by several processes on two CPUs",
+        "processes",
+        "times one alone",
+        log_y=False,
     )
     lines: dict[str, Callable[[int], int]] = {
         "incr, 1,024 keys": increments(1024),

@@ -79,7 +79,9 @@ def of_echo(depth: int) -> Iterator[Row]:
     what = f"an echo, {depth} in flight: {told(found, requests)}"
     goal = 2.02 if depth == 1 else None
     each = total / requests
-    yield Row(what, each, "a read and a write, without the waits", 2, "calls", each / 2, goal and 1.01)
+    yield Row(
+        what, each, "a read and a write, without the waits", 2, "calls", each / 2, goal and 1.01
+    )
 
 
 def tasks(mode: int, report: Any) -> None:
@@ -132,5 +134,3 @@ def main() -> Iterator[Row]:
         yield from of_echo(depth)
     for mode in (1, 2, 3):
         yield from of_tasks(mode)
-
-

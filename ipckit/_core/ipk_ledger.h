@@ -51,6 +51,7 @@ enum {
 	IPK_LEDGER_MAX_PLACES = 4094, /* the owner's 12 bits: 0 nobody, the manager one more */
 	IPK_LEDGER_MAX_RECORDS = 1 << 24,
 	IPK_LEDGER_ANY = -1,	      /* a task that any task worker may take */
+	IPK_LEDGER_SEEN = 1024,	      /* tasks that one look at all words remembers */
 };
 
 /* Flags of a record. */
@@ -133,6 +134,9 @@ struct ipk_ledger {
 	uint32_t recent_count;
 	uint32_t next_record;
 	uint32_t next_block;
+	uint64_t seen[IPK_LEDGER_SEEN]; /* what a look found, by turn: hints, from seen_at on */
+	uint32_t seen_at;
+	uint32_t seen_count;
 };
 
 /* A task in the hands of its owner: its record, and its word as it is now. */

@@ -5,9 +5,11 @@
  * State     none.
  *
  * Invariants
- *   C1  of the tasks we may take, the one with the lowest turn that anybody has told of.
+ *   C1  of the tasks we may take, the one with the lowest turn that anybody has told of. What comes
+ *       without a hint while we remember others from a look is behind those.
  *   C2  a hint is used up whoever claims its task; a stale one costs one look at the word.
- *   C3  who takes back a look puts it there again unless he saw all of what it told of.
+ *   C3  who takes back a look puts it there again, for the others, unless he took all of what it
+ *       told of: what he remembers dies with him. He looks again when he has used that up.
  *   C4  all that a submitter will read of an end is written before the word says DONE.
  *
  * Blocks    never.  Errors  -ENOSPC, -ESTALE.
@@ -23,9 +25,8 @@ enum { FLAGS_OF_FILES = IPK_LEDGER_BODY_BESIDE | IPK_LEDGER_RESULT_BESIDE | IPK_
 /* The task with the lowest turn so far. */
 struct best {
 	uint64_t hint; /* 0: none */
-	struct ipk_ledger_ring *ring;
+	struct ipk_ledger_ring *ring; /* NULL: a look found it */
 	uint64_t head;
-	uint32_t queue; /* of a look that found it; UINT32_MAX: a ring did */
 };
 
 static uint32_t
@@ -81,29 +82,97 @@ consider_rings(const struct ipk_ledger *ledger, uint32_t queue, struct best *bes
 			hint = IPK_LOAD(&ledger->hints[number * ledger->ring_size +
 						       head % ledger->ring_size]);
 			if (!best->hint || hint < best->hint)
-				*best = (struct best){hint, ring, head, UINT32_MAX};
+				*best = (struct best){hint, ring, head};
 		}
 	}
 }
 
-/* Look at every word; returns how many tasks of this queue are QUEUED. */
-static uint32_t
-consider_words(const struct ipk_ledger *ledger, uint32_t queue, struct best *best)
+/* Let the highest of a heap go down to its place. */
+static void
+sift(uint64_t *heap, uint32_t count, uint32_t at)
 {
-	uint32_t found = 0;
+	uint64_t moved = heap[at];
 
+	for (uint32_t child; (child = 2 * at + 1) < count; at = child) {
+		if (child + 1 < count && heap[child + 1] > heap[child])
+			child++;
+		if (heap[child] <= moved)
+			break;
+		heap[at] = heap[child];
+	}
+	heap[at] = moved;
+}
+
+/* Keep a hint if it is one of the lowest; the highest of those kept is in front. */
+static void
+keep(struct ipk_ledger *ledger, uint64_t hint)
+{
+	uint64_t *heap = ledger->seen;
+
+	if (ledger->seen_count == IPK_LEDGER_SEEN) {
+		heap[0] = hint;
+		sift(heap, IPK_LEDGER_SEEN, 0);
+		return;
+	}
+	heap[ledger->seen_count++] = hint;
+	for (uint32_t at = ledger->seen_count - 1; at && heap[(at - 1) / 2] < heap[at];
+	     at = (at - 1) / 2) {
+		uint64_t above = heap[(at - 1) / 2];
+
+		heap[(at - 1) / 2] = heap[at];
+		heap[at] = above;
+	}
+}
+
+/*
+ * Look at every word, and remember the tasks of these queues whose turn is next. found[i]: how many
+ * of queue i are QUEUED, or at least 2 where only the lowest were looked at.
+ */
+static void
+look(struct ipk_ledger *ledger, const uint32_t queues[2], uint32_t found[2])
+{
+	ledger->seen_at = ledger->seen_count = 0;
 	for (uint32_t record = 0; record < ledger->shape.records; record++) {
 		uint64_t word = IPK_LOAD(&ledger->word[record]);
 		uint64_t hint = ipk_ledger_turn_of(word) << 24 | record;
+		uint32_t queue;
+
+		if (ipk_ledger_state_of(word) != IPK_LEDGER_QUEUED)
+			continue;
+		if (ledger->seen_count == IPK_LEDGER_SEEN && hint > ledger->seen[0]) {
+			found[0] = found[1] = 2;
+			continue;
+		}
+		queue = ipk_ledger_queue_of(ledger, IPK_LOAD(&ledger->record[record].dst));
+		if (queue != queues[0] && queue != queues[1])
+			continue;
+		found[queue == queues[1]]++;
+		keep(ledger, hint);
+	}
+	for (uint32_t left = ledger->seen_count; left > 1; left--) { /* by turn */
+		uint64_t highest = ledger->seen[0];
+
+		ledger->seen[0] = ledger->seen[left - 1];
+		ledger->seen[left - 1] = highest;
+		sift(ledger->seen, left - 1, 0);
+	}
+}
+
+/* What the last look remembers and nobody has claimed since. */
+static void
+consider_seen(struct ipk_ledger *ledger, struct best *best)
+{
+	for (; ledger->seen_at < ledger->seen_count; ledger->seen_at++) {
+		uint64_t hint = ledger->seen[ledger->seen_at];
+		uint64_t word = IPK_LOAD(&ledger->word[hint & 0xFFFFFF]);
 
 		if (ipk_ledger_state_of(word) != IPK_LEDGER_QUEUED ||
-		    ipk_ledger_queue_of(ledger, IPK_LOAD(&ledger->record[record].dst)) != queue)
+		    ipk_ledger_turn_of(word) != hint >> 24)
 			continue;
-		found++;
 		if (!best->hint || hint < best->hint)
-			*best = (struct best){hint, NULL, 0, queue};
+			*best = (struct best){hint, NULL, 0};
+		return;
 	}
-	return found;
 }
 
 static void
@@ -148,28 +217,43 @@ claim_best(const struct ipk_ledger *ledger, const struct best *best, struct ipk_
 	return claimed;
 }
 
+/* C3. Take back what tells us to look, and look; those of found[] are left to be told of. */
+static void
+look_if_told(struct ipk_ledger *ledger, const uint32_t queues[2], uint32_t found[2])
+{
+	int told = 0;
+
+	for (int i = 0; i < 2; i++)
+		told |= IPK_LOAD(&ledger->look[queues[i]]) &&
+			IPK_SWAP(&ledger->look[queues[i]], 0);
+	if (told)
+		look(ledger, queues, found);
+}
+
 int
 ipk_ledger_claim(struct ipk_ledger *ledger, struct ipk_ledger_hold *hold)
 {
 	uint32_t queues[2] = {own_queue(ledger), ledger->shape.task_workers};
 
 	for (;;) {
-		struct best best = {0, NULL, 0, UINT32_MAX};
-		uint32_t seen[2] = {0, 0};
+		struct best best = {0, NULL, 0};
+		uint32_t found[2] = {0, 0};
 		int claimed;
 
-		for (int i = 0; i < 2; i++) {
+		for (int i = 0; i < 2; i++)
 			consider_rings(ledger, queues[i], &best);
-			if (IPK_LOAD(&ledger->look[queues[i]]) &&
-			    IPK_SWAP(&ledger->look[queues[i]], 0))
-				seen[i] = consider_words(ledger, queues[i], &best);
+		consider_seen(ledger, &best);
+		if (ledger->seen_at == ledger->seen_count) {
+			look_if_told(ledger, queues, found);
+			consider_seen(ledger, &best);
 		}
 		if (!best.hint)
 			return 0;
 		claimed = claim_best(ledger, &best, hold);
-		for (int i = 0; i < 2; i++) /* C3 */
-			if (seen[i] > (claimed && best.queue == queues[i] ? 1u : 0u))
-				IPK_STORE_NOW(&ledger->look[queues[i]], 1);
+		if (found[0] + found[1] > (claimed && !best.ring ? 1u : 0u)) /* C3 */
+			for (int i = 0; i < 2; i++)
+				if (found[i])
+					IPK_STORE_NOW(&ledger->look[queues[i]], 1);
 		if (!claimed)
 			continue;
 		begin(ledger, hold);

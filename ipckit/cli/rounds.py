@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from time import perf_counter_ns
 from typing import Any, NamedTuple
 
-__all__ = ["NOISE", "Row", "Rounds", "in_a_process", "limited", "shown", "timed"]
+__all__ = ["NOISE", "ROUNDS", "Rounds", "Row", "in_a_process", "limited", "shown", "timed"]
 
 ROUNDS = 5
 NOISE = 0.15

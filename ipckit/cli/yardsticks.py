@@ -144,7 +144,7 @@ def bare_echo(ready: Ready, *, loop: Callable[..., Any] = uvloop.run) -> None:
 def echo_server(ready: Ready, **settings: Any) -> None:
     """The same through a Server, callback and send included."""
     made = Server("127.0.0.1", 0, worker_num=1, log_level="ERROR", **settings)
-    made.on("receive", lambda server, fd, reactor_id, data: server.send(fd, data))
+    made.on("receive", lambda server, fd, _reactor_id, data: server.send(fd, data))
     made.on("start", lambda server: ready(server.port))
     made.start()
 

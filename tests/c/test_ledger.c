@@ -129,6 +129,46 @@ more_than_a_ring(void)
 	free(base);
 }
 
+/* Far more than a ring holds, and more than one look remembers: in order, and what one process
+ * remembers and does not claim is found by the other one. */
+static void
+remembered_and_not_claimed(void)
+{
+	static const struct ipk_ledger_shape wide = {3000, 8, 1, 2, 0};
+	static struct ipk_ledger ledgers[3];
+	static uint32_t recent[3000];
+	struct ipk_ledger_hold hold;
+	uint32_t heard[6] = {0};
+	uint64_t bytes = (uint64_t)ipk_ledger_bytes(&wide);
+	void *base = calloc(1, bytes);
+
+	CHECK(base && ipk_ledger_format(base, bytes, &wide) == 0);
+	for (uint32_t i = 0; i < 3; i++) {
+		CHECK(ipk_ledger_attach(&ledgers[i], base, bytes) == 0);
+		ipk_ledger_be(&ledgers[i], 2 * i, NULL, heard, recent);
+		ledgers[i].ring_size = 16;
+	}
+	for (int i = 0; i < 3000; i++)
+		CHECK(post(&ledgers[0], 1, IPK_LEDGER_ANY, 0, 0) == i + 1);
+	for (uint64_t id = 1; id <= 100; id++) { /* so the first one has looked, and remembers */
+		CHECK(ipk_ledger_claim(&ledgers[1], &hold) == 1);
+		CHECK(ledgers[1].record[hold.record].id == id);
+	}
+	for (uint64_t id = 101; id <= 2990; id++) {
+		CHECK(ipk_ledger_claim(&ledgers[2], &hold) == 1);
+		CHECK(ledgers[2].record[hold.record].id == id);
+	}
+	for (uint64_t id = 2991; id <= 3000; id++) {
+		CHECK(ipk_ledger_has_work(&ledgers[1]) && ipk_ledger_has_work(&ledgers[2]));
+		CHECK(ipk_ledger_claim(&ledgers[1 + id % 2], &hold) == 1);
+		CHECK(ledgers[1].record[hold.record].id == id);
+	}
+	CHECK(ipk_ledger_claim(&ledgers[1], &hold) == 0);
+	CHECK(ipk_ledger_claim(&ledgers[2], &hold) == 0);
+	CHECK(!ipk_ledger_has_work(&ledgers[1]) && !ipk_ledger_has_work(&ledgers[2]));
+	free(base);
+}
+
 static void
 again_and_for_the_last_time(void)
 {
@@ -343,6 +383,7 @@ main(void)
 	whose_turn();
 	full();
 	more_than_a_ring();
+	remembered_and_not_claimed();
 	again_and_for_the_last_time();
 	one_at_a_time();
 	only_once();

@@ -1,0 +1,44 @@
+"""`ipckit bench` on this machine, in its shortest form: rows that make sense, nothing left."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+IPCKIT = [sys.executable, "-m", "ipckit", "bench"]
+
+
+def test_it_measures_everything_and_gives_one_document():
+    run = subprocess.run(
+        [*IPCKIT, "--json", "--rounds", "1"],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=True,
+    )
+    rows = json.loads(run.stdout)["rows"]
+    assert run.stderr == ""
+    assert {row["beside"] for row in rows} >= {
+        "sysv_ipc", "posix_ipc", "Manager().dict()", "two bare Python loops",
+        "multiprocessing.Pool", "a bare uvloop Protocol",
+    }  # fmt: skip
+    assert all(row["ours"] > 0 and row["theirs"] > 0 and row["ratio"] > 0 for row in rows)
+
+
+def test_it_tells_a_sentence_for_each_and_names_what_there_is():
+    run = subprocess.run(
+        [*IPCKIT, "queue", "--rounds", "1"], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert len(run.stdout.splitlines()) == 3
+    assert "SysvQueue" in run.stdout
+    wrong = subprocess.run(
+        [*IPCKIT, "queues"], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert wrong.returncode == 2
+    assert "no 'queues' to measure: queue, table, task, echo" in wrong.stderr
+    wrong = subprocess.run(
+        [*IPCKIT, "--rounds", "0"], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert wrong.returncode == 2
+    assert "1..100" in wrong.stderr
