@@ -24,6 +24,7 @@ TASKS = 10_000 * SCALE
 
 @pytest.mark.timeout(600)
 def test_what_task_returned_for_is_done_whoever_is_killed(start, mode):
+    """D1: every promised task is done."""
     running = start(task_ipc_mode=mode, worker_num=2, task_worker_num=2, task_max_attempts=255)
     promised: list[int] = []
     over = threading.Event()
@@ -60,7 +61,7 @@ def test_what_task_returned_for_is_done_whoever_is_killed(start, mode):
 
 
 def test_a_poisonous_task_takes_nobody_along(start, mode, tmp_path):
-    """Buried after exactly its attempts; meanwhile the others wait for less than a second."""
+    """D12: buried after exactly its attempts; meanwhile the others wait for less than a second."""
     path = tmp_path / "letters"
     running = start(
         task_ipc_mode=mode,
@@ -89,6 +90,7 @@ def test_a_poisonous_task_takes_nobody_along(start, mode, tmp_path):
 
 @pytest.mark.needs_root
 def test_a_full_disk_costs_the_task_that_needs_it(start, tmp_path):
+    """D14: the others go on."""
     disk = tmp_path / "disk"
     disk.mkdir()
     subprocess.run(
@@ -121,6 +123,7 @@ def test_a_full_disk_costs_the_task_that_needs_it(start, tmp_path):
     ids=["removed", "a link", "cut"],
 )
 def test_a_spilled_body_that_somebody_spoils_fails_that_task(start, spoil, text):
+    """D14: removed, replaced, cut."""
     running = start(task_worker_num=1, task_max_attempts=3)
     ask, other = running.client(), running.client()
     other.tell("await", "task_async", ("sleep", 1.0, "slow"), 10)
@@ -149,6 +152,7 @@ def test_a_full_ledger_says_what_is_full(start):
 
 
 def test_tasks_wait_for_their_delay_and_their_turn(start, mode):
+    """D5: not before it is time."""
     running = start(task_ipc_mode=mode, task_worker_num=2)
     ask = running.client()
     ask("call_with", "task", [("once", "late")], {"delay": 0.4})
@@ -161,6 +165,7 @@ def test_tasks_wait_for_their_delay_and_their_turn(start, mode):
 
 
 def test_a_key_is_stored_once_while_it_waits_or_runs(start):
+    """D6: the same id is returned."""
     running = start(task_worker_num=1)
     ask, other = running.client(), running.client()
     other.tell("await", "task_async", ("sleep", 0.5, "slow"), 10)

@@ -13,7 +13,6 @@ import signal
 import socket
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from pages import DOCS, ROOT, Block, blocks, commands, pages
@@ -31,7 +30,9 @@ ALL = {path: blocks(path) for path in pages()}
 EVERY = [block for found in ALL.values() for block in found]
 PROGRAMS = [block for block in EVERY if block.language == "python" and not block.mark]
 SESSIONS = [
-    path for path, found in ALL.items() if any(b.language == "console" and not b.mark for b in found)
+    path
+    for path, found in ALL.items()
+    if any(b.language == "console" and not b.mark for b in found)
 ]
 CHECKER = doctest.OutputChecker()
 LISTENS = """
@@ -127,7 +128,9 @@ def test_commands_exist():
     """What is not run in a session is a target of the Makefile, or installs what there is."""
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     extras = re.search(
-        r"\[project.optional-dependencies\]\n(.*?)\n\n", (ROOT / "pyproject.toml").read_text(), re.S
+        r"\[project.optional-dependencies\]\n(.*?)\n\n",
+        (ROOT / "pyproject.toml").read_text(),
+        re.DOTALL,
     )
     assert extras
     names = {*re.findall(r"^(\w+) =", extras[1], re.MULTILINE)}

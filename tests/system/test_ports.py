@@ -334,6 +334,7 @@ def test_sendfile_in_order(small, tmp_path):
 
 
 def test_a_packet_that_takes_too_long(small):
+    """S9: too slow a sender."""
     server = small(TALK, LINES + ", package_timeout=0.2")
     with server.connect() as slow, server.connect() as good:
         slow.sendall(b"tell")

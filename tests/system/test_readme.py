@@ -90,6 +90,25 @@ def test_its_commands_are_the_makefiles():
     assert commands and set(commands) <= targets
 
 
+def test_the_chinese_one_has_the_same_blocks_names_and_links():
+    """What is code is the same to the letter; so are the names in the text, and where links lead."""
+    chinese = (ROOT / "README.zh.md").read_text()
+    fence = re.compile(r"^```(\w+\n.*?)^```", re.MULTILINE | re.DOTALL)
+    assert fence.findall(README) == fence.findall(chinese)
+    names, links = re.compile(r"`([^`\n]+)`"), re.compile(r"\]\(([^)]+)\)")
+    for pattern in (names, links):
+        ours, theirs = (sorted(pattern.findall(fence.sub("", text))) for text in (README, chinese))
+        exchanged = {"README.md", "README.zh.md"}
+        assert [x for x in ours if x not in exchanged] == [x for x in theirs if x not in exchanged]
+    heads = re.compile(r"^#+ ", re.MULTILINE)
+    assert heads.findall(fence.sub("", README)) == heads.findall(fence.sub("", chinese))
+
+
+def test_every_block_is_of_a_kind_that_is_tried():
+    assert set(re.findall(r"^```(\w+)$", README, re.MULTILINE)) == {"python", "php", "sh"}
+    assert "README.zh.md" in README.partition("\n\n##")[0]
+
+
 def test_its_links_lead_somewhere():
     links = re.findall(r"\]\(([^)]+)\)", README)
     assert links and [link for link in links if not (ROOT / link).exists()] == []
