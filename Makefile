@@ -80,7 +80,6 @@ bench: $(BUILT) ## measure (B=name for one file of bench/)
 	$(BIN)/python -m bench $(B)
 
 docs: $(BUILT) ## build the documentation, warnings are errors
-	$(BIN)/python -m pip install -q --group docs
 	$(BIN)/python -m sphinx -q -W --keep-going -b html docs build/docs
 
 news: ## write a changelog fragment: make news NAME=slug.feature M="..."
