@@ -80,7 +80,7 @@ bench: $(BUILT) ## measure (B=name for one file of bench/)
 	$(BIN)/python -m bench $(B)
 
 docs: $(BUILT) ## build the documentation, warnings are errors
-	$(BIN)/python -m sphinx -q -W --keep-going -b html docs build/docs
+	$(BIN)/python -m sphinx -q -E -W --keep-going -b html docs build/docs
 
 news: ## write a changelog fragment: make news NAME=slug.feature M="..."
 	@test -n "$$NAME" -a -n "$$M" || { echo 'usage: make news NAME=slug.feature M="Added ..."'; exit 2; }
