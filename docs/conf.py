@@ -26,7 +26,7 @@ nitpick_ignore_regex = [
     # Types of annotations that are no names of ours to be used: what they take is told in words.
     ("py:class", r"ipckit\.(server\.server\._Callback|testing\.machine\.Op)"),
     ("py:class", r"ipckit\.table\.schema\.(Column|Schema)"),
-    ("py:class", r"ipckit\.server\.(task_runner\.CurrentTask|dead_letters\.DeadLetters)"),
+    ("py:class", r"ipckit\.server\.(task_runner\.CurrentTask|attempts\.Failure)"),
 ]
 
 
@@ -36,7 +36,7 @@ def _plain_words(_app: Sphinx, what: str, *rest: Any) -> None:
     In "Raises:", one line may name several, and a line may go on with a sentence.
     """
     lines: list[str] = rest[-1]
-    if what in {"property", "attribute", "data"}:
+    if what in {"property", "attribute", "data"} and lines:
         lines[:1] = lines[0].replace(": ", ":\n", 1).split("\n")
         return
     inside, text = False, [""]
