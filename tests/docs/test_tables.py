@@ -86,3 +86,18 @@ def test_every_public_word_is_in_the_glossary_with_its_chinese():
     for word in ("worker", "task worker", "manager", "`Table`", "row lock", "message queue", "ledger",
                  "dead letter", "reload", "framing", "heartbeat", "session"):  # fmt: skip
         assert word in told, word
+
+
+def test_what_is_said_of_deaths_names_tests_that_there_are():
+    page = (DOCS / "explanation/crashes.md").read_text()
+    section = page[page.index("## Where it is tried") :]
+    named = set(re.findall(r"`(\w+::\w+)`", section))
+    files = set(re.findall(r"`(\w+\.c)`", section))
+    assert len(named) > 25 and len(files) == 4
+    there = {
+        f"{path.stem}::{name}"
+        for path in (ROOT / "tests").glob("*/test_*.py")
+        for name in re.findall(r"^(?:async )?def (test_\w+)", path.read_text(), re.MULTILINE)
+    }
+    assert named - there == set()
+    assert [name for name in files if not (ROOT / "tests/c" / name).exists()] == []
