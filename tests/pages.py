@@ -1,5 +1,7 @@
 """The blocks of code of a page, and what is said of each in the comment before it.
 
+Stands on sybil, which knows where a fenced block begins and ends.
+
 A fenced block may follow a comment of one line, which readers of the page do not see:
 
     <!-- file: NAME -->       a program that the page's console blocks run under that name
@@ -13,12 +15,13 @@ import dataclasses
 import re
 from pathlib import Path
 
+from sybil.document import Document
+from sybil.parsers.markdown.lexers import FencedCodeBlockLexer
+
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
-FENCE = re.compile(
-    r"^(?:<!-- *(?P<mark>.*?) *-->\n)?```(?P<language>\S*)[^\n]*\n(?P<text>.*?)^```$",
-    re.MULTILINE | re.DOTALL,
-)
+FENCES = FencedCodeBlockLexer(r"[^\n]*")
+MARK = re.compile(r"<!-- *(?P<mark>[^:]*?)(?:: *(?P<said>.*?))? *-->")
 MARKS = ("file", "prints", "not run")
 
 
@@ -36,16 +39,23 @@ class Block:
 
 
 def blocks(path: Path) -> list[Block]:
-    """Return every fenced block of a page, in order."""
+    """Return every fenced block of a page, in order, wherever it stands."""
     text = path.read_text()
-    assert text.count("\n```") % 2 == 0, f"{path}: a fence is open or indented"
     found = []
-    for match in FENCE.finditer(text):
-        mark, _, said = (match["mark"] or "").partition(":")
-        line = text.count("\n", 0, match.start("language")) + 1
-        known = mark if mark in MARKS else ""
-        page = str(path.relative_to(ROOT))
-        found.append(Block(page, line, match["language"], match["text"], known, said.strip()))
+    for region in FENCES(Document(text, str(path))):
+        before = text[: region.start].splitlines() or [""]
+        comment = MARK.fullmatch(before[-1].strip())
+        known = comment is not None and comment["mark"] in MARKS
+        found.append(
+            Block(
+                page=str(path.relative_to(ROOT)),
+                line=len(before) + 1,
+                language=region.lexemes["language"],
+                text=str(region.lexemes["source"]),
+                mark=comment["mark"] if known else "",
+                said=(comment["said"] or "") if known else "",
+            )
+        )
     return found
 
 
