@@ -164,6 +164,57 @@ def test_tasks_wait_for_their_delay_and_their_turn(start, mode):
     assert told[-1] == "late"
 
 
+@pytest.mark.parametrize("how", ["raise_until", "die_until"])
+def test_a_retry_keeps_its_place_in_the_order_of_its_key(start, mode, how):
+    """D5: what comes after a task that fails waits until its last attempt is over."""
+    running = start(task_ipc_mode=mode, task_worker_num=2, task_retry_delays=[0.05])
+    ask = running.client()
+    ask("call_with", "task", [(how, 3)], {"ordering_key": "one"})
+    ask("call_with", "task", [("once", "after it")], {"ordering_key": "one"})
+    running.wait_for(lambda: running.journal("once"), "the second ran")
+    words = [entry[2] for entry in running.journal() if entry[2] in {"attempt", "once"}]
+    assert words == ["attempt"] * 3 + ["once"]
+
+
+def test_a_worker_that_dies_in_finish_has_it_told_once_more(small, tmp_path):
+    """D7: in its successor; and no third time."""
+    told = tmp_path / "told"
+    server = small(
+        f"""
+        import signal
+
+        @server.on("receive")
+        def receive(server, fd, reactor_id, data):
+            server.task(data)
+
+        @server.on("task")
+        def task(server, task_id, src_worker_id, data):
+            return data
+
+        @server.on("finish")
+        def finish(server, task_id, result):
+            with open({str(told)!r}, "a") as file:
+                print(task_id, result.decode(), file=file)
+            if len(open({str(told)!r}).readlines()) == 1:
+                os.kill(os.getpid(), signal.SIGKILL)
+        """,
+        "task_worker_num=1",
+    )
+    lines: list[str] = []
+
+    def look(count: int) -> bool:
+        lines[:] = told.read_text().splitlines() if told.exists() else []
+        return len(lines) >= count
+
+    with server.connect() as first:
+        first.sendall(b"one")
+        server.wait_for(lambda: look(2))
+    with server.connect() as second:
+        second.sendall(b"two")
+        server.wait_for(lambda: look(3))
+    assert lines == ["1 one", "1 one", "2 two"]
+
+
 def test_a_key_is_stored_once_while_it_waits_or_runs(start):
     """D6: the same id is returned."""
     running = start(task_worker_num=1)

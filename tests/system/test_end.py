@@ -127,6 +127,7 @@ def test_kill_9_of_the_manager_ends_every_child_within_2_seconds(start, mode):
 
 
 def test_shutdown_from_a_worker(start):
+    """S18: `shutdown()` is an end in order too."""
     running = start(worker_num=2, task_worker_num=1)
     running.client().tell("call", "shutdown")
     assert running.process.wait(10) == 0

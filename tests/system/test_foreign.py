@@ -106,7 +106,7 @@ def test_pickle_in_a_queue_that_all_may_write_is_refused(start, queue_mode, tmp_
 
 
 def test_a_message_that_names_a_path_opens_no_file(start, queue_mode, tmp_path):
-    """D19: swoole's large tasks travel as the path of a file that the receiver opens and removes."""
+    """D19: Swoole's large tasks travel as the path of a file that the receiver opens and removes."""
     running = start(task_ipc_mode=queue_mode, message_queue_key=KEY)
     named = tmp_path / "swoole.task"
     named.write_bytes(b"i:1;")
