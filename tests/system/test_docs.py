@@ -143,6 +143,18 @@ def test_php_reads_it(block, tmp_path):
     subprocess.run(["php", "-l", "block.php"], cwd=tmp_path, timeout=30, check=True)
 
 
+@pytest.mark.needs_systemd
+@pytest.mark.parametrize("block", [b for b in EVERY if b.language == "ini"], ids=str)
+def test_systemd_takes_the_unit(block, tmp_path):
+    """It says nothing of one in which it understands every word."""
+    unit = tmp_path / "page.service"
+    unit.write_text(re.sub(r"(?<==)/srv/\S+/python", sys.executable, block.text))
+    done = subprocess.run(
+        ["systemd-analyze", "verify", unit], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_commands_exist():
     """What is not run in a session is a target of the Makefile, or installs what there is."""
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
@@ -165,7 +177,7 @@ def test_commands_exist():
 
 def test_no_block_is_passed_over_in_silence():
     """Each is run or compared, or has a reason not to be; those are counted here."""
-    tried = {"python", "console", "php", "sh"}
+    tried = {"python", "console", "php", "sh", "ini"}
     left = [b for b in EVERY if not b.mark and b.language not in tried and "{" not in b.language]
     assert [str(block) for block in left] == []
     assert [str(b) for b in EVERY if b.mark == "not run" and len(b.said) < 5] == []
