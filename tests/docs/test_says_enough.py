@@ -17,6 +17,7 @@ import pytest
 
 import ipckit
 import ipckit.errors
+import ipckit.framing
 import ipckit.testing
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -30,7 +31,7 @@ INSIDE = {  # calls of other modules of ours, and of no user
     "Raised.of",
 }
 OTHERS = [
-    *(f"ipckit.framing.{name}" for name in ("Framing", "Framer", "PacketRefused")),
+    *(f"ipckit.framing.{name}" for name in ipckit.framing.__all__),
     *(
         f"ipckit.queue.{name}"
         for name in (
