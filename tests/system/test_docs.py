@@ -127,7 +127,7 @@ def test_a_session_goes_as_it_is_told(path, tmp_path):
         start_new_session=True,
     ) as shell:
         try:
-            printed, _ = shell.communicate(timeout=60)
+            printed, _ = shell.communicate(timeout=100)
         finally:
             if shell.poll() is None:
                 os.killpg(shell.pid, signal.SIGKILL)
