@@ -81,8 +81,7 @@ bench: $(BUILT) ## measure, and write the figures of the docs (B=name: only one 
 	$(if $(B),,$(BIN)/python -m bench.report)
 
 docs: $(BUILT) ## build the documentation, warnings are errors
-	$(BIN)/python -m pip install -q --group docs
-	$(BIN)/python -m sphinx -q -W --keep-going -b html docs build/docs
+	$(BIN)/python -m sphinx -q -E -W --keep-going -b html docs build/docs
 
 news: ## write a changelog fragment: make news NAME=slug.feature M="..."
 	@test -n "$$NAME" -a -n "$$M" || { echo 'usage: make news NAME=slug.feature M="Added ..."'; exit 2; }

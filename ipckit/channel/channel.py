@@ -188,7 +188,7 @@ class Channel:
         ident: int = 0,
         fds: Sequence[int] = (),
     ) -> None:
-        """Send one frame, or raise WaitTimeout if it does not fit now. Never blocks."""
+        """Send one frame, or raise WaitTimeout if it does not fit now. Else as send()."""
         self.send(body, kind=kind, ident=ident, fds=fds, timeout=0)
 
     def receive_nowait(self) -> Frame:

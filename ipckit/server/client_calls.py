@@ -58,7 +58,7 @@ class ClientCalls:
         return self._in_process("close()").close_session(fd, reset=reset)
 
     def sendto(self, host: str, port: int, data: bytes) -> bool:
-        """Send a datagram, from any process; False: the kernel has no room for it now.
+        """Send some bytes as a datagram, from any process; False: the kernel has no room now.
 
         host is an IP address, or the path of a unix socket (then port does not count). It goes out
         from the port whose packet is being answered if that fits, else from the first port of the
@@ -92,7 +92,7 @@ class ClientCalls:
         return self._in_process("pause()").read_session(fd, on=False)
 
     def resume(self, fd: int) -> bool:
-        """Read a client again."""
+        """Read a client again; False: no such session."""
         return self._in_process("resume()").read_session(fd, on=True)
 
     def protect(self, fd: int, on: bool = True) -> bool:
@@ -115,7 +115,10 @@ class ClientCalls:
         return self._running("connections").board.sessions.all()
 
     def get_client_list(self, start: int = 0, count: int = 10) -> list[int]:
-        """Return up to `count` sessions with numbers above `start`, in order: page by page."""
+        """Return up to `count` sessions with numbers above `start`, in order: page by page.
+
+        Empty at the end. Raises ValueError.
+        """
         for name, value, least in (("start", start, 0), ("count", count, 1)):
             if not isinstance(value, int) or isinstance(value, bool) or value < least:
                 raise ValueError(f"{name}={value!r}: must be an int of {least} or more")

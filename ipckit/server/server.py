@@ -253,7 +253,10 @@ class Server(ClientCalls):
         return True
 
     def stop(self, worker_id: int = -1) -> None:
-        """Replace one process, -1: this one. The successor is ready, then it leaves."""
+        """Replace one process, -1: this one. The successor is ready, then it leaves.
+
+        Raises ValueError (no such process), MisuseError (-1 in the manager). Does not wait.
+        """
         if worker_id == -1:
             worker_id = self._in_process("stop() without a worker_id").slot
         self._check_worker_id(worker_id, "worker_id")
@@ -341,8 +344,9 @@ class Server(ClientCalls):
     ) -> Any:
         """Run a task and return its result; None when it gave none.
 
-        Raises TaskTimeout (the task goes on, its result is dropped), TaskFailed (given up after
-        task_max_attempts), and what task() raises, but waits for room.
+        Data, dst and errors are as task() has them, but it waits for room. Raises TaskTimeout after
+        `timeout` seconds (None: no limit; the task goes on, its result is dropped), TaskFailed
+        (given up after task_max_attempts). Crash: if this worker dies, the result goes to `finish`.
         """
         submitter = self._submitter("task_async()")
         dst = self._checked_dst(dst)
@@ -448,11 +452,15 @@ class Server(ClientCalls):
         """Call `callback(*args)` every `seconds` (0.001 or more) in this process; return its id.
 
         In a task worker it runs between two tasks. What is missed is skipped, not made up for.
+        Returns at once. Raises ValueError, TypeError, MisuseError (not in a worker).
         """
         return self._timer("tick()", seconds, callback, args, every=True)
 
     def after(self, seconds: float, callback: Callable[..., Any], *args: Any) -> int:
-        """Call `callback(*args)` once, after `seconds`, in this process; return its id."""
+        """Call `callback(*args)` once, after `seconds`, in this process; return its id.
+
+        Else as tick(); 0 is the next turn of the loop.
+        """
         return self._timer("after()", seconds, callback, args, every=False)
 
     def clear_timer(self, timer_id: int) -> bool:

@@ -42,7 +42,7 @@ class Model(Protocol):
         """Give the state before the first operation."""
 
     def step(self, state: Any, operation: Operation) -> Any:
-        """Give the state after `operation`, and its result."""
+        """Give the state after `operation`, and its result; raises what the object would."""
 
 
 @dataclass(frozen=True)

@@ -47,6 +47,7 @@ FRAMINGS = {
 
 @pytest.mark.parametrize("framing", FRAMINGS)
 def test_cutting_the_stream_anywhere_gives_the_same_packets(small, framing):
+    """S5: packets do not depend on the reads."""
     options, pack = FRAMINGS[framing]
     server = small(ECHO_LENGTHS, options)
     bodies = st.lists(
@@ -91,6 +92,7 @@ def test_eof_check_hands_out_what_has_come(small):
     ],
 )
 def test_an_oversized_packet_closes_that_one_connection(small, options, bad):
+    """S9: too long a packet."""
     server = small(ECHO_LENGTHS, options)
     good = (
         b"fine\n" if "eof" in options else struct.pack("=i" if '"l"' in options else ">i", 1) + b"y"
@@ -105,6 +107,7 @@ def test_an_oversized_packet_closes_that_one_connection(small, options, bad):
 
 
 def test_callbacks_of_one_connection_never_overlap(small):
+    """S4: one after the other, in order."""
     server = small(
         """
         order = []
@@ -133,6 +136,7 @@ def test_callbacks_of_one_connection_never_overlap(small):
 
 
 def test_a_slow_callback_stops_the_reading_and_loses_nothing(small):
+    """S6: so much waits and no more."""
     server = small(
         """
         seen = 0
@@ -152,6 +156,7 @@ def test_a_slow_callback_stops_the_reading_and_loses_nothing(small):
 
 
 def test_close_sends_everything_first_and_then_end_of_file(small):
+    """S8: `close()` after all that was sent."""
     server = small(
         """
         @server.on("receive")
@@ -171,6 +176,7 @@ def test_close_sends_everything_first_and_then_end_of_file(small):
 
 
 def test_reset_resets(small):
+    """S8: `reset=True` drops what was not sent."""
     server = small(
         """
         @server.on("receive")
@@ -185,6 +191,7 @@ def test_reset_resets(small):
 
 
 def test_a_slow_reader_is_closed_and_others_are_not(small):
+    """S9: too slow a reader."""
     server = small(
         """
         @server.on("receive")
@@ -236,6 +243,7 @@ def test_asend_waits_for_a_slow_reader(small):
 
 
 def test_an_idle_client_is_closed_by_the_heartbeat(small):
+    """S9: too long silent."""
     server = small(ECHO_LENGTHS, "heartbeat_idle_time=0.3, heartbeat_check_interval=0.1")
     with server.connect() as idle, server.connect() as busy:
         began = time.monotonic()
@@ -251,6 +259,7 @@ def test_an_idle_client_is_closed_by_the_heartbeat(small):
 
 
 def test_too_many_connections_are_refused(small):
+    """S9: one too many."""
     server = small(ECHO_LENGTHS, "max_connection=2")
     kept = [server.connect() for _ in range(2)]
     for sock in kept:
@@ -277,6 +286,7 @@ def test_too_many_connections_are_refused(small):
 
 
 def test_send_and_close_from_another_worker(start):
+    """S7: from every process."""
     running = start(worker_num=3, task_worker_num=1)
     clients: dict = {}
     end = time.monotonic() + LOOK
@@ -298,6 +308,7 @@ def test_send_and_close_from_another_worker(start):
 
 
 def test_session_ids_are_never_reused(start):
+    """S7: an fd is never used again."""
     running = start(worker_num=2, task_worker_num=0)
     fds = []
     for _ in range(50):

@@ -65,6 +65,7 @@ def test_what_is_no_database_is_told(tmp_path):
 
 
 def test_every_attempt_is_kept_and_the_task_can_be_tried_again(start, mode, tmp_path):
+    """D11: the letter has every attempt."""
     path = tmp_path / "letters"
     running = start(
         task_ipc_mode=mode, task_max_attempts=2, dead_letter_path=str(path), task_retry_delays=(0,)
@@ -162,6 +163,7 @@ def test_dead_says_what_is_wrong(tmp_path, kept):
 
 
 def test_what_an_ordered_end_leaves_is_written_down(start, tmp_path):
+    """D17: what waited is not forgotten."""
     path = tmp_path / "letters"
     settings = {"dead_letter_path": str(path), "task_worker_num": 1, "max_wait_time": 0.1}
     running = start(**settings, task_retry_delays=[3600])

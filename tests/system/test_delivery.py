@@ -24,6 +24,7 @@ TASKS = 10_000 * SCALE
 
 @pytest.mark.timeout(600)
 def test_what_task_returned_for_is_done_whoever_is_killed(start, mode):
+    """D1: every promised task is done."""
     running = start(task_ipc_mode=mode, worker_num=2, task_worker_num=2, task_max_attempts=255)
     promised: list[int] = []
     over = threading.Event()
@@ -60,7 +61,7 @@ def test_what_task_returned_for_is_done_whoever_is_killed(start, mode):
 
 
 def test_a_poisonous_task_takes_nobody_along(start, mode, tmp_path):
-    """Buried after exactly its attempts; meanwhile the others wait for less than a second."""
+    """D12: buried after exactly its attempts; meanwhile the others wait for less than a second."""
     path = tmp_path / "letters"
     running = start(
         task_ipc_mode=mode,
@@ -89,6 +90,7 @@ def test_a_poisonous_task_takes_nobody_along(start, mode, tmp_path):
 
 @pytest.mark.needs_root
 def test_a_full_disk_costs_the_task_that_needs_it(start, tmp_path):
+    """D14: the others go on."""
     disk = tmp_path / "disk"
     disk.mkdir()
     subprocess.run(
@@ -121,6 +123,7 @@ def test_a_full_disk_costs_the_task_that_needs_it(start, tmp_path):
     ids=["removed", "a link", "cut"],
 )
 def test_a_spilled_body_that_somebody_spoils_fails_that_task(start, spoil, text):
+    """D14: removed, replaced, cut."""
     running = start(task_worker_num=1, task_max_attempts=3)
     ask, other = running.client(), running.client()
     other.tell("await", "task_async", ("sleep", 1.0, "slow"), 10)
@@ -149,6 +152,7 @@ def test_a_full_ledger_says_what_is_full(start):
 
 
 def test_tasks_wait_for_their_delay_and_their_turn(start, mode):
+    """D5: not before it is time."""
     running = start(task_ipc_mode=mode, task_worker_num=2)
     ask = running.client()
     ask("call_with", "task", [("once", "late")], {"delay": 0.4})
@@ -160,7 +164,59 @@ def test_tasks_wait_for_their_delay_and_their_turn(start, mode):
     assert told[-1] == "late"
 
 
+@pytest.mark.parametrize("how", ["raise_until", "die_until"])
+def test_a_retry_keeps_its_place_in_the_order_of_its_key(start, mode, how):
+    """D5: what comes after a task that fails waits until its last attempt is over."""
+    running = start(task_ipc_mode=mode, task_worker_num=2, task_retry_delays=[0.05])
+    ask = running.client()
+    ask("call_with", "task", [(how, 3)], {"ordering_key": "one"})
+    ask("call_with", "task", [("once", "after it")], {"ordering_key": "one"})
+    running.wait_for(lambda: running.journal("once"), "the second ran")
+    words = [entry[2] for entry in running.journal() if entry[2] in {"attempt", "once"}]
+    assert words == ["attempt"] * 3 + ["once"]
+
+
+def test_a_worker_that_dies_in_finish_has_it_told_once_more(small, tmp_path):
+    """D7: in its successor; and no third time."""
+    told = tmp_path / "told"
+    server = small(
+        f"""
+        import signal
+
+        @server.on("receive")
+        def receive(server, fd, reactor_id, data):
+            server.task(data)
+
+        @server.on("task")
+        def task(server, task_id, src_worker_id, data):
+            return data
+
+        @server.on("finish")
+        def finish(server, task_id, result):
+            with open({str(told)!r}, "a") as file:
+                print(task_id, result.decode(), file=file)
+            if len(open({str(told)!r}).readlines()) == 1:
+                os.kill(os.getpid(), signal.SIGKILL)
+        """,
+        "task_worker_num=1",
+    )
+    lines: list[str] = []
+
+    def look(count: int) -> bool:
+        lines[:] = told.read_text().splitlines() if told.exists() else []
+        return len(lines) >= count
+
+    with server.connect() as first:
+        first.sendall(b"one")
+        server.wait_for(lambda: look(2))
+    with server.connect() as second:
+        second.sendall(b"two")
+        server.wait_for(lambda: look(3))
+    assert lines == ["1 one", "1 one", "2 two"]
+
+
 def test_a_key_is_stored_once_while_it_waits_or_runs(start):
+    """D6: the same id is returned."""
     running = start(task_worker_num=1)
     ask, other = running.client(), running.client()
     other.tell("await", "task_async", ("sleep", 0.5, "slow"), 10)

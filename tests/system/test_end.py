@@ -28,6 +28,7 @@ def alive(pid: int) -> bool:
 
 
 def test_sigterm_under_load_lets_running_tasks_finish(start, mode):
+    """S18: tasks in hand get to their end."""
     running = start(
         task_ipc_mode=mode, worker_num=2, task_worker_num=2, message_queue_key=KEY, max_wait_time=3
     )
@@ -59,6 +60,7 @@ def test_sigterm_under_load_lets_running_tasks_finish(start, mode):
 
 
 def test_finish_events_run_before_the_worker_stops(start, mode):
+    """S18: results are told first."""
     running = start(task_ipc_mode=mode, max_wait_time=5)
     ask = running.client()
     ask.tell("finish", ("sleep", 0.4, "last"))
@@ -72,6 +74,7 @@ def test_finish_events_run_before_the_worker_stops(start, mode):
 
 
 def test_who_does_not_end_in_time_is_killed_with_a_stack_dump(start):
+    """S18: who is not done in time."""
     running = start(max_wait_time=0.3)
     ask = running.client()
     ask.tell("block", 30)
@@ -85,6 +88,7 @@ def test_who_does_not_end_in_time_is_killed_with_a_stack_dump(start):
 
 
 def test_a_second_signal_ends_at_once(start):
+    """S18: the second signal."""
     running = start(max_wait_time=30)
     running.client().tell("finish", ("sleep", 30, 1))
     running.wait_for(lambda: running.journal("begin"), "the task runs")
@@ -99,6 +103,7 @@ def test_a_second_signal_ends_at_once(start):
 
 
 def test_kill_9_of_the_manager_ends_every_child_within_2_seconds(start, mode):
+    """S19: every process of it."""
     running = start(task_ipc_mode=mode, worker_num=2, task_worker_num=2, message_queue_key=KEY)
     busy = [running.client() for _ in range(3)]
     busy[0].tell("finish", ("sleep", 60, 1))
@@ -122,6 +127,7 @@ def test_kill_9_of_the_manager_ends_every_child_within_2_seconds(start, mode):
 
 
 def test_shutdown_from_a_worker(start):
+    """S18: `shutdown()` is an end in order too."""
     running = start(worker_num=2, task_worker_num=1)
     running.client().tell("call", "shutdown")
     assert running.process.wait(10) == 0

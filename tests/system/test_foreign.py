@@ -24,6 +24,7 @@ def once(running) -> list:
 
 
 def test_task_client_posts_tasks_that_run_once(start, queue_mode):
+    """D18: from Python."""
     running = start(
         task_ipc_mode=queue_mode, message_queue_key=KEY, task_worker_num=2, worker_num=2
     )
@@ -41,6 +42,7 @@ def test_task_client_posts_tasks_that_run_once(start, queue_mode):
 
 
 def test_a_foreign_task_says_so_and_is_retried(start, queue_mode):
+    """D18: the source is -1."""
     running = start(task_ipc_mode=queue_mode, message_queue_key=KEY, task_max_attempts=3)
     client = TaskClient(KEY)
     client.post(["raise_until", 3])
@@ -55,6 +57,7 @@ def test_a_foreign_task_says_so_and_is_retried(start, queue_mode):
 
 
 def test_junk_is_refused_counted_and_logged(start, queue_mode):
+    """D19: what is no plain data."""
     running = start(task_ipc_mode=queue_mode, message_queue_key=KEY)
     queue = SysvQueue.open(KEY)
     junk = [
@@ -89,6 +92,7 @@ class Bomb:
 
 
 def test_pickle_in_a_queue_that_all_may_write_is_refused(start, queue_mode, tmp_path):
+    """D19: nothing is unpickled."""
     running = start(task_ipc_mode=queue_mode, message_queue_key=KEY, message_queue_mode=0o666)
     queue = SysvQueue.open(KEY)
     for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
@@ -102,7 +106,7 @@ def test_pickle_in_a_queue_that_all_may_write_is_refused(start, queue_mode, tmp_
 
 
 def test_a_message_that_names_a_path_opens_no_file(start, queue_mode, tmp_path):
-    """Swoole's large tasks travel as the path of a file that the receiver opens and removes."""
+    """D19: Swoole's large tasks travel as the path of a file that the receiver opens and removes."""
     running = start(task_ipc_mode=queue_mode, message_queue_key=KEY)
     named = tmp_path / "swoole.task"
     named.write_bytes(b"i:1;")
@@ -118,6 +122,7 @@ def test_a_message_that_names_a_path_opens_no_file(start, queue_mode, tmp_path):
 
 
 def test_a_type_nobody_serves_is_refused(start):
+    """D19: a type that no task worker has."""
     running = start(task_ipc_mode=2, message_queue_key=KEY)
     msg_send(msg_get_queue(KEY), 77, "for nobody")
     ask = running.client()
@@ -127,6 +132,7 @@ def test_a_type_nobody_serves_is_refused(start):
 
 
 def test_a_full_ledger_leaves_foreign_tasks_in_the_queue(start, queue_mode):
+    """D20: they wait where their senders see them."""
     running = start(task_ipc_mode=queue_mode, message_queue_key=KEY, task_queue_size=1)
     client, ask = TaskClient(KEY), running.client()
     ask.tell("await", "task_async", ("sleep", 0.5, "slow"), 10)
@@ -140,6 +146,7 @@ def test_a_full_ledger_leaves_foreign_tasks_in_the_queue(start, queue_mode):
 
 
 def test_the_key_belongs_to_one_live_server_and_ends_with_it(start):
+    """D21: one living server."""
     running = start(task_ipc_mode=2, message_queue_key=KEY, message_queue_mode=0o666)
     assert SysvQueue.open(KEY).statistics().mode == 0o666
     with pytest.raises(AssertionError, match=r"AlreadyExists.*a live server has message_queue_key"):
@@ -150,6 +157,7 @@ def test_the_key_belongs_to_one_live_server_and_ends_with_it(start):
 
 
 def test_a_queue_left_by_somebody_is_taken_over_with_our_rights(start):
+    """D21: its rights are set."""
     with SysvQueue.create(KEY, mode=0o666) as left:
         left.send(b'a:2:{i:0;s:4:"once";i:1;i:5;}', type=ANY_TASK_WORKER)
     running = start(task_ipc_mode=2, message_queue_key=KEY)
@@ -160,6 +168,7 @@ def test_a_queue_left_by_somebody_is_taken_over_with_our_rights(start):
 
 @pytest.mark.needs_php
 def test_php_posts_1000_tasks_that_run_once_each(start, queue_mode):
+    """D18: from PHP."""
     running = start(
         task_ipc_mode=queue_mode, message_queue_key=KEY, task_worker_num=2, worker_num=2
     )

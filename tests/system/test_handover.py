@@ -145,6 +145,7 @@ def kept(line: Line) -> None:
 
 
 def test_a_reload_keeps_connections_with_all_that_belongs_to_them(lines):
+    """S12: a reload, with half a packet read."""
     server, clients = lines(clients=20)
     pids = {one.ask("pid") for one in clients}
     fds = [one.ask("fd") for one in clients]
@@ -176,6 +177,7 @@ def test_a_reload_keeps_connections_with_all_that_belongs_to_them(lines):
 
 
 def test_idle_connections_go_on_after_a_kill_and_busy_ones_end(lines):
+    """S13: each connection by what was under way."""
     server, clients = lines(clients=12)
     idle, (busy, half, behind) = clients[:9], clients[9:]
     (pid,) = {one.ask("pid") for one in clients}
@@ -220,6 +222,7 @@ def test_again_and_again(lines):
 
 
 def test_retirement_keeps_connections(lines):
+    """S12: `max_request` too."""
     _, clients = lines("max_request=20, max_request_grace=0, ", clients=3)
     pids: set[int] = set()
 
@@ -231,6 +234,7 @@ def test_retirement_keeps_connections(lines):
 
 
 def test_pause_stays(lines):
+    """S12: a paused client stays paused."""
     server, (asking, paused) = lines(clients=2)
     pid, fd = asking.ask("pid"), paused.ask("fd")
     assert asking.ask(f"pause {fd}") is True
@@ -338,6 +342,7 @@ server.add_process(stream)
 
 
 def test_what_another_process_sends_comes_in_its_order_through_reloads(small):
+    """S8: in order through forty reloads."""
     count = 40_000
     server = small(STREAM.format(count=count), LINES)
     line = Line(server)

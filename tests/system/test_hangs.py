@@ -42,6 +42,7 @@ def successor_of(server, first) -> int:
 
 @pytest.mark.parametrize("how", ["callback", "stopped"])
 def test_a_worker_that_hangs_is_replaced(small, how):
+    """S15: in a callback that blocks, or stopped."""
     server = small(ECHO, "worker_hang_timeout=0.4")
     first = pid_of(server)
     with server.connect() as client:
@@ -62,6 +63,7 @@ def test_a_worker_that_hangs_is_replaced(small, how):
 
 
 def test_a_busy_worker_does_not_hang(small):
+    """S15: who works is left alone."""
     server = small(ECHO, "worker_hang_timeout=0.2")
     first = pid_of(server)
     end = time.monotonic() + 0.6

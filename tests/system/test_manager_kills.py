@@ -34,6 +34,7 @@ def alive(pid: int) -> bool:
 
 @pytest.mark.timeout(1200)
 def test_the_manager_is_killed_again_and_again(start):
+    """S20, S19: the next start cleans up, and nothing else."""
     strange = SysvQueue.create()
     neighbour = start(task_ipc_mode=2)
     runtime_dir = neighbour.runtime_dir

@@ -228,6 +228,7 @@ def ninety_ninth(good: list[socket.socket], seconds: float) -> float:
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("hostile", HOSTILES, ids=lambda each: each.__name__)
 def test_hostile_clients_harm_nobody_else(small, hostile):
+    """S9: a thousand of a kind, and the others notice nothing."""
     server = small(HOSTILE, LIMITS)
     (worker,) = server.children()
 

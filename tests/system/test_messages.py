@@ -7,6 +7,7 @@ from serving import Refused
 
 
 def test_messages_in_every_direction(start, mode):
+    """S17: every process to every other."""
     running = start(task_ipc_mode=mode, worker_num=2, task_worker_num=2)
     clients = {}
     while len(clients) < 2:
@@ -34,6 +35,7 @@ def test_messages_in_every_direction(start, mode):
 
 
 def test_messages_of_any_size_keep_their_order(start):
+    """S17: whole and in order."""
     running = start(worker_num=2, task_worker_num=0)
     clients = {}
     while len(clients) < 2:
@@ -50,6 +52,7 @@ def test_messages_of_any_size_keep_their_order(start):
 
 
 def test_an_inbox_nobody_reads_refuses_and_never_waits(start):
+    """S17: a full inbox."""
     running = start(worker_num=2, task_worker_num=0)
     clients = {}
     while len(clients) < 2:

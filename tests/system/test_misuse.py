@@ -53,6 +53,7 @@ def nothing(*args):
     ],
 )
 def test_wrong_settings(server, setting, value, text):
+    """S1: a wrong value is named with its range, and nothing is changed."""
     before = server.setting
     for change in (lambda: server.set({setting: value}), lambda: server.set(**{setting: value})):
         with pytest.raises(SettingsError) as refused:
@@ -64,6 +65,7 @@ def test_wrong_settings(server, setting, value, text):
 
 
 def test_an_unknown_event_names_the_nearest(server):
+    """S1: an event that there is not."""
     with pytest.raises(SettingsError, match="no event 'recieve'; did you mean 'receive'"):
         server.on("recieve", nothing)
     with pytest.raises(SettingsError, match="no event loop"):
@@ -74,6 +76,7 @@ def test_an_unknown_event_names_the_nearest(server):
 
 
 def test_start_checks_callbacks_before_any_process(server):
+    """S1: a missing callback, before there is a process."""
     server.set(task_worker_num=1)
     with pytest.raises(SettingsError, match="needs a `receive` callback"):
         server.start()
@@ -83,6 +86,7 @@ def test_start_checks_callbacks_before_any_process(server):
 
 
 def test_a_busy_port_raises_at_once():
+    """S1: a busy port, when the server is made."""
     with socket.create_server(("127.0.0.1", 0)) as busy:
         port = busy.getsockname()[1]
         with pytest.raises(SystemCallError, match=f"bind: .*127.0.0.1:{port}") as refused:
@@ -140,6 +144,7 @@ def test_start_needs_a_process_without_threads(server):
 
 
 def test_tasks_that_cannot_be_sent(start, mode):
+    """D2: what cannot be posted is told, and nothing is stored."""
     running = start(task_ipc_mode=mode)
     code = running.client()
     with pytest.raises(Refused, match=r"ValueError.*dst=-2: must be -1"):
@@ -216,6 +221,7 @@ serve()
 
 
 def test_worker_start_that_raises_is_boot_failed():
+    """S3: `worker_start` that raises, before the server was up."""
     done = run(
         HEAD
         + """
@@ -231,6 +237,7 @@ serve()
 
 
 def test_processes_that_die_before_ready_end_the_server():
+    """S3: processes that die before they are ready."""
     done = run(
         HEAD
         + """
@@ -247,6 +254,7 @@ serve()
 
 
 def test_start_that_raises_ends_the_server_and_is_raised():
+    """S3: `start` that raises."""
     done = run(
         HEAD
         + """
@@ -272,6 +280,7 @@ serve()
 
 
 def test_callbacks_that_raise_are_logged_and_counted_and_the_server_goes_on():
+    """S10: callbacks that raise."""
     done = run(
         HEAD
         + """

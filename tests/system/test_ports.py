@@ -252,6 +252,7 @@ def test_openssl_as_a_client(small, certificate):
 
 
 def test_what_is_known_of_a_client(small):
+    """S7: in every process."""
     server = small(TALK, LINES + ", heartbeat_idle_time=1000")
     with server.connect() as one, server.connect() as two:
         mine = ask(one, "fd")
@@ -307,6 +308,7 @@ def test_pause_and_resume(small):
 
 
 def test_sendfile_in_order(small, tmp_path):
+    """S8: files and bytes in the order of the calls."""
     whole = tmp_path / "file"
     whole.write_bytes(os.urandom(5_000_000))
     server = small(TALK + "\nserver.set(worker_num=2)\n", LINES)
@@ -334,6 +336,7 @@ def test_sendfile_in_order(small, tmp_path):
 
 
 def test_a_packet_that_takes_too_long(small):
+    """S9: too slow a sender."""
     server = small(TALK, LINES + ", package_timeout=0.2")
     with server.connect() as slow, server.connect() as good:
         slow.sendall(b"tell")

@@ -11,14 +11,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from pages import ROOT, blocks
 
 from ipckit import SysvQueue, msg_receive
 
-ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
+BLOCKS = blocks(ROOT / "README.md")
 PYTHON, PHP, SHELL = (
-    re.findall(rf"^```{kind}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
-    for kind in ("python", "php", "sh")
+    [block.text for block in BLOCKS if block.language == kind] for kind in ("python", "php", "sh")
 )
 SERVER, CLIENT, *ALONE = PYTHON
 
@@ -88,6 +88,27 @@ def test_its_commands_are_the_makefiles():
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     commands = re.findall(r"^make (\S+)", SHELL[0], re.MULTILINE)
     assert commands and set(commands) <= targets
+
+
+def test_the_chinese_one_has_the_same_blocks_names_and_links():
+    """What is code is the same to the letter; so are the names in the text, and where links lead."""
+    chinese = (ROOT / "README.zh.md").read_text()
+    fence = re.compile(r"^```(\w+\n.*?)^```", re.MULTILINE | re.DOTALL)
+    same = [(block.language, block.text) for block in BLOCKS]
+    assert [(b.language, b.text) for b in blocks(ROOT / "README.zh.md")] == same
+    names, links = re.compile(r"`([^`\n]+)`"), re.compile(r"\]\(([^)]+)\)")
+    for pattern in (names, links):
+        ours, theirs = (sorted(pattern.findall(fence.sub("", text))) for text in (README, chinese))
+        exchanged = {"README.md", "README.zh.md"}
+        assert [x for x in ours if x not in exchanged] == [x for x in theirs if x not in exchanged]
+    heads = re.compile(r"^#+ ", re.MULTILINE)
+    assert heads.findall(fence.sub("", README)) == heads.findall(fence.sub("", chinese))
+
+
+def test_every_block_is_of_a_kind_that_is_tried():
+    assert {block.language for block in BLOCKS} == {"python", "php", "sh"}
+    assert not any(block.mark for block in BLOCKS)
+    assert "README.zh.md" in README.partition("\n\n##")[0]
 
 
 def test_its_links_lead_somewhere():

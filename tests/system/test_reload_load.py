@@ -39,6 +39,7 @@ def load(small):
 
 @pytest.mark.timeout(1200)
 def test_rolling_reloads_under_load_drop_nothing(load):
+    """S11: no client is refused, no answer lost or doubled."""
     reloads, least = (50, 1_000_000) if SOAK else (5, 100_000)
     one = load('open_eof_split=True, package_eof="\\n", worker_num=2, max_wait_time=10')
     before = one.server.children()
@@ -58,6 +59,7 @@ def test_rolling_reloads_under_load_drop_nothing(load):
 
 @pytest.mark.timeout(1200)
 def test_kills_under_load_end_only_what_was_under_way(load):
+    """S13: under load."""
     seconds = 60 if SOAK else 6
     one = load('open_eof_split=True, package_eof="\\n", worker_num=2')
     idle = [Client(one.server.address, 10**6 + number) for number in range(50)]

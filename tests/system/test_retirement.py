@@ -24,7 +24,7 @@ def test_10000_tasks_through_task_workers_that_retire_every_50(start, mode):
 
 
 def test_workers_that_retire_lose_no_task_and_no_answer(start):
-    """10,000 requests, a task each, through workers that retire every 50."""
+    """S11: 10,000 requests, a task each, through workers that retire every 50."""
     running = start(worker_num=2, task_worker_num=1, max_request=50, max_request_grace=0)
     answered = 0
     ask = running.client()
@@ -54,6 +54,7 @@ def test_workers_that_retire_lose_no_task_and_no_answer(start):
 
 
 def test_reload_replaces_every_process_and_serves_meanwhile(start, mode):
+    """S11: each process is another one afterwards."""
     running = start(task_ipc_mode=mode, worker_num=2, task_worker_num=2)
     before = {entry[0] for entry in running.journal("worker_start")}
     assert len(before) == 4
@@ -103,6 +104,7 @@ def test_stop_replaces_one(start):
 
 
 def test_a_killed_worker_is_replaced_and_its_results_go_to_the_successor(start, mode):
+    """D7, S14: to the successor of the worker that asked."""
     running = start(task_ipc_mode=mode)
     ask = running.client()
     pid = ask("about")["pid"]

@@ -34,6 +34,7 @@ def ask(server, what: bytes = b"pid") -> bytes:
 
 
 def test_a_killed_worker_is_back_at_once(small):
+    """S14: within 100 ms."""
     server = small(WHO)
     delays = []
     for _ in range(10):
@@ -67,6 +68,7 @@ def test_one_that_dies_again_and_again_is_followed_and_told_of(small):
     "dies", ["os._exit(1)", "os.kill(os.getpid(), 9)", "raise ValueError('as asked')"]
 )
 def test_a_worker_that_dies_at_boot_ends_the_server_after_a_few(tmp_path, dies):
+    """S3: after at most 12 forks."""
     forks = tmp_path / "forks"
     program = f"""
 import os, ipckit
@@ -107,6 +109,7 @@ def start(server, worker_id):
 
 
 def test_one_worker_that_cannot_boot_any_more_leaves_the_others(small, tmp_path):
+    """S14: the others serve on."""
     path = tmp_path / "bad"
     server = small(BAD_LATER.format(path=str(path)), "worker_num=2")
     before = server.children()

@@ -47,6 +47,7 @@ def once(*servers):
 
 @pytest.mark.parametrize("time", range(TIMES))
 def test_what_a_killed_server_left_is_run_by_the_next(start, mode, name, tmp_path, time):
+    """D16: after `kill -9` of all of it."""
     settings = {
         "task_ipc_mode": mode,
         "task_ledger": name,
@@ -87,6 +88,7 @@ def test_what_a_killed_server_left_is_run_by_the_next(start, mode, name, tmp_pat
 
 
 def test_what_an_ordered_end_leaves_is_run_by_the_next(start, name, tmp_path):
+    """D16: after an end in order."""
     settings = {"task_ledger": name, "task_worker_num": 1, "runtime_dir": str(tmp_path / "run")}
     first = start(**settings)
     ask = first.client()
@@ -108,6 +110,7 @@ def test_what_an_ordered_end_leaves_is_run_by_the_next(start, name, tmp_path):
 
 
 def test_a_name_has_one_server_and_plain_data(start, name, tmp_path):
+    """D16: a second server, and data that only pickle takes, are refused."""
     running = start(task_ledger=name)
     ask = running.client()
     data = {"a": [1, 2.5, None, True, "é", b"\x00"], 7: {}}

@@ -14,6 +14,7 @@ def coroutine(request) -> bool:
 
 
 def test_the_callback_hears_it_and_its_process_lives(start, mode):
+    """D13: the exception comes first."""
     running = start(task_ipc_mode=mode, task_timeout=0.2, task_max_attempts=2)
     ask = running.client()
     text = r"TaskFailed.*TaskTimeout: the attempt took longer than task_timeout=0.2 s"
@@ -25,6 +26,7 @@ def test_the_callback_hears_it_and_its_process_lives(start, mode):
 
 
 def test_who_goes_on_is_killed_and_that_is_an_attempt(start, tmp_path):
+    """D13, D10: a second later the kill."""
     path = tmp_path / "letters"
     running = start(task_timeout=0.2, task_max_attempts=2, dead_letter_path=str(path))
     ask = running.client()
@@ -37,6 +39,7 @@ def test_who_goes_on_is_killed_and_that_is_an_attempt(start, tmp_path):
 
 
 def test_who_is_in_time_hears_nothing(start, coroutine):
+    """D13: nothing comes late."""
     running = start(task_timeout=30, async_task=coroutine)
     ask = running.client()
     task_id, deadline = ask("await", "task_async", ("who",), 5)[4][::3]

@@ -33,6 +33,7 @@ SIZES = [0, 1, 8 * KIB - 1, 8 * KIB, 8 * KIB + 1, 32 * KIB, 1 * KIB * KIB, 16 * 
 
 
 def test_every_plain_type_goes_there_and_back(start, mode):
+    """D3: every type."""
     ask = start(task_ipc_mode=mode).client()
     for value in VALUES:
         assert ask("await", "task_async", ("finish", value), 10) == value
@@ -42,6 +43,7 @@ def test_every_plain_type_goes_there_and_back(start, mode):
 
 
 def test_bytes_of_every_size(start, mode):
+    """D3: every size."""
     ask = start(task_ipc_mode=mode).client()
     for size in SIZES:
         body = os.urandom(size)
@@ -49,6 +51,7 @@ def test_bytes_of_every_size(start, mode):
 
 
 def test_results_come_to_the_worker_that_asked_and_the_names_are_true(start, mode):
+    """D7: to the worker that asked."""
     running = start(task_ipc_mode=mode, worker_num=2, task_worker_num=2)
     seen = {}
     for _ in range(20):
@@ -72,6 +75,7 @@ def test_results_come_to_the_worker_that_asked_and_the_names_are_true(start, mod
 
 
 def test_dst_is_honoured(start, mode):
+    """D4: the task worker that was named."""
     ask = start(task_ipc_mode=mode, task_worker_num=3).client()
     for _ in range(3):
         for dst in range(3):
@@ -83,7 +87,7 @@ def test_dst_is_honoured(start, mode):
 
 
 def test_idle_task_workers_share_the_work(start, mode):
-    """-1 is the first idle one: while one sleeps, the others run everything."""
+    """D4: -1 is the first idle one: while one sleeps, the others run everything."""
     running = start(task_ipc_mode=mode, task_worker_num=2)
     ask, other = running.client(), running.client()
     ask.tell("await", "task_async", ("sleep", 1.0, "slow"), 10)
@@ -95,6 +99,7 @@ def test_idle_task_workers_share_the_work(start, mode):
 
 
 def test_taskwait_gets_its_own_answer_and_never_a_late_one(start, mode):
+    """D9: its own answer or none."""
     ask = start(task_ipc_mode=mode).client()
     assert ask("late") == ["TaskTimeout", "slept 0"]
     assert ask("call", "taskwait", ("none",), 5) is None
@@ -116,6 +121,7 @@ def test_task_wait_multi(start, mode):
 
 
 def test_none_without_finish_is_no_event_and_finish_of_none_is_one(start, mode):
+    """D8: nothing, and None, are two things."""
     running = start(task_ipc_mode=mode)
     ask = running.client()
     assert ask("await", "task_async", ("none",), 5) is None
@@ -126,6 +132,7 @@ def test_none_without_finish_is_no_event_and_finish_of_none_is_one(start, mode):
 
 
 def test_a_failed_task_is_run_again_and_then_given_up(start, mode):
+    """D10, D11: by exceptions."""
     running = start(task_ipc_mode=mode, task_max_attempts=3, task_retry_delays=[0, 0.01])
     ask = running.client()
     assert ask("await", "task_async", ("raise_until", 3), 10) == 3
@@ -141,6 +148,7 @@ def test_a_failed_task_is_run_again_and_then_given_up(start, mode):
 
 
 def test_a_task_whose_worker_died_is_run_again_and_then_given_up(start, mode):
+    """D10: by deaths."""
     running = start(task_ipc_mode=mode, task_worker_num=2, task_max_attempts=3)
     ask = running.client()
     assert ask("await", "task_async", ("die_until", 3), 30) == 3
@@ -156,6 +164,7 @@ def test_a_task_whose_worker_died_is_run_again_and_then_given_up(start, mode):
 
 
 def test_the_books_balance(start, mode):
+    """D15: the sum holds."""
     ask = start(task_ipc_mode=mode, task_worker_num=2).client()
     for number in range(30):
         try:
@@ -170,6 +179,7 @@ def test_the_books_balance(start, mode):
 
 
 def test_a_full_ledger_refuses_at_once_and_task_later_waits(start, mode):
+    """D2: TaskQueueFull, or a wait that holds up nobody."""
     running = start(task_ipc_mode=mode, task_queue_size=2)
     ask, other = running.client(), running.client()
     ask.tell("await", "task_async", ("sleep", 0.5, "a"), 10)
@@ -220,6 +230,7 @@ def test_data_that_does_not_unpickle_is_a_failed_attempt(start, mode):
 
 @pytest.mark.parametrize("queue_mode", [2, 3])
 def test_a_queue_that_somebody_removes_is_told_and_harms_nothing_else(start, queue_mode):
+    """D22: the server's own tasks go on."""
     running = start(task_ipc_mode=queue_mode, message_queue_key=0x71ABCDEF)
     ask = running.client()
     SysvQueue.open(0x71ABCDEF).remove()
@@ -236,3 +247,15 @@ def test_it_is_said_when_the_task_workers_cannot_keep_up(start):
     running.wait_for(lambda: "the task workers cannot keep up" in running.log(), "it is said")
     running.wait_for(lambda: "the 1 task workers keep up again" in running.log(), "and taken back")
     assert running.log().count("cannot keep up") == 1
+
+
+@pytest.mark.parametrize("how", ["raise_until", "die_until"])
+def test_at_most_once_repeats_nothing(start, mode, how):
+    """D10: neither an exception nor a death is followed by another attempt."""
+    running = start(task_ipc_mode=mode, task_delivery="at_most_once", task_max_attempts=3)
+    ask = running.client()
+    with pytest.raises(Refused, match="after 1 attempt"):
+        ask("await", "task_async", (how, 2), 30)
+    assert ask("await", "task_async", ("finish", "alive"), 30) == "alive"
+    stats = ask("call", "stats")
+    assert (stats["task_buried"], stats["task_failed"], stats["task_retries"]) == (1, 1, 0)

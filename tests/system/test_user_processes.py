@@ -55,6 +55,7 @@ def notes(tmp_path, count):
 
 
 def test_it_talks_to_clients_and_cleans_up_at_the_end(small, tmp_path):
+    """S16: it hears of the end."""
     server = small(
         program(
             tmp_path,
@@ -91,6 +92,7 @@ server.on("task", print)
 
 
 def test_it_is_made_again_and_a_reload_leaves_it(small, tmp_path):
+    """S16: made again, whatever ended it."""
     server = small(
         program(
             tmp_path,

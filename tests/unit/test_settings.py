@@ -80,6 +80,7 @@ def test_an_unknown_name_gives_the_nearest(wrong, near):
 
 
 def test_a_change_is_whole_or_none():
+    """S2: what is wrong changes nothing that stands beside it."""
     settings = Settings()
     with pytest.raises(SettingsError):
         settings.changed({"worker_num": 7, "task_worker_num": -1})
