@@ -33,6 +33,7 @@ from ipckit.server.ledger_file import PREFIX, claim, named_memory
 from ipckit.server.log import log
 from ipckit.server.settings import Settings
 from ipckit.server.spill import (
+    LEDGER_PREFIX,
     SpillDirectory,
     body_name,
     note_name,
@@ -91,7 +92,7 @@ class TaskLedger:
             else:
                 self._guard = undo.enter_context(claim(self.name))
                 self._memory, self.taken_up = named_memory(self.name, shape)
-                self.spill = SpillDirectory(folder, f"ledger-{self.name}", identity)
+                self.spill = SpillDirectory(folder, f"{LEDGER_PREFIX}{self.name}", identity)
             undo.pop_all()
         self.overview = self.view(self.places)
         """The manager's view; in another process good for looking only."""

@@ -16,7 +16,7 @@ from typing import Any
 from ipckit.errors import MisuseError, SettingsError
 from ipckit.framing import Framing, Rule
 from ipckit.kinds import SockType
-from ipckit.server import listener
+from ipckit.server import listener, systemd
 from ipckit.server.events import Callbacks, canonical
 from ipckit.server.settings import PORT_SETTINGS, Settings, nearest
 
@@ -123,6 +123,11 @@ class Port:
                 f"a {kind} port needs a `{needed}` callback: server.on({needed!r}, f)"
             )
         return mine
+
+    @property
+    def is_file(self) -> bool:
+        """Whether it is a file that we made: a unix socket, and not one of systemd's."""
+        return self._socket.family == socket.AF_UNIX and not systemd.has_bound(self.host)
 
     def listen(self, backlog: int) -> None:
         """Let the kernel take connections; nothing is set any more."""

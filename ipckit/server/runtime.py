@@ -33,6 +33,7 @@ from ipckit.server.run_record import RunRecord
 from ipckit.server.settings import Settings
 from ipckit.server.spill import LETTERS
 from ipckit.server.wire import Head, Kind
+from ipckit.table.segment import mapped_segments
 
 __all__ = ["Runtime"]
 
@@ -88,14 +89,14 @@ class Runtime:
         try:
             if task_workers:
                 ledger = TaskLedger(settings, identity)
-                if ledger.name is None:
-                    record.note_directory(ledger.spill.path)
+                record.note_directory(ledger.spill.path, kept=ledger.name is not None)
                 if settings.task_ipc_mode != TaskIPC.UNIX_SOCKET:
                     foreign, guard = _make_foreign(settings, identity)
                     if identity is not None:
                         foreign.queue.set(uid=identity.uid, gid=identity.gid)
-                    if not settings.message_queue_key:
-                        record.note_queue(foreign.queue)
+                    record.note_queue(foreign.queue, kept=bool(settings.message_queue_key))
+            for path in mapped_segments():
+                record.note_segment(path)
         except BaseException:
             if ledger is not None:
                 ledger.destroy()

@@ -199,6 +199,8 @@ class Server(ClientCalls):
             ends.callback(pid_file.remove)
             if pid_file.path is not None:
                 record.note_pid_file(pid_file.path)
+            for path in self._socket_files(control):
+                record.note_socket(path)
             self._runtime = Runtime.make(
                 self._settings,
                 self._callbacks,
@@ -213,6 +215,11 @@ class Server(ClientCalls):
                 self._manager = None
                 runtime, self._runtime = self._runtime, None
                 runtime.destroy()
+
+    def _socket_files(self, control: ControlSocket) -> list[str]:
+        """Return the files of unix sockets that a crash would leave where nobody looks."""
+        mine = [port.host for port in self.ports if port.is_file]
+        return [*mine, control.path] if self._settings.control_path else mine
 
     def _forget_ports(self) -> None:
         self._ended = True
