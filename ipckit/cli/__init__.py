@@ -13,13 +13,13 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from ipckit.cli import control, dead, demo, ls, rm
+from ipckit.cli import control, dead, demo, ls, rm, run
 from ipckit.cli.answers import CommandFailed, WrongUse, common_options
 from ipckit.errors import IPCError
 
 __all__ = ["main", "parser"]
 
-_COMMANDS = (demo, ls, rm, control, dead)
+_COMMANDS = (demo, run, control, dead, ls, rm)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

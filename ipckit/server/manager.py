@@ -144,6 +144,11 @@ class Manager:
         """Replace one process."""
         self._do(self._fleet.replace(slot))
 
+    @property
+    def in_a_hurry(self) -> bool:
+        """Whether the server was told a second time to end."""
+        return self._stop_asked + len(self._caught) > 1
+
     def _caught_one(self, number: int, _frame: object) -> None:
         self._caught.append(number)
 
@@ -414,11 +419,7 @@ class Manager:
         """Never returns."""
         code = EXIT_BROKEN
         try:
-            for pidfd in (*self._pidfds, *self._users.alive):
-                os.close(pidfd)
-            self._control.leave()
-            self._backed.leave()
-            self._server._manager = None
+            self.leave()
             code = role.become(self._server, self._runtime, fork.place, fork.incarnation)
         except BaseException:
             trace = describe_exception()[1]
@@ -429,6 +430,14 @@ class Manager:
                 sys.stderr.flush()
             finally:
                 os._exit(code)
+
+    def leave(self) -> None:
+        """In a child: what is the manager's alone is not ours."""
+        for pidfd in (*self._pidfds, *self._users.alive):
+            os.close(pidfd)
+        self._control.leave()
+        self._backed.leave()
+        self._server._manager = None
 
     def _ask_to_leave(self, place: int) -> None:
         member = self._fleet.member(place)

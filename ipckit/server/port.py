@@ -59,7 +59,7 @@ class Port:
         self.host = host
         self.port: int = 0
         if self._socket.family != socket.AF_UNIX:
-            self.port = self._socket.getsockname()[1]
+            self.port = self._socket.getsockname()[1] or port
         self._changes: dict[str, Any] = {}
         self._callbacks = Callbacks()
 
@@ -123,6 +123,16 @@ class Port:
                 f"a {kind} port needs a `{needed}` callback: server.on({needed!r}, f)"
             )
         return mine
+
+    def stand_in_for(self, other: Port) -> None:
+        """Take the socket of a port that is bound already. SettingsError: of another address."""
+        if (self.type, self.host) != (other.type, other.host) or self.port not in (0, other.port):
+            raise SettingsError(
+                f"the address is {self.host}:{self.port} now, and was {other.host}:{other.port} at "
+                f"the start: a reload keeps addresses; restart the server"
+            )
+        self._socket.close()
+        self._socket, self.port, self._started = other._socket, other.port, True
 
     @property
     def is_file(self) -> bool:

@@ -17,11 +17,11 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from ipckit.errors import MisuseError, SettingsError
 from ipckit.kinds import SockType, TaskIPC
-from ipckit.server import limits, statistics
+from ipckit.server import limits, listener, statistics
 from ipckit.server.client_calls import ClientCalls
 from ipckit.server.control import ControlSocket
 from ipckit.server.dead_letters import DeadLetters
@@ -39,6 +39,9 @@ from ipckit.server.submitter import Outcome, Submitter, Wish, timed_out
 from ipckit.server.task_runner import CurrentTask
 from ipckit.server.task_worker import TaskWorker
 from ipckit.server.wire import Kind
+
+if TYPE_CHECKING:
+    from ipckit.server.application import Application
 
 __all__ = ["Server"]
 
@@ -87,6 +90,7 @@ class Server(ClientCalls):
         self._user_processes: list[Callable[..., Any]] = []
         self._tasks: Submitter | None = None  # in a worker, if there are task workers
         self._ended = False
+        self._application: Application | None = None  # `ipckit run`: each process loads it
 
     # -- before start() ---
 
@@ -169,6 +173,11 @@ class Server(ClientCalls):
             What the `start` callback raised; all processes are gone.
         """
         self._only_before_start("start()")
+        if listener.is_bound_elsewhere():
+            raise MisuseError(
+                "`ipckit run` starts the server itself: write `if __name__ == '__main__':` "
+                "before server.start()"
+            )
         if self._ended:
             raise MisuseError("this server has ended; make a new one")
         self._opened()
@@ -243,20 +252,25 @@ class Server(ClientCalls):
 
     def shutdown(self) -> None:
         """End the server in order, as SIGTERM does; from any of its processes. Does not wait."""
-        if self._manager is not None:
-            os.kill(os.getpid(), signal.SIGTERM)
+        if self._process is None:
+            os.kill(self._running("shutdown()").manager_pid, signal.SIGTERM)
         else:
-            self._in_process("shutdown()").control(Kind.SHUTDOWN)
+            self._process.control(Kind.SHUTDOWN)
 
     def reload(self, only_task: bool = False) -> bool:
         """Replace the processes one by one: the new one is ready, then the old one leaves.
 
-        Modules imported before start() stay as they were. False while a reload runs: one more
+        Modules imported before start() stay as they were; under `ipckit run` each process
+        imports the server's module anew. False while a reload runs: one more
         comes after it. From a worker the answer is always True: asked. Does not wait.
         """
         if self._manager is not None:
             return self._manager.reload(only_task=only_task)
-        self._in_process("reload()").control(Kind.RELOAD, int(only_task))
+        if self._process is None:  # an event of the manager's, aside
+            number = signal.SIGUSR2 if only_task else signal.SIGUSR1
+            os.kill(self._running("reload()").manager_pid, number)
+        else:
+            self._process.control(Kind.RELOAD, int(only_task))
         return True
 
     def stop(self, worker_id: int = -1) -> None:
