@@ -13,13 +13,13 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from ipckit.cli import control, dead, demo, ls, rm, run
+from ipckit.cli import control, dead, demo, doctor, limits, ls, rm, run
 from ipckit.cli.answers import CommandFailed, WrongUse, common_options
 from ipckit.errors import IPCError
 
 __all__ = ["main", "parser"]
 
-_COMMANDS = (demo, run, control, dead, ls, rm)
+_COMMANDS = (demo, run, control, dead, ls, rm, limits, doctor)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

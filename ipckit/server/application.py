@@ -34,7 +34,7 @@ from ipckit.server.aside import run_aside
 from ipckit.server.events import MANAGER_EVENTS
 from ipckit.server.log import log
 from ipckit.server.server import Server
-from ipckit.server.settings import PORT_SETTINGS, nearest
+from ipckit.server.settings import PORT_SETTINGS, Settings, nearest
 
 if TYPE_CHECKING:
     from ipckit.server.runtime import Runtime
@@ -147,6 +147,14 @@ class Application:
         for _ in range(form.user_processes):
             server.add_process(_elsewhere)
         return server
+
+    def needs(self) -> tuple[Settings, int]:
+        """Return the server's settings, and how many user processes it has. Binds nothing.
+
+        Raises LoadFailed.
+        """
+        form = _ask_a_child(self)
+        return Settings(**form.settings), form.user_processes
 
     def _forward(self, event: str) -> Callable[..., None]:
         def forward(server: Server, *args: object) -> None:
