@@ -13,20 +13,22 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from ipckit.cli import control, dead, demo, doctor, limits, ls, rm, run
+from ipckit.cli import completion, control, dead, demo, doctor, limits, ls, rm, run
 from ipckit.cli.answers import CommandFailed, WrongUse, common_options
 from ipckit.errors import IPCError
 
 __all__ = ["main", "parser"]
 
-_COMMANDS = (demo, run, control, dead, ls, rm, limits, doctor)
+_COMMANDS = (demo, run, control, dead, ls, rm, limits, doctor, completion)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code. argparse itself exits with 2 on wrong use."""
     words = sys.argv[1:] if argv is None else list(argv)
     _Parser.json = "--json" in words
-    options = parser().parse_args(words)
+    whole = parser()
+    completion.answer(whole)
+    options = whole.parse_args(words)
     try:
         try:
             code = int(options.run(options))

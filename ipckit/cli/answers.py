@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable, Iterable
 from typing import Any
 
-__all__ = ["CommandFailed", "WrongUse", "add_command", "common_options"]
+__all__ = ["CommandFailed", "WrongUse", "add_command", "common_options", "completed_by"]
 
 
 class CommandFailed(Exception):
@@ -42,3 +43,14 @@ def add_command(
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     return parser
+
+
+def completed_by(
+    action: argparse.Action, names: Callable[[argparse.Namespace], Iterable[str]]
+) -> None:
+    """Have a shell complete an argument from these names, given what was parsed before it."""
+
+    def completer(parsed_args: argparse.Namespace, **_: Any) -> list[str]:
+        return list(names(parsed_args))
+
+    action.completer = completer  # type: ignore[attr-defined]  # where argcomplete looks

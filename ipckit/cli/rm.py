@@ -7,7 +7,7 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
-from ipckit.cli.answers import CommandFailed, WrongUse, add_command
+from ipckit.cli.answers import CommandFailed, WrongUse, add_command, completed_by
 from ipckit.cli.ls import add_runtime_dir, directories_of, print_entries
 
 if TYPE_CHECKING:
@@ -41,12 +41,21 @@ def add_to(subparsers: Any, common: argparse.ArgumentParser) -> None:
         description=_TEXT,
         example="ipckit rm --leaked --yes\n  ipckit rm queue:32769 table:visits",
     )
-    parser.add_argument("name", metavar="NAME", nargs="*", help="an object, as `ls` names it")
+    name = parser.add_argument(
+        "name", metavar="NAME", nargs="*", help="an object, as `ls` names it"
+    )
+    completed_by(name, _names)
     parser.add_argument("--leaked", action="store_true", help="what dead servers left")
     parser.add_argument("--kept", action="store_true", help="what they kept on purpose, too")
     parser.add_argument("--yes", action="store_true", help="do not ask")
     add_runtime_dir(parser)
     parser.set_defaults(run=_rm)
+
+
+def _names(options: argparse.Namespace) -> list[str]:
+    from ipckit.cli.inventory.collect import collect  # noqa: PLC0415 - others start without it
+
+    return [each.name for each in collect(directories_of(options)).entries]
 
 
 def _rm(options: argparse.Namespace) -> int:

@@ -10,7 +10,7 @@ import re
 import sys
 from typing import Any
 
-from ipckit.cli.answers import CommandFailed, add_command
+from ipckit.cli.answers import CommandFailed, add_command, completed_by
 
 __all__ = ["add_module", "add_settings", "add_to", "application"]
 
@@ -43,20 +43,20 @@ def add_to(subparsers: Any, common: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=_run)
 
 
-def add_module(parser: argparse.ArgumentParser, name: str, **more: Any) -> None:
+def add_module(parser: argparse.ArgumentParser, name: str) -> None:
     """Add the argument, or the option, that names a server."""
-    parser.add_argument(
+    action = parser.add_argument(
         name,
         metavar="MODULE:SERVER",
         type=_named,
         help="a module, and its server or a function that returns one",
-        **more,
     )
+    completed_by(action, lambda _: _modules_here())
 
 
 def add_settings(parser: argparse.ArgumentParser) -> None:
     """Add the option for settings."""
-    parser.add_argument(
+    action = parser.add_argument(
         "--set",
         metavar="NAME=VALUE",
         type=_setting,
@@ -65,6 +65,19 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
         dest="settings",
         help="a setting over the module's; VALUE as in Python, or else a text",
     )
+    completed_by(action, lambda _: _setting_names())
+
+
+def _modules_here() -> list[str]:
+    names = sorted(os.listdir())
+    files = [name.removesuffix(".py") for name in names if name.endswith(".py")]
+    return [f"{name}:server" for name in files if name.isidentifier()]
+
+
+def _setting_names() -> list[str]:
+    from ipckit.server.settings import Settings  # noqa: PLC0415 - others start without it
+
+    return [f"{name}=" for name in Settings.names()]
 
 
 def _named(text: str) -> tuple[str, str]:
