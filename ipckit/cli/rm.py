@@ -27,7 +27,7 @@ The next server in the same runtime directory removes what is leaked at its star
 With names, as `ipckit ls` prints them: removes just those, whoever made them, but nothing that a
 live server has. A short form such as 7 or visits will do if it means one object only.
 
-It asks first: a line that begins with y on the standard input is consent, its end is none.
+It asks first: the line "y" or "yes" on the standard input is consent, the end of input is none.
 """
 
 
