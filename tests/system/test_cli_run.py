@@ -5,16 +5,22 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import pwd
 import select
 import socket
+import ssl
 import subprocess
 import sys
+import tempfile
 import textwrap
 import time
+from pathlib import Path
 
 import pytest
 from command import ipckit
 from serving import LOOK
+
+from ipckit import Table
 
 APP = """
 import os
@@ -231,3 +237,92 @@ def run(folder, *words):
         timeout=LOOK,
         check=False,
     )
+
+
+TLS = """
+import ssl
+from ipckit import Server
+context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+context.load_cert_chain("both.pem")
+server = Server("127.0.0.1", 0, worker_num=1, runtime_dir="run", ssl=context)
+server.on("receive", lambda server, fd, reactor_id, data: server.send(fd, data))
+server.on("start", lambda server: print("start", server.port, flush=True))
+"""
+
+
+def test_a_certificate_stays_in_the_processes_that_have_loaded_it(serve, tmp_path):
+    subprocess.run(
+        "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -keyout key -out crt".split(),
+        check=True,
+        capture_output=True,
+        cwd=tmp_path,
+    )
+    both = (tmp_path / "key").read_text() + (tmp_path / "crt").read_text()
+    (tmp_path / "both.pem").write_text(both)
+    port = int(serve(TLS, "app:server").say()[1])
+    context = ssl.create_default_context(cafile=str(tmp_path / "crt"))
+    with (
+        socket.create_connection(("127.0.0.1", port), LOOK) as plain,
+        context.wrap_socket(plain, server_hostname="localhost") as sock,
+    ):
+        sock.sendall(b"hello")
+        assert sock.recv(100) == b"hello"
+
+
+@pytest.mark.needs_root
+def test_another_users_workers_import_as_that_user():
+    code = """
+import os
+from ipckit import Server
+LOADED_BY = os.geteuid()
+server = Server("127.0.0.1", 0, worker_num=1, runtime_dir="run", user="nobody")
+server.on("receive", lambda server, fd, reactor_id, data: server.send(fd, f"{LOADED_BY}".encode()))
+server.on("start", lambda server: print("start", server.port, flush=True))
+"""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)  # pytest's own are closed to others
+        (folder / "app.py").write_text(code)
+        served = Served(folder, "app:server")
+        try:
+            port = int(served.say()[1])
+            with socket.create_connection(("127.0.0.1", port), LOOK) as sock:
+                assert ask(sock, b"who") == [str(pwd.getpwnam("nobody").pw_uid)]
+        finally:
+            served.end()
+        (folder / "app.py").chmod(0o600)
+        done = run(folder, "app:server", "--set", "worker_num=1")
+        assert done.returncode == 1 and "Permission denied" in done.stderr
+
+
+def test_a_named_table_is_shared_and_an_anonymous_one_warns(serve, tmp_path):
+    name = f"test.{os.getpid()}"
+    code = f"""
+import os
+from ipckit import AlreadyExists, Int, Server, Table
+server = Server("127.0.0.1", 0, worker_num=2, runtime_dir="run")
+try:
+    table = Table(10, columns={{"n": Int(8)}}, name={name!r})
+except AlreadyExists:
+    table = Table.open({name!r})
+alone = Table(10, columns={{"n": Int(8)}})
+def receive(server, fd, reactor_id, data):
+    server.send(fd, f"{{os.getpid()}} {{table.incr('all', 'n')}} {{alone.incr('all', 'n')}}".encode())
+server.on("receive", receive)
+server.on("start", lambda server: print("start", server.port, flush=True))
+"""
+    try:
+        served = serve(code, "app:server")
+        port = int(served.say()[1])
+        seen: dict[str, int] = {}
+        for number in range(1, 200):
+            with socket.create_connection(("127.0.0.1", port), LOOK) as sock:
+                pid, together, alone = ask(sock, b"x")
+            seen[pid] = seen.get(pid, 0) + 1
+            assert (int(together), int(alone)) == (number, seen[pid])
+            if len(seen) == 2:
+                break
+        assert len(seen) == 2, "both workers were asked"
+        assert "RuntimeWarning: a Table without a name" in served.log()
+    finally:
+        Table.open(name).remove()
