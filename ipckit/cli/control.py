@@ -23,7 +23,12 @@ only live one in the runtime directory of this user; if there are more, they are
 def add_to(subparsers: Any, common: argparse.ArgumentParser) -> None:
     """Add the four commands to the command line."""
     for name, run, text, example in (
-        ("status", _status, "the numbers of a running server", "ipckit status --json"),
+        (
+            "status",
+            _status,
+            "the numbers of a running server; 1: one flaps",
+            "ipckit status --json",
+        ),
         (
             "connections",
             _connections,
@@ -99,10 +104,11 @@ def _only_live_one() -> str:
 
 def _status(options: argparse.Namespace) -> int:
     form = _ask(options, command="status")
+    stats = form["stats"]
+    code = 1 if any(each["flapping"] for each in stats["workers"]) else 0
     if options.json:
         print(json.dumps(form))
-        return 0
-    stats = form["stats"]
+        return code
     up = time.time() - stats["start_time"]
     print(f"server {form['pid']} on {', '.join(form['ports'])}, up {up:.0f} s")
     for name in (
@@ -127,7 +133,7 @@ def _status(options: argparse.Namespace) -> int:
             f"{'  flapping' if each['flapping'] else ''}"
             f"{'  last death: ' + each['last_death'] if each['last_death'] else ''}"
         )
-    return 0
+    return code
 
 
 def _connections(options: argparse.Namespace) -> int:

@@ -130,7 +130,11 @@ def remove_named(name: str) -> None:
 
 def named_segments() -> list[str]:
     """Return the paths of all segments with a name, whoever they belong to."""
-    return sorted(f"{_FOLDER}/{name}" for name in os.listdir(_FOLDER) if name.startswith(PREFIX))
+    try:
+        names = os.listdir(_FOLDER)
+    except FileNotFoundError:
+        return []  # a machine without shared memory that has names
+    return sorted(f"{_FOLDER}/{name}" for name in names if name.startswith(PREFIX))
 
 
 def mapped_segments(pid: int | str = "self") -> list[str]:

@@ -119,7 +119,7 @@ def _waiting(path: str) -> tuple[int | None, str]:
 
 def shared_files(users: Users) -> Iterator[Entry]:
     """Give the files of shared memory: our tables and ledgers, and everybody else's."""
-    for name in sorted(os.listdir(_SHM)):
+    for name in sorted(os.listdir(_SHM)) if os.path.isdir(_SHM) else ():
         path = f"{_SHM}/{name}"
         try:
             found = os.lstat(path)
