@@ -77,18 +77,20 @@ def _ls(options: argparse.Namespace) -> int:
             print_entries(entries)
     if not found.entries:
         print("there are no such objects")
+    where = "" if options.runtime_dir is None else f" --runtime-dir {options.runtime_dir}"
     for verdict, option in (("leaked", ""), ("kept", " --kept")):
         count = sum(each.verdict == verdict for each in ours)
         if count:
-            print(f"{count} {verdict}: `ipckit rm --leaked{option}` frees them")
+            print(f"{count} {verdict}; to free that: ipckit rm --leaked{option}{where}")
     for note in found.notes:
         print(f"note: {note}")
     return 0
 
 
 def print_entries(entries: Sequence[Entry], *, file: Any = None) -> None:
-    """Print one line for each, in columns."""
-    lines = [
+    """Print one line for each, in columns with a head."""
+    lines = [("  NAME", "VERDICT", "OWNER", "SIZE", "USERS", "WHAT IT IS")]
+    lines += [
         (
             f"  {each.name}",
             each.verdict,

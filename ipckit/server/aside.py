@@ -10,11 +10,11 @@ from __future__ import annotations
 import os
 import select
 import signal
-import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NoReturn
 
 from ipckit._core import check, lib
+from ipckit.server.fork import forked, leave
 from ipckit.server.log import log
 from ipckit.server.process import describe_exception
 
@@ -29,15 +29,7 @@ _LOOK = 0.2
 
 def run_aside(manager: Manager, manager_pid: int, work: Callable[[], None]) -> int:
     """Do it in a child, wait, and return its exit code; negative: the signal that ended it."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-    try:
-        pid = os.fork()
-        if pid == 0:
-            _become(manager, manager_pid, work)
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, set())
+    pid = forked(lambda: _become(manager, manager_pid, work))
     pidfd = os.pidfd_open(pid)
     try:
         while not select.select([pidfd], [], [], _LOOK)[0]:
@@ -63,8 +55,4 @@ def _become(manager: Manager, manager_pid: int, work: Callable[[], None]) -> NoR
     except BaseException:
         log.error("manager: an event raised\n%s", describe_exception()[1])
     finally:
-        try:
-            sys.stdout.flush()
-            sys.stderr.flush()
-        finally:
-            os._exit(code)
+        leave(code)

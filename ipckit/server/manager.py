@@ -20,10 +20,9 @@ import os
 import select
 import signal
 import socket
-import sys
 import time
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from ipckit.errors import BootFailed, MisuseError
 from ipckit.server import systemd
@@ -43,6 +42,7 @@ from ipckit.server.fleet import (
     ReloadBegun,
     ReloadDone,
 )
+from ipckit.server.fork import forked, leave
 from ipckit.server.log import log
 from ipckit.server.process import EXIT_BROKEN, Process, describe_exception
 from ipckit.server.runtime import Runtime
@@ -385,15 +385,7 @@ class Manager:
 
     def _spawn(self, role: type[Process], fork: Fork) -> tuple[int, int]:
         """Return the pid and the pidfd of a new process."""
-        sys.stdout.flush()
-        sys.stderr.flush()
-        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-        try:
-            pid = os.fork()
-            if pid == 0:
-                self._child(role, fork)
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, set())
+        pid = forked(lambda: self._child(role, fork))
         pidfd = os.pidfd_open(pid)
         self._poller.register(pidfd, select.POLLIN)
         return pid, pidfd
@@ -415,7 +407,7 @@ class Manager:
                 "user process %d ended: %s; it is made again in %.1f s", number, death, pause
             )
 
-    def _child(self, role: type[Process], fork: Fork) -> None:
+    def _child(self, role: type[Process], fork: Fork) -> NoReturn:
         """Never returns."""
         code = EXIT_BROKEN
         try:
@@ -425,11 +417,7 @@ class Manager:
             trace = describe_exception()[1]
             log.critical("%s %d ends: %s", role.role, fork.place // 2, trace, exc_info=False)
         finally:
-            try:
-                sys.stdout.flush()
-                sys.stderr.flush()
-            finally:
-                os._exit(code)
+            leave(code)
 
     def leave(self) -> None:
         """In a child: what is the manager's alone is not ours."""

@@ -239,6 +239,14 @@ def run(folder, *words):
     )
 
 
+def test_an_event_of_the_managers_may_end_the_server(serve, tmp_path):
+    ends = APP.replace('print("start", ', "given.shutdown(); print(")
+    served = serve(ends, "app:server")
+    assert len(served.say()) == 2 and served.say() == ["shutdown"]
+    assert served.process.wait(LOOK) == 0
+    assert "ends in order" in served.log() and "Traceback" not in served.log()
+
+
 TLS = """
 import ssl
 from ipckit import Server

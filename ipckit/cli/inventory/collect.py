@@ -57,7 +57,7 @@ def collect(directories: Sequence[str]) -> Inventory:
         )
     if users.hidden:
         notes.append(
-            f"{users.hidden} processes may not be looked at: what only they use is called idle"
+            f"processes that may not be looked at: {users.hidden}; what only they use is idle here"
         )
     return Inventory(entries, notes, directories)
 
