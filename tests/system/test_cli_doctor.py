@@ -81,7 +81,7 @@ def test_what_a_killed_server_left_is_wrong(small, tmp_path):
     )
     server = small(callbacks, settings)
     assert ipckit_json(*arguments)["wrong"] == []
-    server.kill()
+    server.kill_all()
     told = ipckit_json(*arguments, code=1)
     assert told["wrong"] == ["leaked objects"]
     (check,) = [each for each in told["checks"] if each["state"] == "wrong"]

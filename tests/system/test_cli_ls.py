@@ -70,7 +70,7 @@ def test_what_a_killed_server_left_is_leaked_and_freed(small, mode, directory, t
     assert len(mine) == (3 if mode == 1 else 4), "task files, pid file, socket, and a queue"
     told = ipckit_json("rm", *mine, "--runtime-dir", directory, "--yes", code=1)
     assert f"used by process {server.process.pid}" in told["error"]
-    server.kill()
+    server.kill_all()
 
     left = {name for name in leftovers(before) if name != f"queue:{others.id}"}
     assert len(left) == (0 if mode == 1 else 1)
@@ -105,7 +105,7 @@ def test_what_is_kept_on_purpose_waits_for_its_next_server(small, directory, oth
         f"ledger:{name}",
         str(directory / f"ledger-{name}"),
     }
-    first.kill()
+    first.kill_all()
     found = ls(directory)
     assert named(found, "kept") == kept and named(found, "leaked") == set()
     assert found[f"table:{name}"]["content"] == "1 of 10 rows: n"
@@ -119,7 +119,7 @@ def test_what_is_kept_on_purpose_waits_for_its_next_server(small, directory, oth
     assert {found[each]["manager"] for each in kept} == {second.process.pid}
     assert named(found, "kept") == set()
     assert len(list(directory.glob("run-*"))) == 1, "the dead one's record names nothing more"
-    second.kill()
+    second.kill_all()
     assert named(ls(directory), "kept") == kept
 
     third = small(CALLBACKS, f"runtime_dir={str(directory)!r}, control_path=False")
@@ -141,7 +141,7 @@ server.listen({str(tmp_path / "port")!r}, sock_type=ipckit.SockType.UNIX_STREAM)
     found = ls(directory)
     control = str(directory / f"control-{server.process.pid}.sock")
     assert found[control]["verdict"] == found[str(tmp_path / "port")]["verdict"] == "used"
-    server.kill()
+    server.kill_all()
     assert named(ls(directory), "leaked") == {control, str(tmp_path / "port")}
     ipckit_json("rm", "--leaked", "--yes", "--runtime-dir", directory)
     assert sorted(os.listdir(tmp_path)) == ["run"] and os.listdir(directory) == []
