@@ -303,6 +303,7 @@ class Manager:
             return
         self._board.row(place // 2, place % 2)[Row.INCARNATION] = member.incarnation
         self._do(self._fleet.ready(place))
+        self._runtime.record.note_segments(member.pid)
         if not self._started and self._fleet.all_ready() and not self._stop_asked:
             self._started = True
             log.info(

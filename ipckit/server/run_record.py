@@ -30,6 +30,7 @@ from ipckit.server import leftovers
 from ipckit.server.leftovers import Thing
 from ipckit.server.log import log
 from ipckit.server.spill import private_directory
+from ipckit.table.segment import mapped_segments
 
 __all__ = ["RunRecord", "dead_runs", "live_runs", "sweep"]
 
@@ -46,6 +47,7 @@ class RunRecord:
         self._directory = directory
         self._path = ""
         self._fd = -1
+        self._segments: set[str] = set()
 
     def note_queue(self, queue: SysvQueue, *, kept: bool = False) -> None:
         """A queue. After its last change."""
@@ -59,9 +61,12 @@ class RunRecord:
         """A pid file with our pid."""
         self._note(leftovers.of_pid_file(path))
 
-    def note_segment(self, path: str) -> None:
-        """A ledger or table with a name: kept."""
-        self._note(leftovers.of_segment(path), kept=True)
+    def note_segments(self, pid: int) -> None:
+        """The ledger and the tables with a name that one of our processes has: kept."""
+        with contextlib.suppress(OSError):  # it is gone already, or its user is another's
+            for path in {*mapped_segments(pid)} - self._segments:
+                self._segments.add(path)
+                self._note(leftovers.of_segment(path), kept=True)
 
     def note_socket(self, path: str) -> None:
         """The file of a unix socket outside the runtime directory."""

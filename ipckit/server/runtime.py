@@ -33,7 +33,6 @@ from ipckit.server.run_record import RunRecord
 from ipckit.server.settings import Settings
 from ipckit.server.spill import LETTERS
 from ipckit.server.wire import Head, Kind
-from ipckit.table.segment import mapped_segments
 
 __all__ = ["Runtime"]
 
@@ -52,6 +51,7 @@ class Runtime:
     ledger: TaskLedger | None
     foreign: ForeignQueue | None
     key_guard: socket.socket | None
+    record: RunRecord  # the manager's
     user_processes: tuple[Callable[..., Any], ...] = ()
     identity: Identity | None = None  # of the children; None: ours
     manager_pid: int = field(default_factory=os.getpid)
@@ -95,8 +95,7 @@ class Runtime:
                     if identity is not None:
                         foreign.queue.set(uid=identity.uid, gid=identity.gid)
                     record.note_queue(foreign.queue, kept=bool(settings.message_queue_key))
-            for path in mapped_segments():
-                record.note_segment(path)
+            record.note_segments(os.getpid())
         except BaseException:
             if ledger is not None:
                 ledger.destroy()
@@ -115,6 +114,7 @@ class Runtime:
             ledger,
             foreign,
             guard,
+            record,
             user_processes,
             identity,
         )

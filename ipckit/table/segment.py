@@ -137,8 +137,8 @@ def named_segments() -> list[str]:
     return sorted(f"{_FOLDER}/{name}" for name in names if name.startswith(PREFIX))
 
 
-def mapped_segments(pid: int | str = "self") -> list[str]:
-    """Return the paths of the named segments that a process uses. OSError: it cannot be looked at.
+def mapped_segments(pid: int) -> list[str]:
+    """Return the paths of the named segments that a process has. OSError: it cannot be looked at.
 
     By device and inode: where it was made under no name, the kernel still tells of none.
     """

@@ -133,6 +133,27 @@ def test_what_is_kept_on_purpose_waits_for_its_next_server(small, directory, oth
     assert not any(name in each for each in shm_files())
 
 
+def test_a_table_that_a_worker_makes_is_kept_too(small, directory):
+    name = f"test.{os.getpid()}"
+    code = f"""
+@server.on("worker_start")
+def worker_start(server, worker_id):
+    if not server.taskworker:
+        server.table = ipckit.Table(10, columns={{"n": ipckit.Int(8)}}, name={name!r})
+"""
+    server = small(CALLBACKS + code, f"runtime_dir={str(directory)!r}, task_worker_num=1")
+    assert ls(directory)[f"table:{name}"]["manager"] == server.process.pid
+    server.kill_all()
+    found = ls(directory)
+    assert named(found, "kept") == {f"table:{name}"}
+    (task_files,) = map(str, directory.glob("spill-*"))
+    control = str(directory / f"control-{server.process.pid}.sock")
+    assert named(found, "leaked") == {task_files, control}
+    told = ipckit_json("rm", "--leaked", "--kept", "--yes", "--runtime-dir", directory)
+    assert {*told["removed"]} == {f"table:{name}", task_files, control}
+    assert os.listdir(directory) == []
+
+
 def test_the_socket_of_a_dead_server_is_leaked(small, directory, tmp_path):
     code = f"""
 server.listen({str(tmp_path / "port")!r}, sock_type=ipckit.SockType.UNIX_STREAM)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import socket
+from pathlib import Path
 
 import pytest
 
-from ipckit import SysvQueue
+from ipckit import Int, SysvQueue, Table
 from ipckit.server import leftovers
 from ipckit.server.run_record import RunRecord, dead_runs, live_runs, sweep
 
@@ -60,13 +61,15 @@ def test_what_is_no_thing_is_not_there():
 
 def test_a_kept_thing_stays_until_it_is_asked_for_or_a_live_run_has_it(tmp_path):
     directory, kept = str(tmp_path), SysvQueue.create()
-    file = tmp_path / "segment"
-    file.touch()
+    name = f"test.{os.getpid()}"
+    table = Table(1, columns={"n": Int(1)}, name=name)
+    file = Path(f"/dev/shm/ipckit.{name}")
     pid = os.fork()
     if pid == 0:
         record = RunRecord(directory)
         record.note_queue(kept, kept=True)
-        record.note_segment(str(file))
+        record.note_segments(os.getpid())
+        record.note_segments(os.getppid())
         record.note_pid_file("/nowhere")
         os._exit(0)
     os.waitpid(pid, 0)
@@ -77,7 +80,9 @@ def test_a_kept_thing_stays_until_it_is_asked_for_or_a_live_run_has_it(tmp_path)
         f"segment {file}",
     ], "the line of what is gone went"
 
+    table.close()
     record = RunRecord(directory)
+    record.note_segments(os.getpid())
     record.note_queue(kept, kept=True)
     ((_, things),) = dead_runs(directory)
     assert [leftovers.in_words(thing) for thing in things] == [f"segment {file}"]
