@@ -36,6 +36,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             if isinstance(why, BrokenPipeError):
                 raise
             code = _say_no(options, str(why), 2 if isinstance(why, WrongUse) else 1)
+        except ImportError as why:  # half an installation, or another one's files
+            code = _say_no(options, f"{why}: see `ipckit doctor`", 1)
         except KeyboardInterrupt:
             code = _say_no(options, "interrupted", 1)
         sys.stdout.flush()

@@ -42,8 +42,8 @@ def _doctor(options: argparse.Namespace) -> int:
 
     known = facts.read()
     found = [
-        *checks.examine(known, directories_of(options)),
-        *checks.of_limits(needed_of(options, known)),
+        *checks.examine(known, lambda: directories_of(options)),
+        *checks.of_limits(lambda: needed_of(options, known)),
     ]
     wrong = [check.name for check in found if check.state == checks.WRONG]
     if options.json:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -65,6 +66,18 @@ def test_another_distribution_of_the_name_is_wrong(tmp_path):
     (check,) = [each for each in told["checks"] if each["name"] == "distribution"]
     assert check["state"] == "wrong"
     assert "pip uninstall ipckit" in check["step"]
+
+
+@pytest.mark.parametrize("module", ["uvloop", "sysv_ipc", "posix_ipc", "msgspec"])
+def test_half_an_installation_is_told(tmp_path, module):
+    (tmp_path / f"{module}.py").write_text("raise ImportError('it is not here')\n")
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    told = run("doctor", "--runtime-dir", tmp_path / "run", env=environment)
+    assert told["wrong"][0] == "modules"
+    (check,) = [each for each in told["checks"] if each["name"] == "modules"]
+    assert check["found"] == f"cannot be imported: {module} (it is not here)"
+    assert "pip install" in check["step"]
+    assert "it is not here: see `ipckit doctor`" in run("ls", env=environment)["error"]
 
 
 def test_what_a_killed_server_left_is_wrong(small, tmp_path):

@@ -1,7 +1,8 @@
 """What could be wrong on this machine, beside its limits: each check says what it found.
 
-Contract  a check changes nothing, and raises nothing. "wrong": something will not work, and there
-          is a next step; "note": it works, less well, or it is worth knowing; "ok".
+Contract  a check changes nothing, and raises nothing; one that needs what is missing is a note.
+          "wrong": something will not work, and there is a next step; "note": it works, less well,
+          or it is worth knowing; "ok".
 Stands on ipckit._distribution, ipckit.cli.inventory, ipckit.server.spill, logind.conf(5).
 """
 
@@ -18,11 +19,13 @@ import stat
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ipckit import _distribution
 from ipckit.cli.machine.facts import Facts
-from ipckit.cli.machine.limits import Limit
+
+if TYPE_CHECKING:
+    from ipckit.cli.machine.limits import Limit
 
 __all__ = ["NOTE", "OK", "WRONG", "Check", "examine", "of_limits", "removes_ipc", "runtime_place"]
 
@@ -59,8 +62,8 @@ class Check:
         return asdict(self)
 
 
-def examine(facts: Facts, directories: Sequence[str]) -> list[Check]:
-    """Make every check; `directories` are the runtime directories, the default one first."""
+def examine(facts: Facts, directories: Callable[[], Sequence[str]]) -> list[Check]:
+    """Make every check; `directories` gives the runtime directories, the default one first."""
     checks: dict[str, Callable[[], Check]] = {
         "python": _python,
         "distribution": _other_distribution,
@@ -70,10 +73,10 @@ def examine(facts: Facts, directories: Sequence[str]) -> list[Check]:
         "queues": _queues,
         "named segments": _unnamed_files,
         "shared memory": lambda: _shared_memory(facts),
-        "runtime directory": lambda: runtime_place(directories[0]),
+        "runtime directory": lambda: runtime_place(directories()[0]),
         "XDG_RUNTIME_DIR": _session_directory,
         "RemoveIPC": _remove_ipc,
-        "leaked objects": lambda: _leftovers(directories),
+        "leaked objects": lambda: _leftovers(directories()),
     }
     return [_made(name, check) for name, check in checks.items()]
 
@@ -85,8 +88,15 @@ def _made(name: str, check: Callable[[], Check]) -> Check:
         return Check(name, NOTE, f"cannot be looked at: {type(why).__name__}: {why}")
 
 
-def of_limits(limits: Sequence[Limit]) -> list[Check]:
-    """Return one check for each limit that is too low, or one that all are high enough."""
+def of_limits(compared: Callable[[], Sequence[Limit]]) -> list[Check]:
+    """Return one check for each limit that is too low, or one that all are high enough.
+
+    What `compared` raises is raised, but for ImportError: the check of modules has said that.
+    """
+    try:
+        limits = compared()
+    except ImportError as why:
+        return [Check("limits", NOTE, f"cannot be compared: {why}", "mend the modules first")]
     short = [
         Check(
             limit.name,
