@@ -173,8 +173,10 @@ class Application:
 
     # -- the children ---
 
-    def enter(self, server: Server) -> tuple[Server, Runtime]:
+    def enter(self, server: Server, *, tell: bool = False) -> tuple[Server, Runtime]:
         """In a child: load the module; return its server in the running one's place.
+
+        `tell`: log what of the new code does not count before a restart.
 
         Raises LoadFailed, SettingsError (other addresses than at the start), what the module does.
         """
@@ -184,13 +186,12 @@ class Application:
         if server._settings.log_file is None and logging.getLogger().handlers:
             for handler in handlers:  # the module logs its own way; not every line twice
                 log.removeHandler(handler)
-        before, now = self._form.settings, _settings_of(mine)
-        changed = [name for name in now if now[name] != before[name] and name not in PORT_SETTINGS]
+        changed = _changed(self._form, mine) if tell else []
         if changed:
             log.warning(
-                "%s of %s changed: a reload keeps the settings of the whole server; restart it",
-                ", ".join(changed),
+                "%s: %s changed; a reload takes no notice of that: restart the server",
                 self._module,
+                ", ".join(changed),
             )
         return mine, _stand_in(mine, server)
 
@@ -212,6 +213,8 @@ def _stand_in(mine: Server, server: Server) -> Runtime:
     mine._settings = server._settings.changed(
         {name: getattr(mine._settings, name) for name in PORT_SETTINGS}
     )
+    missing = len(server._user_processes) - len(mine._user_processes)
+    mine._user_processes += [_no_longer] * missing
     mine._check_tasks()
     mine._runtime = dataclasses.replace(
         server._runtime,
@@ -229,6 +232,18 @@ def _settings_of(server: Server) -> dict[str, Any]:
         for name, value in server.setting.items()
         if name not in _OF_THE_MODULE
     }
+
+
+def _changed(form: _Form, server: Server) -> list[str]:
+    """Return what the manager was told otherwise, in words."""
+    now = _settings_of(server)
+    changed = [name for name in now if now[name] != form.settings[name]]
+    changed = [name for name in changed if name not in PORT_SETTINGS]
+    events = {*server._callbacks.names()} & {*MANAGER_EVENTS} - {*form.events}
+    changed += [f"the callback of {event}" for event in sorted(events)]
+    if len(server._user_processes) != form.user_processes:
+        changed.append("the number of user processes")
+    return changed
 
 
 def _form_of(server: Server) -> _Form:
@@ -301,3 +316,7 @@ def _in_their_words(exc: BaseException) -> str:
 
 def _elsewhere(*_: Any) -> NoReturn:
     raise MisuseError("this callback is the module's; the manager does not have it")
+
+
+def _no_longer(*_: Any) -> NoReturn:
+    raise MisuseError("the module has no such user process any more: restart the server")

@@ -101,7 +101,7 @@ class Process(ABC):
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             signal.pthread_sigmask(signal.SIG_SETMASK, set())  # a thread of the module keeps it
             try:
-                server, runtime = server._application.enter(server)
+                server, runtime = server._application.enter(server, tell=place < 2)
             except (Exception, SystemExit):
                 return _boot_failed(runtime, place, "loading its module")
             signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())

@@ -7,6 +7,7 @@ import json
 import os
 import pwd
 import select
+import signal
 import socket
 import ssl
 import subprocess
@@ -17,7 +18,8 @@ import time
 from pathlib import Path
 
 import pytest
-from command import ipckit
+from command import ipckit, ipckit_json
+from conftest import children
 from serving import LOOK
 
 from ipckit import Table
@@ -134,10 +136,13 @@ def test_a_reload_takes_new_code(serve, tmp_path):
         assert "NameError: name 'one' is not defined" in served.log()
         assert ask(client, b"word")[0] == "three"
 
-        (tmp_path / "app.py").write_text(APP.replace('"one"', '"four"').replace("num=1", "num=2"))
+        more = "server.add_process(print)\nserver.on('before_reload', print)\n"
+        changed = APP.replace('"one"', '"four"').replace("num=1", "num=2") + more
+        (tmp_path / "app.py").write_text(changed)
         served.command("reload")
         assert served.say() == ["reloaded", "four", "1"]
-        assert "worker_num, task_worker_num of app changed" in served.log()
+        told = "worker_num, task_worker_num, the callback of before_reload, the number of user processes"
+        assert served.log().count(f"app: {told} changed") == 1
         assert ask(client, b"word")[0] == "four"
     served.command("stop")
     assert served.say() == ["shutdown"]
@@ -182,6 +187,16 @@ def test_a_function_ports_settings_and_processes_of_a_package(serve, tmp_path):
     served.command("reload")
     served.wait_for_log("the address is other:0 now, and was socket:0 at the start")
     served.wait_for_log("the old ones stay")
+
+    (tmp_path / "shop/mails.py").write_text(text.replace("server.add_process(", "str("))
+    (beside,) = children(served.process.pid) - workers(tmp_path)
+    os.kill(beside, signal.SIGKILL)
+    served.wait_for_log("the module has no such user process any more: restart the server")
+
+
+def workers(folder) -> set[int]:
+    (path,) = (folder / "run").glob("control-*.sock")
+    return {each["pid"] for each in ipckit_json("status", path)["stats"]["workers"]}
 
 
 @pytest.mark.parametrize(
