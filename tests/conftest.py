@@ -22,12 +22,14 @@ settings.register_profile("deep", parent=settings.get_profile("ci"), max_example
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 NEEDS = {
+    "needs_fish": ("fish", lambda: shutil.which("fish") is not None),
     "needs_php": ("php-cli with sysvmsg", lambda: shutil.which("php") is not None),
     "needs_redis": ("redis-tools", lambda: shutil.which("redis-benchmark") is not None),
     "needs_root": ("root", lambda: os.geteuid() == 0),
     "needs_socat": ("socat and ncat", lambda: all(map(shutil.which, ("socat", "ncat")))),
     "needs_strace": ("strace", lambda: shutil.which("strace") is not None),
     "needs_systemd": ("systemd", lambda: shutil.which("systemd-socket-activate") is not None),
+    "needs_zsh": ("zsh", lambda: shutil.which("zsh") is not None),
 }
 
 

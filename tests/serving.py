@@ -71,6 +71,13 @@ class Small:
         self.process.wait(LOOK)
         self.wait_for(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in left))
 
+    def kill_all(self) -> None:
+        """kill -9 of all its processes; the manager is stopped meanwhile, or it would make more."""
+        self.process.send_signal(signal.SIGSTOP)
+        for pid in self.children():
+            os.kill(pid, signal.SIGKILL)
+        self.kill()
+
     def end(self) -> str:
         """SIGTERM; return the log."""
         self.process.send_signal(signal.SIGTERM)

@@ -110,6 +110,12 @@ int ipk_ledger_queue(struct ipk_ledger *ledger, struct ipk_ledger_hold *hold, ui
 /* The word of a task that is BLOCKED, behind all others of now. */
 uint64_t ipk_ledger_blocked_anew(const struct ipk_ledger *ledger, uint64_t word);
 
+/* -- ipk_ledger_look.c -- */
+
+/* Look at every word, and remember the tasks of these queues whose turn is next. found[i] grows by
+ * how many of queue i are QUEUED, or is 2 where only the lowest were looked at. */
+void ipk_ledger_look(struct ipk_ledger *ledger, const uint32_t queues[2], uint32_t found[2]);
+
 /* -- ipk_ledger_bell.c -- */
 
 /* Wake one who can take a task for `dst`. */

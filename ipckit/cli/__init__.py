@@ -11,29 +11,35 @@ import json
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
-from ipckit.cli import bench, control, dead, demo, leaked
-from ipckit.cli.answers import CommandFailed, common_options
+from ipckit.cli import bench, completion, control, dead, demo, doctor, limits, ls, rm, run
+from ipckit.cli.answers import CommandFailed, WrongUse, common_options
 from ipckit.errors import IPCError
 
-__all__ = ["main"]
+__all__ = ["main", "parser"]
 
-_COMMANDS = (demo, control, dead, leaked, bench)
+_COMMANDS = (demo, run, control, dead, ls, rm, limits, doctor, bench, completion)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code. argparse itself exits with 2 on wrong use."""
-    options = _parser().parse_args(argv)
+    words = sys.argv[1:] if argv is None else list(argv)
+    _Parser.json = "--json" in words
+    whole = parser()
+    completion.answer(whole)
+    options = whole.parse_args(words)
     try:
         try:
             code = int(options.run(options))
-        except (CommandFailed, IPCError, OSError) as why:
+        except (CommandFailed, WrongUse, IPCError, OSError) as why:
             if isinstance(why, BrokenPipeError):
                 raise
-            code = _say_no(options, str(why))
+            code = _say_no(options, str(why), 2 if isinstance(why, WrongUse) else 1)
+        except ImportError as why:  # half an installation, or another one's files
+            code = _say_no(options, f"{why}: see `ipckit doctor`", 1)
         except KeyboardInterrupt:
-            code = _say_no(options, "interrupted")
+            code = _say_no(options, "interrupted", 1)
         sys.stdout.flush()
     except BrokenPipeError:  # whoever read our output has gone; the interpreter would flush again
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -41,18 +47,32 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="ipckit", description="Python processes on one Linux machine, working together."
+class _Parser(argparse.ArgumentParser):
+    """As argparse's own, but wrong use is a JSON document too where one was asked for."""
+
+    json = False
+
+    def error(self, message: str) -> NoReturn:
+        if self.json:
+            print(json.dumps({"error": message}))
+        super().error(message)
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the whole command line."""
+    top = _Parser(
+        prog="ipckit",
+        description="Python processes on one Linux machine, working together.",
+        epilog="`ipckit COMMAND --help` says more of one, with an example.",
     )
-    parser.add_argument("--version", action=_Version, nargs=0, help="print the version")
-    subparsers = parser.add_subparsers(
+    top.add_argument("--version", action=_Version, nargs=0, help="print the version")
+    subparsers = top.add_subparsers(
         title="commands", dest="command", required=True, metavar="COMMAND"
     )
     common = common_options()
     for command in _COMMANDS:
         command.add_to(subparsers, common)
-    return parser
+    return top
 
 
 class _Version(argparse.Action):
@@ -65,8 +85,8 @@ class _Version(argparse.Action):
         parser.exit()
 
 
-def _say_no(options: argparse.Namespace, why: str) -> int:
+def _say_no(options: argparse.Namespace, why: str, code: int) -> int:
     print(f"ipckit {options.command}: {why}", file=sys.stderr)
     if options.json:
         print(json.dumps({"error": why}))
-    return 1
+    return code

@@ -12,6 +12,7 @@ import json
 import sys
 from typing import Any
 
+from ipckit.cli.answers import WrongUse, add_command
 from ipckit.cli.rounds import ROUNDS, Row
 
 __all__ = ["add_to", "sentence"]
@@ -21,13 +22,14 @@ NAMES = "queue", "table", "task", "echo"
 
 def add_to(subparsers: Any, common: argparse.ArgumentParser) -> None:
     """Add `bench` to the command line."""
-    parser = subparsers.add_parser(
+    parser = add_command(
+        subparsers,
+        common,
         "bench",
-        parents=[common],
         help="measure ipckit on this machine, beside its peers",
         description="Measures in turn with peers of the standard library, some 30 seconds. Ratios "
         "count: absolute figures are of this machine, and of what else runs on it now.",
-        epilog="example: ipckit bench queue table",
+        example="ipckit bench queue table",
     )
     parser.add_argument(
         "what", nargs="*", metavar="WHAT", help=f"only these: {', '.join(NAMES)} (all)"
@@ -35,7 +37,7 @@ def add_to(subparsers: Any, common: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--rounds", type=_rounds, default=ROUNDS, help=f"so many of each, 1..100 ({ROUNDS})"
     )
-    parser.set_defaults(run=_bench, parser=parser)
+    parser.set_defaults(run=_bench)
 
 
 def _rounds(text: str) -> int:
@@ -50,7 +52,7 @@ def _bench(options: argparse.Namespace) -> int:
 
     for name in options.what:
         if name not in NAMES:
-            options.parser.error(f"there is no {name!r} to measure: {', '.join(NAMES)}")
+            raise WrongUse(f"there is no {name!r} to measure: {', '.join(NAMES)}")
     rows: list[Row] = []
     for name in options.what or NAMES:
         for row in SUBJECTS[name](options.rounds):

@@ -1,7 +1,4 @@
-"""`ipckit status`, `connections`, `reload`, `stop`: ask the manager of a running server.
-
-PATH is its control socket (`control_path`). Without it: the only live one in the runtime directory.
-"""
+"""`ipckit status`, `connections`, `reload`, `stop`: ask the manager of a running server."""
 
 from __future__ import annotations
 
@@ -12,29 +9,63 @@ import socket
 import time
 from typing import Any
 
-from ipckit.cli.answers import CommandFailed
+from ipckit.cli.answers import CommandFailed, add_command, completed_by
 
 __all__ = ["add_to"]
 
 _DEADLINE = 10.0
+_TEXT = """\
+Asks the manager of a running server. PATH is its control socket (`control_path`). Without it: the
+only live one in the runtime directory of this user; if there are more, they are named.
+"""
 
 
 def add_to(subparsers: Any, common: argparse.ArgumentParser) -> None:
     """Add the four commands to the command line."""
-    for name, run, text in (
-        ("status", _status, "the numbers of a running server"),
-        ("connections", _connections, "its clients, a page of them"),
-        ("reload", _reload, "replace its processes one by one"),
-        ("stop", _stop, "end it in order"),
+    for name, run, text, example in (
+        (
+            "status",
+            _status,
+            "the numbers of a running server; 1: one flaps",
+            "ipckit status --json",
+        ),
+        (
+            "connections",
+            _connections,
+            "its clients, a page of them",
+            "ipckit connections --start 1000 --count 50",
+        ),
+        (
+            "reload",
+            _reload,
+            "replace its processes one by one; under `ipckit run` with new code",
+            "ipckit reload --only-task",
+        ),
+        ("stop", _stop, "end it in order", "ipckit stop /run/ipckit/control-4711.sock"),
     ):
-        parser = subparsers.add_parser(name, parents=[common], help=text, description=__doc__)
-        parser.add_argument("path", metavar="PATH", nargs="?", help="its control socket")
+        parser = add_command(
+            subparsers, common, name, help=text, description=_TEXT, example=example
+        )
+        path = parser.add_argument("path", metavar="PATH", nargs="?", help="its control socket")
+        completed_by(path, lambda _: _control_sockets())
         parser.set_defaults(run=run)
         if name == "reload":
             parser.add_argument("--only-task", action="store_true", help="only the task workers")
         if name == "connections":
             parser.add_argument("--start", type=int, default=0, help="those above this session")
             parser.add_argument("--count", type=int, default=100, help="so many at most (100)")
+
+
+def _control_sockets() -> list[str]:
+    from ipckit.server.control import control_sockets  # noqa: PLC0415 - others start without it
+    from ipckit.server.spill import runtime_directories  # noqa: PLC0415
+
+    return [
+        path
+        for directory in runtime_directories()
+        if os.path.isdir(directory)
+        for path in control_sockets(directory)
+    ]
 
 
 def _ask(options: argparse.Namespace, **request: Any) -> dict[str, Any]:
@@ -49,10 +80,13 @@ def _ask(options: argparse.Namespace, **request: Any) -> dict[str, Any]:
             raise CommandFailed(f"{path}: {exc.strerror or exc}: no server answers there") from None
     if not answer.endswith(b"\n"):
         raise CommandFailed(f"{path}: the server closed the connection")
-    form = json.loads(answer)
+    try:
+        form = dict(json.loads(answer))
+    except (ValueError, TypeError):
+        raise CommandFailed(f"{path}: who answers there is no ipckit server") from None
     if "error" in form:
         raise CommandFailed(form["error"])
-    return dict(form)
+    return form
 
 
 def _only_live_one() -> str:
@@ -70,10 +104,11 @@ def _only_live_one() -> str:
 
 def _status(options: argparse.Namespace) -> int:
     form = _ask(options, command="status")
+    stats = form["stats"]
+    code = 1 if any(each["flapping"] for each in stats["workers"]) else 0
     if options.json:
         print(json.dumps(form))
-        return 0
-    stats = form["stats"]
+        return code
     up = time.time() - stats["start_time"]
     print(f"server {form['pid']} on {', '.join(form['ports'])}, up {up:.0f} s")
     for name in (
@@ -98,7 +133,7 @@ def _status(options: argparse.Namespace) -> int:
             f"{'  flapping' if each['flapping'] else ''}"
             f"{'  last death: ' + each['last_death'] if each['last_death'] else ''}"
         )
-    return 0
+    return code
 
 
 def _connections(options: argparse.Namespace) -> int:

@@ -14,7 +14,7 @@ import time
 from collections import defaultdict
 from typing import Any
 
-from ipckit.cli.answers import CommandFailed
+from ipckit.cli.answers import CommandFailed, add_command
 
 __all__ = ["add_to"]
 
@@ -28,16 +28,18 @@ def add_to(subparsers: Any, common: argparse.ArgumentParser) -> None:
         "dead",
         help="tasks that were given up: ls, show, retry, rm",
         description=__doc__,
+        epilog="example:\n  ipckit dead ls letters.sqlite",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     verbs = parser.add_subparsers(title="what to do", dest="verb", required=True, metavar="VERB")
-    for name, run, text in (
-        ("ls", _ls, "list them, grouped by error, the commonest first"),
-        ("show", _show, "one with its data and every attempt"),
-        ("retry", _retry, "have them tried again, with all their attempts, as new tasks"),
-        ("rm", _rm, "forget them"),
+    for name, run, text, example in (
+        ("ls", _ls, "list them, grouped by error, the commonest first", ""),
+        ("show", _show, "one with its data and every attempt", " 17"),
+        ("retry", _retry, "have them tried again, with all their attempts, as new tasks", " --all"),
+        ("rm", _rm, "forget them", " 17 18"),
     ):
-        verb = verbs.add_parser(name, parents=[common], help=text, description=text)
+        whole = f"ipckit dead {name} letters.sqlite{example}"
+        verb = add_command(verbs, common, name, help=text, description=text, example=whole)
         verb.add_argument("file", metavar="FILE", help="the server's dead_letter_path")
         verb.set_defaults(run=run)
         if name == "show":

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from ipckit.cli.answers import CommandFailed
+from ipckit.cli.answers import CommandFailed, add_command
 from ipckit.cli.demo_mail import file_name, message_id, message_ids, recipients_csv
 from ipckit.client import Client
 
@@ -37,12 +37,13 @@ _END_SECONDS = 10
 
 def add_to(subparsers: Any, common: argparse.ArgumentParser) -> None:
     """Add `demo` to the command line."""
-    parser = subparsers.add_parser(
+    parser = add_command(
+        subparsers,
+        common,
         "demo",
-        parents=[common],
         help="10,000 personalised mails by task workers, failures delivered again",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description=__doc__ or "",
+        example="ipckit demo --mode 3 --task-workers 8 --kill",
     )
     parser.add_argument(
         "--mode",

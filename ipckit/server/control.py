@@ -33,7 +33,7 @@ from ipckit.server.spill import private_directory, runtime_directory
 if TYPE_CHECKING:
     from ipckit.server.server import Server
 
-__all__ = ["ControlSocket", "answer_line", "live_sockets", "open_control"]
+__all__ = ["ControlSocket", "answer_line", "control_sockets", "live_sockets", "open_control"]
 
 MAX_REQUEST = 64 * 1024
 MAX_CLIENTS = 16
@@ -61,15 +61,21 @@ def _line(answer: dict[str, Any]) -> bytes:
     return json.dumps(answer).encode() + b"\n"
 
 
+def control_sockets(directory: str) -> list[str]:
+    """Return the control sockets in a runtime directory, of dead servers too."""
+    return [
+        os.path.join(directory, name)
+        for name in sorted(os.listdir(directory))
+        if name.startswith(_PREFIX) and name.endswith(_SUFFIX)
+    ]
+
+
 def live_sockets(directory: str) -> list[str]:
     """Return the control sockets in a runtime directory that somebody answers; remove the others'
     files.
     """
     found = []
-    for name in sorted(os.listdir(directory)):
-        if not (name.startswith(_PREFIX) and name.endswith(_SUFFIX)):
-            continue
-        path = os.path.join(directory, name)
+    for path in control_sockets(directory):
         with socket.socket(socket.AF_UNIX) as probe:
             probe.setblocking(False)
             try:
@@ -136,9 +142,9 @@ class ControlSocket:
     def __init__(self, settings: Settings) -> None:
         """Open it. Raises as open_control()."""
         self._listener: socket.socket | None = None
-        self._path = ""
+        self.path = ""
         if (opened := open_control(settings)) is not None:
-            self._listener, self._path = opened
+            self._listener, self.path = opened
         self._clients: dict[int, _Client] = {}
         self._commands: Commands = {}
         self._poller = select.poll()
@@ -219,7 +225,7 @@ class ControlSocket:
         self.leave()
         if self._listener is not None:
             with contextlib.suppress(FileNotFoundError):
-                os.unlink(self._path)
+                os.unlink(self.path)
 
 
 def _commands(server: Server) -> Commands:

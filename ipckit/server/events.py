@@ -15,7 +15,7 @@ from typing import Any
 from ipckit.errors import SettingsError
 from ipckit.server.settings import nearest
 
-__all__ = ["Callbacks", "canonical"]
+__all__ = ["MANAGER_EVENTS", "Callbacks", "canonical"]
 
 MANAGER_EVENTS = ("start", "shutdown", "worker_error", "before_reload", "after_reload")
 """They run in the manager, which has no loop: `def` only."""
@@ -79,6 +79,10 @@ class Callbacks:
     def get(self, name: str) -> Callable[..., Any] | None:
         """Return the callback of the event with this (canonical) name."""
         return self._of.get(name)
+
+    def names(self) -> tuple[str, ...]:
+        """Return the events that have one."""
+        return tuple(self._of)
 
     def has(self, name: str) -> bool:
         """Whether there is one."""

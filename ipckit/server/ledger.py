@@ -33,6 +33,7 @@ from ipckit.server.ledger_file import PREFIX, claim, named_memory
 from ipckit.server.log import log
 from ipckit.server.settings import Settings
 from ipckit.server.spill import (
+    LEDGER_PREFIX,
     SpillDirectory,
     body_name,
     note_name,
@@ -41,13 +42,25 @@ from ipckit.server.spill import (
 )
 from ipckit.table.segment import remove_named
 
-__all__ = ["FILES", "TaskLedger"]
+__all__ = ["FILES", "TaskLedger", "memory_for"]
 
 _SHARE_OF_SLABS = 8
 """One part in so many of task_memory is for bodies of 4 to 128 KiB; more of them lie in files."""
 
 FILES = _ledger.BODY_BESIDE | _ledger.RESULT_BESIDE | _ledger.NOTED
 """Flags of a record that may have files beside it."""
+
+
+def memory_for(settings: Settings) -> int:
+    """Return the bytes of shared memory that the ledger of a server with task workers takes."""
+    return _ledger.size_of(*_shape_for(settings))
+
+
+def _shape_for(settings: Settings) -> tuple[int, int, int, int, int]:
+    slabs = settings.task_memory // _SHARE_OF_SLABS // _ledger.SLAB
+    blocks = max((settings.task_memory - slabs * _ledger.SLAB) // _ledger.BLOCK, 1)
+    workers, task_workers = settings.worker_num, settings.task_worker_num
+    return settings.task_queue_size, blocks, workers, task_workers, slabs
 
 
 class TaskLedger:
@@ -59,10 +72,7 @@ class TaskLedger:
         Raises AlreadyExists (a live server has it), SettingsError (it holds tasks and is of another
         size), SegmentCorrupt, AccessDenied, SystemCallError (no room); nothing is left then.
         """
-        slabs = settings.task_memory // _SHARE_OF_SLABS // _ledger.SLAB
-        blocks = max((settings.task_memory - slabs * _ledger.SLAB) // _ledger.BLOCK, 1)
-        workers, task_workers = settings.worker_num, settings.task_worker_num
-        shape = settings.task_queue_size, blocks, workers, task_workers, slabs
+        shape = _shape_for(settings)
         self.records = settings.task_queue_size
         self.places = 2 * (settings.worker_num + settings.task_worker_num)
         self.most_beside = settings.task_memory
@@ -91,7 +101,7 @@ class TaskLedger:
             else:
                 self._guard = undo.enter_context(claim(self.name))
                 self._memory, self.taken_up = named_memory(self.name, shape)
-                self.spill = SpillDirectory(folder, f"ledger-{self.name}", identity)
+                self.spill = SpillDirectory(folder, f"{LEDGER_PREFIX}{self.name}", identity)
             undo.pop_all()
         self.overview = self.view(self.places)
         """The manager's view; in another process good for looking only."""

@@ -24,7 +24,7 @@ from ipckit.errors import (
 )
 from ipckit.table.segment import check_name, give_name, open_named, remove_named, unnamed_file
 
-__all__ = ["PREFIX", "claim", "named_memory"]
+__all__ = ["PREFIX", "claim", "named_memory", "tasks_in"]
 
 PREFIX = "ledger."
 """Before the name, so that no table has it."""
@@ -60,7 +60,7 @@ def named_memory(name: str, shape: Shape) -> tuple[mmap.mmap, bool]:
         os.close(fd)
     if memory is not None and size == _ledger.size_of(*shape) and _shape_of(memory) == shape:
         return memory, True
-    if memory is not None and _unfinished(memory):
+    if memory is not None and _tasks(memory):
         raise SettingsError(
             f"task_ledger={name!r} holds tasks, and was made for (task_queue_size, blocks of "
             f"task_memory, worker_num, task_worker_num, slabs of task_memory) = "
@@ -96,10 +96,20 @@ def _shape_of(memory: mmap.mmap) -> Shape | None:
     return _ledger.shape_of(memory)
 
 
-def _unfinished(memory: mmap.mmap) -> bool:
+def tasks_in(path: str) -> int:
+    """Return how many tasks the ledger in this file holds. SegmentCorrupt, OSError."""
+    fd = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        with mmap.mmap(fd, 0) as memory:
+            return _tasks(memory)
+    finally:
+        os.close(fd)
+
+
+def _tasks(memory: mmap.mmap) -> int:
     shape = _shape_of(memory)
     if shape is None:
         raise SegmentCorrupt("the file with the ledger's name is no task ledger, or is damaged")
     places = 2 * (shape[2] + shape[3])
     states = _ledger.Ledger(memory, places, [-1] * (places + 1)).totals()[0]
-    return states[_ledger.FREE] != shape[0]
+    return shape[0] - states[_ledger.FREE]

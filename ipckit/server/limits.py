@@ -11,10 +11,15 @@ from ipckit.errors import SettingsError
 from ipckit.server.log import log
 from ipckit.server.settings import Settings
 
-__all__ = ["fit_descriptors"]
+__all__ = ["descriptors_beside", "fit_descriptors"]
 
 _OTHER = 128
 """Descriptors of a process beside its connections and the inboxes."""
+
+
+def descriptors_beside(settings: Settings) -> int:
+    """Return how many descriptors a process needs beside one for each connection."""
+    return _OTHER + 5 * (settings.worker_num + settings.task_worker_num)
 
 
 def fit_descriptors(settings: Settings, by_hand: set[str]) -> Settings:
@@ -25,7 +30,7 @@ def fit_descriptors(settings: Settings, by_hand: set[str]) -> Settings:
 
     Raises SettingsError when max_connection was set by hand and cannot be had.
     """
-    others = _OTHER + 5 * (settings.worker_num + settings.task_worker_num)
+    others = descriptors_beside(settings)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = settings.max_connection + others
     if hard != resource.RLIM_INFINITY and needed > hard:

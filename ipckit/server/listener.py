@@ -12,12 +12,13 @@ import errno
 import os
 import socket
 import stat
+from collections.abc import Iterator
 
 from ipckit.errors import AlreadyExists, SettingsError, from_errno
 from ipckit.kinds import SockType
 from ipckit.server import systemd
 
-__all__ = ["bind", "forget"]
+__all__ = ["bind", "bound_elsewhere", "forget", "is_bound_elsewhere"]
 
 _FAMILY = {
     SockType.TCP: socket.AF_INET,
@@ -27,7 +28,26 @@ _FAMILY = {
     SockType.UDP6: socket.AF_INET6,
     SockType.UNIX_DGRAM: socket.AF_UNIX,
 }
+_elsewhere = False
+"""Whether this process only loads a server whose addresses its manager has."""
+
 _DATAGRAMS = (SockType.UDP, SockType.UDP6, SockType.UNIX_DGRAM)
+
+
+@contextlib.contextmanager
+def bound_elsewhere() -> Iterator[None]:
+    """Inside it bind() gives sockets that are bound to nothing: the addresses are another's."""
+    global _elsewhere
+    _elsewhere = True
+    try:
+        yield
+    finally:
+        _elsewhere = False
+
+
+def is_bound_elsewhere() -> bool:
+    """Whether bound_elsewhere() is in force."""
+    return _elsewhere
 
 
 def bind(host: str, port: int, sock_type: SockType) -> socket.socket:
@@ -40,6 +60,8 @@ def bind(host: str, port: int, sock_type: SockType) -> socket.socket:
     kind = socket.SOCK_DGRAM if sock_type in _DATAGRAMS else socket.SOCK_STREAM
     if not isinstance(port, int) or isinstance(port, bool) or not 0 <= port <= 65535:
         raise SettingsError(f"port={port!r}: must be an int of 0..65535 (0: the kernel chooses)")
+    if _elsewhere:
+        return socket.socket(family, kind)
     address = host if family == socket.AF_UNIX else (host, port)
     inherited = systemd.inherited_socket(family, kind, address)
     if inherited is not None:

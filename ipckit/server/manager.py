@@ -20,10 +20,9 @@ import os
 import select
 import signal
 import socket
-import sys
 import time
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from ipckit.errors import BootFailed, MisuseError
 from ipckit.server import systemd
@@ -43,6 +42,7 @@ from ipckit.server.fleet import (
     ReloadBegun,
     ReloadDone,
 )
+from ipckit.server.fork import forked, leave
 from ipckit.server.log import log
 from ipckit.server.process import EXIT_BROKEN, Process, describe_exception
 from ipckit.server.runtime import Runtime
@@ -143,6 +143,11 @@ class Manager:
     def replace(self, slot: int) -> None:
         """Replace one process."""
         self._do(self._fleet.replace(slot))
+
+    @property
+    def in_a_hurry(self) -> bool:
+        """Whether the server was told a second time to end."""
+        return self._stop_asked + len(self._caught) > 1
 
     def _caught_one(self, number: int, _frame: object) -> None:
         self._caught.append(number)
@@ -298,6 +303,7 @@ class Manager:
             return
         self._board.row(place // 2, place % 2)[Row.INCARNATION] = member.incarnation
         self._do(self._fleet.ready(place))
+        self._runtime.record.note_segments(member.pid)
         if not self._started and self._fleet.all_ready() and not self._stop_asked:
             self._started = True
             log.info(
@@ -380,15 +386,7 @@ class Manager:
 
     def _spawn(self, role: type[Process], fork: Fork) -> tuple[int, int]:
         """Return the pid and the pidfd of a new process."""
-        sys.stdout.flush()
-        sys.stderr.flush()
-        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-        try:
-            pid = os.fork()
-            if pid == 0:
-                self._child(role, fork)
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, set())
+        pid = forked(lambda: self._child(role, fork))
         pidfd = os.pidfd_open(pid)
         self._poller.register(pidfd, select.POLLIN)
         return pid, pidfd
@@ -410,25 +408,25 @@ class Manager:
                 "user process %d ended: %s; it is made again in %.1f s", number, death, pause
             )
 
-    def _child(self, role: type[Process], fork: Fork) -> None:
+    def _child(self, role: type[Process], fork: Fork) -> NoReturn:
         """Never returns."""
         code = EXIT_BROKEN
         try:
-            for pidfd in (*self._pidfds, *self._users.alive):
-                os.close(pidfd)
-            self._control.leave()
-            self._backed.leave()
-            self._server._manager = None
+            self.leave()
             code = role.become(self._server, self._runtime, fork.place, fork.incarnation)
         except BaseException:
             trace = describe_exception()[1]
             log.critical("%s %d ends: %s", role.role, fork.place // 2, trace, exc_info=False)
         finally:
-            try:
-                sys.stdout.flush()
-                sys.stderr.flush()
-            finally:
-                os._exit(code)
+            leave(code)
+
+    def leave(self) -> None:
+        """In a child: what is the manager's alone is not ours."""
+        for pidfd in (*self._pidfds, *self._users.alive):
+            os.close(pidfd)
+        self._control.leave()
+        self._backed.leave()
+        self._server._manager = None
 
     def _ask_to_leave(self, place: int) -> None:
         member = self._fleet.member(place)

@@ -16,7 +16,7 @@ from typing import Any
 from ipckit.errors import MisuseError, SettingsError
 from ipckit.framing import Framing, Rule
 from ipckit.kinds import SockType
-from ipckit.server import listener
+from ipckit.server import listener, systemd
 from ipckit.server.events import Callbacks, canonical
 from ipckit.server.settings import PORT_SETTINGS, Settings, nearest
 
@@ -59,7 +59,7 @@ class Port:
         self.host = host
         self.port: int = 0
         if self._socket.family != socket.AF_UNIX:
-            self.port = self._socket.getsockname()[1]
+            self.port = self._socket.getsockname()[1] or port
         self._changes: dict[str, Any] = {}
         self._callbacks = Callbacks()
 
@@ -123,6 +123,21 @@ class Port:
                 f"a {kind} port needs a `{needed}` callback: server.on({needed!r}, f)"
             )
         return mine
+
+    def stand_in_for(self, other: Port) -> None:
+        """Take the socket of a port that is bound already. SettingsError: of another address."""
+        if (self.type, self.host) != (other.type, other.host) or self.port not in (0, other.port):
+            raise SettingsError(
+                f"the address is {self.host}:{self.port} now, and was {other.host}:{other.port} at "
+                f"the start: a reload keeps addresses; restart the server"
+            )
+        self._socket.close()
+        self._socket, self.port, self._started = other._socket, other.port, True
+
+    @property
+    def is_file(self) -> bool:
+        """Whether it is a file that we made: a unix socket, and not one of systemd's."""
+        return self._socket.family == socket.AF_UNIX and not systemd.has_bound(self.host)
 
     def listen(self, backlog: int) -> None:
         """Let the kernel take connections; nothing is set any more."""

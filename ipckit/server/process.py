@@ -94,12 +94,20 @@ class Process(ABC):
         faulthandler.enable()  # a stack dump on SIGABRT: the manager's last word but one
         if runtime.identity is not None:
             runtime.identity.assume()  # first: it clears the signal of a parent's death
-        process = cls(server, runtime, place, incarnation)
-        server._process = process
         this_process.server_process = f"{cls.role} {place}"
-        signal.signal(signal.SIGTERM, lambda _number, _frame: process.bell())
         grace = 0 if cls.taskworker else _LAST_GRACE_NS
         check(lib.ipk_die_with_parent(runtime.manager_pid, grace), "prctl", "the manager is gone")
+        if server._application is not None:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_SETMASK, set())  # a thread of the module keeps it
+            try:
+                server, runtime = server._application.enter(server, tell=place < 2)
+            except (Exception, SystemExit):
+                return _boot_failed(runtime, place, "loading its module")
+            signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        process = cls(server, runtime, place, incarnation)
+        server._process = process
+        signal.signal(signal.SIGTERM, lambda _number, _frame: process.bell())
         signal.pthread_sigmask(signal.SIG_SETMASK, set())
         return process.run()
 
@@ -109,15 +117,11 @@ class Process(ABC):
 
     def boot_failed(self) -> int:
         """Tell the manager why; return the exit code. Call it in an except clause."""
-        text = traceback.format_exc()
-        log.error("worker %d: worker_start failed\n%s", self.slot, text)
-        self._tell(Kind.BOOT_FAILED, body=text.encode()[-wire.INLINE :])
-        return EXIT_BOOT_FAILED
+        return _boot_failed(self.runtime, self.place, "worker_start")
 
     def _tell(self, kind: Kind, number: int = 0, body: bytes = b"") -> None:
         """Post to the manager, waiting for room: it never waits for us."""
-        while not self.runtime.tell_manager(kind, self.place, number, body):
-            time.sleep(0.001)
+        _tell(self.runtime, self.place, kind, number, body)
 
     @property
     def stopping(self) -> bool:
@@ -232,6 +236,18 @@ class Process(ABC):
     def control(self, kind: Kind, number: int = 0) -> None:
         """Ask the manager for a reload, a shutdown, a replacement."""
         self._tell(kind, number)
+
+
+def _tell(runtime: Runtime, place: int, kind: Kind, number: int, body: bytes) -> None:
+    while not runtime.tell_manager(kind, place, number, body):
+        time.sleep(0.001)
+
+
+def _boot_failed(runtime: Runtime, place: int, what: str) -> int:
+    text = traceback.format_exc()
+    log.error("worker %d: %s failed\n%s", place // 2, what, text)
+    _tell(runtime, place, Kind.BOOT_FAILED, 0, text.encode()[-wire.INLINE :])
+    return EXIT_BOOT_FAILED
 
 
 def describe_exception() -> tuple[str, str]:

@@ -4,10 +4,11 @@ A file in the runtime directory, `run-PID-....jsonl`, one line for each thing as
 locked for as long as the manager lives; one that is not locked is a dead run's, and whoever finds
 it (the next start in this runtime directory, `ipckit rm --leaked`) removes what it names.
 
-Contract  what is removed is what was noted: a queue by its id, key, owner and time of change; a
-          directory only if it is ours and named as ours are. A record that is locked, or another
-          user's, is left alone, and so is everything that no record names. What is kept on purpose
-          (a ledger with a name, a queue with a key) is not noted.
+Contract  what is removed is what was noted, and is still what it was (ipckit.server.leftovers). A
+          record that is locked, or another user's, is left alone, and so is everything that no
+          record names. What is noted as kept (a ledger with a name, a queue with a key, a table
+          with a name) waits for the next server that uses it: a sweep leaves it, with its line,
+          until a live run notes it as well, or it is asked for.
 Stands on fcntl(2) record locks: a fork does not inherit them, a death ends them. open(2) O_TMPFILE,
           linkat(2): the file has its lock before it has its name.
 Crash     between making a thing and noting it, it stays.
@@ -20,17 +21,18 @@ import errno
 import fcntl
 import json
 import os
-import shutil
 import stat
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
 
-from ipckit.errors import IPCError, NotFound
+from ipckit.errors import IPCError
 from ipckit.queue import SysvQueue
+from ipckit.server import leftovers
+from ipckit.server.leftovers import Thing
 from ipckit.server.log import log
-from ipckit.server.spill import SPILL_PREFIX, private_directory
+from ipckit.server.spill import private_directory
+from ipckit.table.segment import mapped_segments
 
-__all__ = ["RunRecord", "dead_runs", "sweep"]
+__all__ = ["RunRecord", "dead_runs", "live_runs", "sweep"]
 
 _PREFIX, _SUFFIX = "run-", ".jsonl"
 
@@ -45,30 +47,41 @@ class RunRecord:
         self._directory = directory
         self._path = ""
         self._fd = -1
+        self._segments: set[str] = set()
 
-    def note_queue(self, queue: SysvQueue) -> None:
-        """A private queue. After its last change."""
-        found = queue.statistics()
-        self._note({
-            "queue": queue.id,
-            "key": queue.key or 0,
-            "uid": found.uid,
-            "changed_at": found.changed_at,
-        })  # fmt: skip
+    def note_queue(self, queue: SysvQueue, *, kept: bool = False) -> None:
+        """A queue. After its last change."""
+        self._note(leftovers.of_queue(queue), kept=kept)
 
-    def note_directory(self, path: str) -> None:
+    def note_directory(self, path: str, *, kept: bool = False) -> None:
         """A directory of spill files."""
-        self._note({"directory": path})
+        self._note(leftovers.of_directory(path), kept=kept)
 
     def note_pid_file(self, path: str) -> None:
         """A pid file with our pid."""
-        self._note({"pid_file": path, "pid": os.getpid()})
+        self._note(leftovers.of_pid_file(path))
 
-    def _note(self, thing: dict[str, Any]) -> None:
+    def note_segments(self, pid: int) -> None:
+        """The ledger and the tables with a name that one of our processes has: kept."""
+        with contextlib.suppress(OSError):  # it is gone already, or its user is another's
+            for path in {*mapped_segments(pid)} - self._segments:
+                self._segments.add(path)
+                self._note(leftovers.of_segment(path), kept=True)
+
+    def note_socket(self, path: str) -> None:
+        """The file of a unix socket outside the runtime directory."""
+        self._note(leftovers.of_socket(path))
+
+    def _note(self, thing: Thing, *, kept: bool = False) -> None:
         try:
             if self._fd < 0:
                 self._make()
-            os.write(self._fd, json.dumps(thing).encode() + b"\n")
+            line = {**thing, "kept": True} if kept else thing
+            os.write(self._fd, json.dumps(line).encode() + b"\n")
+            if kept:  # from now on it is ours, and no dead run's any more
+                for path, fd, things in _unlocked(self._directory):
+                    rest = [each for each in things if not leftovers.same(each, thing)]
+                    _rewrite(path, fd, things, rest)
         except (IPCError, OSError) as exc:
             log.warning(
                 "if this server is killed, %s stays: there is no run record: %s", thing, exc
@@ -100,27 +113,62 @@ class RunRecord:
         _OURS.discard(self._path)
 
 
-def dead_runs(directory: str) -> list[tuple[str, list[dict[str, Any]]]]:
+def dead_runs(directory: str) -> list[tuple[str, list[Thing]]]:
     """Return the records of dead runs, and what each names. Changes nothing."""
-    return list(_unlocked(directory))
+    return [(path, things) for path, _, things in _unlocked(directory)]
 
 
-def sweep(directory: str) -> list[str]:
-    """Remove what dead runs left, and their records; return what was removed, in words."""
+def live_runs(directory: str) -> list[tuple[int, list[Thing]]]:
+    """Return the managers of live runs, and what the record of each names. Changes nothing."""
+    found = []
+    for path, fd in _records(directory):
+        if not _is_free(fd):
+            pid = os.path.basename(path).removeprefix(_PREFIX).partition("-")[0]
+            if pid.isdecimal():
+                found.append((int(pid), _things(fd)))
+    return found
+
+
+def sweep(directory: str, wanted: Callable[[Thing], bool] | None = None) -> list[str]:
+    """Remove what dead runs left; return what was removed, in words.
+
+    `wanted` says what; without it: all that is not kept. A record goes when nothing it names is
+    there any more. What cannot be removed stays, and the log says why.
+    """
+    wanted = wanted or (lambda thing: not thing.get("kept"))
     removed = []
-    for path, things in _unlocked(directory):
+    for path, fd, things in _unlocked(directory):
+        rest = []
         for thing in things:
+            if not wanted(thing):
+                if leftovers.is_there(thing):
+                    rest.append(thing)
+                continue
             try:
-                removed += _remove(thing)
-            except (IPCError, OSError, KeyError, TypeError) as exc:
-                log.warning("%s of a dead server stays: %s", thing, exc)
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(path)
+                if leftovers.remove(thing):
+                    removed.append(leftovers.in_words(thing))
+            except (IPCError, OSError) as exc:
+                log.warning("%s of a dead server stays: %s", leftovers.in_words(thing), exc)
+                rest.append(thing)
+        _rewrite(path, fd, things, rest)
     return removed
 
 
-def _unlocked(directory: str) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+def _unlocked(directory: str) -> Iterator[tuple[str, int, list[Thing]]]:
     """Give each record whose run is dead, locked by us meanwhile."""
+    for path, fd in _records(directory):
+        try:
+            fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as exc:
+            if exc.errno in (errno.EACCES, errno.EAGAIN):  # it lives
+                continue
+            raise
+        if os.fstat(fd).st_nlink:
+            yield path, fd, _things(fd)
+
+
+def _records(directory: str) -> Iterator[tuple[str, int]]:
+    """Give the path and a descriptor of each record of our user's, but for this process's own."""
     try:
         names = os.listdir(directory)
     except (FileNotFoundError, NotADirectoryError, PermissionError):
@@ -134,21 +182,27 @@ def _unlocked(directory: str) -> Iterator[tuple[str, list[dict[str, Any]]]]:
         except OSError:
             continue
         try:
-            fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             found = os.fstat(fd)
-            if found.st_nlink and stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid():
-                yield path, _things(os.pread(fd, found.st_size, 0))
-        except OSError as exc:
-            if exc.errno not in (errno.EACCES, errno.EAGAIN):  # it lives
-                raise
+            if stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid():
+                yield path, fd
         finally:
             os.close(fd)
 
 
-def _things(text: bytes) -> list[dict[str, Any]]:
+def _is_free(fd: int) -> bool:
+    """Whether nobody has the lock; it is not taken."""
+    try:
+        fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    fcntl.lockf(fd, fcntl.LOCK_UN)
+    return True
+
+
+def _things(fd: int) -> list[Thing]:
     """Read the lines; the last one may be cut off."""
     things = []
-    for line in text.splitlines():
+    for line in os.pread(fd, os.fstat(fd).st_size, 0).splitlines():
         with contextlib.suppress(ValueError):
             thing = json.loads(line)
             if isinstance(thing, dict):
@@ -156,38 +210,15 @@ def _things(text: bytes) -> list[dict[str, Any]]:
     return things
 
 
-def _remove(thing: dict[str, Any]) -> list[str]:
-    if "queue" in thing:
-        return _remove_queue(thing)
-    if "directory" in thing:
-        return _remove_directory(thing["directory"])
-    path = thing["pid_file"]
-    with contextlib.suppress(FileNotFoundError), open(path, encoding="ascii") as file:
-        if file.read().strip() == str(thing["pid"]):
+def _rewrite(path: str, fd: int, things: list[Thing], rest: list[Thing]) -> None:
+    """Leave these lines of a dead run's record; without any the record goes.
+
+    A crash on the way leaves lines twice, or one that is cut off: both are harmless.
+    """
+    if not rest:
+        with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
-            return [f"pid file {path}"]
-    return []
-
-
-def _remove_queue(thing: dict[str, Any]) -> list[str]:
-    try:
-        queue = SysvQueue.open_id(thing["queue"])
-        found = queue.statistics()
-    except NotFound:
-        return []
-    same = (found.uid, found.changed_at, queue.key or 0)
-    if same != (thing["uid"], thing["changed_at"], thing["key"]):
-        return []  # the number is another queue's by now
-    queue.remove()
-    return [f"queue {thing['queue']}"]
-
-
-def _remove_directory(path: str) -> list[str]:
-    try:
-        found = os.lstat(path)
-    except FileNotFoundError:
-        return []
-    if not stat.S_ISDIR(found.st_mode) or not os.path.basename(path).startswith(SPILL_PREFIX):
-        return []
-    shutil.rmtree(path)
-    return [f"directory {path}"]
+    elif rest != things:
+        text = "".join(json.dumps(thing) + "\n" for thing in rest).encode()
+        os.pwrite(fd, text, 0)
+        os.ftruncate(fd, len(text))

@@ -51,6 +51,7 @@ class Runtime:
     ledger: TaskLedger | None
     foreign: ForeignQueue | None
     key_guard: socket.socket | None
+    record: RunRecord  # the manager's
     user_processes: tuple[Callable[..., Any], ...] = ()
     identity: Identity | None = None  # of the children; None: ours
     manager_pid: int = field(default_factory=os.getpid)
@@ -88,14 +89,13 @@ class Runtime:
         try:
             if task_workers:
                 ledger = TaskLedger(settings, identity)
-                if ledger.name is None:
-                    record.note_directory(ledger.spill.path)
+                record.note_directory(ledger.spill.path, kept=ledger.name is not None)
                 if settings.task_ipc_mode != TaskIPC.UNIX_SOCKET:
                     foreign, guard = _make_foreign(settings, identity)
                     if identity is not None:
                         foreign.queue.set(uid=identity.uid, gid=identity.gid)
-                    if not settings.message_queue_key:
-                        record.note_queue(foreign.queue)
+                    record.note_queue(foreign.queue, kept=bool(settings.message_queue_key))
+            record.note_segments(os.getpid())
         except BaseException:
             if ledger is not None:
                 ledger.destroy()
@@ -114,6 +114,7 @@ class Runtime:
             ledger,
             foreign,
             guard,
+            record,
             user_processes,
             identity,
         )

@@ -17,11 +17,11 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from ipckit.errors import MisuseError, SettingsError
 from ipckit.kinds import SockType, TaskIPC
-from ipckit.server import limits, statistics
+from ipckit.server import limits, listener, statistics
 from ipckit.server.client_calls import ClientCalls
 from ipckit.server.control import ControlSocket
 from ipckit.server.dead_letters import DeadLetters
@@ -39,6 +39,9 @@ from ipckit.server.submitter import Outcome, Submitter, Wish, timed_out
 from ipckit.server.task_runner import CurrentTask
 from ipckit.server.task_worker import TaskWorker
 from ipckit.server.wire import Kind
+
+if TYPE_CHECKING:
+    from ipckit.server.application import Application
 
 __all__ = ["Server"]
 
@@ -87,6 +90,7 @@ class Server(ClientCalls):
         self._user_processes: list[Callable[..., Any]] = []
         self._tasks: Submitter | None = None  # in a worker, if there are task workers
         self._ended = False
+        self._application: Application | None = None  # `ipckit run`: each process loads it
 
     # -- before start() ---
 
@@ -169,6 +173,11 @@ class Server(ClientCalls):
             What the `start` callback raised; all processes are gone.
         """
         self._only_before_start("start()")
+        if listener.is_bound_elsewhere():
+            raise MisuseError(
+                "`ipckit run` starts the server itself: write `if __name__ == '__main__':` "
+                "before server.start()"
+            )
         if self._ended:
             raise MisuseError("this server has ended; make a new one")
         self._opened()
@@ -199,6 +208,8 @@ class Server(ClientCalls):
             ends.callback(pid_file.remove)
             if pid_file.path is not None:
                 record.note_pid_file(pid_file.path)
+            for path in self._socket_files(control):
+                record.note_socket(path)
             self._runtime = Runtime.make(
                 self._settings,
                 self._callbacks,
@@ -213,6 +224,11 @@ class Server(ClientCalls):
                 self._manager = None
                 runtime, self._runtime = self._runtime, None
                 runtime.destroy()
+
+    def _socket_files(self, control: ControlSocket) -> list[str]:
+        """Return the files of unix sockets that a crash would leave where nobody looks."""
+        mine = [port.host for port in self.ports if port.is_file]
+        return [*mine, control.path] if self._settings.control_path else mine
 
     def _forget_ports(self) -> None:
         self._ended = True
@@ -236,20 +252,25 @@ class Server(ClientCalls):
 
     def shutdown(self) -> None:
         """End the server in order, as SIGTERM does; from any of its processes. Does not wait."""
-        if self._manager is not None:
-            os.kill(os.getpid(), signal.SIGTERM)
+        if self._process is None:
+            os.kill(self._running("shutdown()").manager_pid, signal.SIGTERM)
         else:
-            self._in_process("shutdown()").control(Kind.SHUTDOWN)
+            self._process.control(Kind.SHUTDOWN)
 
     def reload(self, only_task: bool = False) -> bool:
         """Replace the processes one by one: the new one is ready, then the old one leaves.
 
-        Modules imported before start() stay as they were. False while a reload runs: one more
+        Modules imported before start() stay as they were; under `ipckit run` each process
+        imports the server's module anew. False while a reload runs: one more
         comes after it. From a worker the answer is always True: asked. Does not wait.
         """
         if self._manager is not None:
             return self._manager.reload(only_task=only_task)
-        self._in_process("reload()").control(Kind.RELOAD, int(only_task))
+        if self._process is None:  # an event of the manager's, aside
+            number = signal.SIGUSR2 if only_task else signal.SIGUSR1
+            os.kill(self._running("reload()").manager_pid, number)
+        else:
+            self._process.control(Kind.RELOAD, int(only_task))
         return True
 
     def stop(self, worker_id: int = -1) -> None:
@@ -316,7 +337,7 @@ class Server(ClientCalls):
         ):  # `is`: True and -1.0 are no such numbers
             return self._tasks.post_plainly(data)
         submitter = self._submitter("task()")
-        wish = _checked_wish(delay, ordering_key, dedup_key)
+        wish = Wish.checked(delay, ordering_key, dedup_key)
         if callback is not None and not callable(callback):
             raise TypeError(f"callback must be callable, not {callback!r}")
         return submitter.post(data, self._checked_dst(dst), callback, wish)
@@ -333,7 +354,7 @@ class Server(ClientCalls):
     ) -> int:
         """As task(), but wait for room, in order, without holding up the loop."""
         submitter = self._submitter("task_later()")
-        wish = _checked_wish(delay, ordering_key, dedup_key)
+        wish = Wish.checked(delay, ordering_key, dedup_key)
         return await submitter.post_later(data, self._checked_dst(dst), callback, wish)
 
     async def task_async(  # the API has its own timeout: it raises TaskTimeout
@@ -542,19 +563,6 @@ class Server(ClientCalls):
         number = isinstance(worker_id, int) and not isinstance(worker_id, bool)
         if not number or not 0 <= worker_id <= most:
             raise ValueError(f"{name}={worker_id!r}: must be 0..{most}")
-
-
-def _checked_wish(delay: float, ordering_key: str | None, dedup_key: str | None) -> Wish | None:
-    """Return what the task asks for besides; None: nothing."""
-    number = isinstance(delay, int | float) and not isinstance(delay, bool)
-    if not number or not 0 <= delay <= 10**9:
-        raise ValueError(f"delay={delay!r}: must be a number of 0..10**9 seconds")
-    for name, key in (("ordering_key", ordering_key), ("dedup_key", dedup_key)):
-        if key is not None and not isinstance(key, str):
-            raise TypeError(f"{name} must be a str or None, not {key!r}")
-    if not delay and ordering_key is None and dedup_key is None:
-        return None
-    return Wish(delay, ordering_key, dedup_key)
 
 
 def _check_timeout(timeout: float | None) -> None:

@@ -21,6 +21,7 @@ from ipckit.errors import AccessDenied, ProtocolError, from_errno
 from ipckit.server.identity import Identity
 
 __all__ = [
+    "LEDGER_PREFIX",
     "LETTERS",
     "SPILL_PREFIX",
     "SpillDirectory",
@@ -28,12 +29,16 @@ __all__ = [
     "note_name",
     "private_directory",
     "result_name",
+    "runtime_directories",
     "runtime_directory",
 ]
 
 
 SPILL_PREFIX = "spill-"
 """How the directory of a server whose ledger has no name begins."""
+
+LEDGER_PREFIX = "ledger-"
+"""How the directory of a ledger with a name begins."""
 
 LETTERS = "letters"
 """How the names of the dead letters' files begin, where they have no path of their own."""
@@ -62,6 +67,18 @@ def runtime_directory(setting: str | os.PathLike[str] | None) -> str:
     if session and os.path.isabs(session) and os.path.isdir(session):
         return os.path.join(session, "ipckit")
     return "/run/ipckit" if os.geteuid() == 0 else f"/var/tmp/ipckit-{os.geteuid()}"  # noqa: S108  (private_directory checks)
+
+
+def runtime_directories() -> list[str]:
+    """Return every runtime directory that a server of our user may have got without a setting.
+
+    The environment of a server that cron or systemd started is another one than a shell's.
+    """
+    uid = os.geteuid()
+    there = [f"/run/user/{uid}/ipckit", f"/var/tmp/ipckit-{uid}"]  # noqa: S108  (as above)
+    if uid == 0:
+        there.append("/run/ipckit")
+    return list(dict.fromkeys([runtime_directory(None), *filter(os.path.isdir, there)]))
 
 
 def private_directory(path: str, *also: int) -> str:

@@ -85,6 +85,19 @@ class Wish:
         self.ordering_key = ordering_key
         self.dedup_key = dedup_key
 
+    @classmethod
+    def checked(cls, delay: float, ordering_key: str | None, dedup_key: str | None) -> Wish | None:
+        """Return what the task asks for; None: nothing. Raises ValueError, TypeError."""
+        number = isinstance(delay, int | float) and not isinstance(delay, bool)
+        if not number or not 0 <= delay <= 10**9:
+            raise ValueError(f"delay={delay!r}: must be a number of 0..10**9 seconds")
+        for name, key in (("ordering_key", ordering_key), ("dedup_key", dedup_key)):
+            if key is not None and not isinstance(key, str):
+                raise TypeError(f"{name} must be a str or None, not {key!r}")
+        if not delay and ordering_key is None and dedup_key is None:
+            return None
+        return cls(delay, ordering_key, dedup_key)
+
 
 class _Nobody:
     """Waits for nothing: who asked gave up, and a late result is not told to anybody else."""

@@ -10,6 +10,7 @@ Fork      descriptors are inherited; the child's are close-on-exec as well.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import mmap
@@ -27,6 +28,8 @@ __all__ = [
     "give_name",
     "make_anonymous",
     "make_named",
+    "mapped_segments",
+    "named_segments",
     "open_named",
     "remove_named",
     "unnamed_file",
@@ -123,6 +126,32 @@ def remove_named(name: str) -> None:
         os.unlink(path)
     except OSError as exc:
         raise from_errno("unlink", exc.errno or errno.EIO, f"the table {name!r}") from None
+
+
+def named_segments() -> list[str]:
+    """Return the paths of all segments with a name, whoever they belong to."""
+    try:
+        names = os.listdir(_FOLDER)
+    except FileNotFoundError:
+        return []  # a machine without shared memory that has names
+    return sorted(f"{_FOLDER}/{name}" for name in names if name.startswith(PREFIX))
+
+
+def mapped_segments(pid: int) -> list[str]:
+    """Return the paths of the named segments that a process has. OSError: it cannot be looked at.
+
+    By device and inode: where it was made under no name, the kernel still tells of none.
+    """
+    with open(f"/proc/{pid}/maps", "rb") as file:
+        used = {tuple(line.split(None, 5)[3:5]) for line in file if _FOLDER.encode() in line}
+    found = []
+    for path in named_segments():
+        with contextlib.suppress(FileNotFoundError):
+            entry = os.lstat(path)
+            device = f"{os.major(entry.st_dev):02x}:{os.minor(entry.st_dev):02x}"
+            if (device.encode(), str(entry.st_ino).encode()) in used:
+                found.append(path)
+    return found
 
 
 def _check_file(found: os.stat_result, path: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import inspect
 import queue
 import re
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+import ipckit.cli
 import ipckit.errors
 import ipckit.testing.models
 from ipckit import Server, SysvQueue, ftok, msg_receive
@@ -168,3 +170,21 @@ def test_every_name_of_swoole_has_an_answer_and_what_is_kept_has_a_test():
     assert told >= {*events.MANAGER_EVENTS, *events.WORKER_EVENTS} - {
         "task_failed", "connection_taken",
     }  # fmt: skip
+
+
+def test_every_command_and_option_is_told():
+    page = (DOCS / "reference/cli.md").read_text()
+    for name, command in _commands(ipckit.cli.parser()):
+        assert f"`{name}" in page, name
+        for option in (o for action in command._actions for o in action.option_strings):
+            if option not in {"-h", "--help"} and name != "demo":
+                assert option in page, (name, option)
+
+
+def _commands(parser, *words):
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for name, each in action.choices.items():
+                if not any(isinstance(a, argparse._SubParsersAction) for a in each._actions):
+                    yield " ".join((*words, name)), each
+                yield from _commands(each, *words, name)

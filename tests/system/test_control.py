@@ -6,29 +6,14 @@ import json
 import os
 import socket
 import stat
-import subprocess
-import sys
 
 import pytest
+from command import ipckit
 from serving import LOOK
 
 from ipckit.server.control import MAX_REQUEST, answer_line
 
 ECHO = 'server.on("receive", lambda server, fd, reactor_id, data: server.send(fd, data))'
-
-
-def ipckit(*words, code=0, runtime=None):
-    environment = {**os.environ, **({"XDG_RUNTIME_DIR": str(runtime)} if runtime else {})}
-    done = subprocess.run(
-        [sys.executable, "-m", "ipckit", *map(str, words)],
-        capture_output=True,
-        text=True,
-        timeout=LOOK,
-        env=environment,
-        check=False,
-    )
-    assert done.returncode == code, done.stderr
-    return done.stdout + done.stderr
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import sys
 import time
 
 import pytest
+from command import ipckit_json
 from serving import LOOK
 
 WHO = """
@@ -50,8 +51,8 @@ def test_a_killed_worker_is_back_at_once(small):
     assert statistics.median(delays) < 1.0, "ten times what is promised"
 
 
-def test_one_that_dies_again_and_again_is_followed_and_told_of(small):
-    server = small(WHO)
+def test_one_that_dies_again_and_again_is_followed_and_told_of(small, tmp_path):
+    server = small(WHO, f"control_path={str(tmp_path / 'control')!r}")
     killed = set()
     while len(killed) < 8:
         pid = int(ask(server))
@@ -59,6 +60,8 @@ def test_one_that_dies_again_and_again_is_followed_and_told_of(small):
             os.kill(pid, signal.SIGKILL)
         killed.add(pid)
     told = ask(server, b"stats")
+    status = ipckit_json("status", tmp_path / "control", code=1)
+    assert status["stats"]["workers"][0]["flapping"]
     assert b'"flapping": true' in told and b'"last_death": "signal 9 (Killed)"' in told
     log = server.end()
     assert log.count("worker 0 is flapping") == 1

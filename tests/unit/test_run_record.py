@@ -113,11 +113,11 @@ def test_the_command_asks_first(directory, capsys, monkeypatch):
     with open(os.devnull) as nothing:
         monkeypatch.setattr("sys.stdin", nothing)
         assert main(arguments) == 1
-    assert exists(queue) and f"queue {queue}" in capsys.readouterr().err
+    assert exists(queue) and f"queue:{queue}  " in capsys.readouterr().err
     assert main([*arguments, "--yes", "--json"]) == 0
     assert len(json.loads(capsys.readouterr().out)["removed"]) == 3
     assert not exists(queue)
     assert main(arguments) == 0
     assert "nothing is left" in capsys.readouterr().out
     assert main([*arguments, "--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == {"removed": []}
+    assert json.loads(capsys.readouterr().out) == {"removed": [], "gone_before": []}

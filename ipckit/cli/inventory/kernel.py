@@ -1,0 +1,166 @@
+"""The kernel's own lists: System V objects, POSIX queues, files of shared memory.
+
+Stands on /proc/sysvipc (sysvipc(7)), mq_overview(7), shm_overview(7).
+Blocks    never.  Errors  what is not there or may not be read is left out.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+from collections.abc import Iterator
+
+from ipckit.cli.inventory.entry import Entry
+from ipckit.cli.inventory.processes import Users
+from ipckit.errors import IPCError
+from ipckit.server.ledger_file import PREFIX as LEDGER
+from ipckit.server.ledger_file import tasks_in
+from ipckit.table import Table
+from ipckit.table.segment import PREFIX as TABLE
+
+__all__ = ["mqueue_mounts", "posix_queues", "shared_files", "system_v"]
+
+_SHM = "/dev/shm"  # noqa: S108  (where POSIX shared memory is)
+_SEMAPHORE = "sem."
+
+
+def system_v(users: Users) -> Iterator[Entry]:
+    """Give the queues, segments and semaphore sets of System V."""
+    for row in _rows("msg"):
+        last = {row["lspid"], row["lrpid"]} - {0}
+        yield Entry(
+            f"queue:{row['msqid']}",
+            "System V queue",
+            row["uid"],
+            row["perms"],
+            row["cbytes"],
+            f"key {row['key'] & 0xFFFFFFFF:#x}, {row['qnum']} messages",
+            {
+                "queue": row["msqid"],
+                "key": row["key"],
+                "uid": row["uid"],
+                "changed_at": row["ctime"],
+            },
+            *users.alive_and_dead(last),
+        )
+    for row in _rows("shm"):
+        having = users.of_system_v(row["shmid"])
+        yield Entry(
+            f"shm:{row['shmid']}",
+            "System V segment",
+            row["uid"],
+            row["perms"],
+            row["size"],
+            f"key {row['key'] & 0xFFFFFFFF:#x}, {row['nattch']} attached",
+            {"shm": row["shmid"]},
+            having or (users.alive_and_dead({row["cpid"]})[0] if row["nattch"] else ()),
+            users.alive_and_dead({row["cpid"], row["lpid"]} - {0})[1],
+        )
+    for row in _rows("sem"):
+        yield Entry(
+            f"sem:{row['semid']}",
+            "System V semaphores",
+            row["uid"],
+            row["perms"],
+            None,
+            f"key {row['key'] & 0xFFFFFFFF:#x}, {row['nsems']} semaphores",
+            {"sem": row["semid"]},
+        )
+
+
+def _rows(kind: str) -> list[dict[str, int]]:
+    try:
+        with open(f"/proc/sysvipc/{kind}", encoding="ascii") as file:
+            heads, *rows = [line.split() for line in file]
+    except (OSError, ValueError):
+        return []  # a kernel without System V objects
+    return [
+        {
+            head: int(value, 8 if head == "perms" else 10)
+            for head, value in zip(heads, row, strict=False)
+        }
+        for row in rows
+    ]
+
+
+def mqueue_mounts() -> list[str]:
+    """Return where the file system of POSIX queues is mounted."""
+    with open("/proc/self/mounts", encoding="utf-8", errors="surrogateescape") as file:
+        return [line.split()[1] for line in file if line.split()[2] == "mqueue"]
+
+
+def posix_queues(users: Users) -> Iterator[Entry]:
+    """Give the POSIX queues, as far as their file system is mounted."""
+    for mount in mqueue_mounts()[:1]:
+        for name in sorted(os.listdir(mount)):
+            path = os.path.join(mount, name)
+            with contextlib.suppress(OSError):
+                found = os.lstat(path)
+                yield Entry(
+                    f"mqueue:/{name}",
+                    "POSIX queue",
+                    found.st_uid,
+                    stat.S_IMODE(found.st_mode),
+                    *_waiting(path),
+                    {"mqueue": path},
+                    users.of_file(found),
+                )
+
+
+def _waiting(path: str) -> tuple[int | None, str]:
+    try:
+        with open(path, encoding="ascii") as file:
+            words = dict(word.split(":", 1) for word in file.read().split())
+        return int(words["QSIZE"]), f"{words['QSIZE']} bytes wait"
+    except (OSError, ValueError, KeyError) as why:
+        return None, f"may not be looked at: {why}"
+
+
+def shared_files(users: Users) -> Iterator[Entry]:
+    """Give the files of shared memory: our tables and ledgers, and everybody else's."""
+    for name in sorted(os.listdir(_SHM)) if os.path.isdir(_SHM) else ():
+        path = f"{_SHM}/{name}"
+        try:
+            found = os.lstat(path)
+        except FileNotFoundError:
+            continue
+        kind, short, content = _about(path, found)
+        ours = name.startswith(TABLE)
+        yield Entry(
+            short,
+            kind,
+            found.st_uid,
+            stat.S_IMODE(found.st_mode),
+            found.st_size,
+            content,
+            {"segment": path, "inode": found.st_ino},
+            users.of_file(found),
+            ours=ours,
+        )
+
+
+def _about(path: str, found: os.stat_result) -> tuple[str, str, str]:
+    """Return the kind of a file of shared memory, its name for `rm`, and what is in it."""
+    name = path.rpartition("/")[2]
+    if name.startswith(_SEMAPHORE):
+        return "POSIX semaphore", path, ""
+    if not name.startswith(TABLE):
+        return "shared file", path, ""
+    short = name.removeprefix(TABLE)
+    try:
+        if short.startswith(LEDGER):
+            short = short.removeprefix(LEDGER)
+            if found.st_uid != os.geteuid():
+                return "task ledger", f"ledger:{short}", ""
+            return "task ledger", f"ledger:{short}", f"{tasks_in(path)} tasks"
+        with Table.open(short) as table:
+            told = table.statistics()
+        return (
+            "table",
+            f"table:{short}",
+            f"{told.rows} of {told.size} rows: {', '.join(told.columns)}",
+        )
+    except (IPCError, OSError, ValueError) as why:
+        kind = "ledger" if name.startswith(TABLE + LEDGER) else "table"
+        return kind.replace("ledger", "task ledger"), f"{kind}:{short}", f"not readable: {why}"

@@ -1,0 +1,328 @@
+"""What could be wrong on this machine, beside its limits: each check says what it found.
+
+Contract  a check changes nothing, and raises nothing; one that needs what is missing is a note.
+          "wrong": something will not work, and there is a next step; "note": it works, less well,
+          or it is worth knowing; "ok".
+Stands on ipckit._distribution, ipckit.cli.inventory, ipckit.server.spill, logind.conf(5).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import importlib
+import os
+import platform
+import pwd
+import re
+import stat
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from ipckit import _distribution
+from ipckit.cli.machine.facts import Facts
+
+if TYPE_CHECKING:
+    from ipckit.cli.machine.limits import Limit
+
+__all__ = ["NOTE", "OK", "WRONG", "Check", "examine", "of_limits", "removes_ipc", "runtime_place"]
+
+OK, NOTE, WRONG = "ok", "note", "wrong"
+
+_SHM = "/dev/shm"  # noqa: S108  (where POSIX shared memory is)
+_LOGIND = (
+    "/usr/lib/systemd/logind.conf",
+    "/etc/systemd/logind.conf",
+    "/usr/lib/systemd/logind.conf.d",
+    "/run/systemd/logind.conf.d",
+    "/etc/systemd/logind.conf.d",
+)
+_FUTEX_WAITV = 449
+_FIRST_USER = 1000
+_LOW_SHM = 16 * 2**20
+_LONGEST_SOCKET = 107
+_SOCKET_NAME = len("/control-4194304.sock")
+_MQUEUE = "/proc/sys/fs/mqueue/msg_max"
+_MODULES = ("ipckit._core._ipk", "ipckit._core._rows", "uvloop", "sysv_ipc", "posix_ipc", "msgspec")
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One answer. `step`: what to do next, where it is not ok."""
+
+    name: str
+    state: str
+    found: str
+    step: str = ""
+
+    def form(self) -> dict[str, Any]:
+        """Return it for JSON."""
+        return asdict(self)
+
+
+def examine(facts: Facts, directories: Callable[[], Sequence[str]]) -> list[Check]:
+    """Make every check; `directories` gives the runtime directories, the default one first."""
+    checks: dict[str, Callable[[], Check]] = {
+        "python": _python,
+        "distribution": _other_distribution,
+        "modules": _modules,
+        "kernel calls": _kernel_calls,
+        "futex_waitv": _futex_waitv,
+        "queues": _queues,
+        "named segments": _unnamed_files,
+        "shared memory": lambda: _shared_memory(facts),
+        "runtime directory": lambda: runtime_place(directories()[0]),
+        "XDG_RUNTIME_DIR": _session_directory,
+        "RemoveIPC": _remove_ipc,
+        "leaked objects": lambda: _leftovers(directories()),
+    }
+    return [_made(name, check) for name, check in checks.items()]
+
+
+def _made(name: str, check: Callable[[], Check]) -> Check:
+    try:
+        return check()
+    except Exception as why:  # one that cannot be made must not hide the others
+        return Check(name, NOTE, f"cannot be looked at: {type(why).__name__}: {why}")
+
+
+def of_limits(compared: Callable[[], Sequence[Limit]]) -> list[Check]:
+    """Return one check for each limit that is too low, or one that all are high enough.
+
+    What `compared` raises is raised, but for ImportError: the check of modules has said that.
+    """
+    try:
+        limits = compared()
+    except ImportError as why:
+        return [Check("limits", NOTE, f"cannot be compared: {why}", "mend the modules first")]
+    short = [
+        Check(
+            limit.name,
+            WRONG,
+            f"{limit.value:,.0f} {limit.unit}, {limit.needed:,.0f} are needed",
+            limit.advice,
+        )
+        for limit in limits
+        if limit.short
+    ]
+    return short or [Check("limits", OK, f"{len(limits)} limits are high enough")]
+
+
+def _python() -> Check:
+    version = platform.python_version()
+    if sys.platform != "linux" or sys.version_info < (3, 11):
+        step = "use CPython 3.11 or newer on Linux"
+        return Check("python", WRONG, f"{version} on {sys.platform}", step)
+    return Check("python", OK, f"{version}, Linux {platform.release()}")
+
+
+def _other_distribution() -> Check:
+    clash = _distribution.clash()
+    if clash:
+        found, _, step = clash.partition(": ")
+        return Check("distribution", WRONG, found, step)
+    return Check("distribution", OK, f"the package ipckit is {_distribution.OURS}'s alone")
+
+
+def _modules() -> Check:
+    missing = []
+    for name in _MODULES:
+        try:
+            importlib.import_module(name)
+        except ImportError as why:
+            missing.append(f"{name} ({why})")
+    if missing:
+        step = f"pip install --force-reinstall {_distribution.OURS}"
+        return Check("modules", WRONG, f"cannot be imported: {', '.join(missing)}", step)
+    return Check("modules", OK, ", ".join(_MODULES))
+
+
+def _kernel_calls() -> Check:
+    missing = []
+    calls: tuple[tuple[str, Callable[[], int]], ...] = (
+        ("pidfd_open (Linux 5.3)", lambda: os.pidfd_open(os.getpid())),
+        ("memfd_create (3.17)", lambda: os.memfd_create("ipckit.doctor")),
+        ("eventfd (2.6.22)", lambda: os.eventfd(0)),
+    )
+    for name, call in calls:
+        try:
+            os.close(call())
+        except OSError as why:
+            missing.append(f"{name}: {why.strerror}")
+    if missing:
+        step = "use a newer kernel, or a container profile (seccomp) that allows these calls"
+        return Check("kernel calls", WRONG, "; ".join(missing), step)
+    return Check("kernel calls", OK, "pidfd_open, memfd_create, eventfd")
+
+
+def _futex_waitv() -> Check:
+    ctypes.set_errno(0)
+    ctypes.CDLL(None, use_errno=True).syscall(_FUTEX_WAITV, None, 0, 0, None, 0)
+    if ctypes.get_errno() in (errno.ENOSYS, errno.EPERM):
+        return Check(
+            "futex_waitv",
+            NOTE,
+            "this kernel has none, or forbids it: who waits for a dead process's row lock looks "
+            "every 5 ms instead",
+            "Linux 5.16 or newer has it",
+        )
+    return Check("futex_waitv", OK, "there is one")
+
+
+def _queues() -> Check:
+    missing = [
+        what
+        for what, path in (("System V queues", "/proc/sysvipc/msg"), ("POSIX queues", _MQUEUE))
+        if not os.path.exists(path)
+    ]
+    if missing:
+        step = "use a kernel with CONFIG_SYSVIPC and CONFIG_POSIX_MQUEUE, and mount /proc"
+        return Check("queues", WRONG, f"there are no {' nor '.join(missing)}", step)
+    return Check("queues", OK, "System V and POSIX")
+
+
+def _unnamed_files() -> Check:
+    try:
+        os.close(os.open(_SHM, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600))
+    except OSError as why:
+        return Check(
+            "named segments",
+            WRONG,
+            f"no file can be made in {_SHM}: {why.strerror}",
+            f"mount it: mount -t tmpfs -o mode=1777 tmpfs {_SHM}",
+        )
+    return Check("named segments", OK, f"files can be made in {_SHM}")
+
+
+def _shared_memory(facts: Facts) -> Check:
+    if facts.shm_free is None or facts.shm_size is None:
+        return Check("shared memory", WRONG, f"there is no {_SHM}", f"mount a tmpfs at {_SHM}")
+    found = f"{facts.shm_free / 2**20:,.0f} of {facts.shm_size / 2**20:,.0f} MiB are free"
+    if facts.shm_free < _LOW_SHM:
+        step = "free some (ipckit ls), or make it larger: ipckit limits"
+        return Check("shared memory", WRONG, f"{_SHM} is full: {found}", step)
+    return Check("shared memory", OK, found)
+
+
+def runtime_place(path: str) -> Check:
+    """Return whether servers can have their run records and sockets at this path."""
+    name = "runtime directory"
+    other = "or choose another with runtime_dir"
+    if len(os.fsencode(path)) + _SOCKET_NAME > _LONGEST_SOCKET:
+        return Check(
+            name,
+            WRONG,
+            f"{path} is too long: a control socket's path has at most {_LONGEST_SOCKET} bytes",
+            "choose another with runtime_dir, or set control_path",
+        )
+    try:
+        found = os.lstat(path)
+    except FileNotFoundError:
+        parent = os.path.dirname(path)
+        while not os.path.exists(parent):
+            parent = os.path.dirname(parent)
+        if os.access(parent, os.W_OK | os.X_OK):
+            return Check(name, OK, f"{path} is made by the first server")
+        return Check(name, WRONG, f"{path} cannot be made in {parent}", f"make it, {other}")
+    except OSError as why:
+        return Check(name, WRONG, f"{path}: {why.strerror}", f"mend it, {other}")
+    if not stat.S_ISDIR(found.st_mode):
+        return Check(name, WRONG, f"{path} is no directory", f"remove it, {other}")
+    if found.st_uid != os.geteuid():
+        step = f"have it removed, {other}"
+        return Check(name, WRONG, f"{path} belongs to user {found.st_uid}", step)
+    if found.st_mode & 0o077:
+        mode = stat.S_IMODE(found.st_mode)
+        step = f"chmod 700 {path}, {other}"
+        return Check(name, WRONG, f"{path} is open to others: mode {mode:#o}", step)
+    try:
+        os.close(os.open(path, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600))
+    except OSError as why:
+        text = f"no file can be made in {path}: {why.strerror}"
+        return Check(name, WRONG, text, f"make room, {other} on a file system of this machine")
+    return Check(name, OK, f"{path}, mode 0700, ours")
+
+
+def _session_directory() -> Check:
+    name, session = "XDG_RUNTIME_DIR", os.environ.get("XDG_RUNTIME_DIR")
+    if session and not os.path.isdir(session):
+        return Check(
+            name,
+            NOTE,
+            f"it is {session}, which is no directory: servers use another place",
+            "unset it, or log in so that it is made",
+        )
+    return Check(name, OK, session or "not set")
+
+
+def removes_ipc(texts: Sequence[str]) -> bool:
+    """Whether logind removes a user's objects at logout, by these files, in order. Pure."""
+    answer = True  # systemd's default
+    for text in texts:
+        for value in re.findall(r"^\s*RemoveIPC\s*=\s*(\w+)", text, re.MULTILINE):
+            answer = value.lower() in ("yes", "true", "on", "1")
+    return answer
+
+
+def _remove_ipc() -> Check:
+    name, uid = "RemoveIPC", os.geteuid()
+    if not os.path.isdir("/run/systemd/system"):
+        return Check(name, OK, "systemd does not run here")
+    if uid < _FIRST_USER:
+        return Check(name, OK, "system users are spared")
+    if not removes_ipc([_text(path) for path in _conf_files()]):
+        return Check(name, OK, "logind leaves our objects alone")
+    user = _user_name(uid)
+    if os.path.exists(f"/var/lib/systemd/linger/{user}"):
+        return Check(name, OK, f"user {user} lingers")
+    return Check(
+        name,
+        WRONG,
+        f"at the last logout of user {user}, logind removes its queues and shared memory, those of "
+        f"running servers too",
+        f"run servers as a system user, or set RemoveIPC=no in {_LOGIND[1]}, or loginctl "
+        f"enable-linger {user}",
+    )
+
+
+def _conf_files() -> list[str]:
+    files = []
+    for path in _LOGIND:
+        if os.path.isdir(path):
+            files += [os.path.join(path, name) for name in sorted(os.listdir(path))]
+        else:
+            files.append(path)
+    return files
+
+
+def _text(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read()
+    except OSError:
+        return ""
+
+
+def _user_name(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
+def _leftovers(directories: Sequence[str]) -> Check:
+    # Only now: what it needs may be just what is missing.
+    from ipckit.cli.inventory.collect import collect  # noqa: PLC0415
+    from ipckit.cli.inventory.entry import KEPT, LEAKED  # noqa: PLC0415
+
+    entries = collect(directories).entries
+    leaked = [each.name for each in entries if each.verdict == LEAKED]
+    kept = [each.name for each in entries if each.verdict == KEPT]
+    if leaked:
+        return Check("leaked objects", WRONG, ", ".join(leaked), "ipckit rm --leaked")
+    if kept:
+        step = "start their server again, or ipckit rm --leaked --kept"
+        return Check("leaked objects", NOTE, f"kept by dead servers: {', '.join(kept)}", step)
+    return Check("leaked objects", OK, "none")

@@ -1,0 +1,155 @@
+"""What a server leaves when it is killed whole: whether a thing is still there, and away with it.
+
+A thing is a line of a run record: a JSON object with its kind as a key, what tells it from another
+one of the same name, and "kept" if it was left on purpose, for the next server with that name.
+
+Contract  a thing that is another one by now (the number or the name was given again) is not there.
+Stands on ipckit.queue, stat(2), unix(7).
+Blocks    never.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import socket
+import stat
+from typing import Any
+
+from ipckit.errors import IPCError, NotFound
+from ipckit.queue import SysvQueue
+from ipckit.server.spill import LEDGER_PREFIX, SPILL_PREFIX
+
+__all__ = [
+    "Thing",
+    "in_words",
+    "is_there",
+    "nobody_answers",
+    "of_directory",
+    "of_pid_file",
+    "of_queue",
+    "of_segment",
+    "of_socket",
+    "remove",
+    "same",
+]
+
+Thing = dict[str, Any]
+
+_KINDS = {
+    "queue": "queue",
+    "directory": "directory",
+    "pid_file": "pid file",
+    "segment": "segment",
+    "socket": "socket",
+}
+
+
+def of_queue(queue: SysvQueue) -> Thing:
+    """Return the thing for a queue, after its last change."""
+    found = queue.statistics()
+    return {
+        "queue": queue.id,
+        "key": queue.key or 0,
+        "uid": found.uid,
+        "changed_at": found.changed_at,
+    }
+
+
+def of_directory(path: str) -> Thing:
+    """Return the thing for a directory of spill files."""
+    return {"directory": path}
+
+
+def of_pid_file(path: str) -> Thing:
+    """Return the thing for a pid file with our pid."""
+    return {"pid_file": path, "pid": os.getpid()}
+
+
+def of_segment(path: str) -> Thing:
+    """Return the thing for a named segment of shared memory. FileNotFoundError."""
+    return {"segment": path, "inode": os.lstat(path).st_ino}
+
+
+def of_socket(path: str) -> Thing:
+    """Return the thing for the file of a unix socket. FileNotFoundError."""
+    return {"socket": path, "inode": os.lstat(path).st_ino}
+
+
+def in_words(thing: Thing) -> str:
+    """Return what it is, for people."""
+    for kind, word in _KINDS.items():
+        if kind in thing:
+            return f"{word} {thing[kind]}"
+    return str(thing)
+
+
+def same(one: Thing, other: Thing) -> bool:
+    """Whether two records speak of one thing."""
+    return any(kind in one and one[kind] == other.get(kind) for kind in _KINDS)
+
+
+def is_there(thing: Thing) -> bool:
+    """Whether it is still there, and the one that was noted. False for what is no thing."""
+    try:
+        if "queue" in thing:
+            return _queue(thing) is not None
+        if "directory" in thing:
+            path = thing["directory"]
+            ours = str(os.path.basename(path)).startswith((SPILL_PREFIX, LEDGER_PREFIX))
+            return ours and stat.S_ISDIR(os.lstat(path).st_mode)
+        if "segment" in thing:
+            return bool(os.lstat(thing["segment"]).st_ino == thing["inode"])
+        if "socket" in thing:
+            path = thing["socket"]
+            return os.lstat(path).st_ino == thing["inode"] and nobody_answers(path)
+        with open(thing["pid_file"], encoding="ascii") as file:
+            return bool(file.read().strip() == str(thing["pid"]))
+    except (IPCError, OSError, KeyError, TypeError, ValueError):
+        return False
+
+
+def remove(thing: Thing) -> bool:
+    """Remove it if it is there; False: it is not. Raises IPCError, OSError: it stays."""
+    if not is_there(thing):
+        return False
+    with contextlib.suppress(FileNotFoundError, NotFound):
+        if "queue" in thing:
+            SysvQueue.open_id(thing["queue"]).remove()
+        elif "directory" in thing:
+            shutil.rmtree(thing["directory"])
+        else:
+            os.unlink(
+                next(thing[kind] for kind in ("segment", "socket", "pid_file") if kind in thing)
+            )
+    return True
+
+
+def _queue(thing: Thing) -> SysvQueue | None:
+    try:
+        queue = SysvQueue.open_id(thing["queue"])
+        found = queue.statistics()
+    except NotFound:
+        return None
+    noted = (thing["uid"], thing["changed_at"], thing["key"])
+    return queue if (found.uid, found.changed_at, queue.key or 0) == noted else None
+
+
+def nobody_answers(path: str) -> bool:
+    """Whether this is the file of a unix socket that no process has any more. FileNotFoundError."""
+    if not stat.S_ISSOCK(os.lstat(path).st_mode):
+        return False
+    for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+        with socket.socket(socket.AF_UNIX, kind) as probe:
+            probe.setblocking(False)
+            try:
+                probe.connect(path)
+            except ConnectionRefusedError:
+                return True
+            except BlockingIOError:
+                return False  # its backlog is full: it lives
+            except OSError:
+                continue  # of the other kind
+            return False
+    return False
