@@ -35,16 +35,21 @@ def test_what_task_returned_for_is_done_whoever_is_killed(start, mode):
             with contextlib.suppress(OSError), contextlib.closing(running.client()) as ask:
                 while len(promised) < TASKS:
                     number += 1
-                    ask("call", "task", ("once", number))
-                    promised.append(number)
+                    try:
+                        ask("call", "task", ("once", number))
+                    except Refused as why:  # on a busy machine they run slower than they come
+                        assert why.args[0] == "TaskQueueFull", why
+                    else:
+                        promised.append(number)
                 over.set()
 
     poster = threading.Thread(target=post, daemon=True)
     poster.start()
     rng, killed = random.Random(5), set()
-    while not over.wait(0.05):
+    while poster.is_alive() and not over.wait(0.05):
         kill_one(running, killed, taskworker=rng.random() < 0.7, rng=rng)
     poster.join()
+    assert over.is_set(), "the poster has failed"
     ask = running.client()
     stats = running.wait_for(
         lambda: (s := ask("call", "stats"))["tasking_num"] == 0 and s, "all are over"
