@@ -14,7 +14,7 @@ Contract  docs/contracts/channel.md, rules C1..C12:
   C11  asend and areceive queue up in order; a cancelled one leaves the channel usable
   C12  a signal whose handler returns does not end a wait
 Kernel    socketpair(2) AF_UNIX SOCK_STREAM, sendmsg(2) with SCM_RIGHTS, poll(2).
-Stands on ipckit.errors, ipckit.channel.frames.
+Stands on ipckit.errors, ipckit.channel.frames, ipckit._core (frames_module.c: the usual case).
 Invariants
   H1  `_owed` goes before any other byte: what is left of a frame that was given up.
   H2  `torn` is true exactly between a system call and the account of it. An exception out of a
@@ -34,7 +34,8 @@ from time import monotonic
 from types import TracebackType
 from typing import Self
 
-from ipckit.channel.frames import MAX_FDS, MAX_SIZE, Decoder, Frame, Outgoing, encode_head
+from ipckit._core._frames import send, take
+from ipckit.channel.frames import MAX_SIZE, Decoder, Frame, Outgoing, encode_head
 from ipckit.errors import (
     MessageTooLarge,
     MisuseError,
@@ -50,8 +51,6 @@ DEFAULT_MAX_FRAME = 64 * 1024 * 1024
 
 _TURN = 32  # pieces (1 MiB) between two looks at the clock, and at the loop's other tasks
 _NO_SIGNAL = socket.MSG_NOSIGNAL
-_CLOEXEC = socket.MSG_CMSG_CLOEXEC
-_FD_ROOM = socket.CMSG_SPACE(MAX_FDS * array.array("i").itemsize)
 
 
 class _Side:
@@ -143,17 +142,29 @@ class Channel:
         Crash: a reader gets the whole frame or PeerGone.
         Source: sendmsg(2), unix(7).
         """
+        side = self._out
+        idle = not (side.busy or side.torn or self._owed or self._dead)
+        if idle and timeout is None and not fds:  # the usual case: often one call is all
+            side.busy = side.torn = True
+            try:
+                sent = send(self._sock.fileno(), body, kind, ident, self._max_frame)
+                if sent > 0:
+                    out, rights = self._outgoing(body, kind, ident, ())
+                    out.wrote(sent)
+                side.torn = False
+                if sent > 0:
+                    self._write_all(out, rights, None, None)
+                if sent >= 0:
+                    return
+            finally:
+                side.busy = False
         out, rights = self._outgoing(body, kind, ident, fds)
         deadline = _deadline(timeout)
-        self._enter(self._out, timeout)
+        self._enter(side, timeout)
         try:
-            while not self._write(out, rights):
-                self._wait(self._out, deadline, timeout)
-        except BaseException:
-            self._give_up(out)
-            raise
+            self._write_all(out, rights, deadline, timeout)
         finally:
-            self._out.busy = False
+            side.busy = False
 
     def receive(self, timeout: float | None = None) -> Frame:
         """Return the next frame; its descriptors are the caller's to close.
@@ -306,6 +317,20 @@ class Channel:
             raise ProtocolError(f"{side.verb}: the channel is dead: {self._dead}")
         side.busy = True
 
+    def _write_all(
+        self,
+        out: Outgoing,
+        rights: list[tuple[int, int, bytes]],
+        deadline: float | None,
+        timeout: float | None,
+    ) -> None:
+        try:
+            while not self._write(out, rights):
+                self._wait(self._out, deadline, timeout)
+        except BaseException:
+            self._give_up(out)
+            raise
+
     def _write(self, out: Outgoing, rights: list[tuple[int, int, bytes]]) -> bool:
         """Write while there is room, at most a turn; return whether the frame is done."""
         side, sock = self._out, self._sock
@@ -344,8 +369,20 @@ class Channel:
         for _ in range(_TURN):
             side.torn = True
             try:
-                data = self._read_start() if decoder.at_start else self._sock.recv(decoder.wanted)
+                if decoder.at_start:
+                    taken = take(self._sock.fileno(), self._max_frame, Frame)
+                    if taken.__class__ is Frame:
+                        side.torn = False
+                        return taken
+                    if taken is None:
+                        side.torn = False
+                        return None
+                    data, rest = self._begun(*taken)
+                else:
+                    data, rest = self._sock.recv(decoder.wanted), b""
                 arrived = decoder.feed(data) if data else None
+                if rest:
+                    arrived = decoder.feed(rest)
             except BlockingIOError:
                 side.torn = False
                 return None
@@ -373,21 +410,15 @@ class Channel:
             side.torn = False
         return None
 
-    def _read_start(self) -> bytes:
-        """Read the first bytes of a frame, and the descriptors that come with the first one."""
-        size = self._decoder.wanted
-        data, ancillary, flags, _ = self._sock.recvmsg(size, _FD_ROOM, _CLOEXEC)
-        for level, kind, numbers in ancillary:
-            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-                fds = array.array("i")
-                fds.frombytes(numbers[: len(numbers) // fds.itemsize * fds.itemsize])
-                self._fds += fds
-        if flags & socket.MSG_CTRUNC:
+    def _begun(self, data: bytes, rights: bytes, lost: bool, rest: bytes) -> tuple[bytes, bytes]:
+        """Keep the descriptors that came with the first bytes of a frame; return its bytes."""
+        self._fds += array.array("i", rights)
+        if lost:
             raise ProtocolError(
                 f"receive: descriptors were lost after {len(self._fds)}: this process has no "
                 f"room for more; close some, or raise the limit (ulimit -n)"
             )
-        return data
+        return data, rest
 
     def _ended(self) -> PeerGone:
         self._drop_fds()

@@ -77,7 +77,7 @@ def test_a_primitive_stands_alone(primitive):
         ("from ipckit import SysvQueue", ["ipckit.channel", "ipckit.server", "posix_ipc"]),
         ("from ipckit import PosixQueue", ["ipckit.channel", "ipckit.server", "ipckit.queue.sysv"]),
         ("from ipckit import MemoryQueue", ["ipckit._core", "posix_ipc", "sysv_ipc"]),
-        ("from ipckit import Channel", ["ipckit.queue", "ipckit.server", "ipckit._core", "uvloop"]),
+        ("from ipckit import Channel", ["ipckit.queue", "ipckit.server", "ipckit.table", "uvloop"]),
         (
             "from ipckit import Client, TaskClient",
             ["ipckit.queue", "ipckit.server", "ipckit.channel", "ipckit._core", "asyncio"],

@@ -38,7 +38,8 @@ def test_what_task_returned_for_is_done_whoever_is_killed(start, mode):
                     try:
                         ask("call", "task", ("once", number))
                     except Refused as why:  # on a busy machine they run slower than they come
-                        assert why.args[0] == "TaskQueueFull", why
+                        if why.args[0] != "TaskQueueFull":
+                            raise
                     else:
                         promised.append(number)
                 over.set()

@@ -1,0 +1,6 @@
+from ipckit.channel.frames import Frame
+
+def send(fd: int, body: object, kind: object, ident: object, max_frame: int, /) -> int: ...
+def take(
+    fd: int, max_frame: int, frame: type[Frame], /
+) -> Frame | tuple[bytes, bytes, bool, bytes] | None: ...
