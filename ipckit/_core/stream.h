@@ -24,10 +24,18 @@
 
 #include <stdint.h>
 
+#include "latency.h"
+
 /* Words of a session's row (ipckit.server.sessions.Word). */
 enum { HEARD = 4, READ = 8, WRITTEN = 9, SESSION_WORDS = 16 };
 /* Words of a process's row (ipckit.server.board.Row). */
-enum { REQUESTS = 5, REQUESTS_DONE = 6, RESPONSES = 7, PROCESS_WORDS = 32 };
+enum {
+	REQUESTS = 5,
+	REQUESTS_DONE = 6,
+	RESPONSES = 7,
+	LAST_READ = 23,
+	PROCESS_WORDS = LATENCY_END
+};
 
 struct stream {
 	PyObject_HEAD
@@ -45,6 +53,7 @@ struct stream {
 	PyObject *held;	      /* NULL, or a list: what is sent while packets of one read are handed out */
 	Py_ssize_t held_size; /* its bytes */
 	uint64_t total;	      /* bytes read, by whoever had it */
+	uint64_t began;	      /* the callback under way is timed: since when; else 0 */
 	char running;
 	char reader_is_slow;
 	char holds;	       /* S4 */
@@ -61,6 +70,8 @@ PyObject *stream_data_received(PyObject *self, PyObject *data);
 PyObject *stream_received(PyObject *self, PyObject *packet);
 /* settle(): what was read is worked off, but for the beginning of a packet: say so. */
 PyObject *stream_settle(PyObject *self, PyObject *none);
+/* timed(): the callback under way has ended; note how long it took, if it is timed. */
+PyObject *stream_timed(PyObject *self, PyObject *none);
 /* flush(): give the transport what is held. */
 PyObject *stream_flush(PyObject *self, PyObject *none);
 /* send(data, promised=False) -> whether it was taken; promised: it is counted already. */

@@ -136,9 +136,10 @@ class ControlSocket:
     def __init__(self, settings: Settings) -> None:
         """Open it. Raises as open_control()."""
         self._listener: socket.socket | None = None
-        self._path = ""
+        self.path = ""
+        """Of the socket; "": there is none."""
         if (opened := open_control(settings)) is not None:
-            self._listener, self._path = opened
+            self._listener, self.path = opened
         self._clients: dict[int, _Client] = {}
         self._commands: Commands = {}
         self._poller = select.poll()
@@ -219,7 +220,7 @@ class ControlSocket:
         self.leave()
         if self._listener is not None:
             with contextlib.suppress(FileNotFoundError):
-                os.unlink(self._path)
+                os.unlink(self.path)
 
 
 def _commands(server: Server) -> Commands:

@@ -205,6 +205,7 @@ class Server(ClientCalls):
                 self._opened(),
                 tuple(self._user_processes),
                 record,
+                control.path,
             )
             try:
                 self._manager = Manager(self, self._runtime, control)
