@@ -13,13 +13,13 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from ipckit.cli import control, dead, demo, leaked
+from ipckit.cli import control, dead, demo, leaked, metrics, top
 from ipckit.cli.answers import CommandFailed, common_options
 from ipckit.errors import IPCError
 
 __all__ = ["main"]
 
-_COMMANDS = (demo, control, dead, leaked)
+_COMMANDS = (demo, control, top, metrics, dead, leaked)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

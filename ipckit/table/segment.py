@@ -22,6 +22,7 @@ from ipckit.errors import AccessDenied, NotFound, SegmentCorrupt, from_errno
 from ipckit.table.schema import TYPE_FLOAT, Schema
 
 __all__ = [
+    "FOLDER",
     "PREFIX",
     "check_name",
     "give_name",
@@ -33,7 +34,7 @@ __all__ = [
 ]
 
 PREFIX = "ipckit."
-_FOLDER = "/dev/shm"  # noqa: S108  (the kernel's place for shared memory, not a temporary file)
+FOLDER = "/dev/shm"  # noqa: S108  (the kernel's place for shared memory, not a temporary file)
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,200}")
 
 
@@ -43,7 +44,7 @@ def check_name(name: object) -> str:
         raise TypeError(f"name must be a str, not {type(name).__name__}")
     if not _NAME.fullmatch(name):
         raise ValueError(f"name={name!r}: must be 1..200 of A-Z a-z 0-9 . _ -")
-    return f"{_FOLDER}/{PREFIX}{name}"
+    return f"{FOLDER}/{PREFIX}{name}"
 
 
 def make_anonymous(size: int, schema: Schema) -> int:
@@ -77,7 +78,7 @@ def make_named(name: str, size: int, schema: Schema, mode: int) -> int:
 
 def unnamed_file() -> int:
     """Return the descriptor of an empty file of shared memory that has no name yet, mode 0600."""
-    return os.open(_FOLDER, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    return os.open(FOLDER, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
 
 
 def give_name(fd: int, path: str) -> None:
