@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import urllib.request
+from pathlib import Path
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
@@ -16,20 +17,30 @@ from watching import ask, served, stopped, until  # noqa: F401  (a fixture)
 from ipckit import MisuseError, Server
 from ipckit.metrics import Watching, collector
 
+TABLE = (Path(__file__).parents[2] / "docs/reference/top.md").read_text().partition("| name |")[2]
+
 WITHIN = """
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry, start_http_server
 from ipckit.metrics import collector
 
-registry = CollectorRegistry()
+server.on("receive", lambda server, fd, reactor_id, data: server.send(fd, data))
 
-@server.on("worker_start")
-def worker_start(server, worker_id):
+def export(server):
+    registry = CollectorRegistry()
     registry.register(collector(server))
+    exporter, thread = start_http_server(0, "127.0.0.1", registry)
+    with open(FILE + ".new", "w") as file:
+        file.write(str(exporter.server_port))
+    os.rename(FILE + ".new", FILE)
+    thread.join()
 
-@server.on("receive")
-def receive(server, fd, reactor_id, data):
-    server.send(fd, generate_latest(registry))
+server.add_process(export)
 """
+
+
+def scraped(url: str) -> str:
+    with urllib.request.urlopen(url, timeout=LOOK) as answer:
+        return answer.read().decode()
 
 
 def value(text: str, name: str) -> float:
@@ -37,13 +48,14 @@ def value(text: str, name: str) -> float:
     return float(found)
 
 
-def test_a_server_gives_its_own(small):
-    server = small(WITHIN)
+def test_a_server_gives_its_own(small, tmp_path):
+    file = tmp_path / "port"
+    server = small(f"FILE = {str(file)!r}\n{WITHIN}")
     with server.connect() as client:
         client.sendall(b"x")
-        text = ""
-        while "ipckit_task_seconds_sum" not in text:
-            text += client.recv(1 << 16).decode()
+        assert client.recv(1) == b"x"
+        server.wait_for(file.exists)
+        text = scraped(f"http://127.0.0.1:{file.read_text()}/metrics")
     assert value(text, "ipckit_requests_total") == value(text, "ipckit_connections") == 1
     assert value(text, 'ipckit_worker_resident_bytes{role="worker",worker="0"}') > 1e6
 
@@ -64,14 +76,15 @@ def test_the_exporter_serves_a_stuck_server_and_outlives_it(served, tmp_path):
         url = exporter.stdout.readline().split()[1]
 
         def scrape() -> str:
-            with urllib.request.urlopen(url, timeout=LOOK) as answer:
-                return answer.read().decode()
+            return scraped(url)
 
         running = "ipckit_tasks_running"
         until(scrape, lambda text: value(text, running) == 2)
         with stopped(served.process.pid):
             text = scrape()
         assert value(text, "ipckit_up") == 1
+        named = set(re.findall(r"^# HELP (\w+)", text, re.MULTILINE))
+        assert named == set(re.findall(r"`(ipckit_\w+)`", TABLE)), "the page names every one"
         assert value(text, "ipckit_tasks_queued") == 1
         assert value(text, "ipckit_tasks_total") == 3
         assert value(text, 'ipckit_request_seconds_bucket{le="+Inf"}') == 1

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
+import os
 import shlex
 import sys
 import time
@@ -37,7 +38,7 @@ def add_to(subparsers: Any, common: argparse.ArgumentParser) -> None:
     way.add_argument("--once", action="store_true", help="print one picture and end; for scripts")
     way.add_argument("--web", action="store_true", help="serve it to browsers of this machine")
     parser.add_argument(
-        "--port", type=int, default=8000, metavar="N", help="with --web: of 127.0.0.1 (8000)"
+        "--port", type=_port, default=8000, metavar="N", help="with --web: of 127.0.0.1 (8000)"
     )
     parser.set_defaults(run=_top)
 
@@ -46,6 +47,13 @@ def _seconds(text: str) -> float:
     value = float(text)
     if not 0.1 <= value <= 3600:
         raise argparse.ArgumentTypeError(f"{text}: must be 0.1..3600 seconds")
+    return value
+
+
+def _port(text: str) -> int:
+    value = int(text)
+    if not 1 <= value <= 65535:
+        raise argparse.ArgumentTypeError(f"{text}: must be 1..65535")
     return value
 
 
@@ -61,7 +69,7 @@ def _top(options: argparse.Namespace) -> int:
         if options.once:
             return _once(watched, as_json=options.json)
         _need("textual", "top")
-        if not sys.stdout.isatty():
+        if not sys.stdout.isatty() and "TEXTUAL_DRIVER" not in os.environ:
             raise CommandFailed("the output is no terminal: --once prints one picture")
         from ipckit.cli.top.screen import Top  # noqa: PLC0415 - textual is an extra
 
@@ -83,12 +91,12 @@ def _web(options: argparse.Namespace) -> int:
     manager_pid(options.path)  # before a browser finds out
     _need("textual", "web")
     _need("textual_serve", "web")
-    from textual_serve.server import Server  # noqa: PLC0415 - an extra
+    from ipckit.cli.top.web import WebView  # noqa: PLC0415 - an extra
 
     words = [sys.executable, "-m", "ipckit", "top", "--interval", str(options.interval)]
     if options.path is not None:
         words.append(options.path)
-    Server(shlex.join(words), host="127.0.0.1", port=options.port, title="ipckit top").serve()
+    WebView(shlex.join(words), options.port).serve()
     return 0
 
 
