@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import re
 import signal
 import socket
@@ -14,6 +15,7 @@ import urllib.request
 
 import aiohttp
 import pytest
+from conftest import children
 from serving import LOOK
 from watching import ask, served  # noqa: F401  (a fixture)
 
@@ -21,22 +23,25 @@ from ipckit.cli.top.web import is_own_page
 
 
 @pytest.fixture
-def web(served, tmp_path):
-    """The address of a running `ipckit top --web`."""
+def view(served, tmp_path):
+    """A running `ipckit top --web`: its process; `args` ends with its port."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    words = ["top", str(tmp_path / "pid"), "--web", "--port", str(port), "--interval", "0.2"]
-    view = subprocess.Popen([sys.executable, "-m", "ipckit", *words], stdout=subprocess.PIPE)
-    try:
-        assert view.stdout is not None
-        assert (
-            view.stdout.readline() == f"serving http://127.0.0.1:{port} (Ctrl-C ends it)\n".encode()
-        )
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        view.send_signal(signal.SIGINT)
+    words = ["top", str(tmp_path / "pid"), "--interval", "0.2", "--web", "--port", str(port)]
+    line = [sys.executable, "-m", "ipckit", *words]
+    with subprocess.Popen(line, stdout=subprocess.PIPE) as view:
+        said = view.stdout.readline()
+        assert said == f"serving http://127.0.0.1:{port} (Ctrl-C ends it)\n".encode()
+        yield view
+        if view.returncode is None:
+            view.send_signal(signal.SIGINT)
         assert view.wait(LOOK) == 0
-        view.stdout.close()
+
+
+@pytest.fixture
+def web(view) -> str:
+    """Its address."""
+    return f"http://127.0.0.1:{view.args[-1]}"
 
 
 def get(url: str) -> str:
@@ -68,6 +73,21 @@ def test_the_view_is_seen_and_takes_keys(served, web):
     asyncio.run(use())
 
 
+def test_its_end_ends_the_views(view, web):
+    async def use() -> int:
+        async with aiohttp.ClientSession() as session, session.ws_connect(f"{web}/ws") as browser:
+            await seen(browser, b"serving")
+            (top,) = children(view.pid)
+            view.send_signal(signal.SIGINT)
+            while not browser.closed:
+                await browser.receive(timeout=LOOK)
+            assert await asyncio.to_thread(view.wait, LOOK) == 0
+            return top
+
+    top = asyncio.run(use())
+    assert not os.path.exists(f"/proc/{top}")
+
+
 async def seen(view, words: bytes) -> None:
     """Read what the view draws until the words are there, in whatever parts they come."""
     end, drawn = time.monotonic() + LOOK, b""
@@ -78,17 +98,16 @@ async def seen(view, words: bytes) -> None:
             drawn += message.data if isinstance(message.data, bytes) else b""
 
 
-@pytest.mark.parametrize(
-    "headers", [{"Origin": "http://evil.example"}, {"Host": "evil.example"}, {"Origin": "null"}]
-)
-def test_a_page_of_another_site_is_refused(web, headers):
-    async def use() -> None:
+def test_a_page_of_another_site_is_refused(web):
+    async def use(headers) -> None:
         async with aiohttp.ClientSession() as session:
             await session.ws_connect(f"{web}/ws", headers=headers)
 
-    with pytest.raises(aiohttp.WSServerHandshakeError) as why:
-        asyncio.run(use())
-    assert why.value.status == 403
+    evil = "evil.example"
+    for headers in ({"Origin": f"http://{evil}"}, {"Host": evil}, {"Origin": "null"}):
+        with pytest.raises(aiohttp.WSServerHandshakeError) as why:
+            asyncio.run(use(headers))
+        assert why.value.status == 403
 
 
 @pytest.mark.parametrize(

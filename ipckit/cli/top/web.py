@@ -11,7 +11,9 @@ Stands on textual-serve (the extra `web`), aiohttp.
 
 from __future__ import annotations
 
+import asyncio
 import os
+from typing import Any
 from urllib.parse import urlsplit
 
 from aiohttp import web
@@ -35,6 +37,7 @@ class WebView(Server):
     def __init__(self, command: str, port: int) -> None:
         page = os.path.join(os.path.dirname(os.path.abspath(__file__)), "page")
         super().__init__(command, LOOPBACK, port, "ipckit top", templates_path=page)
+        self._views: set[asyncio.Task[Any]] = set()
 
     def serve(self, debug: bool = False) -> None:
         """Serve until SIGINT or SIGTERM. OSError: the port cannot be had."""
@@ -52,4 +55,16 @@ class WebView(Server):
         """Run a view for a browser window, if it is of our own page."""
         if not is_own_page(request.headers.get("Host"), request.headers.get("Origin")):
             raise web.HTTPForbidden(text="not from a page of another site")
-        return await super().handle_websocket(request)
+        view = asyncio.ensure_future(super().handle_websocket(request))
+        self._views.add(view)
+        try:
+            return await view
+        finally:
+            self._views.discard(view)
+
+    async def on_shutdown(self, app: web.Application) -> None:
+        """End the views that are open; they would be waited for."""
+        del app
+        for view in self._views:
+            view.cancel()
+        await asyncio.gather(*self._views, return_exceptions=True)
