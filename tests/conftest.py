@@ -29,6 +29,7 @@ NEEDS = {
     "needs_socat": ("socat and ncat", lambda: all(map(shutil.which, ("socat", "ncat")))),
     "needs_strace": ("strace", lambda: shutil.which("strace") is not None),
     "needs_systemd": ("systemd", lambda: shutil.which("systemd-socket-activate") is not None),
+    "needs_tmux": ("tmux", lambda: shutil.which("tmux") is not None),
     "needs_zsh": ("zsh", lambda: shutil.which("zsh") is not None),
 }
 

@@ -4,6 +4,7 @@
  * Stands on ipk_ledger_claim.  State  struct view.
  * Blocks    spin, as long as it is told, without the GIL.
  */
+#include "latency.h"
 #include "ledger.h"
 
 #include <errno.h>
@@ -55,11 +56,13 @@ static void
 attempt_ends(const struct view *view)
 {
 	uint64_t began = view->busy_since ? *view->busy_since : 0;
+	uint64_t took;
 
 	if (!began)
 		return;
-	__atomic_store_n(view->attempt_ns, *view->attempt_ns + (uint64_t)now_ns() - began,
-			 __ATOMIC_RELEASE);
+	took = (uint64_t)now_ns() - began;
+	latency_note(&view->row, took);
+	__atomic_store_n(view->attempt_ns, *view->attempt_ns + took, __ATOMIC_RELEASE);
 	__atomic_store_n(view->attempts, *view->attempts + 1, __ATOMIC_RELEASE);
 	__atomic_store_n(view->busy_since, 0, __ATOMIC_RELEASE);
 }

@@ -25,6 +25,8 @@
 
 #include "ipk_session.h"
 
+#include "latency.h"
+
 /* Words of a session's row. */
 enum {
 	HEARD = IPK_SESSION_HEARD,
@@ -33,7 +35,13 @@ enum {
 	SESSION_WORDS = IPK_SESSION_WORDS,
 };
 /* Words of a process's row (ipckit.server.board.Row). */
-enum { REQUESTS = 5, REQUESTS_DONE = 6, RESPONSES = 7, PROCESS_WORDS = 32 };
+enum {
+	REQUESTS = 5,
+	REQUESTS_DONE = 6,
+	RESPONSES = 7,
+	LAST_READ = 23,
+	PROCESS_WORDS = LATENCY_END
+};
 
 /* How whole packets are cut (ipckit.framing.Rule). */
 enum { NO_RULE, BY_EOF, BY_TAIL, BY_LENGTH };
@@ -68,6 +76,7 @@ struct stream {
 	Py_ssize_t held_size; /* its bytes */
 	struct rule rule;     /* NO_RULE: only the framer can tell */
 	uint64_t total;	      /* bytes read, by whoever had it */
+	uint64_t began;	      /* the callback under way is timed: since when; else 0 */
 	char running;
 	char reader_is_slow;
 	char holds;	       /* S4 */
@@ -89,6 +98,8 @@ PyObject *stream_data_received(PyObject *self, PyObject *data);
 PyObject *stream_received(PyObject *self, PyObject *packet);
 /* settle(): what was read is worked off, but for the beginning of a packet: say so. */
 PyObject *stream_settle(PyObject *self, PyObject *none);
+/* timed(): the callback under way has ended; note how long it took, if it is timed. */
+PyObject *stream_timed(PyObject *self, PyObject *none);
 /* flush(): give the transport what is held. */
 PyObject *stream_flush(PyObject *self, PyObject *none);
 /* send(data, promised=False) -> whether it was taken; promised: it is counted already. */

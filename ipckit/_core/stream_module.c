@@ -172,6 +172,7 @@ static PyMethodDef stream_methods[] = {
 	{"_begin", begin, METH_VARARGS, NULL},
 	{"_attach", attach, METH_VARARGS, NULL},
 	{"_settle", stream_settle, METH_NOARGS, NULL},
+	{"_timed", stream_timed, METH_NOARGS, NULL},
 	{"_flush", stream_flush, METH_NOARGS, NULL},
 	{"_received", stream_received, METH_O, NULL},
 	{"data_received", stream_data_received, METH_O, "Cut what came into packets and hand them on."},
@@ -217,6 +218,7 @@ add_words(PyObject *module)
 		{"REQUESTS", REQUESTS},
 		{"REQUESTS_DONE", REQUESTS_DONE},
 		{"RESPONSES", RESPONSES},
+		{"LAST_READ", LAST_READ},
 		{"PROCESS_WORDS", PROCESS_WORDS},
 	};
 

@@ -132,6 +132,30 @@ is_plain(PyObject *result)
 	       PyLong_Check(result) || PyBytes_Check(result) || PyUnicode_Check(result);
 }
 
+static void
+time_begins(struct stream *stream)
+{
+	uint64_t number = ((uint64_t *)stream->process_row.buf)[REQUESTS];
+
+	stream->began = number % LATENCY_EVERY == 1 ? latency_now() : 0;
+}
+
+static void
+time_ends(struct stream *stream)
+{
+	if (stream->began)
+		latency_note(&stream->process_row, latency_now() - stream->began);
+	stream->began = 0;
+}
+
+PyObject *
+stream_timed(PyObject *self, PyObject *none)
+{
+	(void)none;
+	time_ends((struct stream *)self);
+	Py_RETURN_NONE;
+}
+
 /* Hand one packet to the callback, which has to have been found idle. */
 static int
 call(struct stream *stream, PyObject *packet)
@@ -140,6 +164,7 @@ call(struct stream *stream, PyObject *packet)
 	int code = 0;
 
 	stream->running = 1; /* S1 */
+	time_begins(stream);
 	result = PyObject_CallFunctionObjArgs(stream->on_receive, stream->server, stream->session,
 					      stream->slot, packet, NULL);
 	if (!result) {
@@ -154,6 +179,7 @@ call(struct stream *stream, PyObject *packet)
 	Py_XDECREF(result);
 	if (code < 0)
 		return -1;
+	time_ends(stream);
 	count(stream, REQUESTS_DONE);
 	if (stream->waiting && PyObject_Size(stream->waiting))
 		return leave_to(stream, "_go_on_with_waiting", NULL);
@@ -266,6 +292,7 @@ stream_data_received(PyObject *self, PyObject *data)
 	stream->heard = 1;
 	(void)clock_gettime(CLOCK_REALTIME, &now);
 	*session_word(stream, HEARD) = (uint64_t)now.tv_sec * 1000000000U + (uint64_t)now.tv_nsec;
+	((uint64_t *)stream->process_row.buf)[LAST_READ] = *session_word(stream, HEARD);
 	stream->total += (uint64_t)size;
 	if (stream->framer == Py_None) {
 		if (hand_out(stream, data) < 0)

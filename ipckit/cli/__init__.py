@@ -13,13 +13,26 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from ipckit.cli import bench, completion, control, dead, demo, doctor, limits, ls, rm, run
+from ipckit.cli import (
+    bench,
+    completion,
+    control,
+    dead,
+    demo,
+    doctor,
+    limits,
+    ls,
+    metrics,
+    rm,
+    run,
+    top,
+)
 from ipckit.cli.answers import CommandFailed, WrongUse, common_options
 from ipckit.errors import IPCError
 
 __all__ = ["main", "parser"]
 
-_COMMANDS = (demo, run, control, dead, ls, rm, limits, doctor, bench, completion)
+_COMMANDS = (demo, run, control, top, metrics, dead, ls, rm, limits, doctor, bench, completion)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

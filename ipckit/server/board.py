@@ -3,24 +3,31 @@
 Contract  a word with one writer is read and written plainly; a word with several changes only by
           one atomic step of the C core. Nothing here blocks, and a process killed at any place
           leaves every word whole.
-Layout    header words | per slot and parity one row of words; the sessions are beside it
-Stands on ipckit._core (ipk_words).
-Fork      the mapping is anonymous and shared: made by the manager, inherited by all, gone with
-          the last of them.
+Layout    header words | per slot and parity one row of words | what the server is, as JSON; the
+          sessions are beside it
+Stands on ipckit._core (ipk_words), memfd_create(2).
+Fork      the file has no name: made by the manager, inherited by all, gone with the last of them.
+          Its descriptor stays open, so that another process of our user finds it in /proc
+          (ipckit.server.watch).
 """
 
 from __future__ import annotations
 
+import json
 import mmap
+import os
 from typing import Any
 
 from ipckit._core import ffi, lib
+from ipckit.server.latency import BUCKETS
 from ipckit.server.sessions import Sessions
 from ipckit.server.task_load import Totals
 
-__all__ = ["Board", "Phase", "Row"]
+__all__ = ["Board", "BoardView", "Phase", "Row", "shared_file"]
 
 _WORD = 8
+_MAGIC = 0x6970636B69740001
+"""Of this layout: it ends with its version."""
 
 
 class Phase:
@@ -58,31 +65,57 @@ class Row:
     COUNTING = 20  # the session it is about to open or close (ipckit.server.session_counts); or 0
     COUNTED = 21  # ACCEPTED or CLOSED before that
     LAST_DEATH = 22  # by the manager, of either incarnation, in the first row: Death.as_word()
-    WORDS = 32
+    LAST_READ = 23  # a worker: when it last read from a client, ns since the epoch
+    DIED_AT = 24  # by the manager, in the first row: when LAST_DEATH was, ns since the epoch
+    TIMES = 32  # histogram of its requests or attempts (ipckit.server.latency)
+    WORDS = TIMES + BUCKETS
 
 
 class _Header:
     PHASE = 0
+    MAGIC = 1
     LOADS = 2  # how many samples of the tasks' totals were taken, by the manager
     LOAD = 3  # the last two of them, of 4 words each
+    SLOTS = 11
+    ABOUT = 12  # bytes of what the server is
     WORDS = 16
 
 
-class Board:
-    """Shared words of `slots` processes and `sessions` connections.
+def shared_file(name: str, size: int) -> int:
+    """Return the descriptor of memory that is inherited, and that /proc shows by its name."""
+    fd = os.memfd_create(name, os.MFD_CLOEXEC)
+    try:
+        os.ftruncate(fd, size)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
 
-    Process safe. The mapping ends with the object, in each process for itself.
-    """
 
-    def __init__(self, slots: int, sessions: int) -> None:
-        self.slots = slots
-        self.sessions = Sessions(sessions)
+class BoardView:
+    """The board as any process may look at it."""
+
+    FILE = "ipckit.board"
+    """The name of its memory in /proc/PID/fd."""
+
+    def __init__(self, memory: mmap.mmap) -> None:
+        """Look at a board. ValueError: it is none of this version."""
+        self._map = memory
         self._row0 = _Header.WORDS
-        words = self._row0 + slots * 2 * Row.WORDS
-        self._map = mmap.mmap(-1, words * _WORD)
-        self._words = memoryview(self._map).cast("Q")
-        self._buffer = ffi.from_buffer("uint64_t[]", self._map)
+        size = len(memory) // _WORD * _WORD
+        self._words = memoryview(memory)[:size].cast("Q")
+        if size < _Header.WORDS * _WORD or self._words[_Header.MAGIC] != _MAGIC:
+            raise ValueError("the server's board is of another version of ipckit")
+        self.slots = self._words[_Header.SLOTS]
+        self._buffer = ffi.from_buffer("uint64_t[]", memory)
         self._base = ffi.cast("uint64_t *", self._buffer)
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What its server is, as the manager wrote it down before the first fork."""
+        start = (self._row0 + self.slots * 2 * Row.WORDS) * _WORD
+        text = self._map[start : start + self._words[_Header.ABOUT]]
+        return dict(json.loads(text))
 
     # -- header ---
 
@@ -91,19 +124,7 @@ class Board:
         """What the server is at, a `Phase`."""
         return self._words[_Header.PHASE]
 
-    def set_phase(self, phase: int) -> None:
-        """By the manager alone."""
-        lib.ipk_word_store(self._base + _Header.PHASE, phase)
-
     # -- samples of the tasks' totals ---
-
-    def sample_load(self, totals: Totals) -> None:
-        """By the manager alone."""
-        loads = self._words[_Header.LOADS]
-        self._words[_Header.LOADS] = loads + 1  # first: nobody begins to read what is written over
-        start = _Header.LOAD + loads % 2 * 4
-        for word, value in enumerate(totals):
-            self._words[start + word] = int(value * 1e9) if isinstance(value, float) else value
 
     def load_before(self) -> Totals:
         """Return the last sample but one, or the only one."""
@@ -117,13 +138,9 @@ class Board:
     # -- rows ---
 
     def row(self, slot: int, parity: int) -> memoryview:
-        """Return the words of one process, writable."""
+        """Return the words of one process; those of a Board are writable."""
         start = self._row0 + (slot * 2 + parity) * Row.WORDS
         return self._words[start : start + Row.WORDS]
-
-    def words_of(self, place: int) -> Any:
-        """Return the words of the process at a place, for the C core: a uint64_t *."""
-        return self._base + self._row0 + place * Row.WORDS
 
     def total(self, word: int, slots: range | None = None) -> int:
         """Return the sum of one word over the rows of `slots` (all)."""
@@ -136,3 +153,48 @@ class Board:
         """Return which of its two rows and inboxes the newest ready process of `slot` uses."""
         zero = self._row0 + slot * 2 * Row.WORDS + Row.INCARNATION
         return 1 if self._words[zero + Row.WORDS] > self._words[zero] else 0
+
+    def times(self, slots: range) -> list[int]:
+        """Return the histograms of `slots`, added up."""
+        rows = [self.row(slot, parity) for slot in slots for parity in (0, 1)]
+        return [sum(row[Row.TIMES + bucket] for row in rows) for bucket in range(BUCKETS)]
+
+
+class Board(BoardView):
+    """Shared words of `slots` processes and `sessions` connections.
+
+    Process safe. The mapping ends with the object, in each process for itself.
+    """
+
+    def __init__(self, slots: int, sessions: int, about: dict[str, Any] | None = None) -> None:
+        """Make it. `about` says what the server is to who looks at it from outside."""
+        self.sessions = Sessions(sessions)
+        text = json.dumps(about or {}).encode()
+        words = _Header.WORDS + slots * 2 * Row.WORDS
+        fd = shared_file(self.FILE, words * _WORD + len(text))
+        try:
+            memory = mmap.mmap(fd, words * _WORD + len(text))
+        finally:
+            os.close(fd)  # the mapping has its own
+        memory[words * _WORD :] = text
+        with memoryview(memory)[: words * _WORD].cast("Q") as header:
+            header[_Header.ABOUT] = len(text)
+            header[_Header.SLOTS] = slots
+            header[_Header.MAGIC] = _MAGIC
+        super().__init__(memory)
+
+    def words_of(self, place: int) -> Any:
+        """Return the words of the process at a place, for the C core: a uint64_t *."""
+        return self._base + self._row0 + place * Row.WORDS
+
+    def set_phase(self, phase: int) -> None:
+        """By the manager alone."""
+        lib.ipk_word_store(self._base + _Header.PHASE, phase)
+
+    def sample_load(self, totals: Totals) -> None:
+        """By the manager alone."""
+        loads = self._words[_Header.LOADS]
+        self._words[_Header.LOADS] = loads + 1  # first: nobody begins to read what is written over
+        start = _Header.LOAD + loads % 2 * 4
+        for word, value in enumerate(totals):
+            self._words[start + word] = int(value * 1e9) if isinstance(value, float) else value

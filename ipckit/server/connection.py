@@ -430,6 +430,7 @@ class Connection(Stream, asyncio.Protocol):
 
     def _ended(self, event: str) -> None:
         if event == "receive":
+            self._timed()
             self._worker.row[Row.REQUESTS_DONE] += 1
 
     async def _go_on(self, event: str, coroutine: Any) -> None:

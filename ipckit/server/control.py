@@ -143,6 +143,7 @@ class ControlSocket:
         """Open it. Raises as open_control()."""
         self._listener: socket.socket | None = None
         self.path = ""
+        """Of the socket; "": there is none."""
         if (opened := open_control(settings)) is not None:
             self._listener, self.path = opened
         self._clients: dict[int, _Client] = {}

@@ -14,6 +14,7 @@ import errno
 import ipaddress
 import os
 import socket
+import time
 from collections.abc import Sequence
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
@@ -93,6 +94,7 @@ class DatagramReader:
     def _hand_on(self, data: bytes, address: Any) -> None:
         worker = self._worker
         worker.row[Row.REQUESTS] += 1
+        worker.row[Row.LAST_READ] = time.time_ns()
         _ANSWERING.set(self._port)
         try:
             result = self._callback(worker.server, data, _client(address, self._port))  # type: ignore[misc]

@@ -27,7 +27,7 @@ from ipckit.errors import IPCError, ProtocolError
 from ipckit.queue import php_format
 from ipckit.server import plain, wire
 from ipckit.server.attempts import Attempts, Failure
-from ipckit.server.board import Row
+from ipckit.server.board import Row, shared_file
 from ipckit.server.identity import Identity
 from ipckit.server.ledger_file import PREFIX, claim, named_memory
 from ipckit.server.log import log
@@ -40,12 +40,15 @@ from ipckit.server.spill import (
     result_name,
     runtime_directory,
 )
-from ipckit.table.segment import remove_named
+from ipckit.table.segment import check_name, remove_named
 
 __all__ = ["FILES", "TaskLedger", "memory_for"]
 
 _SHARE_OF_SLABS = 8
 """One part in so many of task_memory is for bodies of 4 to 128 KiB; more of them lie in files."""
+
+_MEMORY = "ipckit.ledger"
+"""The name of its memory in /proc/PID/fd, where it has no other."""
 
 FILES = _ledger.BODY_BESIDE | _ledger.RESULT_BESIDE | _ledger.NOTED
 """Flags of a record that may have files beside it."""
@@ -96,7 +99,7 @@ class TaskLedger:
             if self.name is None:
                 self.taken_up = False
                 self.spill = SpillDirectory(folder, identity=identity)
-                self._memory = mmap.mmap(-1, _ledger.size_of(*shape))
+                self._memory = _nameless(_ledger.size_of(*shape))
                 _ledger.lay_out(self._memory, *shape)
             else:
                 self._guard = undo.enter_context(claim(self.name))
@@ -110,6 +113,11 @@ class TaskLedger:
     def manager(self) -> int:
         """The manager's place."""
         return self.places
+
+    @property
+    def file(self) -> str:
+        """How /proc/PID/fd shows its memory."""
+        return f"/memfd:{_MEMORY}" if self.name is None else check_name(f"{PREFIX}{self.name}")
 
     @property
     def form(self) -> str:
@@ -225,3 +233,11 @@ class TaskLedger:
     def _close_bells(self) -> None:
         for bell in self.bells:
             os.close(bell)
+
+
+def _nameless(size: int) -> mmap.mmap:
+    fd = shared_file(_MEMORY, size)
+    try:
+        return mmap.mmap(fd, size)
+    finally:
+        os.close(fd)  # the mapping has its own

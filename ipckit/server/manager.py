@@ -457,6 +457,7 @@ class Manager:
         self._sweep(place, text, death.signal)
         if died and self._board.phase != Phase.ABORTING:
             log.warning("%s", text)
+            self._board.row(slot, 0)[Row.DIED_AT] = time.time_ns()
             self._board.row(slot, 0)[Row.LAST_DEATH] = death.as_word()
             self._event("worker_error", slot, pid, death.exit_code or 0, death.signal or 0)
         actions = self._fleet.died(place, death.exit_code, time.monotonic())

@@ -66,6 +66,7 @@ class Runtime:
         ports: tuple[OpenPort, ...],
         user_processes: tuple[Callable[..., Any], ...],
         record: RunRecord,
+        control_path: str,
     ) -> Runtime:
         """Make everything, or raise and leave nothing.
 
@@ -102,7 +103,17 @@ class Runtime:
             _close(*inboxes, manager_inbox, *backing)
             raise
         slots = workers + task_workers + len(user_processes)
-        board = Board(slots, sessions=settings.max_connection)
+        started_at = time.time()
+        about = {
+            "started_at": started_at,
+            "ports": [f"{port.host}:{port.port}" if port.port else port.host for port in ports],
+            "worker_num": workers,
+            "task_worker_num": task_workers,
+            "ledger": None if ledger is None else ledger.file,
+            "dead_letters": None if ledger is None else _letters_path(settings, ledger),
+            "control_path": control_path,
+        }
+        board = Board(slots, sessions=settings.max_connection, about=about)
         return cls(
             settings,
             callbacks,
@@ -117,12 +128,23 @@ class Runtime:
             record,
             user_processes,
             identity,
+            started_at=started_at,
         )
 
     @property
     def worker_num(self) -> int:
         """How many workers."""
         return self.settings.worker_num
+
+    @property
+    def task_worker_num(self) -> int:
+        """How many task workers."""
+        return self.settings.task_worker_num
+
+    @property
+    def overview(self) -> _ledger.Ledger | None:
+        """The task ledger, for looking only; None: tasks are off."""
+        return None if self.ledger is None else self.ledger.overview
 
     @property
     def slots(self) -> int:
@@ -142,9 +164,8 @@ class Runtime:
         ledger = self.ledger
         if ledger is None:
             raise SettingsError("dead_letters: tasks are off, task_worker_num is 0")
-        path = self.settings.dead_letter_path
         return DeadLetters(
-            os.path.join(ledger.spill.path, LETTERS) if path is None else _absolute(path),
+            _letters_path(self.settings, ledger),
             lambda: os.eventfd_write(ledger.bells[ledger.manager], 1),
         )
 
@@ -164,6 +185,11 @@ class Runtime:
 def _close(*ends: Inbox | socket.socket) -> None:
     for end in {*ends}:
         end.close()
+
+
+def _letters_path(settings: Settings, ledger: TaskLedger) -> str:
+    path = settings.dead_letter_path
+    return os.path.join(ledger.spill.path, LETTERS) if path is None else _absolute(path)
 
 
 def _absolute(path: str | os.PathLike[str]) -> str:

@@ -216,6 +216,7 @@ class Server(ClientCalls):
                 self._opened(),
                 tuple(self._user_processes),
                 record,
+                control.path,
             )
             try:
                 self._manager = Manager(self, self._runtime, control)

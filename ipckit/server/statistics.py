@@ -1,42 +1,70 @@
-"""The numbers of a server, gathered from the board: JSON-able, from any of its processes.
+"""The numbers of a server, gathered from the board: JSON-able, from any of its processes, and from
+others that look at its memory (ipckit.server.watch).
 
-Stands on ipckit.server.{board,runtime}. Blocks: never. The numbers of tasks are of the ledger
-itself, so no crash makes them drift.
+Stands on ipckit.server.{board,deaths,task_load}. Blocks: never. The numbers of tasks are of the
+ledger itself, so no crash makes them drift.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from typing import Any
+from typing import Any, Protocol
 
 from ipckit._core import _ledger
-from ipckit.server.board import Row
+from ipckit.server.board import BoardView, Row
 from ipckit.server.deaths import Death
-from ipckit.server.runtime import Runtime
 from ipckit.server.task_load import Totals
 
-__all__ = ["gather", "task_totals"]
+__all__ = ["Estate", "gather", "task_totals"]
 
 
-def gather(runtime: Runtime) -> dict[str, Any]:
+class Estate(Protocol):
+    """What the numbers of a server are gathered from."""
+
+    @property
+    def board(self) -> BoardView:
+        """Its board."""
+
+    @property
+    def overview(self) -> _ledger.Ledger | None:
+        """Its task ledger; None: tasks are off."""
+
+    @property
+    def started_at(self) -> float:
+        """Seconds since the epoch."""
+
+    @property
+    def worker_num(self) -> int:
+        """How many workers."""
+
+    @property
+    def task_worker_num(self) -> int:
+        """How many task workers."""
+
+    @property
+    def slots(self) -> int:
+        """Both together."""
+
+
+def gather(estate: Estate) -> dict[str, Any]:
     """Return stats() of `api`: what is counted is counted over the server's life."""
-    board, settings = runtime.board, runtime.settings
-    workers = range(settings.worker_num)
-    task_workers = range(settings.worker_num, runtime.slots)
-    queued, running, done, buried, oldest = _tasks(runtime)
+    board = estate.board
+    workers = range(estate.worker_num)
+    task_workers = range(estate.worker_num, estate.slots)
+    queued, running, done, buried, oldest = _tasks(estate)
     accepted, closed = board.total(Row.ACCEPTED), board.total(Row.CLOSED)
     count = done + buried + queued + running
-    totals = _totals(runtime, count)
-    busy = _busy(runtime, task_workers)
+    totals = _totals(estate, count)
+    busy = _busy(estate, task_workers)
     return {
-        "start_time": runtime.started_at,
+        "start_time": estate.started_at,
         "connection_num": max(0, accepted - closed),
         "accept_count": accepted,
         "close_count": closed,
-        "worker_num": settings.worker_num,
-        "task_worker_num": settings.task_worker_num,
-        "idle_worker_num": settings.worker_num - _serving(runtime, workers),
+        "worker_num": estate.worker_num,
+        "task_worker_num": estate.task_worker_num,
+        "idle_worker_num": estate.worker_num - _serving(estate, workers),
         "request_count": board.total(Row.REQUESTS),
         "response_count": board.total(Row.RESPONSES),
         "tasking_num": queued + running,
@@ -50,38 +78,39 @@ def gather(runtime: Runtime) -> dict[str, Any]:
         "task_retries": board.total(Row.TASKS_RETRIED),
         "task_seconds": totals.seconds,
         "task_workers_needed": totals.needed_since(board.load_before()),
-        "task_idle_worker_num": settings.task_worker_num - busy,
+        "task_idle_worker_num": estate.task_worker_num - busy,
         "worker_restarts": board.total(Row.RESTARTS),
         "callback_errors": board.total(Row.CALLBACK_ERRORS),
         "foreign_refused": board.total(Row.FOREIGN_REFUSED),
-        "workers": [_worker(runtime, slot) for slot in range(runtime.slots)],
+        "workers": [_worker(estate, slot) for slot in range(estate.slots)],
     }
 
 
-def task_totals(runtime: Runtime) -> tuple[Totals, int, float]:
+def task_totals(estate: Estate) -> tuple[Totals, int, float]:
     """Return the totals, how many tasks wait, and the age of the oldest of those."""
-    queued, running, done, buried, oldest = _tasks(runtime)
-    return _totals(runtime, done + buried + queued + running), queued, oldest
+    queued, running, done, buried, oldest = _tasks(estate)
+    return _totals(estate, done + buried + queued + running), queued, oldest
 
 
-def _totals(runtime: Runtime, arrived: int) -> Totals:
-    board = runtime.board
+def _totals(estate: Estate, arrived: int) -> Totals:
+    board = estate.board
     ended, ns = board.total(Row.TASKS), board.total(Row.TASK_NS)
     return Totals(time.monotonic(), arrived, ended, ns / 1e9)
 
 
-def _tasks(runtime: Runtime) -> tuple[int, int, int, int, float]:
+def _tasks(estate: Estate) -> tuple[int, int, int, int, float]:
     """Return how many are queued, running, done and buried, and the age of the oldest."""
-    if runtime.ledger is None:
+    overview = estate.overview
+    if overview is None:
         return 0, 0, 0, 0, 0.0
-    states, done, buried, waiting, oldest = runtime.ledger.overview.totals()
+    states, done, buried, waiting, oldest = overview.totals()
     age = time.monotonic() - oldest / 1e9 if oldest else 0.0
     return waiting, states[_ledger.RUNNING], done, buried, max(0.0, age)
 
 
-def _busy(runtime: Runtime, task_workers: range) -> int:
+def _busy(estate: Estate, task_workers: range) -> int:
     """Task workers with a task in hand."""
-    board = runtime.board
+    board = estate.board
     return sum(
         1
         for slot in task_workers
@@ -89,16 +118,16 @@ def _busy(runtime: Runtime, task_workers: range) -> int:
     )
 
 
-def _serving(runtime: Runtime, workers: range) -> int:
+def _serving(estate: Estate, workers: range) -> int:
     """Workers with a receive callback under way."""
-    rows = ([runtime.board.row(slot, parity) for parity in (0, 1)] for slot in workers)
+    rows = ([estate.board.row(slot, parity) for parity in (0, 1)] for slot in workers)
     return sum(
         1 for pair in rows if any(row[Row.REQUESTS] != row[Row.REQUESTS_DONE] for row in pair)
     )
 
 
-def _worker(runtime: Runtime, slot: int) -> dict[str, Any]:
-    board = runtime.board
+def _worker(estate: Estate, slot: int) -> dict[str, Any]:
+    board = estate.board
     rows = [board.row(slot, parity) for parity in (0, 1)]
     pid = rows[board.parity(slot)][Row.PID]
     death = Death.of_word(rows[0][Row.LAST_DEATH])

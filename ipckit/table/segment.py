@@ -23,6 +23,7 @@ from ipckit.errors import AccessDenied, NotFound, SegmentCorrupt, from_errno
 from ipckit.table.schema import TYPE_FLOAT, Schema
 
 __all__ = [
+    "FOLDER",
     "PREFIX",
     "check_name",
     "give_name",
@@ -36,7 +37,7 @@ __all__ = [
 ]
 
 PREFIX = "ipckit."
-_FOLDER = "/dev/shm"  # noqa: S108  (the kernel's place for shared memory, not a temporary file)
+FOLDER = "/dev/shm"  # noqa: S108  (the kernel's place for shared memory, not a temporary file)
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,200}")
 
 
@@ -46,7 +47,7 @@ def check_name(name: object) -> str:
         raise TypeError(f"name must be a str, not {type(name).__name__}")
     if not _NAME.fullmatch(name):
         raise ValueError(f"name={name!r}: must be 1..200 of A-Z a-z 0-9 . _ -")
-    return f"{_FOLDER}/{PREFIX}{name}"
+    return f"{FOLDER}/{PREFIX}{name}"
 
 
 def make_anonymous(size: int, schema: Schema) -> int:
@@ -80,7 +81,7 @@ def make_named(name: str, size: int, schema: Schema, mode: int) -> int:
 
 def unnamed_file() -> int:
     """Return the descriptor of an empty file of shared memory that has no name yet, mode 0600."""
-    return os.open(_FOLDER, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    return os.open(FOLDER, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
 
 
 def give_name(fd: int, path: str) -> None:
@@ -131,10 +132,10 @@ def remove_named(name: str) -> None:
 def named_segments() -> list[str]:
     """Return the paths of all segments with a name, whoever they belong to."""
     try:
-        names = os.listdir(_FOLDER)
+        names = os.listdir(FOLDER)
     except FileNotFoundError:
         return []  # a machine without shared memory that has names
-    return sorted(f"{_FOLDER}/{name}" for name in names if name.startswith(PREFIX))
+    return sorted(f"{FOLDER}/{name}" for name in names if name.startswith(PREFIX))
 
 
 def mapped_segments(pid: int) -> list[str]:
@@ -143,7 +144,7 @@ def mapped_segments(pid: int) -> list[str]:
     By device and inode: where it was made under no name, the kernel still tells of none.
     """
     with open(f"/proc/{pid}/maps", "rb") as file:
-        used = {tuple(line.split(None, 5)[3:5]) for line in file if _FOLDER.encode() in line}
+        used = {tuple(line.split(None, 5)[3:5]) for line in file if FOLDER.encode() in line}
     found = []
     for path in named_segments():
         with contextlib.suppress(FileNotFoundError):

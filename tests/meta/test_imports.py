@@ -101,3 +101,12 @@ def test_the_lazy_names_are_complete():
     assert dir(ipckit) == sorted(ipckit.__all__)
     with pytest.raises(AttributeError, match="'ipckit' has no attribute 'Qeue'"):
         _ = ipckit.Qeue
+
+
+def test_extras_are_loaded_by_who_asks_for_them_alone():
+    """Neither the server nor the command, its `top` and `metrics` included, load an extra."""
+    extras = ["aiohttp", "hypothesis", "prometheus_client", "rich", "textual", "textual_serve"]
+    line = f"{ALL_OF.format(name='ipckit.server')}\nimport ipckit.cli, ipckit.cli.top, ipckit.cli.metrics"
+    loaded = loaded_after(line)
+    assert "ipckit.cli.top" in loaded and "ipckit.server.watch" in loaded
+    assert within(loaded, extras) == set()

@@ -9,7 +9,8 @@ import pytest
 
 from ipckit._core import _ledger
 from ipckit.server.attempts import Failure
-from ipckit.server.board import Row
+from ipckit.server.board import Board, Row
+from ipckit.server.latency import BUCKETS, upper_bound
 from ipckit.server.ledger import TaskLedger
 from ipckit.server.settings import Settings
 
@@ -161,6 +162,26 @@ def test_attempts_are_counted_where_one_asks_for_it_before_their_end_is_told(led
     assert row[0] == 0
     with pytest.raises(IndexError, match="no word 4"):
         ledger.view(TAKER).account(row, 1, 2, 4)
+
+
+@pytest.mark.parametrize("power", range(10, 35, 3))
+def test_an_attempt_is_in_the_bucket_of_its_time(ledger, power):
+    submitter, taker = ledger.view(0), ledger.view(TAKER)
+    board = Board(slots=2, sessions=4)
+    row = board.row(1, 0)
+    taker.account(row, Row.BUSY_SINCE, Row.TASKS, Row.TASK_NS)
+    submitter.submit(b"", -1, False)
+    record, *_ = taker.claim()
+    at_least = 5 << power - 2  # the second quarter of this power
+    row[Row.BUSY_SINCE] = time.monotonic_ns() - at_least
+    taker.done(record)
+    took = row[Row.TASK_NS]
+    times = board.times(range(1, 2))
+    assert sum(times) == 1 and not any(board.times(range(1)))
+    bucket = times.index(1)
+    assert upper_bound(bucket) * 1e9 > took or bucket == BUCKETS - 1
+    assert bucket == 0 or upper_bound(bucket - 1) * 1e9 <= took
+    assert board.times(range(1, 2))[bucket] == 1 and not any(board.times(range(1)))
 
 
 def test_after_a_spin_in_vain_it_rests_and_then_spins_again(ledger):

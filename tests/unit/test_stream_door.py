@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import time
 import weakref
 from collections import deque
 
@@ -11,13 +12,14 @@ import pytest
 from ipckit._core import _stream
 from ipckit.framing import Framing
 from ipckit.server.board import Board, Row
+from ipckit.server.latency import EVERY, upper_bound
 from ipckit.server.sessions import Word
 
 
 def test_its_words_are_those_of_the_rows():
     for name in ("HEARD", "READ", "WRITTEN"):
         assert getattr(_stream, name) == getattr(Word, name)
-    for name in ("REQUESTS", "REQUESTS_DONE", "RESPONSES"):
+    for name in ("REQUESTS", "REQUESTS_DONE", "RESPONSES", "LAST_READ"):
         assert getattr(_stream, name) == getattr(Row, name)
     assert (_stream.SESSION_WORDS, _stream.PROCESS_WORDS) == (Word.COUNT, Row.WORDS)
 
@@ -158,3 +160,25 @@ def test_a_cycle_through_it_is_collected(board):
     del server
     gc.collect()
     assert gone() is None
+
+
+def test_one_request_in_seven_is_timed(board):
+    stream = Plain(board, lambda *_: None).open()
+    for _ in range(2 * EVERY + 1):
+        stream.data_received(b"x")
+    row = board.row(0, 0)
+    assert row[Row.REQUESTS_DONE] == 15 and sum(board.times(range(1))) == 3
+    assert 0 <= time.time_ns() - row[Row.LAST_READ] < 60e9
+
+
+def test_a_coroutine_is_timed_to_its_end(board):
+    stream = Plain(board, lambda *_: object()).open()
+    stream.data_received(b"x")
+    assert stream.left[-1][0] == "_receive_returned" and not any(board.times(range(1)))
+    until = time.monotonic() + 0.002
+    while time.monotonic() < until:
+        pass
+    stream._timed()
+    stream._timed()
+    times = board.times(range(1))
+    assert sum(times) == 1 and upper_bound(times.index(1)) > 0.002

@@ -1,0 +1,378 @@
+"""The live view of `ipckit top`.
+
+Stands on textual (the extra `top`), ipckit.cli.top.{series,tables,letters}, ipckit.server.watch.
+Blocks    never for the server. A look takes a few milliseconds and is made on the event loop.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import ClassVar
+
+from rich.console import JustifyMethod  # noqa: TC002  (as TC003)
+from rich.text import Text
+from textual.app import App, ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal
+from textual.widgets import DataTable, Footer, Static
+
+from ipckit.cli.top.letters import Letters
+from ipckit.cli.top.series import (
+    Series,
+    able_task_workers,
+    bar,
+    duration,
+    is_short,
+    moment_of,
+    size,
+    sparkline,
+)
+from ipckit.cli.top.tables import TablePicture, Tables
+from ipckit.server.watch import Picture, Watched, WorkerPicture
+
+__all__ = ["Top"]
+
+_ALARM, _WARN, _GOOD, _DIM = "bold #ff6b6b", "#ffd166", "#7bd88f", "#7d8799"
+_LINE = "#5cc8ff"
+_STATES = {"stuck": _ALARM, "stopped": _ALARM, "gone": _WARN, "busy": _GOOD, "idle": _DIM}
+_URGENCY = ("stopped", "stuck", "gone", "busy", "idle")
+_COLUMNS = (
+    ("worker", 6),
+    ("role", 11),
+    ("state", 7),
+    ("pid", 8),
+    ("for", 8),
+    ("doing", 25),
+    ("a second", 8),
+    ("in all", 10),
+    ("restarts", 8),
+    ("memory", 9),
+)
+"""With their widths. A worker handles requests, a task worker attempts of tasks."""
+_LEFT = ("role", "state", "doing")
+_SORTS = ("worker", "state", "for", "a second", "in all", "restarts", "memory")
+
+
+class Top(App[None]):
+    """One server, looked at again and again."""
+
+    TITLE = "ipckit top"
+    ENABLE_COMMAND_PALETTE = False
+    CSS = """
+    Screen { background: #14181f; color: #d7dde8; }
+    #head { height: 1; padding: 0 2; background: #222b38; }
+    #cards { height: 7; margin: 1 1 0 1; }
+    .card { width: 1fr; height: 7; border: round #3a4658; padding: 0 1; margin: 0 1 0 0; }
+    .card.alarm { border: round #ff6b6b; }
+    .card, #workers, #low Static { border-title-color: #9fb0c8; border-subtitle-color: #9fb0c8; }
+    #workers:focus { background-tint: transparent 0%; }
+    #needed { margin: 0; }
+    #workers { height: 1fr; margin: 0 1; border: round #3a4658; background: #14181f; }
+    #workers > .datatable--header { background: #1c232d; color: #9fb0c8; }
+    #workers > .datatable--cursor { background: #2b3a50; }
+    #low { height: 8; margin: 0 1; }
+    #low Static { height: 8; border: round #3a4658; padding: 0 1; }
+    #head, .card, #low Static { text-wrap: nowrap; text-overflow: ellipsis; }
+    #restarts { width: 1fr; margin: 0 1 0 0; }
+    #tables { width: 1fr; }
+    Footer { background: #222b38; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("q", "quit", "quit"),
+        Binding("p", "pause", "pause"),
+        Binding("s", "sort", "sort by the next column"),
+        Binding("r", "reverse", "reverse"),
+        Binding("d", "letters", "dead letters"),
+    ]
+
+    def __init__(self, watched: Watched, interval: float = 1.0) -> None:
+        super().__init__()
+        self.watched = watched
+        self.sort = "worker"
+        self.descending = False
+        self.paused = False
+        self._interval = interval
+        self._series = Series()
+        self._tables = Tables()
+        self._picture: Picture | None = None
+        self._found: list[TablePicture] = []
+
+    # -- life ---
+
+    def compose(self) -> ComposeResult:
+        """Lay it out."""
+        yield Static(id="head")
+        with Horizontal(id="cards"):
+            for name, title in (
+                ("requests", "requests"),
+                ("tasks", "tasks"),
+                ("queue", "queue"),
+                ("needed", "task workers"),
+            ):
+                card = Static(id=name, classes="card")
+                card.border_title = title
+                yield card
+        yield DataTable(id="workers", cursor_type="row", zebra_stripes=False)
+        with Horizontal(id="low"):
+            restarts, tables = Static(id="restarts"), Static(id="tables")
+            restarts.border_title, tables.border_title = "restarts", "named tables"
+            yield restarts
+            yield tables
+        yield Footer(show_command_palette=False)
+
+    def on_mount(self) -> None:
+        """Take the first look."""
+        workers = self.query_one("#workers", DataTable)
+        workers.border_title = "workers"
+        for name, width in _COLUMNS:
+            side: JustifyMethod = "left" if name in _LEFT else "right"
+            workers.add_column(Text(name, justify=side), key=name, width=width)
+        self.look()
+        self.set_interval(self._interval, self.look)
+
+    def on_unmount(self) -> None:
+        """Let go of the tables."""
+        self._tables.close()
+
+    def look(self) -> None:
+        """Take a picture, unless it is paused, and draw it."""
+        if self.paused:
+            return
+        self._picture = self.watched.picture()
+        self._found = self._tables.look()
+        self._series.add(moment_of(self._picture))
+        self._draw()
+
+    # -- keys ---
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Keys of the workers do nothing on another screen, and are not offered there."""
+        del parameters
+        return len(self.screen_stack) == 1 or action not in ("pause", "sort", "reverse", "letters")
+
+    def action_pause(self) -> None:
+        """Hold the picture still, or go on."""
+        self.paused = not self.paused
+        self._draw()
+
+    def action_sort(self) -> None:
+        """Sort by the next column."""
+        self.sort = _SORTS[(_SORTS.index(self.sort) + 1) % len(_SORTS)]
+        self.descending = self.sort not in ("worker", "state")
+        self._draw()
+
+    def action_reverse(self) -> None:
+        """Turn the order round."""
+        self.descending = not self.descending
+        self._draw()
+
+    def action_letters(self) -> None:
+        """Show the tasks that were given up."""
+        if self.watched.dead_letters is None:
+            self.notify("this server has no task workers")
+            return
+        self.push_screen(Letters(self.watched.dead_letters, self.watched.control_path))
+
+    # -- drawing ---
+
+    def _draw(self) -> None:
+        picture = self._picture
+        if picture is None:
+            return
+        base = self.screen_stack[0]
+        base.query_one("#head", Static).update(self._head(picture))
+        for name, text in (
+            ("requests", self._requests(picture)),
+            ("tasks", self._tasks(picture)),
+            ("queue", self._queue(picture)),
+            ("needed", self._needed(picture)),
+            ("restarts", _restarts(picture)),
+            ("tables", _tables(self._found)),
+        ):
+            base.query_one(f"#{name}", Static).update(text)
+        stats = picture.stats
+        able = able_task_workers(picture)
+        short = is_short(stats["task_workers_needed"], able, stats["task_queued"])
+        base.query_one("#needed").set_class(short, "alarm")
+        self._draw_workers(base.query_one("#workers", DataTable), picture)
+
+    def _draw_workers(self, shown: DataTable[Text], picture: Picture) -> None:
+        row = shown.cursor_row
+        shown.clear()
+        for worker in self._sorted(picture.workers):
+            shown.add_row(*self._cells(worker), key=str(worker.worker_id))
+        shown.move_cursor(row=row, animate=False)
+        order = "▼" if self.descending else "▲"
+        shown.border_subtitle = f"by {self.sort} {order}"
+
+    def _sorted(self, workers: list[WorkerPicture]) -> list[WorkerPicture]:
+        def value(worker: WorkerPicture) -> float:
+            return {
+                "worker": worker.worker_id,
+                "state": _URGENCY.index(worker.state),
+                "for": worker.since or 0.0,
+                "a second": sum(self._series.of_worker(worker.worker_id)),
+                "in all": worker.requests + worker.tasks,
+                "restarts": worker.restarts,
+                "memory": worker.rss,
+            }[self.sort]
+
+        return sorted(workers, key=value, reverse=self.descending)
+
+    def _cells(self, worker: WorkerPicture) -> list[Text]:
+        rate = sum(self._series.of_worker(worker.worker_id))  # one of them is 0
+        style = _STATES[worker.state]
+        alarm = style if worker.state in ("stuck", "stopped") else ""
+        return [
+            Text(str(worker.worker_id), alarm, justify="right"),
+            Text(worker.role, alarm),
+            Text(worker.state, style),
+            Text(str(worker.pid or "-"), alarm or _DIM, justify="right"),
+            Text(duration(worker.since), alarm, justify="right"),
+            Text(worker.doing or "-", alarm or ("" if worker.doing else _DIM)),
+            Text(f"{rate:,.1f}", "" if rate else _DIM, justify="right"),
+            Text(f"{worker.requests + worker.tasks:,}", _DIM, justify="right"),
+            Text(
+                f"{worker.restarts}{' !' if worker.flapping else ''}",
+                _WARN if worker.restarts else _DIM,
+                justify="right",
+            ),
+            Text(size(worker.rss), _DIM, justify="right"),
+        ]
+
+    def _head(self, picture: Picture) -> Text:
+        good = picture.manager == "running" and picture.phase == "serving"
+        mark = _GOOD if good else _ALARM
+        what = picture.phase if picture.manager == "running" else f"manager {picture.manager}"
+        if not good and picture.manager == "gone":
+            what = "the server has ended"
+        text = Text.assemble(
+            ("ipckit top", "bold"),
+            ("  server ", _DIM),
+            str(picture.pid),
+            (" on ", _DIM),
+            ", ".join(picture.ports),
+            (" up ", _DIM),
+            duration(picture.at - picture.stats["start_time"]),
+            "   ",
+            (f"● {what}", mark),
+            "   ",
+            (time.strftime("%H:%M:%S", time.localtime(picture.at)), _DIM),
+        )
+        if self.paused:
+            text.append("   ‖ paused", "bold #ffd166")
+        text.no_wrap = True
+        return text
+
+    def _width(self, name: str) -> int:
+        return max(8, self.screen_stack[0].query_one(f"#{name}").content_size.width)
+
+    def _requests(self, picture: Picture) -> Text:
+        rates = self._series.rates("requests")
+        stats = picture.stats
+        return Text.assemble(
+            (f"{rates[-1] if rates else 0:,.0f}", "bold"),
+            (" a second  ", _DIM),
+            f"{stats['connection_num']:,}",
+            (" connection" if stats["connection_num"] == 1 else " connections", _DIM),
+            "\n",
+            (sparkline(rates, self._width("requests")), _LINE),
+            "\n\n",
+            *self._times("request_times"),
+        )
+
+    def _tasks(self, picture: Picture) -> Text:
+        rates = self._series.rates("tasks")
+        buried = picture.stats["task_buried"]
+        return Text.assemble(
+            (f"{rates[-1] if rates else 0:,.1f}", "bold"),
+            (" a second  ", _DIM),
+            (f"{buried:,}", _WARN if buried else ""),
+            (" buried", _DIM),
+            "\n",
+            (sparkline(rates, self._width("tasks")), _LINE),
+            "\n\n",
+            *self._times("task_times"),
+        )
+
+    def _times(self, name: str) -> list[str | tuple[str, str]]:
+        found = self._series.percentiles(name)
+        width = self._width("tasks") // 3
+        return [
+            ("".join(f"{title:{width}}" for title in ("p50", "p90", "p99")), _DIM),
+            "\n" + "".join(f"{duration(value):{width}}" for value in found),
+        ]
+
+    def _queue(self, picture: Picture) -> Text:
+        stats = picture.stats
+        waiting, oldest = stats["task_queued"], stats["task_oldest_seconds"]
+        return Text.assemble(
+            (f"{waiting:,}", "bold" if not waiting else f"bold {_WARN}"),
+            (" wait  ", _DIM),
+            f"{stats['task_running']:,}",
+            (" run", _DIM),
+            "\n",
+            (sparkline(self._series.depths(), self._width("queue")), _LINE),
+            "\n\n",
+            ("oldest ", _DIM),
+            (duration(oldest), _ALARM if oldest > 10 else ""),
+            ("  retries ", _DIM),
+            f"{stats['task_retries']:,}",
+        )
+
+    def _needed(self, picture: Picture) -> Text:
+        stats = picture.stats
+        needed, there = stats["task_workers_needed"], stats["task_worker_num"]
+        busy = there - stats["task_idle_worker_num"]
+        able = able_task_workers(picture)
+        short = is_short(needed, able, stats["task_queued"])
+        return Text.assemble(
+            (f"{needed:.1f}", _ALARM if short else "bold"),
+            (" needed now  ", _DIM),
+            (str(there), ""),
+            (" there", _DIM),
+            "\n",
+            (bar(busy / there if there else 0.0, self._width("needed")), _LINE),
+            "\n\n",
+            (f"{busy} busy", ""),
+            (f"  {there - able} stuck or gone" if able < there else "", _ALARM),
+            ("\ntoo few for what arrives" if short else "", _ALARM),
+        )
+
+
+def _restarts(picture: Picture) -> Text:
+    died = [worker for worker in picture.workers if worker.last_death]
+    died.sort(key=lambda worker: -(worker.died_at or 0.0))
+    text = Text(no_wrap=True, overflow="ellipsis")
+    total = sum(worker.restarts for worker in picture.workers)
+    text.append(f"{total}", _WARN if total else "")
+    text.append(
+        " since the start; the last death of each worker:" if died else " since the start", _DIM
+    )
+    for worker in died[:5]:
+        clock = time.strftime("%H:%M:%S", time.localtime(worker.died_at or 0))
+        text.append(f"\n{clock}  ", _DIM)
+        text.append(f"{worker.role} {worker.worker_id}  ")
+        text.append(str(worker.last_death), _WARN)
+        if worker.flapping:
+            text.append("  flapping", _ALARM)
+    return text
+
+
+def _tables(found: list[TablePicture]) -> Text:
+    text = Text(no_wrap=True, overflow="ellipsis")
+    if not found:
+        text.append("none on this machine", _DIM)
+    for index, table in enumerate(found[:6]):
+        text.append("\n" if index else "")
+        text.append(f"{table.name:16.16} ")
+        if table.error:
+            text.append(table.error, _ALARM)
+            continue
+        share = table.rows / table.size
+        text.append(bar(share, 10), _ALARM if share > 0.9 else _LINE)
+        text.append(f" {share:4.0%}  {table.rows:,} of {table.size:,}", "")
+        text.append(f"  {size(table.memory)}", _DIM)
+    if len(found) > 6:
+        text.append(f"  and {len(found) - 6} more", _DIM)
+    return text

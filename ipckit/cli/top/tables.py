@@ -1,0 +1,68 @@
+"""The named tables of this machine that are ours: how full they are.
+
+Contract  a table is opened once and kept; one that cannot be read is told of, not left out.
+Stands on ipckit.table.  Blocks  never.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import NamedTuple
+
+from ipckit.errors import IPCError
+from ipckit.table import Table
+from ipckit.table.segment import FOLDER, PREFIX
+
+__all__ = ["TablePicture", "Tables"]
+
+_LEDGER = "ledger."
+"""How the names of task ledgers begin, which lie in the same place."""
+
+
+class TablePicture(NamedTuple):
+    """A table at one moment; `error`: why nothing is known."""
+
+    name: str
+    rows: int
+    size: int
+    memory: int
+    error: str = ""
+
+
+class Tables:
+    """Those that are open here. One thread."""
+
+    def __init__(self) -> None:
+        self._open: dict[str, tuple[int, Table]] = {}  # name -> inode of its file, table
+
+    def look(self) -> list[TablePicture]:
+        """Return every named table of our user, by name."""
+        found: dict[str, int] = {}
+        with os.scandir(FOLDER) as files:
+            for file in files:
+                name = file.name.removeprefix(PREFIX)
+                if name == file.name or name.startswith(_LEDGER):
+                    continue
+                try:
+                    if file.stat(follow_symlinks=False).st_uid == os.geteuid():
+                        found[name] = file.inode()
+                except FileNotFoundError:
+                    continue
+        for name in [name for name, (inode, _) in self._open.items() if found.get(name) != inode]:
+            self._open.pop(name)[1].close()
+        return [self._picture(name, inode) for name, inode in sorted(found.items())]
+
+    def close(self) -> None:
+        """Let go of all."""
+        for _, table in self._open.values():
+            table.close()
+        self._open.clear()
+
+    def _picture(self, name: str, inode: int) -> TablePicture:
+        try:
+            if name not in self._open:
+                self._open[name] = inode, Table.open(name)
+            known = self._open[name][1].statistics()
+        except (IPCError, ValueError, OSError) as why:
+            return TablePicture(name, 0, 0, 0, str(why))
+        return TablePicture(name, known.rows, known.size, known.memory_size)

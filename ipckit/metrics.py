@@ -1,0 +1,189 @@
+"""The numbers of a server for Prometheus; the extra `metrics` installs what this needs.
+
+`collector(server)` is for a process of the server, `Watching` for any other of the same user, which
+works while the server is stuck (`ipckit metrics` serves that). Both give the same names, all of
+which begin with `ipckit_`; docs/reference/top.md lists them.
+
+Stands on prometheus_client (a custom collector), ipckit.server.{statistics,watch}.
+Blocks    never.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector
+
+from ipckit.errors import IPCError, MisuseError
+from ipckit.server import Server
+from ipckit.server.latency import BUCKETS, upper_bound
+from ipckit.server.statistics import gather
+from ipckit.server.target import manager_pid
+from ipckit.server.watch import Watched
+
+__all__ = ["Watching", "collector"]
+
+_COUNTERS = (
+    ("ipckit_requests", "request_count", "packets that clients sent"),
+    ("ipckit_responses", "response_count", "answers that were sent to clients"),
+    ("ipckit_connections_accepted", "accept_count", "connections that were accepted"),
+    ("ipckit_connections_closed", "close_count", "connections that were closed"),
+    ("ipckit_tasks", "task_count", "tasks that task() took on"),
+    ("ipckit_tasks_done", "task_done", "tasks that ended well"),
+    ("ipckit_tasks_buried", "task_buried", "tasks that were given up"),
+    ("ipckit_task_attempts_failed", "task_failed", "attempts that ended badly"),
+    ("ipckit_task_retries", "task_retries", "attempts after a task's first"),
+    ("ipckit_callback_errors", "callback_errors", "callbacks that raised"),
+    ("ipckit_foreign_refused", "foreign_refused", "messages of other programs that were refused"),
+)
+_GAUGES = (
+    ("ipckit_start_time_seconds", "start_time", "when the server began, since the epoch"),
+    ("ipckit_connections", "connection_num", "connections that are open"),
+    ("ipckit_tasks_queued", "task_queued", "tasks that wait"),
+    ("ipckit_tasks_running", "task_running", "tasks that run"),
+    ("ipckit_task_oldest_seconds", "task_oldest_seconds", "age of the oldest unfinished task"),
+    ("ipckit_workers", "worker_num", "workers"),
+    ("ipckit_workers_idle", "idle_worker_num", "workers with no request under way"),
+    ("ipckit_task_workers", "task_worker_num", "task workers"),
+    ("ipckit_task_workers_idle", "task_idle_worker_num", "task workers without a task"),
+    ("ipckit_task_workers_needed", "task_workers_needed", "what arrives takes so many of them"),
+)
+_BOUNDS = range(3, BUCKETS - 1, 4)
+"""One bound for each power of two: scrapes stay small."""
+
+
+class _OfServer(Collector):
+    def __init__(self, server: Server) -> None:
+        self._server = server
+
+    def collect(self) -> Iterator[Metric]:
+        """Return the families. MisuseError: the server does not run."""
+        runtime = self._server._runtime
+        if runtime is None:
+            raise MisuseError("a server has numbers while it runs: after start() has begun")
+        board, workers = runtime.board, runtime.worker_num
+        yield from _families(
+            gather(runtime),
+            workers,
+            board.times(range(workers)),
+            board.times(range(workers, runtime.slots)),
+        )
+
+
+def collector(server: Server) -> Collector:
+    """Return a collector of the server this process belongs to: `REGISTRY.register(it)`.
+
+    The numbers are the whole server's, from whichever of its processes: let one of them serve
+    them, for instance a process of your own (`server.add_process()`). Collecting raises MisuseError
+    before start() and after its end. Blocks never.
+    """
+    return _OfServer(server)
+
+
+class Watching(Collector):
+    """A collector for another process of the server's user, which asks the server nothing.
+
+    Gives `ipckit_up` 0, and nothing more, while there is no such server; one that comes later is
+    found. A stuck server is read as any other. One thread at a time.
+    """
+
+    def __init__(self, path: str | None = None) -> None:
+        """`path`: as that of `ipckit top`: control socket, pid file or runtime directory; None: the
+        only server in the runtime directory of this user. Does not need the server yet.
+        """
+        self._path = path
+        self._watched: Watched | None = None
+
+    def collect(self) -> Iterator[Metric]:
+        """Return the families."""
+        watched = self._found()
+        yield GaugeMetricFamily("ipckit_up", "whether the server is there", value=bool(watched))
+        if watched is None:
+            return
+        picture = watched.picture()
+        workers = [
+            {
+                "worker_id": one.worker_id,
+                "requests": one.requests,
+                "tasks": one.tasks,
+                "restarts": one.restarts,
+                "rss": one.rss,
+            }
+            for one in picture.workers
+        ]
+        stats = {**picture.stats, "workers": workers}
+        yield from _families(stats, watched.worker_num, picture.request_times, picture.task_times)
+        states = GaugeMetricFamily(
+            "ipckit_worker_busy_seconds",
+            "how long a worker has been at one thing; 0: it is idle",
+            labels=["worker", "role", "state"],
+        )
+        for one in picture.workers:
+            states.add_metric([str(one.worker_id), one.role, one.state], one.since or 0.0)
+        yield states
+
+    def describe(self) -> list[Metric]:
+        """Nothing: registering does not need the server."""
+        return []
+
+    def close(self) -> None:
+        """Let go of the server. Again: nothing."""
+        if self._watched is not None:
+            self._watched.close()
+            self._watched = None
+
+    def _found(self) -> Watched | None:
+        if self._watched is not None and not self._watched.alive:
+            self.close()
+        if self._watched is None:
+            try:
+                self._watched = Watched(manager_pid(self._path))
+            except (IPCError, OSError, ValueError):
+                return None
+        return self._watched
+
+
+def _families(
+    stats: dict[str, Any], workers: int, request_times: list[int], task_times: list[int]
+) -> Iterator[Metric]:
+    for name, key, text in _COUNTERS:
+        yield CounterMetricFamily(name, text, value=stats[key])
+    for name, key, text in _GAUGES:
+        yield GaugeMetricFamily(name, text, value=stats[key])
+    labels = ["worker", "role"]
+    restarts = CounterMetricFamily(
+        "ipckit_worker_restarts", "how often it was replaced", None, labels
+    )
+    memory = GaugeMetricFamily("ipckit_worker_resident_bytes", "its resident memory", None, labels)
+    handled = CounterMetricFamily("ipckit_worker_requests", "packets it was given", None, labels)
+    attempts = CounterMetricFamily(
+        "ipckit_worker_attempts", "attempts of tasks it ended", None, labels
+    )
+    for one in stats["workers"]:
+        slot = one["worker_id"]
+        values = [str(slot), "worker" if slot < workers else "task worker"]
+        restarts.add_metric(values, one["restarts"])
+        memory.add_metric(values, one["rss"])
+        (handled if slot < workers else attempts).add_metric(
+            values, one["requests" if slot < workers else "tasks"]
+        )
+    yield from (restarts, memory, handled, attempts)
+    yield _histogram(
+        "ipckit_request_seconds", "callbacks of requests, a seventh of them", request_times
+    )
+    yield _histogram("ipckit_task_seconds", "attempts of tasks", task_times, stats["task_seconds"])
+
+
+def _histogram(
+    name: str, text: str, counts: list[int], total: float | None = None
+) -> HistogramMetricFamily:
+    buckets = [(f"{upper_bound(bound):.9g}", float(sum(counts[: bound + 1]))) for bound in _BOUNDS]
+    buckets.append(("+Inf", float(sum(counts))))
+    return HistogramMetricFamily(name, text, buckets=buckets, sum_value=total)

@@ -1,0 +1,79 @@
+"""Which running server is meant: from what an operator has at hand to the pid of its manager.
+
+Stands on unix(7) SO_PEERCRED, which tells who listens without being answered, so a manager that is
+stopped is found as well; ipckit.server.control.
+Blocks    never.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import socket
+import stat
+import struct
+
+from ipckit.errors import NotFound
+from ipckit.server.control import live_sockets
+from ipckit.server.spill import runtime_directory
+
+__all__ = ["manager_pid"]
+
+_OF_CONTROL = re.compile(r"control-([1-9][0-9]*)\.sock")
+
+
+def manager_pid(path: str | None) -> int:
+    """Return the pid of a server's manager.
+
+    `path`: its control socket, its pid file, or its runtime directory if it is alone there; None:
+    the only server with a control socket in the runtime directory of our user. NotFound.
+    """
+    path = runtime_directory(None) if path is None else path
+    try:
+        kind = os.stat(path).st_mode
+    except OSError as exc:
+        text = f"{path}: {exc.strerror}: give a server's control socket or pid file"
+        raise NotFound(exc.errno or errno.ENOENT, text) from None
+    if stat.S_ISDIR(kind):
+        return manager_pid(_only_one(path))
+    return _listener_of(path) if stat.S_ISSOCK(kind) else _written_in(path)
+
+
+def _only_one(directory: str) -> str:
+    found = live_sockets(directory)
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise NotFound(
+            errno.ENOENT,
+            f"no server runs with a control socket in {directory}: give its path, or a pid file's",
+        )
+    raise NotFound(errno.ENOENT, f"{len(found)} servers run, say which: {' '.join(found)}")
+
+
+def _listener_of(path: str) -> int:
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.setblocking(False)
+        try:
+            sock.connect(path)
+        except BlockingIOError:  # a stopped manager takes nobody out of its backlog
+            if named := _OF_CONTROL.fullmatch(os.path.basename(path)):
+                return int(named[1])
+            text = f"{path}: its manager answers nobody: give its pid file"
+            raise NotFound(errno.EAGAIN, text) from None
+        except OSError as exc:
+            text = f"{path}: {exc.strerror}: no server answers there"
+            raise NotFound(exc.errno or errno.ECONNREFUSED, text) from None
+        pid: int = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[
+            0
+        ]
+        return pid
+
+
+def _written_in(path: str) -> int:
+    with open(path, encoding="ascii", errors="replace") as file:
+        text = file.read(32).strip()
+    if not text.isdecimal():
+        raise NotFound(errno.EINVAL, f"{path}: a pid file has one number, not {text!r}")
+    return int(text)

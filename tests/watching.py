@@ -1,0 +1,72 @@
+"""A server to look at from outside (`ipckit top`, `ipckit metrics`), and what holds it still."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import time
+
+import pytest
+from serving import LOOK
+
+WORK = """
+@server.on("receive")
+def receive(server, fd, reactor_id, data):
+    for word in data.decode().split():
+        server.task(word)
+    server.send(fd, b"ok")
+
+@server.on("task")
+def task(server, task_id, src_worker_id, data):
+    if data == "fail" and not os.path.exists(MENDED):
+        raise ValueError("no such image")
+    if data == "wait":
+        while not os.path.exists(MENDED):
+            select.select([], [], [], 0.01)
+
+@server.on("finish")
+def finish(server, task_id, result):
+    pass
+"""
+
+
+@pytest.fixture
+def served(small, tmp_path):
+    """A server with 1 worker and 2 task workers; its control socket and pid file."""
+    run = tmp_path / "run"
+    run.mkdir(mode=0o700)
+    code = f"import select\nMENDED = {str(tmp_path / 'mended')!r}\n{WORK}"
+    server = small(
+        code,
+        f"task_worker_num=2, runtime_dir={str(run)!r}, pid_file={str(tmp_path / 'pid')!r}, "
+        f"task_max_attempts=1, max_wait_time=1",
+    )
+    yield server
+    (tmp_path / "mended").touch()
+
+
+def ask(server, words: str) -> None:
+    with server.connect() as client:
+        client.sendall(words.encode())
+        assert client.recv(10) == b"ok"
+
+
+@contextlib.contextmanager
+def stopped(pid: int):
+    """The process is stopped by a signal meanwhile."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+def until(look, condition):
+    """Look until the condition holds of what is seen; return that."""
+    end = time.monotonic() + LOOK
+    while not condition(seen := look()):
+        assert time.monotonic() < end, seen
+        select.select([], [], [], 0.02)
+    return seen
