@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import re
 import select
 import signal
@@ -11,6 +12,8 @@ import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -155,13 +158,13 @@ def test_php_without_a_server_says_so():
     assert done.returncode == 1 and "is queue_server.py running?" in done.stderr
 
 
-@pytest.fixture
-def flask_port(tmp_path):
-    """The Flask example in two workers of a real gunicorn, on a port that the kernel chooses."""
+@contextmanager
+def gunicorn(tmp_path: Path, *arguments: str) -> Iterator[int]:
+    """Two workers of a real gunicorn, on a port that the kernel chooses."""
     command = [
         *(sys.executable, "-m", "gunicorn", "--workers", "2", "--bind", "127.0.0.1:0"),
         *("--no-control-socket", "--worker-tmp-dir", str(tmp_path)),
-        *("--chdir", str(EXAMPLES), "flask_app:app"),
+        *("--chdir", str(EXAMPLES), *arguments),
     ]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, bufsize=1)
     assert process.stderr is not None
@@ -179,6 +182,12 @@ def flask_port(tmp_path):
         except subprocess.TimeoutExpired:
             process.kill()
             raise
+
+
+@pytest.fixture
+def flask_port(tmp_path):
+    with gunicorn(tmp_path, "flask_app:app") as port:
+        yield port
 
 
 def post_to_flask(port: int, data: object) -> tuple[int, dict]:
@@ -205,6 +214,35 @@ def test_tasks_from_flask(serve, flask_port):
     printed = server.end()
     for number in range(20):
         assert printed.count(f"got {{'resize': '传真.png', 'number': {number}}}") == 1
+
+
+def ask_cache(port: int, number: int) -> tuple[str, str, int]:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=LOOK)
+    try:
+        connection.request("GET", f"/square?{number}")
+        kind, value, pid = connection.getresponse().read().decode().split()
+        return kind, value, int(pid)
+    finally:
+        connection.close()
+
+
+def test_workers_of_gunicorn_share_a_cache_and_one_is_killed(tmp_path):
+    with gunicorn(tmp_path, "--preload", "gunicorn_cache:app") as port:
+        first = [ask_cache(port, number) for number in range(50)]
+        assert [(kind, value) for kind, value, _ in first] == [
+            ("miss", str(number**2)) for number in range(50)
+        ]
+        os.kill(first[0][2], signal.SIGKILL)
+        end = time.monotonic() + LOOK
+        pids = set()
+        while len(pids - {first[0][2]}) < 2:  # the other one, and the successor
+            assert time.monotonic() < end
+            try:
+                kind, value, pid = ask_cache(port, 7)
+            except (ConnectionError, http.client.HTTPException):
+                continue  # the killed one had taken this connection
+            assert (kind, value) == ("hit", "49")
+            pids.add(pid)
 
 
 def redis(port: str, *words: str, said: bytes = b"") -> bytes:
