@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import http.client
+import json
+import os
 import re
 import select
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -31,11 +37,11 @@ def program(name: str) -> str:
 class Example:
     """A server example on a port that the kernel chooses, told in its first line."""
 
-    def __init__(self, name: str, log: Path) -> None:
+    def __init__(self, name: str, log: Path, *arguments: str) -> None:
         self.log = log
         with log.open("wb") as stderr:
             self.process = subprocess.Popen(
-                [sys.executable, program(name), "0"],
+                [sys.executable, program(name), "0", *arguments],
                 stdout=subprocess.PIPE,
                 stderr=stderr,
                 text=True,
@@ -67,8 +73,8 @@ class Example:
 def serve(tmp_path):
     running: list[Example] = []
 
-    def start(name: str) -> Example:
-        running.append(Example(name, tmp_path / f"{name}.log"))
+    def start(name: str, *arguments: str) -> Example:
+        running.append(Example(name, tmp_path / f"{name}.log", *arguments))
         return running[-1]
 
     yield start
@@ -152,6 +158,93 @@ def test_php_without_a_server_says_so():
     assert done.returncode == 1 and "is queue_server.py running?" in done.stderr
 
 
+@contextmanager
+def gunicorn(tmp_path: Path, *arguments: str) -> Iterator[int]:
+    """Two workers of a real gunicorn, on a port that the kernel chooses."""
+    command = [
+        *(sys.executable, "-m", "gunicorn", "--workers", "2", "--bind", "127.0.0.1:0"),
+        *("--no-control-socket", "--worker-tmp-dir", str(tmp_path)),
+        *("--chdir", str(EXAMPLES), *arguments),
+    ]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, bufsize=1)
+    assert process.stderr is not None
+    try:
+        found = None
+        while found is None:
+            line = process.stderr.readline()
+            assert line, "gunicorn ended"
+            found = re.search(r"Listening at: http://127.0.0.1:(\d+)", line)
+        yield int(found[1])
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.communicate(timeout=LOOK)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
+
+
+@pytest.fixture
+def flask_port(tmp_path):
+    with gunicorn(tmp_path, "flask_app:app") as port:
+        yield port
+
+
+def post_to_flask(port: int, data: object) -> tuple[int, dict]:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=LOOK)
+    try:
+        headers = {"Content-Type": "application/json"}
+        connection.request("POST", "/tasks", json.dumps(data), headers)
+        answer = connection.getresponse()
+        return answer.status, json.loads(answer.read())
+    finally:
+        connection.close()
+
+
+def test_tasks_from_flask(serve, flask_port):
+    status, answer = post_to_flask(flask_port, {"resize": "too early"})
+    assert status == 503 and "is queue_server.py running?" in answer["error"]
+    server = serve("queue_server.py")
+    for number in range(20):
+        data = {"resize": "传真.png", "number": number}
+        assert post_to_flask(flask_port, data) == (202, {"posted": True})
+    status, answer = post_to_flask(flask_port, "x" * 1_000_000)
+    assert status == 413 and "1000" in answer["error"], answer
+    wait_for_tasks(server, 20)
+    printed = server.end()
+    for number in range(20):
+        assert printed.count(f"got {{'resize': '传真.png', 'number': {number}}}") == 1
+
+
+def ask_cache(port: int, number: int) -> tuple[str, str, int]:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=LOOK)
+    try:
+        connection.request("GET", f"/square?{number}")
+        kind, value, pid = connection.getresponse().read().decode().split()
+        return kind, value, int(pid)
+    finally:
+        connection.close()
+
+
+def test_workers_of_gunicorn_share_a_cache_and_one_is_killed(tmp_path):
+    with gunicorn(tmp_path, "--preload", "gunicorn_cache:app") as port:
+        first = [ask_cache(port, number) for number in range(50)]
+        assert [(kind, value) for kind, value, _ in first] == [
+            ("miss", str(number**2)) for number in range(50)
+        ]
+        os.kill(first[0][2], signal.SIGKILL)
+        end = time.monotonic() + LOOK
+        pids = set()
+        while len(pids - {first[0][2]}) < 2:  # the other one, and the successor
+            assert time.monotonic() < end
+            try:
+                kind, value, pid = ask_cache(port, 7)
+            except (ConnectionError, http.client.HTTPException):
+                continue  # the killed one had taken this connection
+            assert (kind, value) == ("hit", "49")
+            pids.add(pid)
+
+
 def redis(port: str, *words: str, said: bytes = b"") -> bytes:
     done = subprocess.run(
         ["redis-cli", "-p", port, *words],
@@ -216,6 +309,37 @@ def test_redis_benchmark_counts_right_through_a_reload(serve, pipeline):
     names = redis(server.port, "KEYS", "key:*").decode().split()
     assert len(names) == 100
     assert sum(int(value) for value in redis(server.port, "MGET", *names).split()) == 40_000
+
+
+def test_the_rate_limiter_holds_its_limit_in_four_processes():
+    """Each caller gets its burst and its rate, not one more, though all ask without a pause."""
+    lines = run(sys.executable, program("rate_limiter.py")).splitlines()
+    row = r"(ada|bob): (\d+) allowed of (\d+), the limit is ([\d.]+)"
+    found = [re.fullmatch(row, line) for line in lines]
+    assert [match and match[1] for match in found] == ["ada", "bob"], lines
+    for match in found:
+        allowed, asked, limit = float(match[2]), float(match[3]), float(match[4])
+        assert 20 <= allowed <= limit
+        assert asked > allowed, "it was never at its limit"
+
+
+def test_a_database_connection_for_each_task_worker(serve, tmp_path):
+    server = serve("database_server.py", str(tmp_path / "notes.sqlite"))
+    texts = [f"note {number}" for number in range(50)]
+    with server.client() as client:
+        for text in texts:
+            client.send(text.encode() + b"\n")
+        answers = {client.recv().decode() for _ in texts}
+        assert answers == {f"kept: {text}\n" for text in texts}
+        client.send(b"pass\n")
+        refused = client.recv().decode()
+        assert refused.startswith("TypeError: ") and "sqlite3.Connection" in refused
+        assert "[1]" in refused, "it names the part"
+    server.end()
+    database = sqlite3.connect(tmp_path / "notes.sqlite")
+    kept = [text for (text,) in database.execute("SELECT text FROM notes")]
+    database.close()
+    assert sorted(kept) == sorted(texts)
 
 
 def test_the_list_of_examples_is_whole():

@@ -1,0 +1,67 @@
+"""A database connection for each task worker, opened in `worker_start`; data travels, it does not.
+
+python examples/database_server.py [port] [file]     then, for each line, a note is kept:
+printf 'buy milk\\n' | nc 127.0.0.1 9505              "pass" tries to send a connection along
+"""
+
+import sqlite3
+import sys
+import uuid
+
+from ipckit import Server
+
+port, path = [*sys.argv[1:], *["9505", "notes.sqlite"][len(sys.argv) - 1 :]]
+server = Server("127.0.0.1", int(port))
+server.set(worker_num=1, task_worker_num=2, open_eof_split=True, package_eof=b"\n")
+database = None  # of this process alone: a connection must not go through a fork
+
+
+@server.on("start")
+def start(server):
+    print(f"listening on {server.port}", flush=True)
+
+
+@server.on("worker_start")
+def worker_start(server, worker_id):
+    global database
+    if server.taskworker:
+        database = sqlite3.connect(path, timeout=10)
+        database.execute("CREATE TABLE IF NOT EXISTS notes (id TEXT PRIMARY KEY, text TEXT)")
+        database.commit()
+
+
+@server.on("worker_stop")
+def worker_stop(server, worker_id):
+    if database is not None:
+        database.close()
+
+
+@server.on("receive")
+def receive(server, fd, reactor_id, data):
+    text = data.decode().strip()
+    if text != "pass":
+        server.task((fd, uuid.uuid4().hex, text))
+        return
+    with sqlite3.connect(":memory:") as connection:
+        try:
+            server.task((fd, connection))  # it belongs to this process: refused here, at the call
+        except TypeError as error:
+            server.send(fd, f"TypeError: {error}\n".encode())
+    connection.close()
+
+
+@server.on("task")
+def task(server, task_id, src_worker_id, data):
+    fd, note, text = data
+    with database:  # a task may run again after a crash: the same note is kept once
+        database.execute("INSERT OR IGNORE INTO notes VALUES (?, ?)", (note, text))
+    return fd, f"kept: {text}\n"
+
+
+@server.on("finish")
+def finish(server, task_id, result):
+    fd, answer = result
+    server.send(fd, answer.encode())
+
+
+server.start()

@@ -1,0 +1,56 @@
+"""A rate limiter for several processes: a token bucket for each caller, in the rows of a Table.
+
+python examples/rate_limiter.py     four processes ask as fast as they can, for one second
+"""
+
+import os
+import sys
+import time
+
+from ipckit import Float, Int, Table
+
+
+class RateLimiter:
+    """At most `burst` at once and `per_second` in the long run, over all processes forked later.
+
+    A process that is killed while it asks leaves its caller's row as it was, and the lock free.
+    """
+
+    def __init__(self, per_second, burst, callers):
+        self.per_second, self.burst = per_second, burst
+        self.buckets = Table(callers, columns={"tokens": Float(), "at": Float(), "known": Int(1)})
+
+    def allow(self, caller):
+        with self.buckets.lock(caller) as bucket:  # read, think, write: one step for all others
+            now = time.monotonic()  # read inside the lock, so it never runs backwards in a row
+            gained = (now - bucket["at"]) * self.per_second
+            tokens = min(self.burst, bucket["tokens"] + gained) if bucket["known"] else self.burst
+            allowed = tokens >= 1
+            bucket.update(tokens=tokens - allowed, at=now, known=1)
+            return allowed
+
+
+def main():
+    limiter = RateLimiter(per_second=50, burst=20, callers=2)
+    counts = Table(2, columns={"asked": Int(8), "allowed": Int(8)})
+    began = time.monotonic()
+    children = []
+    for _ in range(4):
+        children.append(os.fork())
+        if children[-1] == 0:
+            while time.monotonic() < began + 1:
+                for caller in ("ada", "bob"):
+                    counts.incr(caller, "allowed", int(limiter.allow(caller)))
+                    counts.incr(caller, "asked")
+            os._exit(0)
+    endings = [os.waitpid(child, 0)[1] for child in children]  # all of them, before any is judged
+    failed = any(endings)
+    most = 20 + 50 * (time.monotonic() - began)
+    for caller, row in sorted(counts.items()):
+        print(f"{caller}: {row['allowed']} allowed of {row['asked']}, the limit is {most:.1f}")
+        failed = failed or row["allowed"] > most
+    sys.exit(failed)
+
+
+if __name__ == "__main__":
+    main()
