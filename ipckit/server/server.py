@@ -168,7 +168,8 @@ class Server(ClientCalls):
             BootFailed: a process died before it was ready; all others are gone.
             What the `start` callback raised; all processes are gone.
         """
-        self._only_before_start("start()")
+        if self._runtime is not None:
+            raise MisuseError("start(): this server runs already; call start() once, outside of it")
         if self._ended:
             raise MisuseError("this server has ended; make a new one")
         self._opened()
