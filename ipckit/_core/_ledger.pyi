@@ -1,6 +1,6 @@
 from collections.abc import Sequence
 from mmap import mmap
-from typing import Self
+from typing import Self, final
 
 FREE: int
 WRITING: int
@@ -32,6 +32,7 @@ def lay_out(
 ) -> None: ...
 def shape_of(memory: mmap, /) -> tuple[int, int, int, int, int] | None: ...
 
+@final
 class Ledger:
     def __new__(cls, memory: mmap, place: int, bells: Sequence[int], /) -> Self: ...
 

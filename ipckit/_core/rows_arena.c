@@ -202,7 +202,8 @@ mutex_release(PyObject *object, PyObject *unused)
 	party = segment_party_if_any(self->segment);
 	if (!party || ipk_lock_release(sync, party, self->index) != 0) {
 		PyErr_SetString(rows_misuse,
-				"this thread does not hold the lock; nothing was changed");
+				"this thread does not hold the lock: acquire() it first; "
+				"nothing was changed");
 		return NULL;
 	}
 	Py_RETURN_NONE;

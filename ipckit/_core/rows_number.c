@@ -15,12 +15,13 @@ take_int(PyObject *object, const char *what, int64_t *value)
 	int overflow;
 
 	if (!PyLong_Check(object)) {
-		PyErr_Format(PyExc_TypeError, "%s must be an int", what);
+		PyErr_Format(PyExc_TypeError, "%s=%R: must be an int", what, object);
 		return -1;
 	}
 	*value = PyLong_AsLongLongAndOverflow(object, &overflow);
 	if (overflow) {
-		PyErr_Format(PyExc_OverflowError, "%s is over 64 bits (signed)", what);
+		PyErr_Format(PyExc_OverflowError, "%s is over 64 bits: must be "
+						    "-2**63..2**63-1", what);
 		return -1;
 	}
 	return PyErr_Occurred() ? -1 : 0;

@@ -295,7 +295,15 @@ class Channel:
     def _outgoing(
         self, body: bytes | bytearray | memoryview, kind: int, ident: int, fds: Sequence[int]
     ) -> tuple[Outgoing, list[tuple[int, int, bytes]]]:
-        view = body if body.__class__ is bytes else memoryview(body).cast("B")
+        view: bytes | memoryview
+        if body.__class__ is bytes:
+            view = body
+        else:
+            try:
+                view = memoryview(body).cast("B")
+            except TypeError:
+                name = type(body).__name__
+                raise TypeError(f"body must be bytes, not {name}: encode it first") from None
         head = encode_head(len(view), kind, ident, len(fds), self._max_frame)
         if not fds:
             return Outgoing(head, view), []
@@ -310,7 +318,7 @@ class Channel:
                 raise WaitTimeout(text)
             raise MisuseError(f"{text}; await a{side.verb}() queues up")
         if self._sock.fileno() < 0:
-            raise MisuseError(f"{side.verb}: this end of the channel is closed")
+            raise MisuseError(f"{side.verb}: this end of the channel is closed; make a new pair")
         if side.torn and not self._dead:
             self._die("a signal handler raised in the middle of a system call (H2)")
         if self._dead:

@@ -93,6 +93,8 @@ def check_number(name: str, value: int, least: int, most: int) -> None:
     if not isinstance(value, int):
         raise TypeError(f"{name}={value!r}: must be an int")
     if not least <= value <= most:
+        if name == "mode":  # rights are read in octal
+            raise ValueError(f"mode={value:#o}: must be {least}..{most:#o}, e.g. 0o600")
         raise ValueError(f"{name}={value!r}: must be {least}..{most}")
 
 

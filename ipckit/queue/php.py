@@ -72,7 +72,7 @@ def msg_send(
     Returns True. Raises as SysvQueue.send(); ValueError or TypeError for another message.
     """
     body = dumps(message) if serialize else _plain(message)
-    queue.send(body, type=message_type, timeout=None if blocking else 0)
+    _checked(queue).send(body, type=message_type, timeout=None if blocking else 0)
     return True
 
 
@@ -102,7 +102,7 @@ def msg_receive(
         raise ValueError(f"flags={flags}: only MSG_IPC_NOWAIT, MSG_NOERROR and MSG_EXCEPT exist")
     if max_message_size < 1:
         raise ValueError(f"max_message_size={max_message_size}: must be 1 or more bytes")
-    got = queue.receive(
+    got = _checked(queue).receive(
         type=desired_message_type,
         # As in the kernel: excluding makes sense for one type only, else it is ignored.
         exclude=bool(flags & MSG_EXCEPT) and desired_message_type > 0,
@@ -115,7 +115,7 @@ def msg_receive(
 
 def msg_stat_queue(queue: SysvQueue) -> dict[str, int]:
     """Return PHP's array of the queue's state. Raises as SysvQueue.statistics()."""
-    now = queue.statistics()
+    now = _checked(queue).statistics()
     return {
         "msg_perm.uid": now.uid,
         "msg_perm.gid": now.gid,
@@ -139,13 +139,13 @@ def msg_set_queue(queue: SysvQueue, data: Mapping[str, int]) -> bool:
     unknown = sorted(set(data) - set(_SETTABLE) - _READ_ONLY)
     if unknown:
         raise ValueError(f"{unknown}: only {sorted(_SETTABLE)} can be set")
-    queue.set(**{name: data[key] for key, name in _SETTABLE.items() if key in data})
+    _checked(queue).set(**{name: data[key] for key, name in _SETTABLE.items() if key in data})
     return True
 
 
 def msg_remove_queue(queue: SysvQueue) -> bool:
     """Destroy the queue for everybody. Returns True. Raises as SysvQueue.remove()."""
-    queue.remove()
+    _checked(queue).remove()
     return True
 
 
@@ -158,6 +158,13 @@ def msg_queue_exists(key: int) -> bool:
     except NotFound:
         return False
     return True
+
+
+def _checked(queue: SysvQueue) -> SysvQueue:
+    """Return the queue, or refuse what is none, e.g. a key."""
+    if not isinstance(queue, SysvQueue):
+        raise TypeError(f"queue={queue!r}: must be a SysvQueue, as msg_get_queue(key) returns it")
+    return queue
 
 
 def _plain(message: object) -> bytes:

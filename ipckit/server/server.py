@@ -172,7 +172,8 @@ class Server(ClientCalls):
             BootFailed: a process died before it was ready; all others are gone.
             What the `start` callback raised; all processes are gone.
         """
-        self._only_before_start("start()")
+        if self._runtime is not None:
+            raise MisuseError("start(): this server runs already; call start() once, outside of it")
         if listener.is_bound_elsewhere():
             raise MisuseError(
                 "`ipckit run` starts the server itself: write `if __name__ == '__main__':` "

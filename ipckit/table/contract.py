@@ -151,7 +151,7 @@ def not_made() -> MisuseError:
 
 def made_already(call: str) -> MisuseError:
     """Return the error of column() or create() after create() (T19)."""
-    return MisuseError(f"{call}() comes before the table is made; it is")
+    return MisuseError(f"{call}() comes before the table is made, and it is; make a new Table")
 
 
 def inside_block() -> MisuseError:
@@ -163,4 +163,4 @@ def inside_block() -> MisuseError:
 
 def closed() -> MisuseError:
     """Return the error of a call after close() (T19)."""
-    return MisuseError("this table object is closed")
+    return MisuseError("this table object is closed; make or open() the table again")

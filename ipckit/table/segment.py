@@ -107,7 +107,9 @@ def open_named(name: str) -> int:
     try:
         fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except FileNotFoundError:
-        raise NotFound(errno.ENOENT, f"open: there is no table {name!r} ({path})") from None
+        raise NotFound(
+            errno.ENOENT, f"open: there is no table {name!r} ({path}); create() makes one"
+        ) from None
     except OSError as exc:
         if exc.errno == errno.ELOOP:
             raise SegmentCorrupt(f"{path} is a symbolic link, no table") from None

@@ -32,6 +32,9 @@ for found in pkgutil.walk_packages(getattr(home, "__path__", []), {name!r} + "."
     importlib.import_module(found.name)
 """
 
+# What only the server, the harness or an extra needs.
+EXTRAS = ["uvloop", "hypothesis", "pytest", "textual", "textual_serve", "prometheus_client"]
+
 
 def loaded_after(line: str) -> set[str]:
     code = f"{line}\nimport sys, json; print(json.dumps(sorted(sys.modules)))"
@@ -58,7 +61,14 @@ def test_a_primitive_stands_alone(primitive):
     others = [f"ipckit.{name}" for name in (*PRIMITIVES, *ABOVE) if name != primitive]
 
     assert f"ipckit.{primitive}" in loaded
+    assert within(loaded, EXTRAS) == set()
     assert within(loaded, others) == set()
+
+
+@pytest.mark.parametrize("part", ["server", "client", "cli", "testing"])
+def test_what_an_extra_brings_is_loaded_by_no_import(part):
+    """The parts above the primitives are imported without the packages of the extras."""
+    assert within(loaded_after(f"import ipckit.{part}"), EXTRAS[1:]) == set()
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,186 @@
+"""Everything misused once: each error has its class, and its text the value, the limit and the next step."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from misuses import MISUSES
+
+import ipckit
+from ipckit import *  # noqa: F403  (the calls of the table are written as a user writes them)
+from ipckit import Channel, Int, PosixQueue, Server, Str, SysvQueue, Table
+from ipckit.framing import Framing
+from ipckit.testing import ProcessMachine, invariant, op
+
+HERE = Path(__file__).parent
+COMMAND = [sys.executable, "-m", "ipckit"]
+
+
+def machine(**changes):
+    """Run a machine with one attribute or more that cannot be."""
+
+    class Machine(ProcessMachine):
+        def model(self):
+            return 0
+
+        @op()
+        def get(self):
+            return 0
+
+        @get.model
+        def _(self, state):
+            return state, 0
+
+    for name, value in changes.items():
+        setattr(Machine, name, value)
+        if hasattr(value, "__set_name__"):
+            value.__set_name__(Machine, name)
+    Machine.TestCase().debug()
+
+
+@contextlib.contextmanager
+def objects():
+    """What the calls of the table are made on."""
+    columns = {"visits": Int(8), "small": Int(1), "name": Str(4)}
+    with contextlib.ExitStack() as held:
+        sysv = held.enter_context(SysvQueue.create())
+        held.callback(sysv.remove)
+        posix = held.enter_context(PosixQueue.create(f"/ipckit-misuse-{os.getpid()}"))
+        held.callback(posix.remove)
+        table = held.enter_context(Table(8, columns=columns))
+        closed_sysv = SysvQueue.open_id(sysv.id)
+        closed_table = Table(8, columns=columns)
+        ours, theirs = map(held.enter_context, Channel.pair(max_frame=100))
+        closed_end, widow = map(held.enter_context, Channel.pair())
+        for each in (closed_sysv, closed_table, closed_end):
+            each.close()
+        public = {name: getattr(ipckit, name) for name in ipckit.__all__}
+        tools = {"Framing": Framing, "invariant": invariant, "machine": machine, "op": op}
+        yield {**public, **tools, "pickle": pickle, **locals()}
+
+
+def error_of(call, names):
+    """Return class and text of what a call raises."""
+    try:
+        eval(call, dict(names))
+    except Exception as error:
+        return type(error).__name__, str(error)
+    return "", "nothing was raised"
+
+
+def judge(misuse, error, text):
+    assert error == misuse.error, text
+    for part in (misuse.value, misuse.limit, misuse.step):
+        assert part in text
+
+
+def rows(*where):
+    found = [misuse for misuse in MISUSES if misuse.where in where]
+    return pytest.mark.parametrize("misuse", found, ids=lambda misuse: misuse.call)
+
+
+@rows("alone")
+def test_in_one_process(misuse):
+    with objects() as names:
+        judge(misuse, *error_of(misuse.call, names))
+
+
+@rows("manager")
+def test_a_server_that_has_not_started(misuse):
+    server = Server("127.0.0.1")
+    try:
+        before = server.setting
+        judge(misuse, *error_of(misuse.call, {"server": server}))
+        assert server.setting == before, "something was changed"
+    finally:
+        for port in server.ports:
+            port.forget()
+
+
+def serve():
+    """A server whose worker and task worker make the calls of the table, and print what came."""
+    server = Server("127.0.0.1", worker_num=1, task_worker_num=1, log_level="ERROR")
+    server.set(runtime_dir=os.getcwd())
+    server.on("receive", print)
+    server.on("pipe_message", print)
+
+    def told(where):
+        calls = [misuse.call for misuse in MISUSES if misuse.where == where]
+        return {call: error_of(call, {"server": server}) for call in calls}
+
+    @server.on("task")
+    def task(server, task_id, source, data):
+        return told("task")
+
+    @server.on("finish")
+    def finish(server, task_id, result):
+        print(json.dumps({"worker": told("worker"), "task": result}), flush=True)
+        server.shutdown()
+
+    @server.on("worker_start")
+    def begin(server, worker_id):
+        if not server.taskworker:
+            server.task("go")
+
+    server.start()
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory):
+    """What the calls answered in the processes of a live server."""
+    folder = tmp_path_factory.mktemp("server")
+    done = subprocess.run(
+        [sys.executable, "-c", "import test_misuses; test_misuses.serve()"],
+        env={**os.environ, "PYTHONPATH": f"{HERE}:{HERE.parent}"},
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@rows("worker", "task")
+def test_in_a_running_server(misuse, running):
+    judge(misuse, *running[misuse.where][misuse.call])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (["statuss"], ["'statuss'", "choose from", "status"]),
+        (["status", "/none/ipckit.sock"], ["/none/ipckit.sock", "no server answers there"]),
+        (
+            ["dead", "ls", "/none/letters"],
+            ["/none/letters", "there is no file", "dead_letter_path"],
+        ),
+    ],
+)
+def test_the_command(arguments, parts):
+    done = subprocess.run(
+        [*COMMAND, *arguments], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode in {1, 2}
+    assert done.stdout == ""
+    for part in parts:
+        assert part in done.stderr
+
+
+def test_the_table_covers_the_public_api():
+    """At least 60 misuses, none twice, and no public name but the errors is left out."""
+    calls = [misuse.call for misuse in MISUSES]
+    assert len({(misuse.where, misuse.call) for misuse in MISUSES}) == len(MISUSES) >= 60
+    assert all(map(all, MISUSES)), "an empty cell checks nothing"
+    text = " ".join(calls)
+    plain = {"__version__", "SockType", "TaskIPC", "Float", "Bytes"}  # nothing to misuse
+    for name in set(ipckit.__all__) - set(ipckit._ERRORS) - plain - {"Server"}:
+        assert name in text, f"{name} is misused by no row"
