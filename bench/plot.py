@@ -48,7 +48,7 @@ def svg(curve: Curve) -> str:
     parts.append(
         f'<text x="{middle}" y="{HEIGHT - 10}" text-anchor="middle">{escape(curve.x)}</text>'
     )
-    parts.append(f'<text x="{LEFT}" y="{TOP - 6}" text-anchor="end">{escape(curve.y)}</text>')
+    parts.append(f'<text x="8" y="{TOP - 6}">{escape(curve.y)}</text>')
     labels = apart([(up.at(line[-1][1]), name) for name, line in curve.lines.items()])
     for number, (name, line) in enumerate(curve.lines.items()):
         colour = COLOURS[number % len(COLOURS)]

@@ -55,7 +55,7 @@ def main() -> None:
     for name in NAMES:
         document = json.loads((OUT / f"{name}.json").read_text())
         machine = document["machine"]
-        text += ["", f"## {TITLES[name]}", ""]
+        text += ["", f"### {TITLES[name]}", ""]
         command = f"`make bench B={name}`, {document['seconds']:.0f} s"
         place = f"{machine['date']}, {machine['cpu']}, {machine['system']}"
         text += [f"{place}, commit `{machine['commit']}`: {command}.", ""]
