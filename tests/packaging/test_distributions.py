@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from .conftest import ROOT, WAIT, run
 
 SMOKE = Path(__file__).with_name("smoke.py")
-MODULES = {"_ipk", "_ledger", "_messages", "_rows", "_stream"}
+MODULES = {"_frames", "_ipk", "_ledger", "_messages", "_rows", "_stream"}
 
 
 def test_the_sdist_has_what_a_build_needs_and_nothing_built(sdist):
@@ -52,12 +52,13 @@ def test_the_wheel_holds_types_and_licence_and_no_sources(wheel):
         meta = next(name for name in held if name.endswith(".dist-info/METADATA"))
         told = Parser().parsestr(archive.read(meta).decode())
     assert {"ipckit/py.typed", "ipckit/__init__.pyi"} <= held
+    assert "ipckit/cli/top/page/app_index.html" in held
     assert {f"ipckit/_core/{name}.pyi" for name in MODULES} <= held
     assert meta.replace("METADATA", "licenses/LICENSE") in held
     assert not [name for name in held if name.endswith((".c", ".h")) or name.startswith("tests/")]
     assert told["License-Expression"] == "MIT"
     assert told["Requires-Python"] == ">=3.11"
-    assert set(told.get_all("Provides-Extra")) == {"metrics", "testing", "top", "web"}
+    assert set(told.get_all("Provides-Extra")) == {"completion", "metrics", "testing", "top", "web"}
 
 
 def test_the_published_wheel_says_which_linux_it_is_for(manylinux):
