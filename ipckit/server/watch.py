@@ -232,13 +232,15 @@ class Watched:
 
     def _board_memory(self) -> mmap.mmap:
         """Return the newest board: one of a server that ended may not be gone yet."""
-        found = [
-            mmap.mmap(fd, 0, access=mmap.ACCESS_READ)
-            for fd in self._matching(f"/memfd:{BoardView.FILE}")
-        ]
+        found: list[tuple[float, int, mmap.mmap]] = []
+        for fd in self._matching(f"/memfd:{BoardView.FILE}"):
+            memory = mmap.mmap(fd, 0, access=mmap.ACCESS_READ)
+            about = BoardView(memory).about
+            if "started_at" in about:  # else it is a board of no server
+                found.append((float(about["started_at"]), fd, memory))
         if not found:
             raise NotFound(errno.ENOENT, f"process {self.pid} is no manager of an ipckit server")
-        return max(found, key=lambda memory: float(BoardView(memory).about["started_at"]))
+        return max(found)[-1]
 
     def _found(self, name: str) -> int:
         fds = [os.dup(fd) for fd in self._matching(name)]

@@ -18,6 +18,7 @@ from watching import ask, served, stopped, until  # noqa: F401  (a fixture)
 from ipckit import NotFound
 from ipckit.cli.top.letters import Letters
 from ipckit.cli.top.screen import Top
+from ipckit.server.board import Board
 from ipckit.server.target import manager_pid
 from ipckit.server.watch import Watched, worker_state
 from ipckit.table import Int, Table
@@ -86,8 +87,10 @@ def test_a_server_is_found_by_whatever_names_it(served, tmp_path):
     ):
         with pytest.raises(NotFound, match=why):
             manager_pid(str(path))
+    board = Board(slots=1, sessions=4)  # of no server
     with pytest.raises(NotFound, match="is no manager of an ipckit server"):
         Watched(os.getpid())
+    assert board.slots == 1
 
 
 def test_its_end_is_seen(served):
