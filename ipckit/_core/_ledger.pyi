@@ -1,6 +1,6 @@
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from mmap import mmap
-from typing import Self, final
+from typing import Any, Self, final
 
 FREE: int
 WRITING: int
@@ -12,6 +12,11 @@ BURIED: int
 DONE: int
 DELIVERING: int
 CLEARING: int
+
+BEGUN: int
+RETURNED: int
+ENDED: int
+UNTOLD: int
 
 WANTED: int
 FOREIGN: int
@@ -45,9 +50,23 @@ class Ledger:
     def dedup(self, record: int, key: int, more: int, /) -> int: ...  # id, 0, or < 0: not known
     def publish(self, record: int, dst: int, due: int, /) -> None: ...
     def ask_for(self, record: int, submitter: int, source: int, /) -> None: ...
-    def collect(
-        self, most: int, /
-    ) -> list[tuple[int, int, int, int, bytes | None, int]]: ...  # record, id, flags, attempt, ...
+    def post(
+        self, data: Any, encode: Callable[..., bytes], protocol: int | None, /
+    ) -> int | bytes | None: ...
+    # As submit() for any task worker; bytes: the body, not stored, as it is too large or the server
+    # stops; None: it cannot be encoded.
+    def heed(self, word: memoryview, /) -> None: ...  # while it is not 0 nothing is posted
+    def collect(self, most: int, /) -> int: ...  # how many ends are there for hear()
+    def hear(
+        self,
+        finish: Callable[..., Any] | None,
+        server: Any,
+        decode: Callable[[bytes], Any],
+        waiters: dict[int, Any],
+        /,
+    ) -> tuple[int, int, int, int, int, Any, int] | None: ...
+    # Tell them. None: there is none left. Else this one is left to the caller: stage, record, id,
+    # flags, attempt, result, size; RETURNED: told, and the result is what finish() returned.
     def want_bell(self) -> None: ...
     def wish_room(self) -> None: ...
     def outstanding(self) -> int: ...
@@ -56,6 +75,23 @@ class Ledger:
     def account(
         self, row: memoryview, busy_since: int, attempts: int, attempt_ns: int, /
     ) -> None: ...
+    def run(
+        self,
+        callback: Callable[..., Any],
+        server: Any,
+        decode: Callable[[bytes], Any],
+        encode: Callable[..., bytes],
+        protocol: int | None,
+        until: int,
+        /,
+    ) -> bool | tuple[int, tuple[int, int, int, int, int, bytes | None, int, int], Any] | None: ...
+    # None: there is no task. True, False: one was run to its end, and began before `until` (ns) or
+    # not. Else the rest is left to the caller: stage, as claim(), what the callback returned
+    # (RETURNED) or as done() (ENDED).
+    def in_hand(self) -> tuple[int, int, int, int, int, bytes | None, int, int] | None: ...
+    def unread(self) -> bool: ...  # whether run() or hear() raised while it read
+    def give(self, result: bytes, /) -> None: ...
+    def given(self) -> bytes | None: ...
     def claim(self) -> tuple[int, int, int, int, int, bytes | None, int, int] | None: ...
     # record, id, attempt, source, flags, body, size, began
     def begin(self, record: int, dst: int, submitter: int, /) -> tuple[int, int]: ...

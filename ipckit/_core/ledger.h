@@ -15,6 +15,11 @@
 
 #include "ipk_ledger.h"
 
+enum { LEDGER_ENDS = 256 }; /* collected at once, most */
+
+/* How far a call is that is left to Python. */
+enum ledger_stage { LEDGER_BEGUN = 1, LEDGER_RETURNED, LEDGER_ENDED, LEDGER_UNTOLD };
+
 struct view {
 	PyObject_HEAD
 	struct ipk_ledger ledger;
@@ -28,6 +33,14 @@ struct view {
 	uint64_t *busy_since; /* since when an attempt runs, in ns; 0: none does. NULL: not kept */
 	uint64_t *attempts;   /* how many of ours ended */
 	uint64_t *attempt_ns; /* and how long they took */
+	struct ipk_ledger_hold hand; /* the task that Python code is run for */
+	int in_hand;		     /* there is one */
+	int unread;		     /* it failed while its data, or its result, was read */
+	PyObject *given;	     /* the result that finish() gave; NULL: none */
+	struct ipk_ledger_hold ends[LEDGER_ENDS];
+	uint32_t collected; /* of `ends` */
+	uint32_t told;	    /* of these */
+	Py_buffer stop;	    /* a word; not 0: nothing is posted. Not kept: obj NULL */
 };
 
 #define LEDGER_FAST(name)                                                                          \
@@ -55,12 +68,34 @@ LEDGER_FAST(ledger_order);
 LEDGER_FAST(ledger_dedup);
 LEDGER_FAST(ledger_publish);
 LEDGER_FAST(ledger_ask_for);
-PyObject *ledger_collect(PyObject *self, PyObject *most);
+LEDGER_FAST(ledger_post);
+PyObject *ledger_heed(PyObject *self, PyObject *word);
 PyObject *ledger_want_bell(PyObject *self, PyObject *unused);
 PyObject *ledger_wish_room(PyObject *self, PyObject *unused);
 PyObject *ledger_outstanding(PyObject *self, PyObject *unused);
 
+/* -- ledger_hear.c -- */
+PyObject *ledger_collect(PyObject *self, PyObject *most);
+LEDGER_FAST(ledger_hear);
+
+/* -- ledger_run.c -- */
+LEDGER_FAST(ledger_run);
+PyObject *ledger_in_hand(PyObject *self, PyObject *unused);
+PyObject *ledger_unread(PyObject *self, PyObject *unused);
+PyObject *ledger_give(PyObject *self, PyObject *result);
+PyObject *ledger_given(PyObject *self, PyObject *unused);
+/* Data as a body, by encode(data) or encode(data, protocol); NULL: raised. */
+PyObject *ledger_encode(PyObject *encode, PyObject *protocol, PyObject *data);
+/* What decode() makes of a body; NULL: raised. */
+PyObject *ledger_decode(const struct view *view, const struct ipk_ledger_body *from,
+			PyObject *decode);
+/* What claim() tells of a task; `body` goes over to the tuple. */
+PyObject *ledger_job(const struct view *view, const struct ipk_ledger_hold *hold, PyObject *body);
+
 /* -- ledger_claim.c -- */
+void ledger_attempt_begins(struct view *view, const struct ipk_ledger_hold *hold);
+/* Count it, before anybody can hear of its end; the second time does nothing. */
+void ledger_attempt_ends(struct view *view);
 LEDGER_FAST(ledger_account);
 PyObject *ledger_claim(PyObject *self, PyObject *unused);
 LEDGER_FAST(ledger_begin);

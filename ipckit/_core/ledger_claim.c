@@ -43,21 +43,25 @@ LEDGER_FAST(ledger_account)
 	Py_RETURN_NONE;
 }
 
-static void
-attempt_begins(const struct view *view, uint32_t record)
+void
+ledger_attempt_begins(struct view *view, const struct ipk_ledger_hold *hold)
 {
+	view->hand = *hold;
+	view->in_hand = 1;
+	view->unread = 0;
+	Py_CLEAR(view->given);
 	if (view->busy_since)
-		__atomic_store_n(view->busy_since, (uint64_t)view->ledger.record[record].began,
+		__atomic_store_n(view->busy_since, (uint64_t)view->ledger.record[hold->record].began,
 				 __ATOMIC_RELEASE);
 }
 
-/* Count it, before anybody can hear of its end; the second time does nothing. */
-static void
-attempt_ends(const struct view *view)
+void
+ledger_attempt_ends(struct view *view)
 {
 	uint64_t began = view->busy_since ? *view->busy_since : 0;
 	uint64_t took;
 
+	view->in_hand = 0;
 	if (!began)
 		return;
 	took = (uint64_t)now_ns() - began;
@@ -79,20 +83,11 @@ ledger_claim(PyObject *self, PyObject *unused)
 	if (!ipk_ledger_claim(&view->ledger, &hold))
 		Py_RETURN_NONE;
 	ledger_keep(view, &hold);
-	attempt_begins(view, hold.record);
+	ledger_attempt_begins(view, &hold);
 	record = &view->ledger.record[hold.record];
 	body = record->flags & IPK_LEDGER_BODY_BESIDE ? Py_NewRef(Py_None)
 						      : ledger_bytes(view, &record->body);
-	return ledger_tuple(8, (PyObject *[]){
-				       PyLong_FromUnsignedLong(hold.record),
-				       PyLong_FromUnsignedLongLong(record->id),
-				       PyLong_FromUnsignedLong(ipk_ledger_attempt_of(hold.word)),
-				       PyLong_FromUnsignedLong(record->source),
-				       PyLong_FromUnsignedLong(record->flags),
-				       body,
-				       PyLong_FromUnsignedLongLong(record->body.size),
-				       PyLong_FromLongLong(record->began),
-			       });
+	return ledger_job(view, &hold, body);
 }
 
 /* begin(record, dst, submitter's place) -> (attempt, began) */
@@ -115,7 +110,7 @@ LEDGER_FAST(ledger_begin)
 	view->ledger.record[record].submitter = (uint32_t)submitter + 1;
 	ipk_ledger_begin(&view->ledger, &hold);
 	ledger_keep(view, &hold);
-	attempt_begins(view, hold.record);
+	ledger_attempt_begins(view, &hold);
 	return Py_BuildValue("(IL)", ipk_ledger_attempt_of(hold.word),
 			     (long long)view->ledger.record[record].began);
 }
@@ -178,7 +173,7 @@ ledger_done(PyObject *self, PyObject *argument)
 
 	if (record < 0)
 		return NULL;
-	attempt_ends(view);
+	ledger_attempt_ends(view);
 	hold = ledger_hold(view, record);
 	code = ipk_ledger_done(&view->ledger, &hold);
 	ledger_keep(view, &hold);
@@ -198,7 +193,7 @@ LEDGER_FAST(ledger_done_with)
 	if (ledger_count_arguments(count, 2) < 0 || (record = ledger_record(view, args[0])) < 0 ||
 	    PyBytes_AsStringAndSize(args[1], &bytes, &size) < 0)
 		return NULL;
-	attempt_ends(view);
+	ledger_attempt_ends(view);
 	hold = ledger_hold(view, record);
 	code = ipk_ledger_done_with(&view->ledger, &hold, bytes, (uint64_t)size);
 	ledger_keep(view, &hold);
@@ -217,7 +212,7 @@ LEDGER_FAST(ledger_retry)
 	due = PyLong_AsLongLong(args[1]);
 	if (PyErr_Occurred())
 		return NULL;
-	attempt_ends(view);
+	ledger_attempt_ends(view);
 	hold = ledger_hold(view, record);
 	return PyBool_FromLong(ipk_ledger_retry(&view->ledger, &hold, due) == 0);
 }
@@ -231,7 +226,7 @@ ledger_bury(PyObject *self, PyObject *argument)
 
 	if (record < 0)
 		return NULL;
-	attempt_ends(view);
+	ledger_attempt_ends(view);
 	hold = ledger_hold(view, record);
 	return PyBool_FromLong(ipk_ledger_bury(&view->ledger, &hold) == 0);
 }

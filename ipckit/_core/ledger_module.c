@@ -207,6 +207,9 @@ view_free(PyObject *self)
 	PyMem_Free(view->heard);
 	PyMem_Free(view->recent);
 	PyMem_Free(view->word);
+	Py_XDECREF(view->given);
+	if (view->stop.obj)
+		PyBuffer_Release(&view->stop);
 	if (view->row.obj)
 		PyBuffer_Release(&view->row);
 	if (view->memory.obj)
@@ -226,10 +229,18 @@ static PyMethodDef view_methods[] = {
 	{"dedup", FAST(ledger_dedup)},
 	{"publish", FAST(ledger_publish)},
 	{"ask_for", FAST(ledger_ask_for)},
+	{"post", FAST(ledger_post)},
+	{"heed", ledger_heed, METH_O, NULL},
 	{"collect", ledger_collect, METH_O, NULL},
+	{"hear", FAST(ledger_hear)},
 	{"want_bell", ledger_want_bell, METH_NOARGS, NULL},
 	{"wish_room", ledger_wish_room, METH_NOARGS, NULL},
 	{"outstanding", ledger_outstanding, METH_NOARGS, NULL},
+	{"run", FAST(ledger_run)},
+	{"in_hand", ledger_in_hand, METH_NOARGS, NULL},
+	{"unread", ledger_unread, METH_NOARGS, NULL},
+	{"give", ledger_give, METH_O, NULL},
+	{"given", ledger_given, METH_NOARGS, NULL},
 	{"account", FAST(ledger_account)},
 	{"claim", ledger_claim, METH_NOARGS, NULL},
 	{"begin", FAST(ledger_begin)},
@@ -325,6 +336,10 @@ add_numbers(PyObject *module)
 		{"DONE", IPK_LEDGER_DONE},
 		{"DELIVERING", IPK_LEDGER_DELIVERING},
 		{"CLEARING", IPK_LEDGER_CLEARING},
+		{"BEGUN", LEDGER_BEGUN},
+		{"RETURNED", LEDGER_RETURNED},
+		{"ENDED", LEDGER_ENDED},
+		{"UNTOLD", LEDGER_UNTOLD},
 		{"WANTED", IPK_LEDGER_WANTED},
 		{"FOREIGN", IPK_LEDGER_FOREIGN},
 		{"BODY_BESIDE", IPK_LEDGER_BODY_BESIDE},

@@ -7,8 +7,6 @@
 
 #include <errno.h>
 
-enum { MOST_ENDS = 256 };
-
 enum refusal { NO_RECORD = -1, NO_BLOCKS = -2 };
 
 static PyObject *
@@ -35,11 +33,23 @@ store(struct view *view, PyObject *body, struct ipk_ledger_hold *hold)
 	return NO_BLOCKS;
 }
 
+/* Let it be taken by task worker `dst`, or by any (-1); return its id. */
+static PyObject *
+publish(struct view *view, struct ipk_ledger_hold *hold, int32_t dst, int wanted)
+{
+	uint64_t id = ipk_ledger_turn_of(hold->word);
+
+	view->ledger.record[hold->record].dst = dst;
+	if (wanted)
+		ipk_ledger_flag(&view->ledger, hold->record, IPK_LEDGER_WANTED, 0);
+	ipk_ledger_publish(&view->ledger, hold, 0);
+	return PyLong_FromUnsignedLongLong(id);
+}
+
 LEDGER_FAST(ledger_submit)
 {
 	struct view *view = (struct view *)self;
 	struct ipk_ledger_hold hold;
-	uint64_t id;
 	long dst;
 	int code;
 
@@ -53,12 +63,50 @@ LEDGER_FAST(ledger_submit)
 		return NULL;
 	if (code)
 		return refused(code);
-	id = ipk_ledger_turn_of(hold.word);
-	view->ledger.record[hold.record].dst = (int32_t)dst;
-	if (args[2] == Py_True)
-		ipk_ledger_flag(&view->ledger, hold.record, IPK_LEDGER_WANTED, 0);
-	ipk_ledger_publish(&view->ledger, &hold, 0);
-	return PyLong_FromUnsignedLongLong(id);
+	return publish(view, &hold, (int32_t)dst, args[2] == Py_True);
+}
+
+/* heed(word): post() stores nothing while it is not 0 */
+PyObject *
+ledger_heed(PyObject *self, PyObject *word)
+{
+	struct view *view = (struct view *)self;
+
+	if (view->stop.obj)
+		return PyErr_Format(PyExc_ValueError, "already kept");
+	if (PyObject_GetBuffer(word, &view->stop, PyBUF_SIMPLE) < 0)
+		return NULL;
+	if (view->stop.len != sizeof(uint64_t)) {
+		PyBuffer_Release(&view->stop);
+		return PyErr_Format(PyExc_ValueError, "must be one word");
+	}
+	Py_RETURN_NONE;
+}
+
+/* post(data, encode, protocol): see _ledger.pyi */
+LEDGER_FAST(ledger_post)
+{
+	struct view *view = (struct view *)self;
+	struct ipk_ledger_hold hold;
+	PyObject *body;
+	int code;
+
+	if (ledger_count_arguments(count, 3) < 0)
+		return NULL;
+	body = ledger_encode(args[1], args[2], args[0]);
+	if (!body) {
+		if (!PyErr_ExceptionMatches(PyExc_Exception))
+			return NULL;
+		PyErr_Clear(); /* Python finds which part of it cannot be encoded */
+		Py_RETURN_NONE;
+	}
+	if (view->stop.obj && __atomic_load_n((uint64_t *)view->stop.buf, __ATOMIC_ACQUIRE))
+		return body;
+	code = store(view, body, &hold);
+	if (code == NO_BLOCKS && PyBytes_Size(body) > IPK_LEDGER_INSIDE)
+		return body;
+	Py_DECREF(body);
+	return code ? refused(code) : publish(view, &hold, -1, 0);
 }
 
 PyObject *
@@ -154,51 +202,6 @@ LEDGER_FAST(ledger_publish)
 	view->ledger.record[record].dst = (int32_t)dst;
 	ipk_ledger_publish(&view->ledger, &hold, due);
 	Py_RETURN_NONE;
-}
-
-static PyObject *
-ended(const struct view *view, const struct ipk_ledger_hold *hold)
-{
-	const struct ipk_ledger_record *record = &view->ledger.record[hold->record];
-	PyObject *result;
-
-	if (!(record->flags & IPK_LEDGER_HAS_RESULT) || (record->flags & IPK_LEDGER_RESULT_BESIDE))
-		result = Py_NewRef(Py_None);
-	else
-		result = ledger_bytes(view, &record->result);
-	return ledger_tuple(6, (PyObject *[]){
-				       PyLong_FromUnsignedLong(hold->record),
-				       PyLong_FromUnsignedLongLong(record->id),
-				       PyLong_FromUnsignedLong(record->flags),
-				       PyLong_FromUnsignedLong(ipk_ledger_attempt_of(hold->word)),
-				       result,
-				       PyLong_FromUnsignedLongLong(record->result.size),
-			       });
-}
-
-PyObject *
-ledger_collect(PyObject *self, PyObject *most)
-{
-	struct view *view = (struct view *)self;
-	struct ipk_ledger_hold holds[MOST_ENDS];
-	unsigned long wanted = PyLong_AsUnsignedLong(most);
-	uint32_t found;
-	PyObject *ends;
-
-	if (PyErr_Occurred())
-		return NULL;
-	found = ipk_ledger_collect(&view->ledger, holds,
-				   wanted < MOST_ENDS ? (uint32_t)wanted : MOST_ENDS);
-	ends = PyList_New(found);
-	for (uint32_t i = 0; ends && i < found; i++) {
-		PyObject *one;
-
-		ledger_keep(view, &holds[i]);
-		one = ended(view, &holds[i]);
-		if (!one || PyList_SetItem(ends, i, one) < 0)
-			Py_CLEAR(ends);
-	}
-	return ends;
 }
 
 /* ask_for(record, submitter's place, source): by who is no submitter himself */

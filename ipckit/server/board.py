@@ -124,6 +124,11 @@ class BoardView:
         """What the server is at, a `Phase`."""
         return self._words[_Header.PHASE]
 
+    @property
+    def phase_word(self) -> memoryview:
+        """Where it is written."""
+        return self._words[_Header.PHASE : _Header.PHASE + 1]
+
     # -- samples of the tasks' totals ---
 
     def load_before(self) -> Totals:

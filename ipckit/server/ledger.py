@@ -42,13 +42,17 @@ from ipckit.server.spill import (
 )
 from ipckit.table.segment import check_name, remove_named
 
-__all__ = ["FILES", "TaskLedger", "memory_for"]
+__all__ = ["FILES", "Job", "TaskLedger", "memory_for"]
 
 _SHARE_OF_SLABS = 8
 """One part in so many of task_memory is for bodies of 4 to 128 KiB; more of them lie in files."""
 
 _MEMORY = "ipckit.ledger"
 """The name of its memory in /proc/PID/fd, where it has no other."""
+
+Job = tuple[int, int, int, int, int, bytes | None, int, int]
+"""A claimed task, as Ledger.claim() gives it: record, task id, attempt, source, flags, body (None:
+it is in a file), size, when it began (ns). Its word is RUNNING and ours."""
 
 FILES = _ledger.BODY_BESIDE | _ledger.RESULT_BESIDE | _ledger.NOTED
 """Flags of a record that may have files beside it."""
@@ -87,6 +91,8 @@ class TaskLedger:
         form = wire if self.name is None else plain
         self.dump: Callable[[Any], bytes] = form.dump
         """Makes data, or a result, a body. TypeError naming the part that cannot be one."""
+        self.encode = form.ENCODE
+        """For Ledger.post() and run(): makes what dump() makes; its errors are not for the user."""
         self.read: Callable[[bytes], Any] = form.load
         """The way back, for what lies inside. Raises what the data's types raise."""
         self.bells = [

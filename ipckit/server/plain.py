@@ -7,13 +7,14 @@ Format    MessagePack.  Stands on msgspec, ipckit.errors.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
 from ipckit.errors import ProtocolError
 
-__all__ = ["dump", "load"]
+__all__ = ["ENCODE", "dump", "load"]
 
 _DEEPEST = 100
 _LOW, _HIGH = -(2**63), 2**63
@@ -31,6 +32,10 @@ def load(body: bytes) -> Any:
         return msgspec.msgpack.decode(body, strict=True)
     except msgspec.DecodeError as exc:
         raise ProtocolError(f"{len(body)} bytes that are no plain data: {exc}") from None
+
+
+ENCODE: tuple[Callable[..., bytes], int | None] = dump, None
+"""As in ipckit.server.wire: what makes a body, and its second argument (None: it has none)."""
 
 
 def _check(value: Any, path: str, depth: int) -> None:

@@ -30,7 +30,7 @@ from ipckit._core import _ledger
 from ipckit.errors import IPCError, TaskFailed, TaskQueueFull, TaskTimeout
 from ipckit.server.attempts import Failure
 from ipckit.server.board import Row
-from ipckit.server.ledger import FILES, TaskLedger
+from ipckit.server.ledger import FILES, Job, TaskLedger
 from ipckit.server.log import log
 from ipckit.server.process import describe_exception
 from ipckit.server.spill import body_name
@@ -57,9 +57,6 @@ _RESTS = 16
 
 _NO_ROOM_INSIDE = -2
 """Ledger.submit(): there is a record, but no blocks or slab for the body."""
-
-_LOOKED_AT = _ledger.HAS_RESULT | _ledger.LOST | FILES
-"""Flags that say how an end is told."""
 
 
 class Outcome:
@@ -116,10 +113,12 @@ class Submitter:
         self._ledger = ledger
         self._view = ledger.view(worker.place)
         self._settings = worker.settings
-        self._board = worker.board
         self._dump = ledger.dump
         self._read = ledger.read
         self._submit = self._view.submit
+        self._post = self._view.post
+        self._encode, self._protocol = ledger.encode
+        self._view.heed(worker.board.phase_word)
         self._waiters: dict[int, Any] = {}  # by task id
         self._waiting: deque[asyncio.Future[None]] = deque()  # for a record
         self._in_a_row = 0
@@ -146,13 +145,14 @@ class Submitter:
 
     def post_plainly(self, data: Any) -> int:
         """As post(), for the most common task: any task worker, and nobody of its own waits."""
-        body = self._dump(data)
-        if len(body) > _ledger.INSIDE or self._board.phase:
-            return self._store(body, -1, None, None)
-        task_id = self._submit(body, -1, False)
-        if task_id < 0:
-            raise self._full(records=task_id != _NO_ROOM_INSIDE)
-        return task_id
+        task_id = self._post(data, self._encode, self._protocol)
+        if task_id.__class__ is int and task_id > 0:
+            return task_id
+        if task_id is None:  # dump() says which part of it cannot be sent
+            return self._store(self._dump(data), -1, None, None)
+        if isinstance(task_id, bytes):
+            return self._store(task_id, -1, None, None)
+        raise self._full(records=task_id != _NO_ROOM_INSIDE)
 
     def _store(self, body: bytes, dst: int, waiter: Any, wish: Wish | None) -> int:
         if self._worker.stopping:
@@ -315,40 +315,45 @@ class Submitter:
 
     def _tell_some(self, *, defer: bool = False) -> bool:
         """Tell what ended, at most a turn's worth; False: nothing did."""
-        ends = self._view.collect(_ENDS_A_TURN)
-        worker = self._worker
+        view, worker, waiters = self._view, self._worker, self._waiters
+        if not view.collect(_ENDS_A_TURN):
+            return False
         finish = None if defer else worker.callbacks.get("finish")
-        waiters = self._waiters
+        server, read = worker.server, self._read
         worker.deferring = defer
-        for record, task_id, flags, attempt, result, size in ends:
+        while True:
             try:
-                if flags & _LOOKED_AT != _ledger.HAS_RESULT or task_id in waiters or not finish:
-                    self._tell(record, task_id, flags, attempt, result, size)
-                else:
-                    self._tell_finish(finish, record, task_id, attempt, cast("bytes", result))
+                end = view.hear(finish, server, read, waiters)
+            except Exception:  # of the user's code, as what a type does when it is unpickled is
+                self._finish_failed()
+                continue
+            if end is None:
+                break
+            try:
+                self._go_on(*end)
             except Exception:  # the others that were taken out are still to be told
-                log.exception("the end of task %d could not be told", task_id)
+                log.exception("the end of task %d could not be told", end[2])
         worker.deferring = False
-        return bool(ends)
+        return True
 
-    def _tell_finish(
-        self, finish: Callable[..., Any], record: int, task_id: int, attempt: int, result: bytes
+    def _go_on(
+        self, stage: int, record: int, task_id: int, flags: int, attempt: int, value: Any, size: int
     ) -> None:
-        """S1, for what is most common: a small result for the `finish` callback."""
-        worker = self._worker
-        try:
-            value = self._read(result)
-        except Exception:  # what a type does when it is unpickled is the user's code
+        """Do the rest for an end that Ledger.hear() left."""
+        if stage == _ledger.UNTOLD:
+            self._tell(record, task_id, flags, attempt, value, size)
+        elif asyncio.iscoroutine(value):
+            self._worker.go_on("finish", value, then=partial(self._view.release, record))
+        else:
+            self._view.release(record)
+
+    def _finish_failed(self) -> None:
+        """Write down what is being handled, of Ledger.hear(): call it in an except clause."""
+        record, task_id, attempt, *_ = cast("Job", self._view.in_hand())
+        if self._view.unread():
             self._result_unreadable(record, task_id, attempt)
             return
-        try:
-            returned = finish(worker.server, task_id, value)
-        except Exception:
-            worker.callback_failed("finish")
-        else:
-            if returned is not None and asyncio.iscoroutine(returned):
-                worker.go_on("finish", returned, then=partial(self._view.release, record))
-                return
+        self._worker.callback_failed("finish")
         self._view.release(record)
 
     def _tell(

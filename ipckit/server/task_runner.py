@@ -5,8 +5,8 @@ Invariants
   R1  an attempt is counted (by the ledger's view) before its end is in the ledger, so who hears of
       it finds it counted.
   R2  an end that comes too late (the attempt was taken from us) changes nothing and is counted.
-Speed     of a small task that ends well: one C call ends it; no object is made but its data, its
-          result and the numbers of the claim.
+Speed     a task that is not limited in time, and has nothing uncommon, is one C call, with no
+          Python frame but the callback's.
 Blocks    as long as the user's callback does; run_on_loop() not even then.
 Crash     the task in hand is tried again, by the manager's sweep.
 """
@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import sys
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple, cast
@@ -23,17 +24,12 @@ from ipckit._core import _ledger
 from ipckit.errors import IPCError, MisuseError, ProtocolError
 from ipckit.server.attempts import Failure
 from ipckit.server.board import Row
-from ipckit.server.ledger import TaskLedger
+from ipckit.server.ledger import Job, TaskLedger
 from ipckit.server.limit import TimeLimit
 from ipckit.server.log import log
 from ipckit.server.process import Process, describe_exception
 
-__all__ = ["CurrentTask", "Job", "TaskRunner"]
-
-Job = tuple[int, int, int, int, int, bytes | None, int, int]
-"""A claimed task, as Ledger.claim() gives it: record, task id, attempt, source, flags, body (None:
-it is in a file), size, when it began (ns). Its word is RUNNING and ours."""
-
+__all__ = ["CurrentTask", "TaskRunner"]
 
 _UNCOMMON = _ledger.FOREIGN | _ledger.BODY_BESIDE
 _NO_ROOM = -2
@@ -63,22 +59,23 @@ class TaskRunner:
         self._dump = ledger.dump
         self._done = view.done
         self._done_with = view.done_with
+        self._encode, self._protocol = ledger.encode
         self._callback = cast("Callable[..., Any]", process.callbacks.get("task"))
         self._limit = TimeLimit(settings.task_timeout)
         self._limited = settings.task_timeout is not None
-        self._job: Job | None = None
-        self._value: bytes | None = None  # the result given by finish()
         limit = settings.task_max_request
         grace = settings.request_grace(limit, settings.task_max_request_grace)
         self.left = limit + random.randint(0, grace) if limit else -1
         """Attempts that are still begun; -1: no limit."""
+        self.interrupted = False
+        """Set by a signal's handler: run_claimed() begins no other task."""
 
     # -- what the callback sees ---
 
     @property
     def current(self) -> CurrentTask | None:
         """The task in hand."""
-        job = self._job
+        job = self._view.in_hand()
         if job is None:
             return None
         _, task_id, attempt, source, flags, _, _, began = job
@@ -87,19 +84,72 @@ class TaskRunner:
 
     def finish(self, value: Any) -> None:
         """Take the result of the task in hand; raises MisuseError without one, or twice."""
-        if self._job is None:
+        job = self._view.in_hand()
+        if job is None:
             raise MisuseError("finish() belongs inside the `task` callback")
-        if self._value is not None:
-            raise MisuseError(f"task {self._job[1]} was finished already")
-        self._value = self._dump(value)
+        if self._view.given() is not None:
+            raise MisuseError(f"task {job[1]} was finished already")
+        self._view.give(self._dump(value))
 
     # -- an attempt ---
+
+    def run_claimed(self, most: int, until: int) -> bool:
+        """Claim and run up to `most` tasks, none after one that began after `until` (ns).
+
+        False: there was none.
+        """
+        if self._limited:
+            return self._run_limited(most, until)
+        view, server, callback = self._view, self._server, self._callback
+        read, encode, protocol = self._read, self._encode, self._protocol
+        ran = False
+        for _ in range(most):
+            if self.interrupted or not self.left:
+                break
+            try:
+                end = view.run(callback, server, read, encode, protocol, until)
+            except Exception:  # of the callback, or of what the data's types do
+                job = view.in_hand()
+                if job is None:
+                    raise
+                hopeless = view.unread() and isinstance(sys.exception(), ProtocolError)
+                self._ended_badly(job, hopeless=hopeless)
+                ran = True
+                continue
+            if end is None:
+                break
+            ran = True
+            if isinstance(end, tuple):
+                self._go_on(*end)
+            elif self.left > 0:
+                self.left -= 1
+            if end is False:
+                break
+        return ran
+
+    def _run_limited(self, most: int, until: int) -> bool:
+        for number in range(most):
+            job = None if self.interrupted or not self.left else self._view.claim()
+            if job is None:
+                return number > 0
+            self.run(job)
+            if job[7] >= until:  # when it began
+                break
+        return True
+
+    def _go_on(self, stage: int, job: Job, value: Any) -> None:
+        """Do the rest of an attempt that Ledger.run() left."""
+        if stage == _ledger.BEGUN:
+            self.run(job)
+        elif stage == _ledger.RETURNED:
+            self._ended_well(job, value)
+        else:
+            self._over()
+            self._told(job, value)
 
     def run(self, job: Job) -> None:
         """Run it to its end."""
         _, task_id, _, source, flags, body, size, _ = job
-        self._job = job
-        self._value = None
         try:
             if flags & _UNCOMMON or body is None:
                 data = self._ledger.load(flags, task_id, body, size)
@@ -123,8 +173,6 @@ class TaskRunner:
     async def run_on_loop(self, job: Job) -> None:
         """As run(), for a callback that may be `async def`."""
         _, task_id, _, source, flags, body, size, _ = job
-        self._job = job
-        self._value = None
         try:
             data = self._ledger.load(flags, task_id, body, size)
         except Exception as exc:
@@ -152,7 +200,7 @@ class TaskRunner:
 
     def _ended_well(self, job: Job, returned: Any) -> None:
         record, task_id, attempt, _, flags, _, _, _ = job
-        value = self._value
+        value = self._view.given()
         try:
             if returned is not None:
                 if value is None:
@@ -172,6 +220,11 @@ class TaskRunner:
             self._ended_badly(job)
             return
         self._over()
+        self._told(job, left)
+
+    def _told(self, job: Job, left: int) -> None:
+        """Its end is written: `left` is what Ledger.done() said."""
+        record, task_id, attempt, *_ = job
         if left == 1:
             self._ledger.remove_files(task_id, attempt)
             self._view.clear(record)
@@ -196,7 +249,6 @@ class TaskRunner:
         log.warning("task %d, attempt %d ended too late: dropped", task_id, attempt)
 
     def _over(self) -> None:
-        self._job = None
         if self.left > 0:
             self.left -= 1
 

@@ -32,7 +32,7 @@ from ipckit.queue import Message
 from ipckit.server import wire
 from ipckit.server.board import Row
 from ipckit.server.foreign import ForeignTaker
-from ipckit.server.ledger import TaskLedger
+from ipckit.server.ledger import Job, TaskLedger
 from ipckit.server.log import log
 from ipckit.server.process import (
     EXIT_DONE,
@@ -40,7 +40,7 @@ from ipckit.server.process import (
     Process,
 )
 from ipckit.server.spill import body_name
-from ipckit.server.task_runner import CurrentTask, Job, TaskRunner
+from ipckit.server.task_runner import CurrentTask, TaskRunner
 from ipckit.server.timers import HeapTimers, LoopTimers
 from ipckit.server.wire import Head, Kind
 
@@ -86,7 +86,6 @@ class TaskWorker(Process):
         self._next_look = time.monotonic() if unserved else float("inf")
         self._runner = TaskRunner(self, self._ledger, self._view)
         self._going = False
-        self._rung = False  # a signal came: look whether it was for us
         self._messages: list[tuple[int, Any]] = []  # for the asyncio driver
         self._wake, wakeup = socket.socketpair()
         for end in (self._wake, wakeup):
@@ -110,7 +109,7 @@ class TaskWorker(Process):
 
     def bell(self) -> None:
         """A signal came; the loop looks at the phase before it takes anything."""
-        self._rung = True
+        self._runner.interrupted = True
         if not self.stopping:
             self._going = True
 
@@ -177,21 +176,10 @@ class TaskWorker(Process):
         if self._leaves():
             return False
         ran = job is not None
-        run, claim = self._runner.run, self._view.claim
         if job is not None:
-            run(job)
-        until = time.monotonic_ns() + _TURN_NS
-        for _ in range(_TASKS_A_TURN):
-            if self._rung or not self._runner.left:
-                break
-            claimed = claim()
-            if claimed is None:
-                break
-            ran = True
-            run(claimed)
-            if claimed[7] >= until:  # when it began
-                break
-        self._rung = False
+            self._runner.run(job)
+        ran |= self._runner.run_claimed(_TASKS_A_TURN, time.monotonic_ns() + _TURN_NS)
+        self._runner.interrupted = False
         self._busy |= ran
         return ran
 

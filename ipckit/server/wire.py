@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 __all__ = [
     "ATTACHED",
     "CLOSE_RESET",
+    "ENCODE",
     "FORWARDED",
     "HEAD_SIZE",
     "INLINE",
@@ -90,6 +91,9 @@ def decode_head(frame: bytes) -> Head:
 
 
 load: Callable[[bytes], Any] = pickle.loads
+
+ENCODE: tuple[Callable[..., bytes], int | None] = pickle.dumps, pickle.HIGHEST_PROTOCOL
+"""What dump() calls, and its second argument: for C code, which leaves errors to dump()."""
 
 
 def dump(data: Any) -> bytes:
