@@ -3,10 +3,11 @@
  *
  * Segment: header page, columns, slots, buckets, bitmap, cells. Offsets and indexes, no pointers.
  *   bucket { latch, head, pending, unlinks }    a power of two of them, at least 2 for a row
- *   cell   { version, next, owner, hash, user_lock, copy[2] }    exactly one for a row
- *   copy   { key length, columns, key }         in 64-bit words; a string is its length, its bytes
+ *   cell   { version, next, owner, hash, user_lock, key length, key, row[2] }    one for a row
+ *   row    { columns }                          in 64-bit words; a string is its length, its bytes
+ * A cell begins at a cache line. Its key stays as it is from before it is live until after.
  *
- * `version` = change counter << 2 | live << 1 | current copy. One store to it is the only moment
+ * `version` = change counter << 2 | live << 1 | current row. One store to it is the only moment
  * at which a row appears, changes or goes: whoever is killed has done all of it or nothing.
  *
  * Invariants (the numbers are those that ipk_table_verify() reports)
@@ -62,7 +63,8 @@ struct ipk_cell {
 	uint32_t owner; /* bucket + 1 */
 	uint32_t hash;
 	uint32_t user_lock; /* lock word; the mark: its last owner died */
-	uint64_t copies[];
+	uint64_t key_size;  /* bytes */
+	uint64_t words[];   /* the key, zero padded; two rows */
 };
 
 /* What a process knows of a segment; private memory, filled by attach, constant afterwards. */
@@ -73,8 +75,9 @@ struct ipk_table {
 	uint32_t bucket_count;
 	uint32_t key_size;
 	uint32_t column_count;
+	uint32_t key_words;
 	uint32_t row_words;
-	uint32_t copy_words;
+	uint32_t copy_words; /* of what is handed out: key length, row, key */
 	uint64_t cell_bytes;
 	uint64_t seed[2];
 	uint64_t *frees;

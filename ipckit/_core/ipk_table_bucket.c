@@ -190,7 +190,7 @@ ipk_chain_find(const struct ipk_table *table, uint32_t bucket, const struct ipk_
 			return -EUCLEAN;
 		cell = ipk_cell_at(table, at - 1);
 		if (IPK_LOAD(cell->hash) == ipk_hash_of(key) &&
-		    ipk_same_key(ipk_copy_at(table, cell, IPK_LOAD(cell->version)), table, key))
+		    ipk_same_key(cell, key))
 			return at;
 		at = IPK_LOAD(cell->next);
 	}

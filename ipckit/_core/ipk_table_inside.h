@@ -9,7 +9,7 @@
 
 #include "ipk_table.h"
 
-enum { IPK_COPY = 1, IPK_LIVE = 2, IPK_CHANGE = 4 }; /* of a cell's version */
+enum { IPK_ROW = 1, IPK_LIVE = 2, IPK_CHANGE = 4 }; /* of a cell's version */
 
 #define IPK_LOAD(word) __atomic_load_n(&(word), __ATOMIC_RELAXED)
 #define IPK_ACQUIRE(word) __atomic_load_n(&(word), __ATOMIC_ACQUIRE)
@@ -28,9 +28,9 @@ ipk_cell_at(const struct ipk_table *table, uint32_t index)
 }
 
 static inline uint64_t *
-ipk_copy_at(const struct ipk_table *table, struct ipk_cell *cell, uint64_t version)
+ipk_row_at(const struct ipk_table *table, struct ipk_cell *cell, uint64_t version)
 {
-	return cell->copies + (version & IPK_COPY) * table->copy_words;
+	return cell->words + table->key_words + (version & IPK_ROW) * table->row_words;
 }
 
 static inline uint32_t
@@ -55,14 +55,12 @@ ipk_used_words(const struct ipk_column *column, uint64_t length)
 }
 
 static inline int
-ipk_same_key(const uint64_t *copy, const struct ipk_table *table, const struct ipk_key *key)
+ipk_same_key(const struct ipk_cell *cell, const struct ipk_key *key)
 {
-	const uint64_t *stored = copy + 1 + table->row_words;
-
-	if (IPK_LOAD(copy[0]) != key->size)
+	if (IPK_LOAD(cell->key_size) != key->size)
 		return 0;
 	for (uint32_t i = 0; i < key->words; i++)
-		if (IPK_LOAD(stored[i]) != key->word[i])
+		if (IPK_LOAD(cell->words[i]) != key->word[i])
 			return 0;
 	return 1;
 }
@@ -96,7 +94,7 @@ int ipk_row_copy(const struct ipk_table *table, struct ipk_cell *cell, uint64_t 
 
 /* -- ipk_table_write.c -- */
 
-/* What a new copy has: given[i] from `row` (given NULL: all); or one column from `value`; the rest
+/* What a new row has: given[i] from `row` (given NULL: all); or one column from `value`; the rest
  * as it was (keep) or zero. All NULL: zeros. */
 struct ipk_source {
 	const uint64_t *row;
@@ -105,7 +103,7 @@ struct ipk_source {
 	uint32_t column;
 	int keep;
 };
-/* Write the other copy of a cell and make it the live row. */
+/* Write the other row of a cell and make it the live one. */
 void ipk_row_flip(const struct ipk_table *table, uint32_t cell, const struct ipk_source *source);
 /* Write the key and the row into a claimed cell; it is not live yet. */
 void ipk_row_begin(const struct ipk_table *table, uint32_t cell, const struct ipk_key *key,

@@ -79,32 +79,29 @@ copy_column(struct ipk_cell *cell, uint64_t version, const struct ipk_column *co
 }
 
 static int
-copy_row(const struct ipk_table *table, struct ipk_cell *cell, uint64_t version,
-	 const uint64_t *from, uint64_t *to)
+copy_row(const struct ipk_table *table, struct ipk_cell *cell, uint64_t version, uint64_t *to)
 {
-	const uint64_t *from_key = from + 1 + table->row_words;
-	uint64_t key_size = IPK_LOAD(from[0]);
+	const uint64_t *from = ipk_row_at(table, cell, version);
+	uint64_t key_size = IPK_LOAD(cell->key_size);
 	int result = key_size > table->key_size ? -EUCLEAN : 0;
 
 	to[0] = key_size;
 	for (uint32_t i = 0; i < table->column_count && result == 0; i++) {
 		const struct ipk_column *column = &table->columns[i];
 
-		result = copy_column(cell, version, column, from + 1 + column->first,
+		result = copy_column(cell, version, column, from + column->first,
 				     to + 1 + column->first);
 	}
 	if (result)
 		return result;
-	return copy_words(cell, version, from_key, to + 1 + table->row_words,
+	return copy_words(cell, version, cell->words, to + 1 + table->row_words,
 			  (uint32_t)((key_size + 7) / 8));
 }
 
 int
 ipk_row_copy(const struct ipk_table *table, struct ipk_cell *cell, uint64_t *copy)
 {
-	uint64_t version = IPK_LOAD(cell->version);
-
-	return copy_row(table, cell, version, ipk_copy_at(table, cell, version), copy);
+	return copy_row(table, cell, IPK_LOAD(cell->version), copy);
 }
 
 /* One more try was spoiled: after MANY, ask the bucket's next writer for a moment. */
@@ -134,27 +131,24 @@ static int
 take_copy(const struct ipk_table *table, struct ipk_cell *cell, uint64_t version, int64_t column,
 	  uint64_t *out)
 {
-	const uint64_t *copy = ipk_copy_at(table, cell, version);
 	int result = 0;
 
 	if (column == WHOLE_ROW)
-		result = copy_row(table, cell, version, copy, out);
+		result = copy_row(table, cell, version, out);
 	else if (column != NO_COLUMN)
 		result = copy_column(cell, version, &table->columns[column],
-				     copy + 1 + table->columns[column].first, out);
+				     ipk_row_at(table, cell, version) + table->columns[column].first,
+				     out);
 	IPK_FENCE(__ATOMIC_ACQUIRE);
 	return IPK_LOAD(cell->version) == version ? result : SPOILED;
 }
 
-/* In a large table all of this is cold: ask for both copies before the version tells which. */
+/* In a large table all of this is cold: ask for both rows before the version tells which. */
 static void
-fetch(const struct ipk_table *table, const struct ipk_cell *cell)
+fetch(const struct ipk_table *table, struct ipk_cell *cell)
 {
-	const uint64_t *second = cell->copies + table->copy_words;
-
-	__builtin_prefetch(cell->copies + 1 + table->row_words);
-	__builtin_prefetch(second);
-	__builtin_prefetch(second + 1 + table->row_words);
+	__builtin_prefetch(ipk_row_at(table, cell, 0));
+	__builtin_prefetch(ipk_row_at(table, cell, IPK_ROW));
 }
 
 /* One walk along the chain: 1 found, 0 absent, -EUCLEAN, -EAGAIN: the walk proves nothing. */
@@ -179,7 +173,7 @@ walk(const struct ipk_table *table, const struct ipk_key *key, uint32_t bucket, 
 		fetch(table, cell);
 		while (((version = IPK_ACQUIRE(cell->version)) & IPK_LIVE) &&
 		       IPK_LOAD(cell->hash) == ipk_hash_of(key) &&
-		       ipk_same_key(ipk_copy_at(table, cell, version), table, key)) {
+		       ipk_same_key(cell, key)) {
 			int result = take_copy(table, cell, version, column, out);
 
 			if (result != SPOILED)

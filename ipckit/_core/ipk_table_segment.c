@@ -13,7 +13,8 @@
 
 enum {
 	PAGE = 4096,
-	LAYOUT = 1, /* changes with every change of what lies where */
+	LINE = 64, /* of a cache */
+	LAYOUT = 2, /* changes with every change of what lies where */
 	ORDER_OF_BYTES = 0x01020304,
 	BITS = 64, /* of a bitmap's word */
 };
@@ -36,6 +37,7 @@ struct header {
 };
 
 struct plan {
+	uint32_t key_words;
 	uint32_t row_words;
 	uint32_t copy_words;
 	uint32_t bucket_count;
@@ -94,9 +96,11 @@ make_plan(struct plan *plan, uint32_t rows, uint32_t key_size, struct ipk_column
 	while (buckets < 2ull * rows && buckets < 1ull << 31)
 		buckets *= 2;
 	plan->row_words = (uint32_t)row_words;
-	plan->copy_words = (uint32_t)(1 + row_words + (key_size + 7) / 8);
+	plan->key_words = (key_size + 7) / 8;
+	plan->copy_words = 1 + plan->row_words + plan->key_words;
 	plan->bucket_count = (uint32_t)buckets;
-	plan->cell_bytes = sizeof(struct ipk_cell) + 2ull * plan->copy_words * 8;
+	plan->cell_bytes = round_up(
+		sizeof(struct ipk_cell) + (plan->key_words + 2ull * plan->row_words) * 8, LINE);
 	plan->slots = round_up(PAGE + column_count * sizeof(struct ipk_column), PAGE);
 	plan->buckets = plan->slots + IPK_TABLE_SLOTS * sizeof(struct ipk_slot);
 	plan->bitmap = plan->buckets + buckets * sizeof(struct ipk_bucket);
@@ -213,6 +217,7 @@ ipk_table_attach(struct ipk_table *table, void *base, uint64_t bytes, const char
 	table->bucket_count = plan.bucket_count;
 	table->key_size = header.key_size;
 	table->column_count = header.column_count;
+	table->key_words = plan.key_words;
 	table->row_words = plan.row_words;
 	table->copy_words = plan.copy_words;
 	table->cell_bytes = plan.cell_bytes;

@@ -58,16 +58,16 @@ report(struct ipk_verify *state, uint32_t rule, uint32_t where)
 static int
 is_sound(const struct ipk_table *table, struct ipk_cell *cell, uint32_t bucket)
 {
-	const uint64_t *copy = ipk_copy_at(table, cell, IPK_LOAD(cell->version));
+	const uint64_t *row = ipk_row_at(table, cell, IPK_LOAD(cell->version));
 	struct ipk_key key;
 
-	if (IPK_LOAD(copy[0]) > table->key_size ||
-	    ipk_key_make(table, &key, copy + 1 + table->row_words, (size_t)IPK_LOAD(copy[0])) ||
+	if (IPK_LOAD(cell->key_size) > table->key_size ||
+	    ipk_key_make(table, &key, cell->words, (size_t)IPK_LOAD(cell->key_size)) ||
 	    ipk_bucket_of(table, &key) != bucket || ipk_hash_of(&key) != IPK_LOAD(cell->hash))
 		return 0;
 	for (uint32_t i = 0; i < table->column_count; i++)
 		if (table->columns[i].type >= IPK_STRING &&
-		    IPK_LOAD(copy[1 + table->columns[i].first]) > table->columns[i].size)
+		    IPK_LOAD(row[table->columns[i].first]) > table->columns[i].size)
 			return 0;
 	return 1;
 }

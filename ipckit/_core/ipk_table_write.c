@@ -3,22 +3,13 @@
  *
  * Owns      a cell's version, hash and copies, under its bucket's latch.  State  in the segment.
  * Blocks    never: see ipk_table.h.
- * A change is written into the copy that nobody reads and becomes true by one store of the
+ * A change is written into the row that nobody reads and becomes true by one store of the
  * version.
  */
 #include "ipk_table_inside.h"
 
 #include <errno.h>
 #include <string.h>
-
-/* How many words of the key a copy uses; a damaged length is cut. */
-static uint32_t
-key_words(const struct ipk_table *table, const uint64_t *copy)
-{
-	uint64_t size = IPK_LOAD(copy[0]);
-
-	return (uint32_t)(((size > table->key_size ? table->key_size : size) + 7) / 8);
-}
 
 static void
 store_words(uint64_t *to, const uint64_t *from, uint32_t words)
@@ -39,13 +30,13 @@ find_source(const struct ipk_source *source, uint32_t column, uint32_t first, co
 }
 
 static void
-fill(const struct ipk_table *table, uint64_t *copy, const struct ipk_source *source,
+fill(const struct ipk_table *table, uint64_t *row, const struct ipk_source *source,
      const uint64_t *old)
 {
 	for (uint32_t i = 0; i < table->column_count; i++) {
 		const struct ipk_column *column = &table->columns[i];
 		const uint64_t *from = find_source(source, i, column->first, old);
-		uint64_t *to = copy + 1 + column->first;
+		uint64_t *to = row + column->first;
 
 		if (from)
 			store_words(to, from, ipk_used_words(column, IPK_LOAD(from[0])));
@@ -59,14 +50,12 @@ ipk_row_flip(const struct ipk_table *table, uint32_t cell, const struct ipk_sour
 {
 	struct ipk_cell *changed = ipk_cell_at(table, cell - 1);
 	uint64_t version = IPK_LOAD(changed->version);
-	uint64_t *old = ipk_copy_at(table, changed, version);
-	uint64_t *copy = ipk_copy_at(table, changed, version ^ IPK_COPY);
+	const uint64_t *old = ipk_row_at(table, changed, version);
 
 	IPK_FENCE(__ATOMIC_RELEASE); /* the words below are not seen before the version above */
-	store_words(copy, old, 1);
-	store_words(copy + 1 + table->row_words, old + 1 + table->row_words, key_words(table, old));
-	fill(table, copy, source, source->keep ? old + 1 : NULL);
-	IPK_PUBLISH(changed->version, ((version + IPK_CHANGE) ^ IPK_COPY) | IPK_LIVE);
+	fill(table, ipk_row_at(table, changed, version ^ IPK_ROW), source,
+	     source->keep ? old : NULL);
+	IPK_PUBLISH(changed->version, ((version + IPK_CHANGE) ^ IPK_ROW) | IPK_LIVE);
 }
 
 void
@@ -75,14 +64,14 @@ ipk_row_begin(const struct ipk_table *table, uint32_t cell, const struct ipk_key
 {
 	struct ipk_cell *fresh = ipk_cell_at(table, cell - 1);
 	uint64_t version = IPK_LOAD(fresh->version);
-	uint64_t *copy = ipk_copy_at(table, fresh, version ^ IPK_COPY);
 
+	/* Whoever still reads the row that was here sees another version than he began with. */
 	IPK_FENCE(__ATOMIC_RELEASE);
-	IPK_STORE(copy[0], key->size);
-	store_words(copy + 1 + table->row_words, key->word, key->words);
-	fill(table, copy, source, NULL);
+	IPK_STORE(fresh->key_size, key->size);
+	store_words(fresh->words, key->word, key->words);
+	fill(table, ipk_row_at(table, fresh, version ^ IPK_ROW), source, NULL);
 	IPK_STORE(fresh->hash, ipk_hash_of(key));
-	IPK_PUBLISH(fresh->version, (version + IPK_CHANGE) ^ IPK_COPY);
+	IPK_PUBLISH(fresh->version, (version + IPK_CHANGE) ^ IPK_ROW);
 }
 
 void
@@ -115,6 +104,36 @@ insert(const struct ipk_table *table, struct ipk_party *party, uint32_t bucket,
 	return 1;
 }
 
+/* Ask for a line of memory that is written soon: another CPU may have it. */
+static void
+want(const void *address)
+{
+#if defined(__x86_64__) /* what the builtin is only with -mprfchw */
+	__asm__ volatile("prefetchw %0" : : "m"(*(const char *)address));
+#else
+	__builtin_prefetch(address, 1);
+#endif
+}
+
+/* Ask at the same time for all that a change of the bucket's first row writes; its cell is a guess
+ * as long as the latch is not ours, and nothing of it is read. */
+static void
+want_first(const struct ipk_table *table, uint32_t bucket)
+{
+	const struct ipk_bucket *home = &table->buckets[bucket];
+	struct ipk_cell *cell;
+	uint32_t first;
+
+	want(home);
+	first = IPK_LOAD(home->head);
+	if (first == 0 || first > table->rows)
+		return;
+	cell = ipk_cell_at(table, first - 1);
+	want(cell);
+	want(ipk_row_at(table, cell, 0));
+	want(ipk_row_at(table, cell, IPK_ROW));
+}
+
 /* Take the latch and find the row that may be changed: its cell, 0: absent, or an error without
  * the latch. */
 static int64_t
@@ -122,8 +141,10 @@ enter(const struct ipk_table *table, struct ipk_party *party, uint32_t bucket,
       const struct ipk_key *key, struct ipk_obstacle *obstacle)
 {
 	int64_t cell;
-	int code = ipk_latch_take(table, party, bucket, 0, obstacle);
+	int code;
 
+	want_first(table, bucket);
+	code = ipk_latch_take(table, party, bucket, 0, obstacle);
 	if (code)
 		return code;
 	cell = ipk_chain_find(table, bucket, key);
@@ -232,8 +253,7 @@ ipk_table_incr(const struct ipk_table *table, struct ipk_party *party, const str
 		return (int)cell;
 	if (cell > 0) {
 		row = ipk_cell_at(table, (uint32_t)cell - 1);
-		before = IPK_LOAD(
-			ipk_copy_at(table, row, IPK_LOAD(row->version))[1 + which->first]);
+		before = IPK_LOAD(ipk_row_at(table, row, IPK_LOAD(row->version))[which->first]);
 	}
 	code = add_to(which, before, by, result);
 	if (code == 0 && cell > 0)
@@ -271,15 +291,15 @@ ipk_table_compare_and_set(const struct ipk_table *table, struct ipk_party *party
 	int64_t cell = enter(table, party, bucket, key, obstacle);
 	struct ipk_source source = {.value = value, .column = column, .keep = 1};
 	struct ipk_cell *row;
-	const uint64_t *copy;
 	int result = 0;
 
 	if (cell < 0)
 		return (int)cell;
 	if (cell > 0) {
 		row = ipk_cell_at(table, (uint32_t)cell - 1);
-		copy = ipk_copy_at(table, row, IPK_LOAD(row->version));
-		result = same_value(which, copy + 1 + which->first, expected);
+		result = same_value(
+			which, ipk_row_at(table, row, IPK_LOAD(row->version)) + which->first,
+			expected);
 	}
 	if (result)
 		ipk_row_flip(table, (uint32_t)cell, &source);

@@ -95,7 +95,7 @@ damage_cell(unsigned char *base)
 		set64(base, &cell->version, below(2) ? below(8) : next_random());
 		break;
 	case 1: /* lengths */
-		set64(base, cell->copies + below(2 * whole.copy_words),
+		set64(base, &cell->key_size + below(1 + whole.key_words + 2 * whole.row_words),
 		      below(2) ? odd_number() : next_random());
 		break;
 	default:

@@ -174,7 +174,7 @@ def patch(offset: int, body: bytes) -> None:
     ("offset", "body", "why"),
     [
         (0, b"not ours", "no table"),
-        (8, b"\x02", "another version"),
+        (8, b"\x63", "another version"),
         (12, b"\x01\x02\x03\x04", "another kind of machine"),
         (16, b"\x18", "another C library|another kind"),
         (20, b"\xff\xff\xff\x7f", "damaged"),

@@ -180,11 +180,12 @@ struct ipk_bucket {
 struct ipk_cell {
 	shared64 version;
 	shared32 next, owner, hash, user_lock;
-	shared64 copies[2 * COPY_WORDS];
+	shared64 key_size;
+	shared64 words[1 + 2 * ROW_WORDS];
 };
 
 struct ipk_table {
-	uint32_t rows, bucket_count, key_size, column_count, row_words, copy_words;
+	uint32_t rows, bucket_count, key_size, column_count, key_words, row_words, copy_words;
 	uint64_t cell_bytes;
 	uint64_t seed[2];
 	shared64 *frees;

@@ -74,7 +74,8 @@ struct world {
 			for (auto word : {&cells[i].next, &cells[i].owner, &cells[i].hash,
 					  &cells[i].user_lock})
 				zero(*word);
-			for (auto &word : cells[i].copies)
+			zero(cells[i].key_size);
+			for (auto &word : cells[i].words)
 				zero(word);
 		}
 		for (auto &flag : told)
@@ -83,6 +84,7 @@ struct world {
 		table.bucket_count = BUCKETS;
 		table.key_size = 8;
 		table.column_count = ROW_WORDS;
+		table.key_words = 1;
 		table.row_words = ROW_WORDS;
 		table.copy_words = COPY_WORDS;
 		table.cell_bytes = sizeof(struct ipk_cell);
@@ -113,12 +115,11 @@ struct world {
 
 		for (auto &cell : cells) {
 			uint64_t version = cell.version.last;
-			const shared64 *copy = cell.copies + (version & IPK_COPY) * COPY_WORDS;
 
-			if (!(version & IPK_LIVE) || copy[1 + ROW_WORDS].last != 100 + KEY)
+			if (!(version & IPK_LIVE) || cell.words[0].last != 100 + KEY)
 				continue;
 			RL_ASSERT(found == ABSENT);
-			found = (int)copy[1].last;
+			found = (int)cell.words[1 + (version & IPK_ROW) * ROW_WORDS].last;
 		}
 		return found;
 	}
