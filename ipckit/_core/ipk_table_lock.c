@@ -68,6 +68,23 @@ ipk_table_locks_held(const struct ipk_table *table, const struct ipk_party *part
 }
 
 void
+ipk_table_lock_load(const struct ipk_table *table, uint32_t *locked, uint32_t *waiting)
+{
+	*locked = 0;
+	*waiting = 0;
+	for (uint32_t index = 0; index < IPK_TABLE_SLOTS; index++) {
+		struct ipk_slot *slot = &table->slots[index];
+		uint32_t generation = IPK_ACQUIRE(slot->generation) & 0x3fff;
+		struct ipk_party party = {slot, generation << 16 | (index + 1)};
+
+		if (ipk_owner_dead(table->slots, IPK_TABLE_SLOTS, party.owner) != 0)
+			continue;
+		*locked += ipk_table_locks_held(table, &party);
+		*waiting += IPK_LOAD(slot->waits_for) != 0;
+	}
+}
+
+void
 ipk_table_give_up(struct ipk_party *party)
 {
 	IPK_PUBLISH(party->slot->waits_for, 0);

@@ -200,6 +200,7 @@ PyObject *rows_iterate(PyObject *self);
 PyObject *rows_keys(PyObject *self, PyObject *unused);
 PyObject *rows_values(PyObject *self, PyObject *unused);
 PyObject *rows_items(PyObject *self, PyObject *unused);
+PyObject *rows_lock_load(PyObject *self, PyObject *unused);
 PyObject *rows_verify(PyObject *self, PyObject *unused);
 /* Once per process: the iterator's type. 0, or -1 raised. */
 int rows_all_setup(void);

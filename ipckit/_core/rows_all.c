@@ -142,6 +142,22 @@ iterator_next(PyObject *object)
 	return result;
 }
 
+/* _lock_load() -> (rows that are locked, threads that wait for one) */
+PyObject *
+rows_lock_load(PyObject *self, PyObject *unused)
+{
+	struct segment *segment = rows_enter((struct rows *)self);
+	uint32_t locked;
+	uint32_t waiting;
+
+	(void)unused;
+	if (!segment)
+		return NULL;
+	ipk_table_lock_load(&segment->table, &locked, &waiting);
+	rows_leave((struct rows *)self);
+	return Py_BuildValue("(II)", locked, waiting);
+}
+
 /* _verify() -> (how many findings, [(rule, where), ...] of the first). */
 PyObject *
 rows_verify(PyObject *self, PyObject *unused)

@@ -64,6 +64,7 @@ static PyMethodDef rows_methods[] = {
 	{"_refuse_by", rows_refuse_by, METH_O, NULL},
 	{"_lock", rows_lock, METH_VARARGS, NULL},
 	{"_unlock", rows_unlock, METH_VARARGS, NULL},
+	{"_lock_load", rows_lock_load, METH_NOARGS, NULL},
 	{"_verify", rows_verify, METH_NOARGS, NULL},
 	{"_close", rows_close, METH_NOARGS, NULL},
 	{NULL, NULL, 0, NULL},

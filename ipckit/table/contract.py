@@ -80,6 +80,10 @@ class TableStatistics:
     """Bytes of the whole table."""
     columns: tuple[str, ...]
     """Their names, in order."""
+    locked: int
+    """Rows inside a lock() block of a living thread."""
+    waiting: int
+    """Living threads that wait for such a row now."""
 
 
 def check_size(size: object) -> None:

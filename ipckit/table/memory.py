@@ -273,6 +273,8 @@ class MemoryTable:
                 row_bytes=schema.row_bytes,
                 memory_size=self.memory_size,
                 columns=schema.names,
+                locked=len(self._holders),
+                waiting=len(self._waiting),
             )
 
     def verify(self) -> list[str]:

@@ -191,7 +191,8 @@ class Table(Rows):
         return self._memory
 
     def statistics(self) -> contract.TableStatistics:
-        """Return how it stands: size, rows, key_size, row_bytes, memory_size, columns."""
+        """Return how it stands, in numbers; see there. Never waits."""
+        locked, waiting = self._lock_load()
         return contract.TableStatistics(
             size=self._size,
             rows=len(self),
@@ -199,6 +200,8 @@ class Table(Rows):
             row_bytes=self._schema.row_bytes,
             memory_size=self._memory,
             columns=self._schema.names,
+            locked=locked,
+            waiting=waiting,
         )
 
     def verify(self) -> list[str]:

@@ -50,6 +50,27 @@ def test_t13_lock_shuts_out_each_writer(table, name, there):
     assert order == ["leaving", "written"]
 
 
+def test_t20_locks_and_who_waits_are_counted(table):
+    """T20: while they last, in any thread."""
+
+    def load():
+        now = table.statistics()
+        return now.locked, now.waiting
+
+    def until(wanted):
+        deadline = monotonic() + WAIT
+        while load() != wanted:
+            assert monotonic() < deadline, load()
+
+    assert load() == (0, 0)
+    with table.lock("a"), table.lock("b"):
+        assert load() == (2, 0)
+        thread = later(lambda: table.set("a", {"n": 1}))
+        until((2, 1))
+    assert ended(thread)
+    assert load() == (0, 0)
+
+
 def test_t13_other_rows_are_free(table):
     """T13: no other row waits, neither for this thread nor for another one."""
     table.set("other", {})

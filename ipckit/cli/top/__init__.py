@@ -154,6 +154,8 @@ def _lines(picture: Any, tables: list[Any]) -> list[str]:
             lines.append(f"  {'':6}  last death {_clock(each.died_at)}: {each.last_death}")
     for table in tables:
         fill = table.error or f"{table.rows} of {table.size} rows, {size(table.memory)}"
+        if table.locked and not table.error:
+            fill += f", {table.locked} locked, {table.waiting} wait for that"
         lines.append(f"  table {table.name}: {fill}")
     return lines
 

@@ -373,6 +373,10 @@ def _tables(found: list[TablePicture]) -> Text:
         text.append(bar(share, 10), _ALARM if share > 0.9 else _LINE)
         text.append(f" {share:4.0%}  {table.rows:,} of {table.size:,}", "")
         text.append(f"  {size(table.memory)}", _DIM)
+        if table.locked:
+            text.append(f"  {table.locked} locked", _DIM)
+        if table.waiting:
+            text.append(f"  {table.waiting} wait", _WARN)
     if len(found) > 6:
         text.append(f"  and {len(found) - 6} more", _DIM)
     return text

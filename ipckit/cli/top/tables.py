@@ -1,4 +1,4 @@
-"""The named tables of this machine that are ours: how full they are.
+"""The named tables of this machine that are ours: how full they are, and who waits.
 
 Contract  a table is opened once and kept; one that cannot be read is told of, not left out.
 Stands on ipckit.table.  Blocks  never.
@@ -20,12 +20,16 @@ _LEDGER = "ledger."
 
 
 class TablePicture(NamedTuple):
-    """A table at one moment; `error`: why nothing is known."""
+    """A table at one moment: rows, size in rows, bytes, rows that are locked, threads that wait for
+    one; `error`: why nothing is known.
+    """
 
     name: str
     rows: int
     size: int
     memory: int
+    locked: int = 0
+    waiting: int = 0
     error: str = ""
 
 
@@ -64,5 +68,7 @@ class Tables:
                 self._open[name] = inode, Table.open(name)
             known = self._open[name][1].statistics()
         except (IPCError, ValueError, OSError) as why:
-            return TablePicture(name, 0, 0, 0, str(why))
-        return TablePicture(name, known.rows, known.size, known.memory_size)
+            return TablePicture(name, 0, 0, 0, error=str(why))
+        return TablePicture(
+            name, known.rows, known.size, known.memory_size, known.locked, known.waiting
+        )
