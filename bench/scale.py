@@ -20,7 +20,7 @@ from bench.curves import Curve
 from bench.programs import built
 from bench.table import COLUMNS, ROW, bare_loop, increments, together
 from ipckit.channel import Channel
-from ipckit.cli.rounds import Row, in_a_process
+from ipckit.cli.rounds import Rounds, Row, in_a_process
 from ipckit.cli.yardsticks import bare_tasks, echo_server, served, server_tasks
 from ipckit.queue import SysvQueue
 from ipckit.server import Server
@@ -85,18 +85,22 @@ def rows() -> Iterator[Curve]:
 
 
 def connections() -> Iterator[Row | Curve]:
-    """Echo through one connection beside so many open ones, and through 50 of them at once."""
+    """Echo through one connection beside so many open ones, and through 50 of them at once.
+
+    The verdict is over two servers in turn, one with 10,000 open connections, one with none.
+    """
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     curve = Curve(
         "connections", "Echo beside open connections", "open connections", "us for a request"
     )
+    found = []
 
-    def beside(port: int, _pid: int) -> float:
-        idle = []
+    def measure(many: int, few: int) -> float:
+        idle: list[socket.socket] = []
         for number in (1, 10, 100, 1000, 10_000):
             while len(idle) < number:
-                idle.append(socket.create_connection(("127.0.0.1", port)))
+                idle.append(socket.create_connection(("127.0.0.1", many)))
                 idle[-1].sendall(b"x")
                 idle[-1].recv(10)
             mine = idle[0]
@@ -107,22 +111,23 @@ def connections() -> Iterator[Row | Curve]:
                     mine.recv(200)
 
             curve.add("one at a time", number, ns_of(ask, 2000) / 1000)
-
-            def load() -> float:
-                wanted = [built("loadgen"), port, 50, 100, 0.4, 1]
-                return float(subprocess.check_output([str(word) for word in wanted]).split()[0])
-
-            curve.add("50 at a time, for each", number, 1e6 / median(load))
+            curve.add("50 at a time, for each", number, median(partial(_load, many)))
+        found.append(Rounds({"many": partial(_load, many), "beside none": partial(_load, few)}, 7))
         for sock in idle:
             sock.close()
         return 0
 
-    served(lambda ready: echo_server(ready, max_connection=11_000, backlog=2048), beside)
+    serve = partial(echo_server, max_connection=11_000, backlog=2048)
+    served(serve, lambda many, _: served(serve, lambda few, _: measure(many, few)))
     yield curve
-    few, many = (curve.lines["50 at a time, for each"][at][1] for at in (0, -1))
-    yield Row(
-        "a request beside 10,000 open connections", many, "beside 50", few, "us", many / few, 1.0
-    )
+    what = "a request beside 10,000 open connections"
+    yield found[0].row(what, "many", "beside none", "us", 1.0)
+
+
+def _load(port: int) -> float:
+    """Return the us of a request, 50 connections at once."""
+    wanted = [built("loadgen"), port, 50, 100, 0.4, 1]
+    return 1e6 / float(subprocess.check_output([str(word) for word in wanted]).split()[0])
 
 
 # -- backlog ---
