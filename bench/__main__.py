@@ -20,7 +20,7 @@ from ipckit.cli.rounds import Row, shown
 
 NAMES = (
     "queue", "channel", "sync", "framing", "table", "task", "pools", "echo", "memory", "syscalls",
-    "scale", "checker",
+    "scale", "checker", "instructions",
 )  # fmt: skip
 OUT = Path("build/bench")
 

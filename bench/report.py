@@ -30,6 +30,7 @@ TITLES = {
     "syscalls": "System calls",
     "scale": "How cost grows",
     "checker": "The judge of histories",
+    "instructions": "Instructions",
 }
 
 
