@@ -11,6 +11,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from functools import partial
 from typing import Any
 
@@ -46,10 +47,6 @@ def _calls(call: Callable[[], object], calls: int) -> Callable[[], float]:
 
 def _queue(rounds: int) -> Iterator[Row]:
     name = f"/ipckit-bench-{time.monotonic_ns():x}"
-    ours, theirs = SysvQueue.create(), sysv_ipc.MessageQueue(None, sysv_ipc.IPC_CREX)
-    posix = PosixQueue.create(name)
-    plain = posix_ipc.MessageQueue(f"{name}-2", posix_ipc.O_CREX, max_message_size=8192)
-    simple: Any = multiprocessing.SimpleQueue()
 
     def there_and_back(send: Callable[[bytes], Any], receive: Callable[[], Any]) -> Any:
         def run() -> None:
@@ -58,22 +55,26 @@ def _queue(rounds: int) -> Iterator[Row]:
 
         return _calls(run, 10_000)
 
-    runs = {
-        "sysv": there_and_back(ours.send, ours.receive),
-        "sysv_ipc": there_and_back(theirs.send, theirs.receive),
-        "posix": there_and_back(posix.send, posix.receive),
-        "posix_ipc": there_and_back(plain.send, plain.receive),
-        "multiprocessing.SimpleQueue": there_and_back(simple.put, simple.get),
-    }
-    try:
+    with ExitStack() as made:
+        ours = SysvQueue.create()
+        made.callback(ours.remove)
+        theirs = sysv_ipc.MessageQueue(None, sysv_ipc.IPC_CREX)
+        made.callback(theirs.remove)
+        posix = PosixQueue.create(name)
+        made.callback(posix.remove)
+        plain = posix_ipc.MessageQueue(f"{name}-2", posix_ipc.O_CREX, max_message_size=8192)
+        made.callback(plain.close)
+        made.callback(plain.unlink)
+        simple: Any = multiprocessing.SimpleQueue()
+        made.callback(simple.close)
+        runs = {
+            "sysv": there_and_back(ours.send, ours.receive),
+            "sysv_ipc": there_and_back(theirs.send, theirs.receive),
+            "posix": there_and_back(posix.send, posix.receive),
+            "posix_ipc": there_and_back(plain.send, plain.receive),
+            "multiprocessing.SimpleQueue": there_and_back(simple.put, simple.get),
+        }
         found = Rounds(runs, rounds)
-    finally:
-        ours.remove()
-        theirs.remove()
-        posix.remove()
-        plain.unlink()
-        plain.close()
-        simple.close()
     what = "SysvQueue, a message of 100 bytes sent and received"
     yield found.row(what, "sysv", "sysv_ipc", "ns")
     yield found.row(what, "sysv", "multiprocessing.SimpleQueue", "ns")
