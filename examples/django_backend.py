@@ -7,7 +7,8 @@ Has not: run_after and priority. The framework says so: InvalidTaskError.
 A crash leaves: a task that enqueue() returned for is run. A web process killed inside enqueue()
     may leave a result that stays READY. Results outlive every process, but not a boot.
 
-Written for the package django-tasks; Django 6 has the same interface as django.tasks.
+Written for the package django-tasks, and tested with it; Django 6 has the framework as
+django.tasks, where InvalidTaskError is named InvalidTask.
 """
 
 import errno
@@ -26,7 +27,7 @@ from django_tasks.signals import task_enqueued
 from ipckit import Float, MessageTooLarge, NotFound, Str, Table, TableFull, TaskClient
 from ipckit.errors import AlreadyExists
 
-RESULTS = 1000  # with these columns 13 MB of /dev/shm; then the oldest that are finished go
+RESULTS = 1000  # with these columns 13 MB of /dev/shm; then the older half of the finished go
 CALL, OUTCOME = 4096, 2048  # most bytes of JSON: the arguments; the return value and the errors
 COLUMNS = {"status": Str(16), "call": Str(CALL), "outcome": Str(OUTCOME), "finished_at": Float()}
 TIMES = ("started_at", "last_attempted_at", "finished_at")

@@ -29,7 +29,8 @@ server.set(
     task_worker_num=2,
     task_ipc_mode=TaskIPC.QUEUE,
     message_queue_key=backend.key,
-    task_ledger=backend.name,  # keeps what is running and what is to be retried over a crash
+    task_ledger=backend.name,  # keeps what runs and what is to be retried over a crash; with
+    task_memory=8 << 20,  # its bytes in /dev/shm, where a container has 64 MiB
 )
 
 

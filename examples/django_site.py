@@ -25,7 +25,8 @@ settings.configure(
     TASKS={
         "default": {
             "BACKEND": "django_backend.QueueBackend",
-            "OPTIONS": {"KEY": ftok(Path(__file__).with_name("django_server.py"), "d")},
+            # of this folder, not of a file: a file has another key after it was replaced
+            "OPTIONS": {"KEY": ftok(Path(__file__).parent, "d")},
         }
     },
 )

@@ -152,7 +152,7 @@ def django(tmp_path, monkeypatch):
         return json.loads(run(sys.executable, "-c", RESULTS + code, str(tmp_path / "notes")))
 
     yield process
-    key = ftok(program("django_server.py"), "d")
+    key = ftok(EXAMPLES, "d")
     name = f"django-{key & 0xFFFFFFFF:08x}"
     Table.open(name).remove()
     without_queue(key)
