@@ -24,6 +24,10 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 NEEDS = {
     "needs_fish": ("fish", lambda: shutil.which("fish") is not None),
     "needs_php": ("php-cli with sysvmsg", lambda: shutil.which("php") is not None),
+    "needs_php_fpm": (
+        "php-fpm and cgi-fcgi",
+        lambda: any(Path("/usr/sbin").glob("php-fpm*")) and shutil.which("cgi-fcgi") is not None,
+    ),
     "needs_redis": ("redis-tools", lambda: shutil.which("redis-benchmark") is not None),
     "needs_root": ("root", lambda: os.geteuid() == 0),
     "needs_socat": ("socat and ncat", lambda: all(map(shutil.which, ("socat", "ncat")))),

@@ -31,6 +31,35 @@ server.start()
 """
 
 
+def children_of(process: subprocess.Popen) -> set[int]:
+    pid = process.pid
+    return {int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
+
+
+def wait_for(condition, seconds: float = LOOK) -> None:
+    """Poll until `condition()` is true; a pause of 5 ms each, by select."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"not within {seconds:g} s"
+        select.select([], [], [], 0.005)
+
+
+def kill_manager(process: subprocess.Popen) -> None:
+    """kill -9 of the manager; wait until its children are gone as well."""
+    left = children_of(process)
+    process.kill()
+    process.wait(LOOK)
+    wait_for(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in left))
+
+
+def kill_all(process: subprocess.Popen) -> None:
+    """kill -9 of all its processes; the manager is stopped meanwhile, or it would make more."""
+    process.send_signal(signal.SIGSTOP)
+    for pid in children_of(process):
+        os.kill(pid, signal.SIGKILL)
+    kill_manager(process)
+
+
 class Small:
     """A server program of a few lines."""
 
@@ -54,29 +83,16 @@ class Small:
 
     def children(self) -> set[int]:
         """Return the pids of its workers and task workers."""
-        pid = self.process.pid
-        return {int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
+        return children_of(self.process)
 
     def wait_for(self, condition, seconds: float = LOOK) -> None:
-        """Poll until `condition()` is true; a pause of 5 ms each, by select."""
-        end = time.monotonic() + seconds
-        while not condition():
-            assert time.monotonic() < end, f"not within {seconds:g} s"
-            select.select([], [], [], 0.005)
+        wait_for(condition, seconds)
 
     def kill(self) -> None:
-        """kill -9 of the manager; wait until its children are gone as well."""
-        left = self.children()
-        self.process.kill()
-        self.process.wait(LOOK)
-        self.wait_for(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in left))
+        kill_manager(self.process)
 
     def kill_all(self) -> None:
-        """kill -9 of all its processes; the manager is stopped meanwhile, or it would make more."""
-        self.process.send_signal(signal.SIGSTOP)
-        for pid in self.children():
-            os.kill(pid, signal.SIGKILL)
-        self.kill()
+        kill_all(self.process)
 
     def end(self) -> str:
         """SIGTERM; return the log."""

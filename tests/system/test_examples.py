@@ -2,85 +2,14 @@
 
 from __future__ import annotations
 
-import http.client
-import json
-import os
 import re
-import select
 import signal
 import sqlite3
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
-
-from ipckit import Client
-
-EXAMPLES = Path(__file__).parents[2] / "examples"
-LOOK = 30.0
-
-
-def run(*command: str) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, timeout=LOOK, check=False)
-    assert done.returncode == 0, done
-    return done.stdout
-
-
-def program(name: str) -> str:
-    return str(EXAMPLES / name)
-
-
-class Example:
-    """A server example on a port that the kernel chooses, told in its first line."""
-
-    def __init__(self, name: str, log: Path, *arguments: str) -> None:
-        self.log = log
-        with log.open("wb") as stderr:
-            self.process = subprocess.Popen(
-                [sys.executable, program(name), "0", *arguments],
-                stdout=subprocess.PIPE,
-                stderr=stderr,
-                text=True,
-            )
-        assert self.process.stdout is not None
-        if not select.select([self.process.stdout], [], [], LOOK)[0]:
-            self.process.kill()
-        self.port = self.process.stdout.readline().removeprefix("listening on ").strip()
-
-    def client(self) -> Client:
-        client = Client(open_eof_split=True, package_eof=b"\n")
-        client.connect("127.0.0.1", int(self.port), timeout=LOOK)
-        return client
-
-    def end(self) -> str:
-        """SIGTERM; it must end with 0. Return what it printed after its first line."""
-        self.process.send_signal(signal.SIGTERM)
-        try:
-            printed, _ = self.process.communicate(timeout=LOOK)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            raise
-        assert self.process.returncode == 0, self.log.read_text()
-        assert "Traceback" not in self.log.read_text()
-        return printed
-
-
-@pytest.fixture
-def serve(tmp_path):
-    running: list[Example] = []
-
-    def start(name: str, *arguments: str) -> Example:
-        running.append(Example(name, tmp_path / f"{name}.log", *arguments))
-        return running[-1]
-
-    yield start
-    for example in running:
-        if example.process.poll() is None:
-            example.end()
+from example_programs import EXAMPLES, LOOK, program, run, serve, wait_for_tasks  # noqa: F401 (a fixture)
 
 
 def test_first_server_and_client(serve):
@@ -115,16 +44,6 @@ def test_parent_and_child():
         assert lines[5] == "child ended with 0, 0 messages are left"
 
 
-def wait_for_tasks(server: Example, count: int) -> None:
-    end = time.monotonic() + LOOK
-    answer = b""
-    with server.client() as client:
-        while answer != b"%d tasks are done\n" % count:
-            assert time.monotonic() < end, answer
-            client.send(b"?\n")
-            answer = client.recv()
-
-
 def test_tasks_from_another_process(serve):
     server = serve("queue_server.py")
     assert run(sys.executable, program("task_client.py")) == "2 tasks posted\n"
@@ -156,93 +75,6 @@ def test_php_without_a_server_says_so():
         check=False,
     )
     assert done.returncode == 1 and "is queue_server.py running?" in done.stderr
-
-
-@contextmanager
-def gunicorn(tmp_path: Path, *arguments: str) -> Iterator[int]:
-    """Two workers of a real gunicorn, on a port that the kernel chooses."""
-    command = [
-        *(sys.executable, "-m", "gunicorn", "--workers", "2", "--bind", "127.0.0.1:0"),
-        *("--no-control-socket", "--worker-tmp-dir", str(tmp_path)),
-        *("--chdir", str(EXAMPLES), *arguments),
-    ]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, bufsize=1)
-    assert process.stderr is not None
-    try:
-        found = None
-        while found is None:
-            line = process.stderr.readline()
-            assert line, "gunicorn ended"
-            found = re.search(r"Listening at: http://127.0.0.1:(\d+)", line)
-        yield int(found[1])
-    finally:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.communicate(timeout=LOOK)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            raise
-
-
-@pytest.fixture
-def flask_port(tmp_path):
-    with gunicorn(tmp_path, "flask_app:app") as port:
-        yield port
-
-
-def post_to_flask(port: int, data: object) -> tuple[int, dict]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=LOOK)
-    try:
-        headers = {"Content-Type": "application/json"}
-        connection.request("POST", "/tasks", json.dumps(data), headers)
-        answer = connection.getresponse()
-        return answer.status, json.loads(answer.read())
-    finally:
-        connection.close()
-
-
-def test_tasks_from_flask(serve, flask_port):
-    status, answer = post_to_flask(flask_port, {"resize": "too early"})
-    assert status == 503 and "is queue_server.py running?" in answer["error"]
-    server = serve("queue_server.py")
-    for number in range(20):
-        data = {"resize": "传真.png", "number": number}
-        assert post_to_flask(flask_port, data) == (202, {"posted": True})
-    status, answer = post_to_flask(flask_port, "x" * 1_000_000)
-    assert status == 413 and "1000" in answer["error"], answer
-    wait_for_tasks(server, 20)
-    printed = server.end()
-    for number in range(20):
-        assert printed.count(f"got {{'resize': '传真.png', 'number': {number}}}") == 1
-
-
-def ask_cache(port: int, number: int) -> tuple[str, str, int]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=LOOK)
-    try:
-        connection.request("GET", f"/square?{number}")
-        kind, value, pid = connection.getresponse().read().decode().split()
-        return kind, value, int(pid)
-    finally:
-        connection.close()
-
-
-def test_workers_of_gunicorn_share_a_cache_and_one_is_killed(tmp_path):
-    with gunicorn(tmp_path, "--preload", "gunicorn_cache:app") as port:
-        first = [ask_cache(port, number) for number in range(50)]
-        assert [(kind, value) for kind, value, _ in first] == [
-            ("miss", str(number**2)) for number in range(50)
-        ]
-        os.kill(first[0][2], signal.SIGKILL)
-        end = time.monotonic() + LOOK
-        pids = set()
-        while len(pids - {first[0][2]}) < 2:  # the other one, and the successor
-            assert time.monotonic() < end
-            try:
-                kind, value, pid = ask_cache(port, 7)
-            except (ConnectionError, http.client.HTTPException):
-                continue  # the killed one had taken this connection
-            assert (kind, value) == ("hit", "49")
-            pids.add(pid)
 
 
 def redis(port: str, *words: str, said: bytes = b"") -> bytes:
