@@ -22,6 +22,7 @@ settings.register_profile("deep", parent=settings.get_profile("ci"), max_example
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 NEEDS = {
+    "needs_chromium": ("chromium", lambda: shutil.which("chromium") is not None),
     "needs_fish": ("fish", lambda: shutil.which("fish") is not None),
     "needs_php": ("php-cli with sysvmsg", lambda: shutil.which("php") is not None),
     "needs_php_fpm": (

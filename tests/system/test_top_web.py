@@ -7,9 +7,6 @@ import contextlib
 import os
 import re
 import signal
-import socket
-import subprocess
-import sys
 import time
 import urllib.request
 
@@ -17,31 +14,9 @@ import aiohttp
 import pytest
 from conftest import children
 from serving import LOOK
-from watching import ask, served  # noqa: F401  (a fixture)
+from watching import ask, served, view, web  # noqa: F401  (fixtures)
 
 from ipckit.cli.top.web import is_own_page
-
-
-@pytest.fixture
-def view(served, tmp_path):
-    """A running `ipckit top --web`: its process; `args` ends with its port."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    words = ["top", str(tmp_path / "pid"), "--interval", "0.2", "--web", "--port", str(port)]
-    line = [sys.executable, "-m", "ipckit", *words]
-    with subprocess.Popen(line, stdout=subprocess.PIPE) as view:
-        said = view.stdout.readline()
-        assert said == f"serving http://127.0.0.1:{port} (Ctrl-C ends it)\n".encode()
-        yield view
-        if view.returncode is None:
-            view.send_signal(signal.SIGINT)
-        assert view.wait(LOOK) == 0
-
-
-@pytest.fixture
-def web(view) -> str:
-    """Its address."""
-    return f"http://127.0.0.1:{view.args[-1]}"
 
 
 def get(url: str) -> str:
