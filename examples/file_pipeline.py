@@ -33,6 +33,7 @@ server.set(
     worker_num=1,
     task_worker_num=int(sys.argv[3]) if len(sys.argv) > 3 else os.cpu_count(),
     task_queue_size=64,
+    task_memory=1 << 20,  # paths are short
     task_ledger=f"index.{hashlib.sha256(bytes(out)).hexdigest()[:16]}",  # one for each OUT
     task_timeout=300,
     task_max_attempts=2,
