@@ -41,21 +41,26 @@ def counted(folder: Path) -> dict[str, dict[str, int]]:
     return found
 
 
-@pytest.fixture
-def folder(tmp_path):
+def made(folder: Path, files: int) -> Path:
+    """A folder of good files, one bad one, and one whose name is no text."""
     drawn = random.Random(7)
     for place in ("", "reports", "old/deep"):
-        (tmp_path / "in" / place).mkdir(parents=True, exist_ok=True)
-        for number in range(FILES // 3):
+        (folder / place).mkdir(parents=True, exist_ok=True)
+        for number in range(files // 3):
             text = "".join(
                 drawn.choice(WORDS) + drawn.choice((" ", ", ", "\n", " - ", "_"))
                 for _ in range(500)
             )
-            (tmp_path / "in" / place / f"{number}.txt").write_text(text)
-    (tmp_path / "in" / BAD).write_bytes(b"no text: \xff")
-    with open(os.fsencode(tmp_path / "in") + b"/name\xff.txt", "w") as file:
+            (folder / place / f"{number}.txt").write_text(text)
+    (folder / BAD).write_bytes(b"no text: \xff")
+    with open(os.fsencode(folder) + b"/name\xff.txt", "w") as file:
         file.write("its name is no text")
-    return tmp_path / "in"
+    return folder
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return made(tmp_path / "in", FILES)
 
 
 class Pipeline:
@@ -138,15 +143,17 @@ def test_killed_in_the_middle_it_goes_on_and_indexes_nothing_again(folder, tmp_p
     assert_whole(lines, out, folder, FILES, 1)
     after = second.parts()
     assert {name: after[name] for name in before} == before, "a finished file was indexed again"
+    taken_up = re.search(r"task ledger '\S+' is taken up: (\d+) tasks", second.log())
+    assert taken_up and 1 <= int(taken_up[1]) <= 64, "what waited was in the ledger"
     assert list((out / "unfinished").iterdir()) == [], "what the kill cut off is gone"
     third = Pipeline(folder, out)
     assert_whole(third.end(), out, folder, FILES, 1)
     assert third.parts() == after, "nothing was left to do"
 
 
-def test_a_file_that_cannot_be_read_is_a_dead_letter_until_it_is_retried(folder, tmp_path):
-    out = tmp_path / "out"
-    assert_whole(Pipeline(folder, out).end(), out, folder, FILES, 1)
+def test_a_file_that_cannot_be_read_is_a_dead_letter_until_it_is_retried(tmp_path):
+    folder, out = made(tmp_path / "in", 30), tmp_path / "out"
+    assert_whole(Pipeline(folder, out).end(), out, folder, 30, 1)
     (group,) = json.loads(dead("ls", out, "--json"))
     assert group["count"] == 1 and group["error"].startswith("UnicodeDecodeError")
     assert BAD in dead("show", out, str(group["ids"][0]))
@@ -154,7 +161,7 @@ def test_a_file_that_cannot_be_read_is_a_dead_letter_until_it_is_retried(folder,
     Pipeline(folder, out).end()
     assert "mended" not in (out / "index.json").read_text(), "it is left alone"
     assert dead("retry", out, "--all") == "1 to be tried again\n"
-    assert_whole(Pipeline(folder, out).end(), out, folder, FILES + 1, 0)
+    assert_whole(Pipeline(folder, out).end(), out, folder, 31, 0)
     assert "mended" in json.loads((out / "index.json").read_text())
     assert dead("ls", out) == "no dead letters\n"
 
