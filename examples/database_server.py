@@ -2,8 +2,12 @@
 
 python examples/database_server.py [port] [file]     then, for each line, a note is kept:
 printf 'buy milk\\n' | nc 127.0.0.1 9505              "pass" tries to send a connection along
+
+Crash: a task worker that is killed in the middle of a note leaves the database without it, and the
+connection goes with it. Its successor opens its own, and the task is delivered again.
 """
 
+import os
 import sqlite3
 import sys
 import uuid
@@ -28,6 +32,7 @@ def worker_start(server, worker_id):
         database = sqlite3.connect(path, timeout=10)
         database.execute("CREATE TABLE IF NOT EXISTS notes (id TEXT PRIMARY KEY, text TEXT)")
         database.commit()
+        print(f"process {os.getpid()} has a connection", file=sys.stderr, flush=True)
 
 
 @server.on("worker_stop")

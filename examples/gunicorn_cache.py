@@ -1,25 +1,58 @@
 """A cache that all workers of gunicorn share: a Table made before they are forked.
 
 gunicorn --workers 2 --preload --chdir examples gunicorn_cache:app      and then:
-curl http://127.0.0.1:8000/square?7      "hit" or "miss", the worker's process, the answer
+curl http://127.0.0.1:8000/square?7      "hit" or "miss", the answer, the worker's process
+
+An answer is made by one worker at a time, in the lock of its row; others that want it wait, all
+else goes on. Crash: a worker that is killed meanwhile leaves the row as it was and the lock free,
+so the next one makes the answer. What is in the cache outlives every worker, not gunicorn itself.
+CACHE_ROWS (10,000), CACHE_TTL (60) and CACHE_WORK (0), in seconds, come from the environment.
 """
 
 import os
+import sys
 import time
 
-from ipckit import Float, Str, Table
+from ipckit import Float, Str, Table, TableFull, WaitTimeout
 
-TTL = 60.0
-cache = Table(10_000, columns={"value": Str(64), "until": Float()})  # --preload: inherited by all
+ROWS = int(os.environ.get("CACHE_ROWS", "10000"))
+TTL = float(os.environ.get("CACHE_TTL", "60"))
+WORK = float(os.environ.get("CACHE_WORK", "0"))  # what it takes to make an answer
+PATIENCE = 20  # less than gunicorn's own, which kills a worker that is busy for 30 s
+cache = Table(ROWS, columns={"value": Str(64), "until": Float()})  # --preload: inherited by all
 
 
 def square(text):
-    found = cache.get(text)
-    if found is not None and time.monotonic() < found["until"]:
-        return "hit", found["value"]
-    value = str(int(text) ** 2)  # stands for slow work
-    cache.set(text, {"value": value, "until": time.monotonic() + TTL})  # whole, or not at all
-    return "miss", value
+    while True:
+        found = cache.get(text)
+        if found is not None and time.monotonic() < found["until"]:
+            return "hit", found["value"]
+        try:
+            with cache.lock(text, timeout=PATIENCE) as row:
+                if time.monotonic() < row["until"]:
+                    return "hit", row["value"]  # made by another, while this one waited
+                print(f"worker {os.getpid()} makes {text}", file=sys.stderr, flush=True)
+                time.sleep(WORK)
+                row.update(value=str(int(text) ** 2), until=time.monotonic() + TTL)
+                return "miss", row["value"]
+        except TableFull:  # at the lock, before anything was made
+            make_room()
+
+
+def make_room():
+    """Forget a quarter: what is over soonest, but for what is being made anew."""
+    rows = sorted(cache.items(), key=lambda item: item[1]["until"])
+    left = len(rows) // 4 + 1
+    for text, _ in rows:
+        try:
+            with cache.lock(text, timeout=0):
+                pass
+        except (WaitTimeout, TableFull):  # TableFull: another worker forgot it just now
+            continue
+        cache.delete(text)
+        left -= 1
+        if not left:
+            return
 
 
 def app(environ, start_response):
@@ -27,5 +60,10 @@ def app(environ, start_response):
     if not text.isascii() or not text.isdecimal() or len(text) > 30:
         start_response("400 Bad Request", [("Content-Type", "text/plain")])
         return [b"ask for /square?7, of at most 30 digits\n"]
+    try:
+        kind, value = square(text)
+    except WaitTimeout:
+        start_response("503 Service Unavailable", [("Content-Type", "text/plain")])
+        return [f"not made within {PATIENCE} s: ask again\n".encode()]
     start_response("200 OK", [("Content-Type", "text/plain")])
-    return [f"{' '.join(square(text))} {os.getpid()}\n".encode()]
+    return [f"{kind} {value} {os.getpid()}\n".encode()]

@@ -13,21 +13,25 @@ from ipckit import Float, Int, Table
 class RateLimiter:
     """At most `burst` at once and `per_second` in the long run, over all processes forked later.
 
-    A process that is killed while it asks leaves its caller's row as it was, and the lock free.
+    `clock` gives seconds that are the same in all processes. A process that is killed while it asks
+    leaves its caller's row as it was, and the lock free.
     """
 
-    def __init__(self, per_second, burst, callers):
-        self.per_second, self.burst = per_second, burst
+    def __init__(self, per_second, burst, callers, clock=time.monotonic):
+        self.per_second, self.burst, self.clock = per_second, burst, clock
         self.buckets = Table(callers, columns={"tokens": Float(), "at": Float(), "known": Int(1)})
 
     def allow(self, caller):
         with self.buckets.lock(caller) as bucket:  # read, think, write: one step for all others
-            now = time.monotonic()  # read inside the lock, so it never runs backwards in a row
-            gained = (now - bucket["at"]) * self.per_second
-            tokens = min(self.burst, bucket["tokens"] + gained) if bucket["known"] else self.burst
-            allowed = tokens >= 1
-            bucket.update(tokens=tokens - allowed, at=now, known=1)
-            return allowed
+            return self.take_from(bucket)
+
+    def take_from(self, bucket):
+        now = self.clock()  # read inside the lock, so it never runs backwards in a row
+        gained = (now - bucket["at"]) * self.per_second
+        tokens = min(self.burst, bucket["tokens"] + gained) if bucket["known"] else self.burst
+        allowed = tokens >= 1
+        bucket.update(tokens=tokens - allowed, at=now, known=1)
+        return allowed
 
 
 def main():

@@ -1,17 +1,20 @@
 """The programs under examples/, started and ended as a user would.
 
 `run` for those that end by themselves, `Example` for servers, `serve` (a fixture) for servers that
-the test ends; LOOK bounds every wait.
+the test ends, `gunicorn` for applications; LOOK bounds every wait.
 """
 
 from __future__ import annotations
 
+import re
+import select
 import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -117,3 +120,34 @@ def serve(tmp_path):
     for example in running:
         if example.process.poll() is None:
             example.end()
+
+
+def wait_for_line(log: Path, pattern: str, seconds: float = LOOK) -> re.Match[str]:
+    """Poll until there is such a line in the log; a pause of 5 ms each, by select."""
+    end = time.monotonic() + seconds
+    while not (found := re.search(pattern, log.read_text())):
+        assert time.monotonic() < end, log.read_text()
+        select.select([], [], [], 0.005)
+    return found
+
+
+@contextmanager
+def gunicorn(tmp_path: Path, *arguments: str) -> Iterator[int]:
+    """Two workers of a real gunicorn, on a port that the kernel chooses; gunicorn.log is theirs."""
+    command = [
+        *(sys.executable, "-m", "gunicorn", "--workers", "2", "--bind", "127.0.0.1:0"),
+        *("--no-control-socket", "--worker-tmp-dir", str(tmp_path)),
+        *("--chdir", str(EXAMPLES), *arguments),
+    ]
+    log = tmp_path / "gunicorn.log"
+    with log.open("wb") as stderr:
+        process = subprocess.Popen(command, stderr=stderr)
+    try:
+        yield int(wait_for_line(log, r"Listening at: http://127.0.0.1:(\d+)")[1])
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(LOOK)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise

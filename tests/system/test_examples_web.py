@@ -17,40 +17,13 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from example_programs import EXAMPLES, LOOK, program, run, serve, wait_for_tasks  # noqa: F401 (a fixture)
+from example_programs import EXAMPLES, LOOK, gunicorn, program, run, serve, wait_for_tasks  # noqa: F401 (a fixture)
 from watching import until
 
 from ipckit import NotFound, SysvQueue, Table, ftok
-
-
-@contextlib.contextmanager
-def gunicorn(tmp_path: Path, *arguments: str) -> Iterator[int]:
-    """Two workers of a real gunicorn, on a port that the kernel chooses."""
-    command = [
-        *(sys.executable, "-m", "gunicorn", "--workers", "2", "--bind", "127.0.0.1:0"),
-        *("--no-control-socket", "--worker-tmp-dir", str(tmp_path)),
-        *("--chdir", str(EXAMPLES), *arguments),
-    ]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, bufsize=1)
-    assert process.stderr is not None
-    try:
-        found = None
-        while found is None:
-            line = process.stderr.readline()
-            assert line, "gunicorn ended"
-            found = re.search(r"Listening at: http://127.0.0.1:(\d+)", line)
-        yield int(found[1])
-    finally:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.communicate(timeout=LOOK)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            raise
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ FOLDER = ROOT / "examples" / "harness"
 EXAMPLES = {
     "flock_counter": ("WrongFile", "RightFile"),
     "multiprocessing_value": ("WrongValue", "RightValue"),
+    "rate_limiter_machine": ("WrongLimiter", "RightLimiter"),
     "sqlite_queue": ("WrongQueue", "RightQueue"),
 }
 
@@ -33,6 +34,7 @@ def test_every_example_is_tried():
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_the_wrong_one_fails_and_the_right_one_passes(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(FOLDER.parent))
     monkeypatch.setattr("ipckit.testing.prove.SHRINKING", 1.0)  # found is enough here
     monkeypatch.setattr("ipckit.testing.prove.SIMPLER", 4.0)
     wrong, right = (getattr(loaded(name), each) for each in EXAMPLES[name])
