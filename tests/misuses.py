@@ -86,6 +86,15 @@ alone | table.compare_and_set("a", "visits", 0, "1") | SchemaError | not str    
 alone | table.lock("a", timeout=-1).__enter__() | ValueError     | timeout=-1      | seconds >= 0          | or None for no limit
 alone | [table.set(str(n), {}) for n in range(9)] | TableFull    | was not added   | all 8 rows            | delete rows, or make the table with a larger size
 alone | closed_table.get("a")                  | MisuseError     | this table object | is closed           | make or open() the table again
+# -- what would wait or fail for ever, were it taken
+alone | sysv.set(max_bytes=0)                  | ValueError      | max_bytes=0     | 1..2147483647         | must be
+alone | SysvQueue.create(max_bytes=0)          | ValueError      | max_bytes=0     | 1..2147483647         | must be
+alone | MemoryQueue(max_bytes=0)               | ValueError      | max_bytes=0     | 1..2147483647         | must be
+alone | MemoryQueue().set(max_bytes=0)         | ValueError      | max_bytes=0     | 1..2147483647         | must be
+alone | op(key=3)                              | TypeError       | key=3           | a hypothesis strategy | e.g. strategies.integers()
+alone | Kill(at=3)                             | TypeError       | at=3            | "start", "inside", "end" | or None for any moment
+alone | Stop(at="")                            | ValueError      | at=''           | "start", "inside", "end" | or None for any moment
+alone | kill_point(3)                          | TypeError       | name=3          | a str                 | must be
 # -- atomic numbers, locks, channels
 alone | Atomic("1")                            | TypeError       | value='1'       | an int                | must be
 alone | Atomic(2**63)                          | OverflowError   | value is over   | 64 bits               | must be -2**63..2**63-1

@@ -22,7 +22,6 @@ __all__ = [
     "about_make",
     "buffer",
     "check_key",
-    "check_settings",
     "closed",
     "copy_message",
     "limit",
@@ -92,16 +91,6 @@ def check_key(key: int | None) -> None:
     check_number("key", key, -(2**31), 2**31 - 1)
     if key == 0:
         raise ValueError("key=0: means private to the kernel; use create() without a key")
-
-
-def check_settings(
-    mode: int | None, uid: int | None, gid: int | None, max_bytes: int | None
-) -> None:
-    """Refuse what cannot be a setting (Q9); None stands for no change."""
-    limits = (("mode", mode, 0o777), ("uid", uid, 2**32 - 2), ("gid", gid, 2**32 - 2))
-    for name, value, most in (*limits, ("max_bytes", max_bytes, 2**31 - 1)):
-        if value is not None:
-            check_number(name, value, 0, most)
 
 
 def about_make(key: int | None, error: int) -> str:

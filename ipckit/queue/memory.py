@@ -34,6 +34,7 @@ from ipckit.queue.contract import (
     as_bytes,
     check_choice,
     check_number,
+    check_settings,
     check_type,
     deadline_of,
     fits,
@@ -105,7 +106,7 @@ class MemoryQueue(_Waiting):
     def __init__(self, *, max_bytes: int = 16384, max_message: int = 8192) -> None:
         """Make a queue for `max_bytes` of bodies, and for bodies of at most `max_message` bytes."""
         super().__init__()
-        check_number("max_bytes", max_bytes, 0, 2**31 - 1)
+        check_settings(None, None, None, max_bytes)
         check_number("max_message", max_message, 0, 2**31 - 1)
         self._max_bytes = max_bytes
         self._max_message = max_message
@@ -267,10 +268,7 @@ class MemoryQueue(_Waiting):
         max_bytes: int | None = None,
     ) -> None:
         """As SysvQueue.set(); rights and owner are kept and mean nothing."""
-        limits = (("mode", mode, 0o777), ("uid", uid, 2**32 - 2), ("gid", gid, 2**32 - 2))
-        for name, value, most in (*limits, ("max_bytes", max_bytes, 2**31 - 1)):
-            if value is not None:
-                check_number(name, value, 0, most)
+        check_settings(mode, uid, gid, max_bytes)
         with self._changed:
             self._open()
             if self._removed:

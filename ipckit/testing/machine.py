@@ -10,6 +10,7 @@ Contract  A subclass names its operations (`op`), what each does to a sequential
 
 from __future__ import annotations
 
+import sys
 import unittest
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, ClassVar
@@ -56,8 +57,15 @@ def op(**strategies: Any) -> Callable[[Callable[..., Any]], Op]:
 
     The method runs in one of several processes, and should return soon whatever the others do: one
     that has not at the machine's `deadline` is a failure. What it returns must be picklable plain
-    data; what it raises is its result.
+    data; what it raises is its result. TypeError: an argument's value is no strategy.
     """
+    known = sys.modules.get("hypothesis.strategies")  # not loaded: then nothing can be a strategy
+    for name, value in strategies.items():
+        if known is None or not isinstance(value, known.SearchStrategy):
+            raise TypeError(
+                f"{name}={value!r}: must be a hypothesis strategy, e.g. strategies.integers() or "
+                f"strategies.just({value!r})"
+            )
 
     def declare(function: Callable[..., Any]) -> Op:
         return Op(function, strategies)

@@ -15,9 +15,9 @@ from misuses import MISUSES
 
 import ipckit
 from ipckit import *  # noqa: F403  (the calls of the table are written as a user writes them)
-from ipckit import Channel, Int, PosixQueue, Server, Str, SysvQueue, Table
+from ipckit import Channel, Int, PosixQueue, Server, Str, SysvQueue, Table, testing
 from ipckit.framing import Framing
-from ipckit.testing import ProcessMachine, invariant, op
+from ipckit.testing import ProcessMachine, op
 
 HERE = Path(__file__).parent
 COMMAND = [sys.executable, "-m", "ipckit"]
@@ -62,8 +62,9 @@ def objects():
         for each in (closed_sysv, closed_table, closed_end):
             each.close()
         public = {name: getattr(ipckit, name) for name in ipckit.__all__}
-        tools = {"Framing": Framing, "invariant": invariant, "machine": machine, "op": op}
-        yield {**public, **tools, "pickle": pickle, **locals()}
+        harness = {name: getattr(testing, name) for name in testing.__all__}
+        tools = {"Framing": Framing, "machine": machine, "pickle": pickle}
+        yield {**public, **harness, **tools, **locals()}
 
 
 def error_of(call, names):
