@@ -131,7 +131,7 @@ class SysvQueue(Sysv):
         stat = ffi.new("struct ipk_msgq_stat *")
         code = lib.ipk_msgq_stat(id, stat)
         if code == -errno.EIDRM:
-            raise NotFound(errno.ENOENT, f"msgctl: no queue has the id {id}")
+            raise NotFound(errno.ENOENT, f"msgctl: no queue has the id {id}; see `ipckit ls`")
         check(code, "msgctl", f"queue id {id}")
         return cls(id, stat.key or None)
 

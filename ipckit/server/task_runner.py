@@ -88,9 +88,9 @@ class TaskRunner:
     def finish(self, value: Any) -> None:
         """Take the result of the task in hand; raises MisuseError without one, or twice."""
         if self._job is None:
-            raise MisuseError("finish() belongs inside the `task` callback")
+            raise MisuseError("finish() belongs inside the `task` callback: call it there, once")
         if self._value is not None:
-            raise MisuseError(f"task {self._job[1]} was finished already")
+            raise MisuseError(f"task {self._job[1]} was finished already: call finish() once")
         self._value = self._dump(value)
 
     # -- an attempt ---

@@ -6,16 +6,32 @@ import contextlib
 import json
 import os
 import pickle
+import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from misuses import MISUSES
+from misuses import MISUSES, stand_apart
 
 import ipckit
 from ipckit import *  # noqa: F403  (the calls of the table are written as a user writes them)
-from ipckit import Channel, Int, PosixQueue, Server, Str, SysvQueue, Table, testing
+from ipckit import (
+    Channel,
+    Client,
+    Int,
+    Lock,
+    PosixQueue,
+    Server,
+    SockType,
+    Str,
+    SysvQueue,
+    Table,
+    TaskClient,
+    ftok,
+    testing,
+)
 from ipckit.framing import Framing
 from ipckit.testing import ProcessMachine, op
 
@@ -55,12 +71,24 @@ def objects():
         posix = held.enter_context(PosixQueue.create(f"/ipckit-misuse-{os.getpid()}"))
         held.callback(posix.remove)
         table = held.enter_context(Table(8, columns=columns))
+        locked_table = held.enter_context(Table(8, columns=columns))
+        held.enter_context(locked_table.lock("a"))
         closed_sysv = SysvQueue.open_id(sysv.id)
         closed_table = Table(8, columns=columns)
         ours, theirs = map(held.enter_context, Channel.pair(max_frame=100))
         closed_end, widow = map(held.enter_context, Channel.pair())
         for each in (closed_sysv, closed_table, closed_end):
             each.close()
+        gone_sysv = held.enter_context(SysvQueue.create())
+        gone_sysv.remove()
+        lock = Lock()
+        key = ftok(__file__, "m")
+        server_queue = held.enter_context(SysvQueue.open_or_create(key))
+        held.callback(server_queue.remove)
+        tasks = held.enter_context(TaskClient(key))
+        listening = held.enter_context(socket.create_server(("127.0.0.1", 0)))
+        client = held.enter_context(Client(timeout=0))
+        client.connect("127.0.0.1", listening.getsockname()[1])
         public = {name: getattr(ipckit, name) for name in ipckit.__all__}
         harness = {name: getattr(testing, name) for name in testing.__all__}
         tools = {"Framing": Framing, "machine": machine, "pickle": pickle}
@@ -78,8 +106,9 @@ def error_of(call, names):
 
 def judge(misuse, error, text):
     assert error == misuse.error, text
-    for part in (misuse.value, misuse.limit, misuse.step):
-        assert part in text
+    assert stand_apart(text, [misuse.value, misuse.limit, misuse.step]), f"{text}\n{misuse}"
+    if misuse.step == "must be":
+        assert re.search(f"must be.*{re.escape(misuse.limit)}", text), text
 
 
 def rows(*where):
@@ -93,28 +122,45 @@ def test_in_one_process(misuse):
         judge(misuse, *error_of(misuse.call, names))
 
 
+async def on_start(server):
+    """A callback that the manager, which has no event loop, cannot run."""
+
+
 @rows("manager")
 def test_a_server_that_has_not_started(misuse):
     server = Server("127.0.0.1")
     try:
         before = server.setting
-        judge(misuse, *error_of(misuse.call, {"server": server}))
+        with socket.create_server(("127.0.0.1", 0)) as other:
+            names = {"server": server, "Server": Server, "SockType": SockType, "on_start": on_start}
+            names["busy"] = other.getsockname()[1]
+            judge(misuse, *error_of(misuse.call, names))
         assert server.setting == before, "something was changed"
     finally:
         for port in server.ports:
             port.forget()
 
 
+def first_step(coroutine):
+    """Run a coroutine until it waits: what is refused is refused before that."""
+    try:
+        coroutine.send(None)
+    finally:
+        coroutine.close()
+
+
 def serve():
     """A server whose worker and task worker make the calls of the table, and print what came."""
     server = Server("127.0.0.1", worker_num=1, task_worker_num=1, log_level="ERROR")
     server.set(runtime_dir=os.getcwd())
+    os.mkfifo("fifo")
     server.on("receive", print)
     server.on("pipe_message", print)
 
     def told(where):
         calls = [misuse.call for misuse in MISUSES if misuse.where == where]
-        return {call: error_of(call, {"server": server}) for call in calls}
+        names = {"server": server, "run": first_step}
+        return {call: error_of(call, names) for call in calls}
 
     @server.on("task")
     def task(server, task_id, source, data):
@@ -181,6 +227,8 @@ def test_the_table_covers_the_public_api():
     calls = [misuse.call for misuse in MISUSES]
     assert len({(misuse.where, misuse.call) for misuse in MISUSES}) == len(MISUSES) >= 60
     assert all(map(all, MISUSES)), "an empty cell checks nothing"
+    for misuse in MISUSES:
+        assert misuse.step == "must be" or " " in misuse.step, f"no step in words: {misuse}"
     text = " ".join(calls)
     plain = {"__version__", "SockType", "TaskIPC", "Float", "Bytes"}  # nothing to misuse
     for name in set(ipckit.__all__) - set(ipckit._ERRORS) - plain - {"Server"}:
