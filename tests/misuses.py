@@ -249,7 +249,7 @@ manager | server.ports[0].on("task", print) | SettingsError | 'task' | the whole
 manager | server.add_process(7) | TypeError | not 7 | callable | must be
 manager | server.start() | SettingsError | a stream port | a `receive` callback | server.on('receive', f)
 manager | server.task(1) | MisuseError | task() | does not run | start() it first
-manager | server.finish(1) | MisuseError | finish() | inside the `task` callback | call it there
+manager | server.finish(1) | MisuseError | finish() | inside the `task` callback | call it there, in a task worker
 manager | server.tick(0, print) | ValueError | seconds=0 | 0.001..10**9 | must be
 manager | server.after(1, print) | MisuseError | after() | does not run | start() it first
 manager | server.send(1, b"x") | MisuseError | send() | does not run | start() it first
@@ -270,7 +270,7 @@ worker | run(server.task_async(1, dst="0")) | ValueError | dst='0' | 0..0 | must
 worker | server.taskwait(1, timeout=-1) | ValueError | timeout=-1 | 0 or more seconds | must be
 worker | server.task_wait_multi([1], timeout=-1) | ValueError | timeout=-1 | 0 or more seconds | must be
 worker | server.task_wait_multi(7) | TypeError | tasks=7 | a sequence of data | must be
-worker | server.finish(1) | MisuseError | finish() | inside the `task` callback | call it there
+worker | server.finish(1) | MisuseError | finish() | inside the `task` callback | call it there, in a task worker
 worker | server.send_message("m", 9) | ValueError | dst_worker_id=9 | 0..1 | must be
 worker | server.send_message("m", 0) | MisuseError | worker 0 | is this process | call the function itself
 worker | server.send_message(lambda: 1, 1) | TypeError | message | cannot be pickled | send plain data

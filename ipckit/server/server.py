@@ -440,7 +440,9 @@ class Server(ClientCalls):
         """
         process = self._process
         if not isinstance(process, TaskWorker):
-            raise MisuseError("finish() belongs inside the `task` callback: call it there, once")
+            raise MisuseError(
+                "finish() belongs inside the `task` callback: call it there, in a task worker"
+            )
         process.finish(result)
 
     @property

@@ -32,11 +32,11 @@ from ipckit import (
     ftok,
     testing,
 )
+from ipckit.cli import main
 from ipckit.framing import Framing
 from ipckit.testing import ProcessMachine, op
 
 HERE = Path(__file__).parent
-COMMAND = [sys.executable, "-m", "ipckit"]
 
 
 def machine(**changes):
@@ -201,25 +201,43 @@ def test_in_a_running_server(misuse, running):
     judge(misuse, *running[misuse.where][misuse.call])
 
 
-@pytest.mark.parametrize(
-    ("arguments", "parts"),
-    [
-        (["statuss"], ["'statuss'", "choose from", "status"]),
-        (["status", "/none/ipckit.sock"], ["/none/ipckit.sock", "no server answers there"]),
-        (
-            ["dead", "ls", "/none/letters"],
-            ["/none/letters", "there is no file", "dead_letter_path"],
-        ),
-    ],
-)
-def test_the_command(arguments, parts):
-    done = subprocess.run(
-        [*COMMAND, *arguments], capture_output=True, text=True, timeout=60, check=False
-    )
-    assert done.returncode in {1, 2}
-    assert done.stdout == ""
-    for part in parts:
-        assert part in done.stderr
+SOCKET = "/none/ipckit.sock"
+WRONG_COMMANDS = {
+    ("statuss",): ("'statuss'", "choose from", "'status'"),
+    ("status", SOCKET): (SOCKET, "no server answers there", "give its control socket"),
+    ("reload", SOCKET): (SOCKET, "no server answers there", "give its control socket"),
+    ("stop", SOCKET): (SOCKET, "no server answers there", "give its control socket"),
+    ("connections", SOCKET): (SOCKET, "no server answers there", "give its control socket"),
+    ("top", SOCKET): (SOCKET, "No such file", "give a server's control socket or pid file"),
+    ("top", "--interval", "0"): ("0:", "0.1..3600 seconds", "must be"),
+    ("top", "--web", "--port", "65536"): ("'65536'", "1..65535", "must be"),
+    ("metrics", "--port", "65536"): ("'65536'", "0..65535", "must be"),
+    ("metrics", "--port", "http"): ("'http'", "0..65535", "must be"),
+    ("run", "app"): ("'app'", "is not MODULE:SERVER", "such as app:server"),
+    ("run", "none:server"): ("'none'", "there is no module", "name that in PYTHONPATH"),
+    ("run", "json:lods"): ("'lods'", "the module 'json' has no", "did you mean"),
+    ("run", "os:path"): ("os:path", "no ipckit.Server", "name a server, or a function"),
+    ("run", "json:x", "--set", "user"): ("'user'", "is not NAME=VALUE", "such as worker_num=4"),
+    ("dead", "ls", "/none"): ("/none", "there is no file", "give the server's dead_letter_path"),
+    ("dead", "ls", __file__): (__file__, "not a database", "give the dead_letter_path"),
+    ("rm", "queue-none"): ("'queue-none'", "there is no", "take a name as `ipckit ls` prints it"),
+    ("rm",): ("--leaked", "names", "say what"),
+    ("bench", "queues"): ("'queues'", "there is no", "to measure: queue, table, task, echo"),
+    ("completion", "tcsh"): ("'tcsh'", "choose from", "'bash'"),
+}
+
+
+@pytest.mark.parametrize("arguments", WRONG_COMMANDS, ids=" ".join)
+def test_the_command(arguments, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "path", [*sys.path])  # `run` changes these, for a process of its own
+    monkeypatch.setattr(sys, "dont_write_bytecode", sys.dont_write_bytecode)
+    with pytest.raises(SystemExit) as ended:
+        sys.exit(main([*arguments]))
+    assert ended.value.code in {1, 2}
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    said = printed.err.splitlines()[-1]
+    assert stand_apart(said, WRONG_COMMANDS[arguments]), said
 
 
 def test_the_table_covers_the_public_api():
