@@ -430,7 +430,14 @@ def _open(name: str, flags: int, mode: int, max_messages: int, max_message_size:
         ) from None
     except OSError as exc:
         detail = f"{name}, {max_messages} x {max_message_size} bytes; see `ulimit -q`, `ulimit -n`"
-        raise from_errno("mq_open", exc.errno or 0, detail) from None
+        raise from_errno("mq_open", exc.errno or _missing_errno(str(exc)), detail) from None
+
+
+def _missing_errno(text: str) -> int:
+    """Return the errno that posix_ipc keeps to itself when it has a text of its own."""
+    if text.startswith("Insufficient space"):
+        return errno.ENOSPC
+    return errno.ENFILE if text.startswith("The system limit") else errno.EMFILE
 
 
 def _check_name(name: str) -> None:
