@@ -100,9 +100,12 @@ class Client:
             )
         if framing != self._framing:
             if self._packets or (self._framer is not None and self._framer.pending):
-                raise MisuseError("set: framing cannot change in the middle of a packet")
+                raise MisuseError(
+                    "set: framing cannot change in the middle of a packet; recv() the rest, or "
+                    "close() first"
+                )
             self._framing = framing
-            self._framer = framing.framer()
+            self._framer = framing.framer() if framing.is_on else None
         self._settings = merged
 
     def connect(self, host: str, port: int = 0, timeout: float | None = 0.5) -> None:
@@ -124,8 +127,9 @@ class Client:
         """
         if self._sock is not None:
             raise MisuseError(f"connect: connected to {self._where} already; close() it first")
-        if timeout is not None and not timeout >= 0:
-            raise ValueError(f"timeout={timeout!r}: must be seconds >= 0, or None for no limit")
+        if not isinstance(host, str):
+            raise TypeError(f"host={host!r}: must be a str, a name, an address or a path")
+        _check_timeout(timeout)
         where = host if self._family == socket.AF_UNIX else f"{host}:{port}"
         address = self._address(host, port)
         try:
@@ -135,10 +139,11 @@ class Client:
         except ConnectionError:
             raise PeerGone(f"connect: nobody listens at {where}; is the server up?") from None
         except OSError as exc:
-            raise from_errno("connect", exc.errno or errno.EINVAL, where) from None
+            detail = f"{where}; is the server up, and is this its address?"
+            raise from_errno("connect", exc.errno or errno.EINVAL, detail) from None
         self._where = where
         self._connect_timeout = timeout
-        self._framer = self._framing.framer()
+        self._framer = self._framing.framer() if self._framing.is_on else None
         self._packets.clear()
         self._refused = ""
 
@@ -155,6 +160,8 @@ class Client:
         Source: send(2).
         """
         sock = self._connected("send")
+        if not isinstance(data, bytes | bytearray | memoryview):
+            raise TypeError(f"data must be bytes, not {type(data).__name__}: encode it first")
         view = memoryview(data).cast("B")
         deadline = self._deadline()
         sent = 0
@@ -191,8 +198,8 @@ class Client:
         Source: recv(2).
         """
         sock = self._connected("recv")
-        if size < 1:
-            raise ValueError(f"size={size!r}: must be >= 1 byte")
+        if not isinstance(size, int) or size < 1:
+            raise ValueError(f"size={size!r}: must be an int of 1 or more bytes")
         deadline = self._deadline()
         try:
             if self._framer is not None:
@@ -205,7 +212,8 @@ class Client:
             raise
         except (TimeoutError, BlockingIOError):
             raise WaitTimeout(
-                f"recv: nothing came from {self._where}{_within(self._limit)}"
+                f"recv: nothing came from {self._where}{_within(self._limit)}; recv() again, or "
+                f"with a longer timeout"
             ) from None
         except OSError as exc:
             raise self._failed("recv", exc, size) from None
@@ -258,7 +266,9 @@ class Client:
             if not data:
                 if left := framer.pending:
                     self._framer = self._framing.framer()  # told once; from now on b""
-                    raise PeerGone(f"recv: {self._where} closed {left} bytes into a packet")
+                    raise PeerGone(
+                        f"recv: {self._where} closed {left} bytes into a packet; connect() anew"
+                    )
                 return b""
             try:
                 self._packets.extend(framer.feed(data))
@@ -279,13 +289,15 @@ class Client:
     def _address(self, host: str, port: int) -> Any:
         if self._family == socket.AF_UNIX:
             return host
-        if not 0 < port < 65536:
-            raise ValueError(f"port={port!r}: must be 1..65535")
+        if not isinstance(port, int) or not 0 < port < 65536:
+            raise ValueError(f"port={port!r}: must be an int of 1..65535")
         try:
             found = socket.getaddrinfo(host, port, self._family, self._kind)
         except (OSError, UnicodeError) as exc:
             raise NotFound(
-                errno.ENOENT, f"getaddrinfo: {host}:{port} has no {self._type.name} address: {exc}"
+                errno.ENOENT,
+                f"getaddrinfo: {host}:{port} has no {self._type.name} address: {exc}; is "
+                f"the name right?",
             ) from None
         return found[0][4]
 
@@ -305,12 +317,25 @@ class Client:
 
     def _failed(self, call: str, exc: OSError, size: int) -> IPCError:
         if isinstance(exc, ConnectionError):
-            return PeerGone(f"{call}: {self._where} closed the connection, or nobody is there")
+            return PeerGone(
+                f"{call}: {self._where} closed the connection, or nobody is there; close() it, and "
+                f"connect() anew"
+            )
         if exc.errno == errno.EMSGSIZE:
             return MessageTooLarge(
-                errno.EMSGSIZE, f"{call}: a datagram of {size} bytes; one takes at most 65507"
+                errno.EMSGSIZE,
+                f"{call}: a datagram of {size} bytes; one takes at most 65507; send less",
             )
         return from_errno(call, exc.errno or errno.EINVAL, f"{size} bytes, {self._where}")
+
+
+def _check_timeout(timeout: float | None) -> None:
+    if timeout is None:
+        return
+    if not isinstance(timeout, int | float):
+        raise TypeError(f"timeout={timeout!r}: must be seconds, or None for no limit")
+    if not timeout >= 0:
+        raise ValueError(f"timeout={timeout!r}: must be seconds >= 0, or None for no limit")
 
 
 def _left(deadline: float | None) -> float | None:
@@ -362,12 +387,13 @@ class TaskClient:
         Crash: the task is wholly in the queue or not there.
         Source: msgsnd(2).
         """
-        if not -1 <= dst < ANY_TASK_WORKER - 1:
+        if not isinstance(dst, int) or not -1 <= dst < ANY_TASK_WORKER - 1:
             raise ValueError(f"dst={dst!r}: must be a task worker, 0 or more, or -1 for any")
         from ipckit.queue.php_format import dumps  # noqa: PLC0415  (Client must not load queues)
 
         body = dumps(data)
         kind = dst + 1 if dst >= 0 else ANY_TASK_WORKER
+        _check_timeout(timeout)
         deadline = None if timeout is None else monotonic() + timeout
         try:
             self._queue.send(body, type=kind, timeout=timeout)
@@ -397,4 +423,11 @@ class TaskClient:
     def _open(self) -> SysvQueue:
         from ipckit.queue import SysvQueue  # noqa: PLC0415  (see post)
 
-        return SysvQueue.open(self._key)
+        try:
+            return SysvQueue.open(self._key)
+        except NotFound:
+            raise NotFound(
+                errno.ENOENT,
+                f"msgget: no server has the message_queue_key {self._key}; is it up, with "
+                f"task_ipc_mode 2 or 3?",
+            ) from None

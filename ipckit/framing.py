@@ -25,7 +25,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
-from ipckit.errors import ProtocolError, SettingsError
+from ipckit.errors import MisuseError, ProtocolError, SettingsError
 
 __all__ = ["Framer", "Framing", "PacketRefused", "Rule"]
 
@@ -415,7 +415,7 @@ class Framing:
             if self.open_length_check or self.open_eof_check or self.open_eof_split:
                 raise SettingsError(
                     "package_length_func with open_length_check, open_eof_check or "
-                    "open_eof_split: a stream is cut one way"
+                    "open_eof_split: a stream is cut one way; choose one of them"
                 )
         eof = _encoded(self.package_eof)
         if eof is None or not 1 <= len(eof) <= MAX_EOF:
@@ -436,6 +436,10 @@ class Framing:
             # They are not used, and a small package_max_length is fine with EOF.
             most = MAX_PACKAGE
         width = _LENGTHS[self.package_length_type].size
+        if most < width:
+            raise SettingsError(
+                f"package_max_length={most}: must be {width} or more, the length field's own bytes"
+            )
         _check_range("package_length_offset", self.package_length_offset, 0, most - width)
         _check_range("package_body_offset", self.package_body_offset, 0, most)
 
@@ -484,8 +488,8 @@ class Framing:
             return Rule(kind, most, _encoded(self.package_eof) or b"")
         return None
 
-    def framer(self) -> Framer | None:
-        """Return a new Framer for one stream, or None when the stream is not cut."""
+    def framer(self) -> Framer:
+        """Return a new Framer for one stream. MisuseError: it `is_on` not, there is no cutting."""
         if self.package_length_func is not None:
             return _FunctionFramer(self.package_max_length, self.package_length_func)
         if self.open_length_check:
@@ -495,8 +499,11 @@ class Framing:
                 self.package_length_offset,
                 self.package_body_offset,
             )
-        if not self.open_eof_split and not self.open_eof_check:
-            return None
+        if not self.is_on:
+            raise MisuseError(
+                "framer(): this Framing cuts nothing; set one of open_eof_check, open_eof_split, "
+                "open_length_check and package_length_func"
+            )
         cut = _SplitFramer if self.open_eof_split else _TailFramer
         return cut(self.package_max_length, _encoded(self.package_eof) or b"")
 

@@ -14,6 +14,8 @@ from ipckit.errors import from_errno
 
 __all__ = ["ftok"]
 
+_WANTED = "name a file that exists, and that may be reached"
+
 
 def ftok(path: str | bytes | os.PathLike[str] | os.PathLike[bytes], proj: str | bytes | int) -> int:
     """Return the key of `path` and `proj`: the same signed 32-bit number as C's and PHP's ftok.
@@ -35,7 +37,7 @@ def ftok(path: str | bytes | os.PathLike[str] | os.PathLike[bytes], proj: str | 
     try:
         stat = os.stat(path)
     except OSError as exc:
-        raise from_errno("stat", exc.errno or 0, repr(os.fspath(path))) from None
+        raise from_errno("stat", exc.errno or 0, f"{os.fspath(path)!r}; {_WANTED}") from None
     key = number << 24 | (stat.st_dev & 0xFF) << 16 | stat.st_ino & 0xFFFF
     return key - 2**32 if key >= 2**31 else key
 

@@ -83,8 +83,19 @@ class Channel:
     it does not use. Not thread safe, but one thread may send while another one receives.
     """
 
-    def __init__(self, sock: socket.socket, max_frame: int = DEFAULT_MAX_FRAME) -> None:
-        """Take over `sock`, a connected AF_UNIX stream. `pair()` is the usual way."""
+    def __init__(
+        self, sock: socket.socket | None = None, max_frame: int = DEFAULT_MAX_FRAME
+    ) -> None:
+        """Take over `sock`, a connected AF_UNIX stream. `pair()` is the usual way.
+
+        TypeError, ValueError: there is none, or a wrong `max_frame`.
+        """
+        if not isinstance(sock, socket.socket):
+            raise TypeError(
+                f"sock={sock!r}: must be a connected AF_UNIX stream socket; Channel.pair() makes "
+                f"both ends"
+            )
+        _check_max_frame(max_frame)
         sock.setblocking(False)
         self._sock = sock
         self._max_frame = max_frame
@@ -105,8 +116,7 @@ class Channel:
         Raises:
             SystemCallError: no descriptors left, and the like.
         """
-        if not 0 <= max_frame <= MAX_SIZE:
-            raise ValueError(f"max_frame={max_frame!r}: must be 0..{MAX_SIZE} bytes")
+        _check_max_frame(max_frame)
         try:
             one, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         except OSError as exc:
@@ -304,11 +314,12 @@ class Channel:
             except TypeError:
                 name = type(body).__name__
                 raise TypeError(f"body must be bytes, not {name}: encode it first") from None
-        head = encode_head(len(view), kind, ident, len(fds), self._max_frame)
-        if not fds:
+        numbers = _numbers(fds) if fds else ()
+        head = encode_head(len(view), kind, ident, len(numbers), self._max_frame)
+        if not numbers:
             return Outgoing(head, view), []
-        numbers = array.array("i", fds).tobytes()
-        return Outgoing(head, view), [(socket.SOL_SOCKET, socket.SCM_RIGHTS, numbers)]
+        rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, numbers.tobytes())
+        return Outgoing(head, view), [rights]
 
     def _enter(self, side: _Side, timeout: float | None) -> None:
         """Take one direction, or say why it cannot be used."""
@@ -358,7 +369,10 @@ class Channel:
                 side.torn = False
                 if isinstance(exc, ConnectionError):
                     raise PeerGone("send: the other end was closed; close this too") from None
-                what = f"{len(out.unit)} bytes" + (" with descriptors" if rights else "")
+                what = f"{len(out.unit)} bytes"
+                if rights:
+                    numbers = array.array("i", rights[0][2]).tolist()
+                    what += f" with fds={numbers}; each must be open in this process"
                 raise from_errno("sendmsg", exc.errno or 0, what) from None
             side.torn = False
             if out.done:
@@ -475,15 +489,31 @@ class Channel:
 
     def _late(self, side: _Side, timeout: float | None) -> WaitTimeout:
         if side is self._out:
-            why = "the reader made no room; this frame never arrives, the channel goes on"
+            why = "the reader made no room; this frame never arrives: send it again, or close()"
         else:
-            why = "no whole frame came; what has come is kept"
+            why = "no whole frame came; what has come is kept: receive again"
         return WaitTimeout(f"{side.verb}: {timeout} s are over: {why}")
+
+
+def _check_max_frame(max_frame: int) -> None:
+    if not isinstance(max_frame, int):
+        raise TypeError(f"max_frame={max_frame!r}: must be an int of 0..{MAX_SIZE} bytes")
+    if not 0 <= max_frame <= MAX_SIZE:
+        raise ValueError(f"max_frame={max_frame!r}: must be 0..{MAX_SIZE} bytes")
+
+
+def _numbers(fds: Sequence[int]) -> array.array[int]:
+    try:
+        return array.array("i", fds)
+    except (TypeError, OverflowError):
+        raise TypeError(f"fds={fds!r}: must be a sequence of open descriptors, ints") from None
 
 
 def _deadline(timeout: float | None) -> float | None:
     if timeout is None:
         return None
+    if not isinstance(timeout, int | float):
+        raise TypeError(f"timeout={timeout!r}: must be seconds, or None for no limit")
     if not timeout >= 0:
         raise ValueError(f"timeout={timeout!r}: must be seconds >= 0, or None for no limit")
     return monotonic() + timeout

@@ -101,10 +101,12 @@ def encode_head(size: int, kind: int, ident: int, fds: int, max_frame: int) -> b
 
 def _check_numbers(kind: int, ident: int, fds: int) -> None:
     for name, value, high in (("kind", kind, MAX_KIND), ("ident", ident, MAX_IDENT)):
+        if not hasattr(value, "__index__"):
+            raise TypeError(f"{name}={value!r}: must be an int of 0..{high}")
         if not 0 <= operator.index(value) <= high:
             raise ValueError(f"{name}={value!r}: must be 0..{high}")
     if fds > MAX_FDS:
-        raise ValueError(f"{fds} descriptors: one frame takes at most {MAX_FDS}")
+        raise ValueError(f"{fds} descriptors: one frame takes at most {MAX_FDS}; send more frames")
 
 
 class Outgoing:

@@ -45,6 +45,17 @@ def add_command(
     return parser
 
 
+def port_from(least: int) -> Callable[[str], int]:
+    """Return what takes an argument for a TCP port, of `least`..65535."""
+
+    def port(text: str) -> int:
+        if not text.isdecimal() or not least <= int(text) <= 65535:
+            raise argparse.ArgumentTypeError(f"{text!r}: must be {least}..65535")
+        return int(text)
+
+    return port
+
+
 def completed_by(
     action: argparse.Action, names: Callable[[argparse.Namespace], Iterable[str]]
 ) -> None:

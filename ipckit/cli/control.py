@@ -77,13 +77,18 @@ def _ask(options: argparse.Namespace, **request: Any) -> dict[str, Any]:
             sock.sendall(json.dumps(request).encode() + b"\n")
             answer = sock.makefile("rb").readline()
         except OSError as exc:
-            raise CommandFailed(f"{path}: {exc.strerror or exc}: no server answers there") from None
+            raise CommandFailed(
+                f"{path}: {exc.strerror or exc}: no server answers there; give its "
+                f"control socket, or leave the path out"
+            ) from None
     if not answer.endswith(b"\n"):
-        raise CommandFailed(f"{path}: the server closed the connection")
+        raise CommandFailed(f"{path}: the server closed the connection; ask again")
     try:
         form = dict(json.loads(answer))
     except (ValueError, TypeError):
-        raise CommandFailed(f"{path}: who answers there is no ipckit server") from None
+        raise CommandFailed(
+            f"{path}: who answers there is no ipckit server; give a control socket"
+        ) from None
     if "error" in form:
         raise CommandFailed(form["error"])
     return form

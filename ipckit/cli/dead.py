@@ -67,7 +67,7 @@ def _asked(run: Any) -> Any:
         try:
             return int(run(options))
         except sqlite3.Error as why:
-            raise CommandFailed(f"{options.file}: {why}") from None
+            raise CommandFailed(f"{options.file}: {why}; give the dead_letter_path") from None
 
     return told
 

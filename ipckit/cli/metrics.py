@@ -13,7 +13,7 @@ import json
 import signal
 from typing import Any
 
-from ipckit.cli.answers import CommandFailed, add_command
+from ipckit.cli.answers import CommandFailed, add_command, port_from
 
 __all__ = ["add_to"]
 
@@ -31,7 +31,11 @@ def add_to(subparsers: Any, common: argparse.ArgumentParser) -> None:
     parser.add_argument("path", metavar="PATH", nargs="?", help="of the server, see above")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
     parser.add_argument(
-        "--port", type=int, default=9464, metavar="N", help="port to listen on; 0: any (9464)"
+        "--port",
+        type=port_from(0),
+        default=9464,
+        metavar="N",
+        help="port to listen on; 0: any (9464)",
     )
     parser.set_defaults(run=_metrics)
 
@@ -52,7 +56,9 @@ def _metrics(options: argparse.Namespace) -> int:
     try:
         server, thread = start_http_server(options.port, options.host, registry)
     except OSError as why:
-        raise CommandFailed(f"{options.host}:{options.port}: {why.strerror}") from None
+        raise CommandFailed(
+            f"{options.host}:{options.port}: {why.strerror}; choose another --port or --host"
+        ) from None
     url = f"http://{options.host}:{server.server_port}/metrics"
     print(json.dumps({"url": url}) if options.json else f"serving {url}", flush=True)
     signal.sigwait(ends)

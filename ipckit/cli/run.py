@@ -87,14 +87,14 @@ def _named(text: str) -> tuple[str, str]:
         hint = ""
         if module.endswith(".py"):
             hint = f"; for the file {module} it is {module[:-3].replace('/', '.')}:server"
-        raise argparse.ArgumentTypeError(f"{text!r} is not MODULE:SERVER{hint}")
+        raise argparse.ArgumentTypeError(f"{text!r} is not MODULE:SERVER, such as app:server{hint}")
     return module, name
 
 
 def _setting(text: str) -> tuple[str, Any]:
     name, equals, value = text.partition("=")
     if not equals or not name.isidentifier():
-        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE")
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE, such as worker_num=4")
     try:
         return name, ast.literal_eval(value)
     except (ValueError, SyntaxError):

@@ -22,7 +22,6 @@ __all__ = [
     "about_make",
     "buffer",
     "check_key",
-    "check_settings",
     "closed",
     "copy_message",
     "limit",
@@ -38,13 +37,15 @@ SMALL: int = lib.IPK_MSGQ_SMALL
 Buffer = tuple[Any, Any]
 """A struct ipk_message *, and its body as char *."""
 
+_FULL = "receive some, or wait longer"
+_REMOVED = "the queue was removed; open() or create() it anew"
 _LONGEST = 10**9  # seconds; 31 years is for ever, and fits into 63 bits of nanoseconds
 
 
 def stat_of(queue_id: int) -> Any:
     """Return the struct ipk_msgq_stat * of a queue. Raises QueueRemoved, AccessDenied."""
     stat = ffi.new("struct ipk_msgq_stat *")
-    check(lib.ipk_msgq_stat(queue_id, stat), "msgctl", "the queue was removed")
+    check(lib.ipk_msgq_stat(queue_id, stat), "msgctl", _REMOVED)
     return stat
 
 
@@ -94,16 +95,6 @@ def check_key(key: int | None) -> None:
         raise ValueError("key=0: means private to the kernel; use create() without a key")
 
 
-def check_settings(
-    mode: int | None, uid: int | None, gid: int | None, max_bytes: int | None
-) -> None:
-    """Refuse what cannot be a setting (Q9); None stands for no change."""
-    limits = (("mode", mode, 0o777), ("uid", uid, 2**32 - 2), ("gid", gid, 2**32 - 2))
-    for name, value, most in (*limits, ("max_bytes", max_bytes, 2**31 - 1)):
-        if value is not None:
-            check_number(name, value, 0, most)
-
-
 def about_make(key: int | None, error: int) -> str:
     """Say what was asked of msgget(), and what to do about its error."""
     what = "a private queue" if key is None else f"key {key}"
@@ -139,7 +130,7 @@ def not_sent(queue_id: int, code: int, size: int) -> IPCError:
         try:
             stat = stat_of(queue_id)
         except IPCError:  # no right to read: then without numbers
-            return from_errno("msgsnd", errno.EAGAIN, f"{size} bytes do not fit now")
+            return from_errno("msgsnd", errno.EAGAIN, f"{size} bytes do not fit now; {_FULL}")
         if size > stat.max_bytes:
             return MessageTooLarge(
                 errno.EMSGSIZE,
@@ -148,10 +139,10 @@ def not_sent(queue_id: int, code: int, size: int) -> IPCError:
             )
         detail = (
             f"{size} bytes do not fit beside the {stat.bytes} bytes of {stat.messages} "
-            f"messages waiting, max_bytes is {stat.max_bytes}"
+            f"messages waiting, max_bytes is {stat.max_bytes}; {_FULL}"
         )
     if code == -errno.EIDRM:
-        detail = "the queue was removed"
+        detail = _REMOVED
     return from_errno("msgsnd", -code, detail)
 
 
@@ -166,7 +157,7 @@ def not_received(code: int, type: int, max_size: int | None) -> IPCError:
             "receive with a larger max_size, or with truncate=True"
         )
     elif code == -errno.ENOMSG:
-        detail = f"no message for type={type} in the time given"
+        detail = f"no message for type={type} came in time; send one first, or wait longer"
     elif code == -errno.EIDRM:
-        detail = "the queue was removed"
+        detail = _REMOVED
     return from_errno("msgrcv", -code, detail)

@@ -36,6 +36,7 @@ __all__ = [
     "as_bytes",
     "check_choice",
     "check_number",
+    "check_settings",
     "check_type",
     "deadline_of",
     "fits",
@@ -49,6 +50,10 @@ MAX_TYPE = 2**63 - 1
 
 MAX_PRIORITY = 2**15 - 1
 """Of a POSIX message: MQ_PRIO_MAX - 1."""
+
+
+MAX_ID = 2**32 - 2
+"""Of a user or a group; the next number stands for none."""
 
 
 class Message(NamedTuple):
@@ -104,6 +109,17 @@ def check_type(type: int) -> None:
         raise TypeError(f"type={type!r}: must be an int")
     if not 1 <= type <= MAX_TYPE:
         raise ValueError(f"type={type!r}: must be 1..2**63-1 (0 means 'any' when receiving)")
+
+
+def check_settings(
+    mode: int | None, uid: int | None, gid: int | None, max_bytes: int | None
+) -> None:
+    """Refuse what cannot be a setting (Q9); None stands for no change."""
+    for name, value, most in (("mode", mode, 0o777), ("uid", uid, MAX_ID), ("gid", gid, MAX_ID)):
+        if value is not None:
+            check_number(name, value, 0, most)
+    if max_bytes is not None:  # 0: nothing would ever fit, and a send() would wait for ever
+        check_number("max_bytes", max_bytes, 1, 2**31 - 1)
 
 
 def check_choice(type: int, exclude: bool, max_size: int | None) -> None:

@@ -34,6 +34,7 @@ from ipckit.queue.contract import (
     as_bytes,
     check_choice,
     check_number,
+    check_settings,
     check_type,
     deadline_of,
     fits,
@@ -42,6 +43,8 @@ from ipckit.queue.contract import (
 
 __all__ = ["MemoryPriorityQueue", "MemoryQueue"]
 
+_FULL = "receive some, or wait longer"
+_EMPTY = "send one first, or wait longer"
 _PAUSE = 0.001  # seconds between two tries of asend and areceive
 
 
@@ -56,7 +59,7 @@ class _Waiting:
 
     def _open(self) -> None:
         if self._closed:
-            raise MisuseError("this queue object is closed")
+            raise MisuseError("this queue object is closed; make a new one")
 
     def _wait(self, deadline: float | None) -> bool:
         """Wait for a change, the lock being held; False when the time is over."""
@@ -105,7 +108,7 @@ class MemoryQueue(_Waiting):
     def __init__(self, *, max_bytes: int = 16384, max_message: int = 8192) -> None:
         """Make a queue for `max_bytes` of bodies, and for bodies of at most `max_message` bytes."""
         super().__init__()
-        check_number("max_bytes", max_bytes, 0, 2**31 - 1)
+        check_settings(None, None, None, max_bytes)
         check_number("max_message", max_message, 0, 2**31 - 1)
         self._max_bytes = max_bytes
         self._max_message = max_message
@@ -144,9 +147,16 @@ class MemoryQueue(_Waiting):
             if len(body) > self._max_bytes:
                 raise _too_large(len(body), "max_bytes", self._max_bytes)
             if self._bytes() + len(body) > self._max_bytes:
-                raise QueueFull(errno.EAGAIN, f"{len(body)} bytes do not fit")
+                raise QueueFull(
+                    errno.EAGAIN,
+                    f"{len(body)} bytes do not fit beside {self._bytes()}, max_bytes is "
+                    f"{self._max_bytes}; {_FULL}",
+                )
             if len(self._messages) + 1 > self._max_bytes:
-                raise QueueFull(errno.EAGAIN, f"{len(self._messages)} messages wait")
+                raise QueueFull(
+                    errno.EAGAIN,
+                    f"{len(self._messages)} messages wait, max_bytes is {self._max_bytes}; {_FULL}",
+                )
             self._messages.append(Message(type, body))
             self._sender, self._sent_at = os.getpid(), _now()
             self._changed.notify_all()
@@ -188,7 +198,7 @@ class MemoryQueue(_Waiting):
                 raise _removed()
             fitting = [message for message in self._messages if fits(message.type, type, exclude)]
             if not fitting:
-                raise QueueEmpty(errno.ENOMSG, f"no message for type={type}")
+                raise QueueEmpty(errno.ENOMSG, f"no message for type={type} came in time; {_EMPTY}")
             # min() takes the first of equals: the oldest (Q1).
             chosen = min(fitting, key=lambda m: m.type) if type < 0 else fitting[0]
             if max_size is not None and len(chosen.body) > max_size and not truncate:
@@ -267,10 +277,7 @@ class MemoryQueue(_Waiting):
         max_bytes: int | None = None,
     ) -> None:
         """As SysvQueue.set(); rights and owner are kept and mean nothing."""
-        limits = (("mode", mode, 0o777), ("uid", uid, 2**32 - 2), ("gid", gid, 2**32 - 2))
-        for name, value, most in (*limits, ("max_bytes", max_bytes, 2**31 - 1)):
-            if value is not None:
-                check_number(name, value, 0, most)
+        check_settings(mode, uid, gid, max_bytes)
         with self._changed:
             self._open()
             if self._removed:
@@ -334,7 +341,11 @@ class MemoryPriorityQueue(_Waiting):
             if len(body) > self._max_size:
                 raise _too_large(len(body), "max_message_size", self._max_size)
             if len(self._messages) >= self._max_messages:
-                raise QueueFull(errno.EAGAIN, f"all {self._max_messages} messages wait")
+                raise QueueFull(
+                    errno.EAGAIN,
+                    f"{len(body)} bytes beside {self._max_messages} messages, which are all; "
+                    f"{_FULL}",
+                )
             self._messages.append(Message(priority, body))
             self._changed.notify_all()
 
@@ -354,7 +365,7 @@ class MemoryPriorityQueue(_Waiting):
         with self._changed:
             self._open()
             if not self._messages:
-                raise QueueEmpty(errno.EAGAIN, "no message")
+                raise QueueEmpty(errno.EAGAIN, f"no message came in time; {_EMPTY}")
             # max() takes the first of equals: the oldest (Q1).
             at = max(range(len(self._messages)), key=lambda i: self._messages[i].type)
             self._changed.notify_all()
@@ -404,8 +415,10 @@ def _now() -> float:
 
 
 def _removed() -> QueueRemoved:
-    return QueueRemoved(errno.EIDRM, "the queue was removed")
+    return QueueRemoved(errno.EIDRM, "the queue was removed; make a new one")
 
 
 def _too_large(size: int, name: str, limit: int) -> IPCError:
-    return MessageTooLarge(errno.EMSGSIZE, f"{size} bytes in one message, {name} is {limit}")
+    return MessageTooLarge(
+        errno.EMSGSIZE, f"{size} bytes in one message, {name} is {limit}: send less"
+    )

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ipckit.errors import NotFound
+from ipckit.queue.contract import MAX_TYPE, check_number
 from ipckit.queue.php_format import dumps, loads
 from ipckit.queue.sysv import SysvQueue
 
@@ -99,9 +100,11 @@ def msg_receive(
     if not isinstance(flags, int):
         raise TypeError(f"flags={flags!r}: must be an int")
     if flags & ~(MSG_IPC_NOWAIT | MSG_NOERROR | MSG_EXCEPT):
-        raise ValueError(f"flags={flags}: only MSG_IPC_NOWAIT, MSG_NOERROR and MSG_EXCEPT exist")
-    if max_message_size < 1:
-        raise ValueError(f"max_message_size={max_message_size}: must be 1 or more bytes")
+        raise ValueError(
+            f"flags={flags}: must be 0, or of MSG_IPC_NOWAIT, MSG_NOERROR and MSG_EXCEPT"
+        )
+    check_number("desired_message_type", desired_message_type, -MAX_TYPE, MAX_TYPE)
+    check_number("max_message_size", max_message_size, 1, 2**63 - 1)
     got = _checked(queue).receive(
         type=desired_message_type,
         # As in the kernel: excluding makes sense for one type only, else it is ignored.
@@ -136,9 +139,13 @@ def msg_set_queue(queue: SysvQueue, data: Mapping[str, int]) -> bool:
     The other keys of msg_stat_queue() are ignored, as PHP does; unknown ones are ValueError.
     Returns True. Raises as SysvQueue.set().
     """
+    if not isinstance(data, Mapping):
+        raise TypeError(f"data={data!r}: must be a dict, such as {{'msg_qbytes': 16384}}")
     unknown = sorted(set(data) - set(_SETTABLE) - _READ_ONLY)
     if unknown:
-        raise ValueError(f"{unknown}: only {sorted(_SETTABLE)} can be set")
+        raise ValueError(
+            f"data has {', '.join(map(repr, unknown))}: must be of {', '.join(sorted(_SETTABLE))}"
+        )
     _checked(queue).set(**{name: data[key] for key, name in _SETTABLE.items() if key in data})
     return True
 
@@ -177,5 +184,7 @@ def _plain(message: object) -> bytes:
         return b"%d" % message
     if isinstance(message, float):
         return b"%f" % message
-    kind = type(message).__name__
-    raise TypeError(f"message: without serialize bytes, str or a number is wanted, not {kind}")
+    raise TypeError(
+        f"message of type {type(message).__name__}: must be bytes, str or a number without "
+        f"serialize; leave serialize=True to send it"
+    )

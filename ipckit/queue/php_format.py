@@ -100,19 +100,21 @@ def _write(value: object, out: list[bytes], depth: int) -> None:
         out.append(b"}")
     else:
         raise ValueError(
-            f"PHP's text has no {type(value).__name__}: "
+            f"a value of type {type(value).__name__}: PHP's text has none such; "
             "use None, bool, int, float, str, bytes, list or dict"
         )
 
 
 def _enter(depth: int) -> None:
     if depth >= MAX_DEPTH:
-        raise ValueError(f"more than {MAX_DEPTH} lists or dicts inside one another")
+        raise ValueError(
+            f"more than {MAX_DEPTH} lists or dicts inside one another; send something flatter"
+        )
 
 
 def _int(value: int) -> bytes:
     if not _MIN_INT <= value <= _MAX_INT:
-        raise ValueError(f"an int of {value.bit_length()} bits: PHP's have 64")
+        raise ValueError(f"an int of {value.bit_length()} bits: PHP's have 64; send it as a str")
     return b"i:%d;" % value
 
 
@@ -133,11 +135,11 @@ def _string(value: str | bytes) -> bytes:
 
 def _key(key: object, owner: dict[object, object]) -> bytes:
     if isinstance(key, bool) or not isinstance(key, int | str):
-        raise ValueError(f"key {key!r}: PHP's array keys are int or str")  # noqa: TRY004
+        raise ValueError(f"key {key!r}: must be an int or a str, as PHP's array keys are")  # noqa: TRY004
     if isinstance(key, int):
         return _int(key)
     if len(key) <= 20 and _DECIMAL.fullmatch(key) and int(key) in owner:
-        raise ValueError(f"keys {key!r} and {key}: PHP takes both for the number")
+        raise ValueError(f"keys {key!r} and {key}: PHP takes both for the number; leave one out")
     return _string(key)
 
 

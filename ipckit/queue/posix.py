@@ -62,6 +62,10 @@ class PosixStatistics:
     gid: int
 
 
+_FULL = "receive some, or wait longer"
+_EMPTY = "send one first, or wait longer"
+
+
 class _Waiters:
     """Those who wait for one direction in event loops: in order, one at the descriptor per loop."""
 
@@ -230,7 +234,7 @@ class PosixQueue(Posix):
         try:
             self._mq.send(body, None, priority)
         except posix_ipc.BusyError:
-            detail = f"{size} bytes do not fit: all {self._mq.max_messages} messages wait"
+            detail = f"{size} bytes beside {self._mq.max_messages} messages, which are all; {_FULL}"
             raise from_errno("mq_send", errno.EAGAIN, detail) from None
 
     def _receive(self, *, timeout: float | None = None) -> Message:
@@ -249,7 +253,9 @@ class PosixQueue(Posix):
         try:
             body, priority = self._mq.receive()
         except posix_ipc.BusyError:
-            raise from_errno("mq_receive", errno.EAGAIN, f"no message in {self._name}") from None
+            raise from_errno(
+                "mq_receive", errno.EAGAIN, f"no message in {self._name}; {_EMPTY}"
+            ) from None
         return Message(priority, body)
 
     async def asend(
@@ -272,7 +278,7 @@ class PosixQueue(Posix):
                     except QueueFull:
                         await self._out.ready(self._id, to_write=True)
         except TimeoutError:
-            detail = f"{len(body)} bytes found no room in {timeout} s"
+            detail = f"{len(body)} bytes found no room in {timeout} s; {_FULL}"
             raise from_errno("mq_send", errno.EAGAIN, detail) from None
 
     async def areceive(self, *, timeout: float | None = None) -> Message:  # noqa: ASYNC109
@@ -288,7 +294,7 @@ class PosixQueue(Posix):
                     except QueueEmpty:
                         await self._in.ready(self._id, to_write=False)
         except TimeoutError:
-            detail = f"no message in {timeout} s"
+            detail = f"no message in {self._name} in {timeout} s; {_EMPTY}"
             raise from_errno("mq_receive", errno.EAGAIN, detail) from None
 
     def statistics(self) -> PosixStatistics:
@@ -333,9 +339,14 @@ class PosixQueue(Posix):
         try:
             posix_ipc.unlink_message_queue(self._name)
         except posix_ipc.ExistentialError:
-            raise NotFound(errno.ENOENT, f"mq_unlink: no queue is named {self._name}") from None
+            raise NotFound(
+                errno.ENOENT, f"mq_unlink: no queue is named {self._name}; it was removed before"
+            ) from None
         except posix_ipc.PermissionsError:
-            raise AccessDenied(errno.EACCES, f"mq_unlink: {self._name} is not ours") from None
+            raise AccessDenied(
+                errno.EACCES,
+                f"mq_unlink: {self._name} is not ours; its owner, or root, can remove it",
+            ) from None
 
     unlink = remove
 
@@ -400,10 +411,17 @@ def _open(name: str, flags: int, mode: int, max_messages: int, max_message_size:
         return posix_ipc.MessageQueue(name)
     except posix_ipc.ExistentialError:
         if flags:
-            raise AlreadyExists(errno.EEXIST, f"mq_open: {name}; open() takes it") from None
-        raise NotFound(errno.ENOENT, f"mq_open: {name}; create() makes a queue") from None
+            raise AlreadyExists(
+                errno.EEXIST, f"mq_open: there is a queue {name}; open() takes it"
+            ) from None
+        raise NotFound(
+            errno.ENOENT, f"mq_open: there is no queue {name}; create() makes one"
+        ) from None
     except posix_ipc.PermissionsError:
-        raise AccessDenied(errno.EACCES, f"mq_open: {name} may not be read and written") from None
+        raise AccessDenied(
+            errno.EACCES,
+            f"mq_open: {name} may not be read and written; its owner can set() another mode",
+        ) from None
     except ValueError:
         raise ValueError(
             f"max_messages={max_messages}, max_message_size={max_message_size}: the limits are "
@@ -412,7 +430,14 @@ def _open(name: str, flags: int, mode: int, max_messages: int, max_message_size:
         ) from None
     except OSError as exc:
         detail = f"{name}, {max_messages} x {max_message_size} bytes; see `ulimit -q`, `ulimit -n`"
-        raise from_errno("mq_open", exc.errno or 0, detail) from None
+        raise from_errno("mq_open", exc.errno or _missing_errno(str(exc)), detail) from None
+
+
+def _missing_errno(text: str) -> int:
+    """Return the errno that posix_ipc keeps to itself when it has a text of its own."""
+    if text.startswith("Insufficient space"):
+        return errno.ENOSPC
+    return errno.ENFILE if text.startswith("The system limit") else errno.EMFILE
 
 
 def _check_name(name: str) -> None:

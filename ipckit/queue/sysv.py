@@ -31,7 +31,6 @@ from ipckit.queue.calls import (
     about_make,
     buffer,
     check_key,
-    check_settings,
     closed,
     limit,
     not_received,
@@ -46,6 +45,7 @@ from ipckit.queue.contract import (
     as_bytes,
     check_choice,
     check_number,
+    check_settings,
     check_type,
     deadline_of,
     time_left,
@@ -131,7 +131,7 @@ class SysvQueue(Sysv):
         stat = ffi.new("struct ipk_msgq_stat *")
         code = lib.ipk_msgq_stat(id, stat)
         if code == -errno.EIDRM:
-            raise NotFound(errno.ENOENT, f"msgctl: no queue has the id {id}")
+            raise NotFound(errno.ENOENT, f"msgctl: no queue has the id {id}; see `ipckit ls`")
         check(code, "msgctl", f"queue id {id}")
         return cls(id, stat.key or None)
 

@@ -90,7 +90,7 @@ class Application:
                 if isinstance(exc, ModuleNotFoundError) and self._is_it(exc.name):
                     raise LoadFailed(
                         f"there is no module {exc.name!r} in {os.getcwd()} nor where Python looks "
-                        f"otherwise (PYTHONPATH)"
+                        f"otherwise; go to its directory, or name that in PYTHONPATH"
                     ) from None
                 told = _in_their_words(exc)
                 raise LoadFailed(f"{self._module}:{self._name} cannot be had\n{told}") from None

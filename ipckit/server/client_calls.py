@@ -44,10 +44,12 @@ class ClientCalls:
             connection = process.connections.get(fd)
             if connection is not None:  # the usual case: our own client
                 return connection.send(data)
+        _check_fd(fd)
         return self._in_process("send()").send(fd, _as_data(data))
 
     async def asend(self, fd: int, data: bytes) -> bool:
         """As send(), and wait until the client has read most of what was sent. In a worker."""
+        _check_fd(fd)
         return await self._in_worker("asend()").asend(fd, _as_data(data))
 
     def close(self, fd: int, reset: bool = False) -> bool:
@@ -55,6 +57,7 @@ class ClientCalls:
 
         reset: at once, by RST, dropping what was not sent. False: no such session (any more).
         """
+        _check_fd(fd)
         return self._in_process("close()").close_session(fd, reset=reset)
 
     def sendto(self, host: str, port: int, data: bytes) -> bool:
@@ -81,6 +84,7 @@ class ClientCalls:
         Returns False when there is no such session. Raises NotFound, AccessDenied, ValueError (the
         file has no such part).
         """
+        _check_fd(fd)
         process = self._in_process("sendfile()")
         return process.send_file(fd, *clients.checked_part(path, offset, length))
 
@@ -89,14 +93,17 @@ class ClientCalls:
 
         What was read already still comes. False: no such session.
         """
+        _check_fd(fd)
         return self._in_process("pause()").read_session(fd, on=False)
 
     def resume(self, fd: int) -> bool:
         """Read a client again; False: no such session."""
+        _check_fd(fd)
         return self._in_process("resume()").read_session(fd, on=True)
 
     def protect(self, fd: int, on: bool = True) -> bool:
         """Spare a client from the heartbeat, or not any more; False: no such session."""
+        _check_fd(fd)
         sessions = self._running("protect()").board.sessions
         return sessions.flag(fd, Flag.PROTECTED, on=bool(on))
 
@@ -105,6 +112,7 @@ class ClientCalls:
 
         Once for a session: False when it is bound already, or there is no such session.
         """
+        _check_fd(fd)
         if not isinstance(uid, int) or isinstance(uid, bool) or not -(2**62) <= uid < 2**62:
             raise ValueError(f"uid={uid!r}: must be an int of -2**62..2**62-1")
         return self._running("bind()").board.sessions.bind(fd, uid)
@@ -131,6 +139,7 @@ class ClientCalls:
         connect_time and last_time (of its last bytes; seconds since the epoch), uid (None: not
         bound), protected, inherited (it was taken over from another worker).
         """
+        _check_fd(fd)
         return clients.info(self._running("get_client_info()"), fd)
 
     def heartbeat(self, close: bool = True) -> list[int]:
@@ -148,6 +157,7 @@ class ClientCalls:
 
     def exists(self, fd: int) -> bool:
         """Whether the session lives, in any worker."""
+        _check_fd(fd)
         return self._running("exists()").board.sessions.owner_of(fd) >= 0
 
     # -- within ---
@@ -170,9 +180,14 @@ class ClientCalls:
         return process
 
 
+def _check_fd(fd: object) -> None:
+    if not isinstance(fd, int):
+        raise TypeError(f"fd={fd!r}: must be an int, a session as the callbacks get it")
+
+
 def _as_data(data: bytes | bytearray | memoryview) -> bytes:
     if not isinstance(data, bytes | bytearray | memoryview):
         raise TypeError(f"data must be bytes, not {type(data).__name__}: encode it first")
     if not data:
-        raise ValueError("data is empty: there is nothing to send")
+        raise ValueError(f"data={data!r}: must be 1 byte or more; to end a connection, close() it")
     return bytes(data)  # of bytes: the same object

@@ -60,14 +60,23 @@ def checked_part(path: str | os.PathLike[str], offset: int, length: int) -> tupl
     for name, value in (("offset", offset), ("length", length)):
         if not isinstance(value, int) or isinstance(value, bool) or value < 0:
             raise ValueError(f"{name}={value!r}: must be an int of 0 or more")
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError(f"path={path!r}: must be a str or os.PathLike")
     whole = os.path.abspath(os.fspath(path))
     try:
-        with open(whole, "rb") as file:
-            found = os.fstat(file.fileno())
+        fd = os.open(whole, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a FIFO would hold us up
     except OSError as exc:
-        raise from_errno("open", exc.errno or errno.EIO, f"sendfile: {whole}") from None
+        raise from_errno(
+            "open",
+            exc.errno or errno.EIO,
+            f"sendfile: {whole}; name a file that this user may read",
+        ) from None
+    try:
+        found = os.fstat(fd)
+    finally:
+        os.close(fd)
     if not stat.S_ISREG(found.st_mode):
-        raise ValueError(f"path={whole!r}: must be a plain file")
+        raise ValueError(f"path={whole!r}: must be a plain file, no folder and no device")
     if offset + max(length, 1) > found.st_size:
         raise ValueError(
             f"offset={offset} and length={length}: {whole} has {found.st_size} bytes, and at least "

@@ -79,7 +79,7 @@ class Connection(Stream, asyncio.Protocol):
         self._server = worker.server
         self.port = port
         self._settings = settings = port.settings
-        self._framer = port.framing.framer()
+        self._framer = port.framing.framer() if port.framing.is_on else None
         self._max_bytes = settings.package_max_length
         self._callbacks = port.callbacks
         self._taken = taken

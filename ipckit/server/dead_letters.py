@@ -188,7 +188,11 @@ class DeadLetters:
                 raise self._no_letter(letter_id)
 
     def _no_letter(self, letter_id: int) -> NotFound:
-        return NotFound(errno.ENOENT, f"there is no dead letter {letter_id} in {self.path}")
+        return NotFound(
+            errno.ENOENT,
+            f"there is no dead letter {letter_id} in {self.path}; `ipckit dead ls` shows those "
+            f"there are",
+        )
 
     @contextlib.contextmanager
     def _opened(self) -> Iterator[sqlite3.Connection]:

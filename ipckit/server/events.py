@@ -40,7 +40,7 @@ _ALL = (*MANAGER_EVENTS, *WORKER_EVENTS)
 def canonical(event: str) -> str:
     """Return the event's one name; SettingsError with the nearest one when there is none."""
     if not isinstance(event, str):
-        raise SettingsError(f"an event is named by a str, not by {event!r}")
+        raise SettingsError(f"event={event!r}: must be a str, the name of an event")
     name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", event).lower().removeprefix("on_")
     if name not in _ALL:
         flat = {known.replace("_", ""): known for known in _ALL}

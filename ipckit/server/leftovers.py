@@ -17,7 +17,7 @@ import socket
 import stat
 from typing import Any
 
-from ipckit.errors import IPCError, NotFound
+from ipckit.errors import IPCError, NotFound, QueueRemoved
 from ipckit.queue import SysvQueue
 from ipckit.server.spill import LEDGER_PREFIX, SPILL_PREFIX
 
@@ -114,7 +114,7 @@ def remove(thing: Thing) -> bool:
     """Remove it if it is there; False: it is not. Raises IPCError, OSError: it stays."""
     if not is_there(thing):
         return False
-    with contextlib.suppress(FileNotFoundError, NotFound):
+    with contextlib.suppress(FileNotFoundError, NotFound, QueueRemoved):
         if "queue" in thing:
             SysvQueue.open_id(thing["queue"]).remove()
         elif "directory" in thing:
@@ -130,7 +130,7 @@ def _queue(thing: Thing) -> SysvQueue | None:
     try:
         queue = SysvQueue.open_id(thing["queue"])
         found = queue.statistics()
-    except NotFound:
+    except (NotFound, QueueRemoved):
         return None
     noted = (thing["uid"], thing["changed_at"], thing["key"])
     return queue if (found.uid, found.changed_at, queue.key or 0) == noted else None

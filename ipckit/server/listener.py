@@ -14,7 +14,7 @@ import socket
 import stat
 from collections.abc import Iterator
 
-from ipckit.errors import AlreadyExists, SettingsError, from_errno
+from ipckit.errors import AlreadyExists, NotFound, SettingsError, from_errno
 from ipckit.kinds import SockType
 from ipckit.server import systemd
 
@@ -60,6 +60,8 @@ def bind(host: str, port: int, sock_type: SockType) -> socket.socket:
     kind = socket.SOCK_DGRAM if sock_type in _DATAGRAMS else socket.SOCK_STREAM
     if not isinstance(port, int) or isinstance(port, bool) or not 0 <= port <= 65535:
         raise SettingsError(f"port={port!r}: must be an int of 0..65535 (0: the kernel chooses)")
+    if not isinstance(host, str):
+        raise SettingsError(f"host={host!r}: must be a str, an address or the path of a socket")
     if _elsewhere:
         return socket.socket(family, kind)
     address = host if family == socket.AF_UNIX else (host, port)
@@ -89,8 +91,13 @@ def bind(host: str, port: int, sock_type: SockType) -> socket.socket:
         if isinstance(exc, AlreadyExists) or exc.errno is None:
             raise
         where = host if family == socket.AF_UNIX else f"{host}:{port}"
-        detail = f"{where}; stop who has it, or choose another"
-        raise from_errno("bind", exc.errno, detail) from exc
+        if isinstance(exc, socket.gaierror):
+            raise NotFound(
+                errno.ENOENT, f"bind: {where} has no address: {exc.strerror}; choose another host"
+            ) from None
+        busy = exc.errno == errno.EADDRINUSE
+        wanted = "stop who has it, or choose another" if busy else "choose one that we may have"
+        raise from_errno("bind", exc.errno, f"{where}; {wanted}") from exc
     except BaseException:
         sock.close()
         raise
@@ -120,4 +127,6 @@ def _take_place(path: str, kind: int) -> None:
         except ConnectionRefusedError:
             os.unlink(path)
             return
-    raise AlreadyExists(errno.EEXIST, f"a live server listens at {path}")
+    raise AlreadyExists(
+        errno.EEXIST, f"a live server listens at {path}; stop it, or choose another path"
+    )

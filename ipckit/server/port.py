@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from ipckit.errors import MisuseError, SettingsError
+from ipckit.errors import MisuseError, SettingsError, from_errno
 from ipckit.framing import Framing, Rule
 from ipckit.kinds import SockType
 from ipckit.server import listener, systemd
@@ -54,6 +54,9 @@ class Port:
 
     def __init__(self, host: str, port: int, sock_type: SockType) -> None:
         self._started = False
+        if sock_type not in list(SockType):
+            known = ", ".join(SockType.__members__)
+            raise SettingsError(f"sock_type={sock_type!r}: must be one of SockType's, {known}")
         self.type = SockType(sock_type)
         self._socket = listener.bind(host, port, self.type)
         self.host = host
@@ -140,10 +143,14 @@ class Port:
         return self._socket.family == socket.AF_UNIX and not systemd.has_bound(self.host)
 
     def listen(self, backlog: int) -> None:
-        """Let the kernel take connections; nothing is set any more."""
+        """Let the kernel take connections; nothing is set any more. SystemCallError: it is busy."""
         self._started = True
         if self.type not in DATAGRAMS:
-            self._socket.listen(backlog)
+            try:
+                self._socket.listen(backlog)
+            except OSError as exc:
+                detail = f"{self.host}:{self.port}; stop who has it, or choose another"
+                raise from_errno("listen", exc.errno or 0, detail) from None
 
     def forget(self) -> None:
         """Close it, and remove its file."""
@@ -151,7 +158,7 @@ class Port:
 
     def _only_before_start(self, call: str) -> None:
         if self._started:
-            raise MisuseError(f"{call} belongs before start()")
+            raise MisuseError(f"{call}: the server runs already; call it before start()")
 
 
 def _resolved(settings: Settings, changes: dict[str, Any]) -> Settings:

@@ -144,9 +144,11 @@ class Process(ABC):
     def send_message(self, message: Any, dst: int) -> None:
         """Post to another process; QueueFull when its inbox has no room."""
         if dst == self.slot:
-            raise MisuseError(f"send_message to worker {dst}: that is this process")
+            raise MisuseError(
+                f"send_message(): worker {dst} is this process; call the function itself"
+            )
         head = Head(Kind.MESSAGE, sender=self.slot)
-        if not self.runtime.inbox_of_slot(dst).post(head, wire.dump(message)):
+        if not self.runtime.inbox_of_slot(dst).post(head, wire.dump(message, "message")):
             raise QueueFull(11, f"the inbox of worker {dst} is full: it does not read; try later")
 
     def exists(self, session: int) -> bool:

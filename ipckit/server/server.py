@@ -14,7 +14,6 @@ import contextlib
 import math
 import os
 import signal
-import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar, overload
@@ -26,6 +25,7 @@ from ipckit.server.client_calls import ClientCalls
 from ipckit.server.control import ControlSocket
 from ipckit.server.dead_letters import DeadLetters
 from ipckit.server.events import Callbacks
+from ipckit.server.fork import check_may_fork
 from ipckit.server.log import log, set_up
 from ipckit.server.manager import Manager
 from ipckit.server.pid_file import PidFile
@@ -155,8 +155,7 @@ class Server(ClientCalls):
         Raises TypeError, MisuseError after start().
         """
         self._only_before_start("add_process()")
-        if not callable(callback):
-            raise TypeError(f"callback must be callable, not {callback!r}")
+        _check_callback(callback)
         self._user_processes.append(callback)
         return len(self._user_processes) - 1
 
@@ -183,7 +182,7 @@ class Server(ClientCalls):
             raise MisuseError("this server has ended; make a new one")
         self._opened()
         self._check_tasks()
-        _check_threads()
+        check_may_fork()
         self._settings = limits.fit_descriptors(self._settings, self._by_hand)
         handler = set_up(self._settings.log_file, self._settings.level)
         try:
@@ -340,8 +339,7 @@ class Server(ClientCalls):
             return self._tasks.post_plainly(data)
         submitter = self._submitter("task()")
         wish = Wish.checked(delay, ordering_key, dedup_key)
-        if callback is not None and not callable(callback):
-            raise TypeError(f"callback must be callable, not {callback!r}")
+        _check_callback(callback, optional=True)
         return submitter.post(data, self._checked_dst(dst), callback, wish)
 
     async def task_later(
@@ -357,6 +355,7 @@ class Server(ClientCalls):
         """As task(), but wait for room, in order, without holding up the loop."""
         submitter = self._submitter("task_later()")
         wish = Wish.checked(delay, ordering_key, dedup_key)
+        _check_callback(callback, optional=True)
         return await submitter.post_later(data, self._checked_dst(dst), callback, wish)
 
     async def task_async(  # the API has its own timeout: it raises TaskTimeout
@@ -416,6 +415,8 @@ class Server(ClientCalls):
         """
         submitter = self._submitter("task_wait_multi()")
         _check_timeout(timeout)
+        if isinstance(tasks, str | bytes) or not isinstance(tasks, Sequence):
+            raise TypeError(f"tasks={tasks!r}: must be a sequence of data, one for each task")
         deadline = math.inf if timeout is None else time.monotonic() + timeout
         outcomes = [Outcome() for _ in tasks]
         ids: list[int] = []
@@ -439,7 +440,9 @@ class Server(ClientCalls):
         """
         process = self._process
         if not isinstance(process, TaskWorker):
-            raise MisuseError("finish() belongs inside the `task` callback, in a task worker")
+            raise MisuseError(
+                "finish() belongs inside the `task` callback: call it there, in a task worker"
+            )
         process.finish(result)
 
     @property
@@ -466,7 +469,9 @@ class Server(ClientCalls):
         """
         self._check_worker_id(dst_worker_id, "dst_worker_id")
         if not self._callbacks.has("pipe_message"):
-            raise MisuseError("send_message() needs a `pipe_message` callback to receive it")
+            raise MisuseError(
+                "send_message(): there is no `pipe_message` callback to receive it; set one by on()"
+            )
         self._in_process("send_message()").send_message(message, dst_worker_id)
 
     # -- timers ---
@@ -488,6 +493,10 @@ class Server(ClientCalls):
 
     def clear_timer(self, timer_id: int) -> bool:
         """Drop a timer of this process; False when there is none (any more)."""
+        if not isinstance(timer_id, int):
+            raise TypeError(
+                f"timer_id={timer_id!r}: must be an int, as tick() and after() return it"
+            )
         return self._in_process("clear_timer()").clear_timer(timer_id)
 
     def _timer(
@@ -503,8 +512,7 @@ class Server(ClientCalls):
         number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
         if not number or not least <= seconds <= 10**9:
             raise ValueError(f"{call}: seconds={seconds!r}, must be a number of {least:g}..10**9")
-        if not callable(callback):
-            raise TypeError(f"{call}: callback must be callable, not {callback!r}")
+        _check_callback(callback)
         return self._in_process(call).after(seconds, callback, args, every=every)
 
     # -- who and what ---
@@ -543,12 +551,12 @@ class Server(ClientCalls):
 
     def _only_before_start(self, call: str) -> None:
         if self._runtime is not None:
-            raise MisuseError(f"{call} belongs before start()")
+            raise MisuseError(f"{call}: the server runs already; call it before start()")
 
     def _submitter(self, call: str) -> Submitter:
         submitter = self._in_worker(call).submitter
         if submitter is None:
-            raise SettingsError(f"{call}: tasks are off, task_worker_num is 0")
+            raise SettingsError(f"{call}: task_worker_num=0, so tasks are off; set it to 1 or more")
         return submitter
 
     def _checked_dst(self, dst: int) -> int:
@@ -567,24 +575,12 @@ class Server(ClientCalls):
             raise ValueError(f"{name}={worker_id!r}: must be 0..{most}")
 
 
+def _check_callback(callback: object, *, optional: bool = False) -> None:
+    if not callable(callback) and not (optional and callback is None):
+        raise TypeError(f"callback must be callable, not {callback!r}")
+
+
 def _check_timeout(timeout: float | None) -> None:
     number = isinstance(timeout, int | float) and not isinstance(timeout, bool)
     if timeout is not None and (not number or not timeout >= 0):
         raise ValueError(f"timeout={timeout!r}: must be None or a number of 0 or more seconds")
-
-
-def _check_threads() -> None:
-    if threading.current_thread() is not threading.main_thread():
-        raise MisuseError("start() belongs into the main thread: signals are handled there")
-    others = [t.name for t in threading.enumerate() if t is not threading.main_thread()]
-    if others or len(os.listdir("/proc/self/task")) > 1:
-        named = ", ".join(others) or "not made by Python"
-        raise MisuseError(
-            f"start() forks, and a process with threads cannot be forked safely; these run: "
-            f"{named}. Start them in worker_start instead"
-        )
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return
-    raise MisuseError("start() inside a running event loop: call it from plain code")

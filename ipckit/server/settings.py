@@ -85,7 +85,9 @@ def _rights(value: Any) -> str:
 
 def _key(value: Any) -> str:
     fits = isinstance(value, int) and not isinstance(value, bool) and -(2**31) <= value < 2**32
-    return "" if fits else "a queue key as ftok() returns it (0: a private queue)"
+    return (
+        "" if fits else "a queue key of -2**31..2**32-1, as ftok() returns it (0: a private queue)"
+    )
 
 
 def _path(value: Any) -> str:
@@ -113,12 +115,17 @@ def _mode(value: Any) -> str:
     return "" if fits else "1 (unix socket), 2 (queue) or 3 (contended queue)"
 
 
+def _or_none(value: Any, wrong: Callable[[Any], str]) -> str:
+    why = "" if value is None else wrong(value)
+    return f"{why}, or None" if why else ""
+
+
 def _limit(value: Any) -> str:
-    return "" if value is None else _number(0.001, 86400)(value)
+    return _or_none(value, _number(0.001, 86400))
 
 
 def _hang(value: Any) -> str:
-    return "" if value is None else _number(0.1, 86400)(value)
+    return _or_none(value, _number(0.1, 86400))
 
 
 def _name(value: Any) -> str:
@@ -131,7 +138,7 @@ def _delivery(value: Any) -> str:
 
 
 def _grace(value: Any) -> str:
-    return "" if value is None else _whole(0)(value)
+    return _or_none(value, _whole(0))
 
 
 def _ssl(value: Any) -> str:
@@ -238,7 +245,7 @@ class Settings:
         if self.worker_num + self.task_worker_num > MAX_PROCESSES:
             raise SettingsError(
                 f"worker_num={self.worker_num} and task_worker_num={self.task_worker_num}: "
-                f"together at most {MAX_PROCESSES}"
+                f"together at most {MAX_PROCESSES}; take fewer"
             )
 
     @classmethod

@@ -86,9 +86,9 @@ class TaskRunner:
         """Take the result of the task in hand; raises MisuseError without one, or twice."""
         job = self._view.in_hand()
         if job is None:
-            raise MisuseError("finish() belongs inside the `task` callback")
+            raise MisuseError("finish() belongs inside the `task` callback: call it there, once")
         if self._view.given() is not None:
-            raise MisuseError(f"task {job[1]} was finished already")
+            raise MisuseError(f"task {job[1]} was finished already: call finish() once")
         self._view.give(self._dump(value))
 
     # -- an attempt ---

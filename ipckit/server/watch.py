@@ -232,15 +232,15 @@ class Watched:
 
     def _board_memory(self) -> mmap.mmap:
         """Return the newest board: one of a server that ended may not be gone yet."""
-        found: list[tuple[float, int, mmap.mmap]] = []
+        found: list[tuple[float, mmap.mmap]] = []
         for fd in self._matching(f"/memfd:{BoardView.FILE}"):
             memory = mmap.mmap(fd, 0, access=mmap.ACCESS_READ)
             about = BoardView(memory).about
             if "started_at" in about:  # else it is a board of no server
-                found.append((float(about["started_at"]), fd, memory))
+                found.append((float(about["started_at"]), memory))
         if not found:
             raise NotFound(errno.ENOENT, f"process {self.pid} is no manager of an ipckit server")
-        return max(found)[-1]
+        return max(found, key=lambda each: each[0])[1]
 
     def _found(self, name: str) -> int:
         fds = [os.dup(fd) for fd in self._matching(name)]

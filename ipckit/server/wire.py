@@ -96,15 +96,15 @@ ENCODE: tuple[Callable[..., bytes], int | None] = pickle.dumps, pickle.HIGHEST_P
 """What dump() calls, and its second argument: for C code, which leaves errors to dump()."""
 
 
-def dump(data: Any) -> bytes:
-    """Return `data` pickled; TypeError naming the part that cannot be.
+def dump(data: Any, name: str = "data") -> bytes:
+    """Return `data` pickled; TypeError naming the part of it, as `name`, that cannot be.
 
     Blocks: never. Changes nothing.
     """
     try:
         return pickle.dumps(data, pickle.HIGHEST_PROTOCOL)
     except Exception as exc:
-        where, what = _culprit(data, "data", 0)
+        where, what = _culprit(data, name, 0)
         raise TypeError(
             f"{where} cannot be sent to another process: a {type(what).__name__} cannot be "
             f"pickled ({exc}); send plain data, and open such things where they are used"

@@ -138,13 +138,17 @@ def cycle(key: str | bytes) -> DeadlockError:
 
 def too_late(key: str | bytes, timeout: float | None) -> WaitTimeout:
     """Return the error of a lock that was not free in time (T18)."""
-    return WaitTimeout(f"the lock of {key!r} was not free within {timeout} s")
+    return WaitTimeout(
+        f"the lock of {key!r} was not free within {timeout} s; its holder must leave its "
+        f"block, or wait longer"
+    )
 
 
 def too_many_locks(key: str | bytes) -> MisuseError:
     """Return the error of one lock too many (T18)."""
     return MisuseError(
-        f"this thread holds {MAX_LOCKS} locks of this table, {key!r} would be one more"
+        f"this thread holds {MAX_LOCKS} locks of this table, {key!r} would be one more: "
+        f"leave one first"
     )
 
 

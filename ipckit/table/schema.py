@@ -176,7 +176,9 @@ class Schema:
                 f"columns must be a mapping such as {{'id': Int(8)}}, not {type(columns).__name__}"
             )
         if not 1 <= len(columns) <= MAX_COLUMNS:
-            raise ValueError(f"{len(columns)} columns: a table has 1..{MAX_COLUMNS}")
+            raise ValueError(
+                f"{len(columns)} columns: a table has 1..{MAX_COLUMNS}; column() adds one"
+            )
         taken = dict(columns)
         for name, column in taken.items():
             _check_name(name)
@@ -248,7 +250,7 @@ class Schema:
             if not column.least <= number <= column.most:
                 raise OverflowError(
                     f"column {name!r}: {_shown(number)} is out of the range of {column!r},"
-                    f" {column.least}..{column.most}"
+                    f" {column.least}..{column.most}; {_wider(column)}"
                 )
             return number
         if isinstance(column, Float):
@@ -295,14 +297,18 @@ class Schema:
                 raise self._wrong_type(name, column, "by as an int", by)
             step = -operator.index(by) if down else operator.index(by)
             if not _LEAST <= step <= _MOST:
-                raise OverflowError(f"column {name!r}: by={_shown(by)} is over 64 bits")
+                raise OverflowError(
+                    f"column {name!r}: by={_shown(by)} is over 64 bits: must be {_LEAST}..{_MOST}"
+                )
             return step
         if isinstance(column, Float):
             if not isinstance(by, float | int):
                 raise self._wrong_type(name, column, "by as a float or int", by)
             change = _as_float(f"column {name!r}: by", by)
             return -change if down else change
-        raise SchemaError(f"column {name!r} is {column!r}: only Int and Float can be counted")
+        raise SchemaError(
+            f"column {name!r} is {column!r}: only Int and Float can be counted; use set()"
+        )
 
     def out_of_range(self, name: object, step: int) -> OverflowError:
         """Return (not raise) the error of an incr() or decr() that left an Int's range."""
@@ -310,7 +316,7 @@ class Schema:
         assert isinstance(column, Int), column
         return OverflowError(
             f"column {name!r}: adding {step} leaves the range of {column!r},"
-            f" {column.least}..{column.most}; nothing was changed"
+            f" {column.least}..{column.most}; nothing was changed: {_wider(column)}"
         )
 
     def _all(self) -> str:
@@ -325,7 +331,10 @@ class Schema:
     @staticmethod
     def _check_size(name: object, column: Column, size: int) -> None:
         if size > column.size:
-            raise ValueError(f"column {name!r}: {size} bytes are too long for {column!r}")
+            raise ValueError(
+                f"column {name!r}: {size} bytes are too long for {column!r}; shorten it, or "
+                f"make the column larger"
+            )
 
 
 class LockedRow(MutableMapping[str, Value]):
@@ -420,6 +429,10 @@ def _row_bytes(column: Column) -> int:
     if column.kind in {TYPE_INT, TYPE_FLOAT}:
         return 8
     return 8 + (column.size + 7) // 8 * 8
+
+
+def _wider(column: Int) -> str:
+    return "make the column an Int of more bytes" if column.size < 8 else "keep it as a Str"
 
 
 def _as_float(what: str, value: float) -> float:

@@ -67,7 +67,8 @@ def make_named(name: str, size: int, schema: Schema, mode: int) -> int:
     """Return the descriptor of a new segment, there under its name. AlreadyExists."""
     path = check_name(name)
     if not isinstance(mode, int) or not 0 <= mode <= 0o777:
-        raise ValueError(f"mode={mode!r}: must be permission bits, 0..0o777")
+        shown = f"{mode:#o}" if isinstance(mode, int) else repr(mode)
+        raise ValueError(f"mode={shown}: must be permission bits, 0..0o777")
     fd = unnamed_file()
     try:
         _fill(fd, size, schema)

@@ -115,7 +115,7 @@ class Table(Rows):
         """
         self._not_made("column")
         if name in self._columns:
-            raise ValueError(f"column {name!r} is there already")
+            raise ValueError(f"column {name!r} is there already: take another name")
         columns = {**self._columns, name: column_of(type, size)}
         self._schema = Schema(columns, self._schema.key_size)
         self._columns = columns

@@ -111,7 +111,15 @@ def check(
     that works alone. Blocks for at most about `timeout`; changes nothing. What the model raises is
     the operation's result, so a mistake in the model shows as a result that fits nowhere; but a
     ready-made model that does not know an operation, or its arguments, raises MachineError.
+    TypeError: `history` or `model` is something else.
     """
+    if not isinstance(history, History):
+        raise TypeError(f"history={history!r}: must be a History; History(operations) makes one")
+    if not callable(getattr(model, "init", None)) or not callable(getattr(model, "step", None)):
+        raise TypeError(
+            f"model={model!r}: must have init() and step(state, operation), as those of "
+            f"ipckit.testing.models have"
+        )
     deadline = time.monotonic() + timeout
     parts = split(history, model)
     overlaps = sum(count_overlaps(part) for part in parts.values())

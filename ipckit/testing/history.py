@@ -42,8 +42,8 @@ class Operation:
     def __post_init__(self) -> None:
         if self.returned < self.called:
             raise ValueError(
-                f"operation {self.name} of process {self.process} returned at {self.returned},"
-                f" before its call at {self.called}"
+                f"operation {self.name} of process {self.process}: returned={self.returned}: must "
+                f"be called={self.called} or later"
             )
 
     def __str__(self) -> str:
@@ -83,6 +83,13 @@ class History:
         operations: Iterable[Operation] = (),
         events: Iterable[Event] = (),
     ) -> None:
+        operations = tuple(operations)
+        for each in operations:
+            if not isinstance(each, Operation):
+                raise TypeError(
+                    f"operations has {each!r}: must be Operation objects, e.g. "
+                    f"Operation(0, 'get', {{}}, called=10, returned=20)"
+                )
         order = sorted(operations, key=lambda each: (each.called, each.returned))
         object.__setattr__(self, "operations", tuple(order))
         object.__setattr__(self, "events", tuple(sorted(events, key=lambda each: each.time)))

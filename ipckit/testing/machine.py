@@ -10,6 +10,8 @@ Contract  A subclass names its operations (`op`), what each does to a sequential
 
 from __future__ import annotations
 
+import math
+import sys
 import unittest
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, ClassVar
@@ -56,8 +58,15 @@ def op(**strategies: Any) -> Callable[[Callable[..., Any]], Op]:
 
     The method runs in one of several processes, and should return soon whatever the others do: one
     that has not at the machine's `deadline` is a failure. What it returns must be picklable plain
-    data; what it raises is its result.
+    data; what it raises is its result. TypeError: an argument's value is no strategy.
     """
+    known = sys.modules.get("hypothesis.strategies")  # not loaded: then nothing can be a strategy
+    for name, value in strategies.items():
+        if known is None or not isinstance(value, known.SearchStrategy):
+            raise TypeError(
+                f"{name}={value!r}: must be a hypothesis strategy, e.g. strategies.integers() or "
+                f"strategies.just({value!r})"
+            )
 
     def declare(function: Callable[..., Any]) -> Op:
         return Op(function, strategies)
@@ -72,7 +81,7 @@ def invariant(*, when: str = "quiet") -> Callable[[Callable[..., Any]], Callable
     alive and at rest. It runs in the parent. ValueError for another `when`.
     """
     if when != "quiet":
-        raise ValueError(f'when is "quiet" (all calls made, all processes at rest), not {when!r}')
+        raise ValueError(f'when={when!r}: must be "quiet" (all calls made, all processes at rest)')
 
     def declare(function: Callable[..., Any]) -> Callable[..., Any]:
         function._ipckit_invariant = when  # type: ignore[attr-defined]
@@ -141,7 +150,9 @@ class ProcessMachine:
             if isinstance(each, Op)
         }
         if not found:
-            raise MachineError(f"{cls.__name__} has no operation: mark methods with @op(...)")
+            raise MachineError(
+                f"{cls.__name__} has no operation: it needs one or more; mark methods with @op(...)"
+            )
         for name, each in found.items():
             if each.in_model is None and cls.specification is None:
                 raise MachineError(f"{cls.__name__}.{name} has no model: add @{name}.model")
@@ -162,16 +173,30 @@ class ProcessMachine:
         ):  # fmt: skip
             value = getattr(cls, name)
             if not isinstance(value, int) or value < low or (high is not None and value > high):
-                raise MachineError(
-                    f"{cls.__name__}.{name} is a whole number from {low}"
-                    f"{'' if high is None else f' to {high}'}, not {value!r}"
-                )
+                span = f"{low} or more" if high is None else f"{low}..{high}"
+                raise MachineError(f"{cls.__name__}.{name}={value!r}: must be an int of {span}")
+        for name, least, most in (
+            ("seconds", 0, math.inf), ("deadline", 0.001, math.inf), ("judge", 0.001, math.inf),
+            ("overlap", 0, 1),
+        ):  # fmt: skip
+            number = getattr(cls, name)
+            if name == "seconds" and number is None:
+                continue
+            if not isinstance(number, int | float) or not least <= number <= most:
+                span = f"{least} or more" if most == math.inf else f"{least}..{most}"
+                raise MachineError(f"{cls.__name__}.{name}={number!r}: must be a number of {span}")
         if cls.engine not in ENGINES:
-            raise MachineError(f"{cls.__name__}.engine is one of {ENGINES}, not {cls.engine!r}")
+            raise MachineError(
+                f"{cls.__name__}.engine={cls.engine!r}: must be one of {', '.join(ENGINES)}"
+            )
+        for name in ("libraries", "faults"):
+            value = getattr(cls, name)
+            if isinstance(value, str) or not isinstance(value, Sequence):
+                raise MachineError(f"{cls.__name__}.{name}={value!r}: must be a list or a tuple")
         for fault in cls.faults:
             if not isinstance(fault, Kill | Stop):
                 raise MachineError(
-                    f"{cls.__name__}.faults holds Kill() and Stop() objects, not {fault!r}"
+                    f"{cls.__name__}.faults has {fault!r}: must be Kill() and Stop() objects"
                 )
             if cls.engine != "real" and isinstance(fault, Stop):
                 raise MachineError(

@@ -1,6 +1,7 @@
 """`kill_point`: a name for a moment in one's own code at which the harness may act.
 
-It costs one test of a global outside of the harness. Nothing else of `ipckit.testing` is loaded.
+Outside of the harness it costs two quick tests, of its argument and of a global. Nothing else of
+`ipckit.testing` is loaded.
 """
 
 from __future__ import annotations
@@ -16,7 +17,10 @@ def kill_point(name: str) -> None:
     Anywhere else it does nothing and returns None. `name` is what a report calls it, and what
     ``Kill(at=name)`` asks for. Put it where a crash would hurt most: between two writes that belong
     together, after a lock was taken, before an acknowledgement is sent.
+    TypeError: `name` is no str.
     """
+    if not isinstance(name, str):
+        raise TypeError(f"name={name!r}: must be a str, what a report is to call this moment")
     if _acts is not None:
         _acts(name)
 

@@ -21,6 +21,15 @@ if TYPE_CHECKING:
     from hypothesis.strategies import DrawFn, SearchStrategy
 
 
+def _check_moment(at: object) -> None:
+    if at is None or (isinstance(at, str) and at):
+        return
+    raise (ValueError if at == "" else TypeError)(
+        f'at={at!r}: must be "start", "inside", "end" or the name of a kill_point, or None for any '
+        "moment"
+    )
+
+
 @dataclass(frozen=True)
 class Kill:
     """End a process by SIGKILL in one of its operations.
@@ -33,6 +42,10 @@ class Kill:
     at: str | None = None
     kind = "kill"
 
+    def __post_init__(self) -> None:
+        """Refuse what is no moment: TypeError, ValueError."""
+        _check_moment(self.at)
+
 
 @dataclass(frozen=True)
 class Stop:
@@ -43,6 +56,10 @@ class Stop:
 
     at: str | None = None
     kind = "stop"
+
+    def __post_init__(self) -> None:
+        """Refuse what is no moment: TypeError, ValueError."""
+        _check_moment(self.at)
 
 
 @dataclass(frozen=True)

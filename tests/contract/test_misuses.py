@@ -6,21 +6,37 @@ import contextlib
 import json
 import os
 import pickle
+import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from misuses import MISUSES
+from misuses import MISUSES, stand_apart
 
 import ipckit
 from ipckit import *  # noqa: F403  (the calls of the table are written as a user writes them)
-from ipckit import Channel, Int, PosixQueue, Server, Str, SysvQueue, Table
+from ipckit import (
+    Channel,
+    Client,
+    Int,
+    Lock,
+    PosixQueue,
+    Server,
+    SockType,
+    Str,
+    SysvQueue,
+    Table,
+    TaskClient,
+    ftok,
+    testing,
+)
+from ipckit.cli import main
 from ipckit.framing import Framing
-from ipckit.testing import ProcessMachine, invariant, op
+from ipckit.testing import ProcessMachine, op
 
 HERE = Path(__file__).parent
-COMMAND = [sys.executable, "-m", "ipckit"]
 
 
 def machine(**changes):
@@ -55,15 +71,28 @@ def objects():
         posix = held.enter_context(PosixQueue.create(f"/ipckit-misuse-{os.getpid()}"))
         held.callback(posix.remove)
         table = held.enter_context(Table(8, columns=columns))
+        locked_table = held.enter_context(Table(8, columns=columns))
+        held.enter_context(locked_table.lock("a"))
         closed_sysv = SysvQueue.open_id(sysv.id)
         closed_table = Table(8, columns=columns)
         ours, theirs = map(held.enter_context, Channel.pair(max_frame=100))
         closed_end, widow = map(held.enter_context, Channel.pair())
         for each in (closed_sysv, closed_table, closed_end):
             each.close()
+        gone_sysv = held.enter_context(SysvQueue.create())
+        gone_sysv.remove()
+        lock = Lock()
+        key = ftok(__file__, "m")
+        server_queue = held.enter_context(SysvQueue.open_or_create(key))
+        held.callback(server_queue.remove)
+        tasks = held.enter_context(TaskClient(key))
+        listening = held.enter_context(socket.create_server(("127.0.0.1", 0)))
+        client = held.enter_context(Client(timeout=0))
+        client.connect("127.0.0.1", listening.getsockname()[1])
         public = {name: getattr(ipckit, name) for name in ipckit.__all__}
-        tools = {"Framing": Framing, "invariant": invariant, "machine": machine, "op": op}
-        yield {**public, **tools, "pickle": pickle, **locals()}
+        harness = {name: getattr(testing, name) for name in testing.__all__}
+        tools = {"Framing": Framing, "machine": machine, "pickle": pickle}
+        yield {**public, **harness, **tools, **locals()}
 
 
 def error_of(call, names):
@@ -77,8 +106,9 @@ def error_of(call, names):
 
 def judge(misuse, error, text):
     assert error == misuse.error, text
-    for part in (misuse.value, misuse.limit, misuse.step):
-        assert part in text
+    assert stand_apart(text, [misuse.value, misuse.limit, misuse.step]), f"{text}\n{misuse}"
+    if misuse.step == "must be":
+        assert re.search(f"must be.*{re.escape(misuse.limit)}", text), text
 
 
 def rows(*where):
@@ -92,28 +122,45 @@ def test_in_one_process(misuse):
         judge(misuse, *error_of(misuse.call, names))
 
 
+async def on_start(server):
+    """A callback that the manager, which has no event loop, cannot run."""
+
+
 @rows("manager")
 def test_a_server_that_has_not_started(misuse):
     server = Server("127.0.0.1")
     try:
         before = server.setting
-        judge(misuse, *error_of(misuse.call, {"server": server}))
+        with socket.create_server(("127.0.0.1", 0)) as other:
+            names = {"server": server, "Server": Server, "SockType": SockType, "on_start": on_start}
+            names["busy"] = other.getsockname()[1]
+            judge(misuse, *error_of(misuse.call, names))
         assert server.setting == before, "something was changed"
     finally:
         for port in server.ports:
             port.forget()
 
 
+def first_step(coroutine):
+    """Run a coroutine until it waits: what is refused is refused before that."""
+    try:
+        coroutine.send(None)
+    finally:
+        coroutine.close()
+
+
 def serve():
     """A server whose worker and task worker make the calls of the table, and print what came."""
     server = Server("127.0.0.1", worker_num=1, task_worker_num=1, log_level="ERROR")
     server.set(runtime_dir=os.getcwd())
+    os.mkfifo("fifo")
     server.on("receive", print)
     server.on("pipe_message", print)
 
     def told(where):
         calls = [misuse.call for misuse in MISUSES if misuse.where == where]
-        return {call: error_of(call, {"server": server}) for call in calls}
+        names = {"server": server, "run": first_step}
+        return {call: error_of(call, names) for call in calls}
 
     @server.on("task")
     def task(server, task_id, source, data):
@@ -154,25 +201,43 @@ def test_in_a_running_server(misuse, running):
     judge(misuse, *running[misuse.where][misuse.call])
 
 
-@pytest.mark.parametrize(
-    ("arguments", "parts"),
-    [
-        (["statuss"], ["'statuss'", "choose from", "status"]),
-        (["status", "/none/ipckit.sock"], ["/none/ipckit.sock", "no server answers there"]),
-        (
-            ["dead", "ls", "/none/letters"],
-            ["/none/letters", "there is no file", "dead_letter_path"],
-        ),
-    ],
-)
-def test_the_command(arguments, parts):
-    done = subprocess.run(
-        [*COMMAND, *arguments], capture_output=True, text=True, timeout=60, check=False
-    )
-    assert done.returncode in {1, 2}
-    assert done.stdout == ""
-    for part in parts:
-        assert part in done.stderr
+SOCKET = "/none/ipckit.sock"
+WRONG_COMMANDS = {
+    ("statuss",): ("'statuss'", "choose from", "'status'"),
+    ("status", SOCKET): (SOCKET, "no server answers there", "give its control socket"),
+    ("reload", SOCKET): (SOCKET, "no server answers there", "give its control socket"),
+    ("stop", SOCKET): (SOCKET, "no server answers there", "give its control socket"),
+    ("connections", SOCKET): (SOCKET, "no server answers there", "give its control socket"),
+    ("top", SOCKET): (SOCKET, "No such file", "give a server's control socket or pid file"),
+    ("top", "--interval", "0"): ("0:", "0.1..3600 seconds", "must be"),
+    ("top", "--web", "--port", "65536"): ("'65536'", "1..65535", "must be"),
+    ("metrics", "--port", "65536"): ("'65536'", "0..65535", "must be"),
+    ("metrics", "--port", "http"): ("'http'", "0..65535", "must be"),
+    ("run", "app"): ("'app'", "is not MODULE:SERVER", "such as app:server"),
+    ("run", "none:server"): ("'none'", "there is no module", "name that in PYTHONPATH"),
+    ("run", "json:lods"): ("'lods'", "the module 'json' has no", "did you mean"),
+    ("run", "os:path"): ("os:path", "no ipckit.Server", "name a server, or a function"),
+    ("run", "json:x", "--set", "user"): ("'user'", "is not NAME=VALUE", "such as worker_num=4"),
+    ("dead", "ls", "/none"): ("/none", "there is no file", "give the server's dead_letter_path"),
+    ("dead", "ls", __file__): (__file__, "not a database", "give the dead_letter_path"),
+    ("rm", "queue-none"): ("'queue-none'", "there is no", "take a name as `ipckit ls` prints it"),
+    ("rm",): ("--leaked", "names", "say what"),
+    ("bench", "queues"): ("'queues'", "there is no", "to measure: queue, table, task, echo"),
+    ("completion", "tcsh"): ("'tcsh'", "choose from", "'bash'"),
+}
+
+
+@pytest.mark.parametrize("arguments", WRONG_COMMANDS, ids=" ".join)
+def test_the_command(arguments, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "path", [*sys.path])  # `run` changes these, for a process of its own
+    monkeypatch.setattr(sys, "dont_write_bytecode", sys.dont_write_bytecode)
+    with pytest.raises(SystemExit) as ended:
+        sys.exit(main([*arguments]))
+    assert ended.value.code in {1, 2}
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    said = printed.err.splitlines()[-1]
+    assert stand_apart(said, WRONG_COMMANDS[arguments]), said
 
 
 def test_the_table_covers_the_public_api():
@@ -180,6 +245,8 @@ def test_the_table_covers_the_public_api():
     calls = [misuse.call for misuse in MISUSES]
     assert len({(misuse.where, misuse.call) for misuse in MISUSES}) == len(MISUSES) >= 60
     assert all(map(all, MISUSES)), "an empty cell checks nothing"
+    for misuse in MISUSES:
+        assert misuse.step == "must be" or " " in misuse.step, f"no step in words: {misuse}"
     text = " ".join(calls)
     plain = {"__version__", "SockType", "TaskIPC", "Float", "Bytes"}  # nothing to misuse
     for name in set(ipckit.__all__) - set(ipckit._ERRORS) - plain - {"Server"}:

@@ -159,7 +159,7 @@ def test_tasks_that_cannot_be_sent(start, mode):
 
 def test_tasks_off(start):
     ask = start(task_worker_num=0).client()
-    with pytest.raises(Refused, match=r"SettingsError.*tasks are off, task_worker_num is 0"):
+    with pytest.raises(Refused, match=r"SettingsError.*task_worker_num=0, so tasks are off"):
         ask("call", "task", 1)
 
 

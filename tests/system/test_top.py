@@ -93,6 +93,18 @@ def test_a_server_is_found_by_whatever_names_it(served, tmp_path):
     assert board.slots == 1
 
 
+def test_boards_of_one_moment_are_no_trouble():
+    """Two descriptors of one age, with one number as they are looked at: either will do."""
+    about = {
+        "started_at": 7.0, "worker_num": 1, "task_worker_num": 0, "ports": [],
+        "dead_letters": None, "control_path": "", "ledger": "",
+    }  # fmt: skip
+    boards = [Board(slots=1, sessions=4, about=about) for _ in range(2)]
+    with Watched(os.getpid()) as watched:
+        assert watched.started_at == 7.0
+    assert len(boards) == 2
+
+
 def test_its_end_is_seen(served):
     with Watched(served.process.pid) as watched:
         assert watched.picture().manager == "running"

@@ -56,6 +56,6 @@ def test_wrong_callbacks():
     for wrong in (5, None, "f"):
         with pytest.raises(SettingsError, match="must be callable"):
             callbacks.set("task", wrong)
-    with pytest.raises(SettingsError, match="named by a str"):
+    with pytest.raises(SettingsError, match="event=5: must be a str"):
         callbacks.set(5, print)
     assert not callbacks.has("task") and callbacks.get("task") is None

@@ -9,7 +9,7 @@ from dataclasses import FrozenInstanceError, replace
 
 import pytest
 
-from ipckit.errors import IPCError, ProtocolError, SettingsError
+from ipckit.errors import IPCError, MisuseError, ProtocolError, SettingsError
 from ipckit.framing import Framing, PacketRefused
 
 
@@ -17,7 +17,8 @@ def test_defaults_are_those_of_the_api():
     """Without settings there is no framing, and the values are Swoole's."""
     framing = Framing()
 
-    assert framing.framer() is None
+    with pytest.raises(MisuseError, match="set one of open_eof_check, open_eof_split"):
+        framing.framer()
     assert not framing.is_on
     assert (framing.package_eof, framing.package_length_type) == (b"\r\n\r\n", "N")
     assert (framing.package_length_offset, framing.package_body_offset) == (0, 4)

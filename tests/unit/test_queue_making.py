@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import resource
 import sys
 import threading
 import uuid
@@ -214,3 +216,15 @@ def test_importing_the_pure_part_loads_no_core():
         "assert not {'ipckit._core', 'asyncio', 'posix_ipc'} & set(sys.modules), sys.modules\n"
     )
     assert os.spawnv(os.P_WAIT, sys.executable, [sys.executable, "-c", code]) == 0
+
+
+def test_a_posix_queue_over_the_users_limit_has_its_errno():
+    """The library beneath gives none; the text says where the limit is."""
+    before = resource.getrlimit(resource.RLIMIT_MSGQUEUE)
+    resource.setrlimit(resource.RLIMIT_MSGQUEUE, (1000, before[1]))
+    try:
+        with pytest.raises(SystemCallError, match="10 x 8192 bytes; see `ulimit -q`") as refused:
+            PosixQueue.create(f"/ipckit-making-{os.getpid()}")
+    finally:
+        resource.setrlimit(resource.RLIMIT_MSGQUEUE, before)
+    assert refused.value.errno == errno.EMFILE

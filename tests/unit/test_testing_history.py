@@ -77,7 +77,7 @@ def test_a_cut_operation_happened_before_the_death_or_not_at_all():
 def test_a_process_does_one_thing_at_a_time():
     with pytest.raises(ValueError, match="began before"):
         History([Operation(0, "get", {}, 1, 5), Operation(0, "get", {}, 3, 7)])
-    with pytest.raises(ValueError, match="before its call at 9"):
+    with pytest.raises(ValueError, match="must be called=9 or later"):
         Operation(0, "get", {}, 9, 5)
 
 
@@ -230,11 +230,11 @@ def machine(**settings):
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
-        ({"processes": 1}, "from 2 to 16, not 1"),
-        ({"runs": 0}, "from 1, not 0"),
-        ({"engine": "fast"}, "not 'fast'"),
+        ({"processes": 1}, "processes=1: must be an int of 2..16"),
+        ({"runs": 0}, "runs=0: must be an int of 1 or more"),
+        ({"engine": "fast"}, "engine='fast': must be one of real"),
         ({"partition": "key"}, "no argument 'key'"),
-        ({"faults": ["kill"]}, "not 'kill'"),
+        ({"faults": ["kill"]}, "faults has 'kill': must be"),
         ({"engine": "stepped", "faults": [Stop()]}, "Stop"),
         ({"engine": "ptrace", "faults": [Kill(at="here")]}, "at='here'"),
     ],

@@ -116,8 +116,11 @@ def _file(path: str, kind: str, thing: leftovers.Thing, verdict: str = IDLE) -> 
     found = os.lstat(path)
     size, content = found.st_size, ""
     if stat.S_ISDIR(found.st_mode):
+        sizes = []
         with os.scandir(path) as files:
-            sizes = [each.stat(follow_symlinks=False).st_size for each in files]
+            for each in files:
+                with contextlib.suppress(FileNotFoundError):  # its server removed it meanwhile
+                    sizes.append(each.stat(follow_symlinks=False).st_size)
         size, content = sum(sizes), f"{len(sizes)} files"
     mode = stat.S_IMODE(found.st_mode)
     return Entry(path, kind, found.st_uid, mode, size, content, thing, ours=True, verdict=verdict)
@@ -148,5 +151,7 @@ def _removed(entry: Entry) -> bool:
     except (sysv_ipc.ExistentialError, posix_ipc.ExistentialError):
         return False
     except (sysv_ipc.PermissionsError, posix_ipc.PermissionsError):
-        raise from_errno("remove", 13, f"{entry.name} belongs to user {entry.owner}") from None
+        raise from_errno(
+            "remove", 13, f"{entry.name} belongs to user {entry.owner}; be that user, or root"
+        ) from None
     return True

@@ -16,7 +16,7 @@ import sys
 import time
 from typing import Any
 
-from ipckit.cli.answers import CommandFailed, add_command
+from ipckit.cli.answers import CommandFailed, add_command, port_from
 
 __all__ = ["add_to"]
 
@@ -39,7 +39,11 @@ def add_to(subparsers: Any, common: argparse.ArgumentParser) -> None:
     way.add_argument("--once", action="store_true", help="print one picture and end; for scripts")
     way.add_argument("--web", action="store_true", help="serve it to browsers of this machine")
     parser.add_argument(
-        "--port", type=_port, default=8000, metavar="N", help="with --web: of 127.0.0.1 (8000)"
+        "--port",
+        type=port_from(1),
+        default=8000,
+        metavar="N",
+        help="with --web: of 127.0.0.1 (8000)",
     )
     parser.set_defaults(run=_top)
 
@@ -48,13 +52,6 @@ def _seconds(text: str) -> float:
     value = float(text)
     if not 0.1 <= value <= 3600:
         raise argparse.ArgumentTypeError(f"{text}: must be 0.1..3600 seconds")
-    return value
-
-
-def _port(text: str) -> int:
-    value = int(text)
-    if not 1 <= value <= 65535:
-        raise argparse.ArgumentTypeError(f"{text}: must be 1..65535")
     return value
 
 
