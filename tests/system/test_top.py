@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -253,6 +254,11 @@ def test_it_runs_in_a_terminal(served, tmp_path):
         text = until(screen, lambda text: all(word in text for word in all_there))
         assert f"server {served.process.pid} on 127.0.0.1:{served.address[1]}" in text
         assert "● serving" in text
+        with Watched(served.process.pid) as watched:
+            (stuck,) = [one for one in watched.picture().workers if one.doing]
+        with stopped(stuck.pid):
+            row = rf" task worker +stopped +{stuck.pid} .* task 1, attempt 1 "
+            until(screen, lambda text: re.search(row, text))
         with stopped(served.process.pid):
             until(screen, lambda text: "● manager stopped" in text)
         send = [*tmux, "send-keys", "-t", "top"]
