@@ -82,7 +82,7 @@ async def run():
         books.failed += path in given_up
         books.before += path in given_up or index.is_done(path)
     books.over, books.began = books.before, time.monotonic()
-    server.tick(1, lambda: print(progress(), flush=True))
+    telling = server.tick(1, lambda: print(progress(), flush=True))
     try:
         for path in index.paths():
             if path not in given_up and not index.is_done(path):
@@ -91,6 +91,7 @@ async def run():
             books.quiet.clear()
             await books.quiet.wait()
         files, words = await server.task_async(["merge", b""])
+        server.clear_timer(telling)
         print(
             f"{progress()}\ndone: {files} files, {words} words, {books.failed} failed", flush=True
         )
