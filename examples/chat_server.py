@@ -4,8 +4,8 @@ python examples/chat_server.py [port]     and then, in two terminals: nc 127.0.0
 
 It shows  a Table that the workers share, and `server.send`, which reaches the clients of them all.
 Order     who reads his own line back knows that all in the room were sent it before. The lines of
-          one person come to everybody in his order; only those said while his worker is replaced
-          may change places with the next ones, for they come from two processes.
+          one person come to everybody in his order, also while his worker is replaced, if nobody
+          is stuck for longer than max_wait_time.
 Slow      readers: send() says True while the line may wait. Over socket_buffer_size the server
           closes that one, `close` tells the room, nobody else notices.
 Crash     of a worker, and a reload: names, rooms and quiet connections go on. Who had a line under

@@ -36,6 +36,11 @@ def children_of(process: subprocess.Popen) -> set[int]:
     return {int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
 
 
+def sleeps(pid: int) -> bool:
+    """Whether a process waits for something: proc(5), stat, the state."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "S"
+
+
 def wait_for(condition, seconds: float = LOOK) -> None:
     """Poll until `condition()` is true; a pause of 5 ms each, by select."""
     end = time.monotonic() + seconds

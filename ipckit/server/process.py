@@ -169,7 +169,7 @@ class Process(ABC):
                 poller.poll(1000)
         row = self.board.row(place // 2, place % 2)
         if not row[Row.READS]:
-            self.runtime.inboxes[place ^ 1].post(Head(Kind.DRAIN, sender=self.place))
+            self.runtime.inboxes[place ^ 1].post(Head(Kind.DRAIN, sender=self.place, number=1))
 
     def send(self, session: int, data: bytes) -> bool:
         """Send to a session of any worker; False: there is none."""
@@ -210,10 +210,11 @@ class Process(ABC):
             return False
         if promised:
             sessions.promise(head.ident, promised)
+        head = head._replace(sender=self.slot)
         try:
             if owner == self.place:
                 return self.keep_for_later(head, body)
-            self.post(owner, head._replace(sender=self.slot), body)
+            self.post(owner, head, body)
         except BaseException:
             if promised:
                 sessions.promise(head.ident, -promised)

@@ -8,15 +8,19 @@ Invariants
       then on comes to the heir, which keeps it until it has the connection.
   T2  while a former owner lives, it may get what was sent before the change, and passes it on
       (FORWARDED). So what comes straight to the heir is kept until the former one has answered,
-      behind all of that, that it has caught up, or is dead and its inbox was drained.
+      behind all of that, that it has caught up, or is dead and its inbox was drained. What we sent
+      to it ourselves comes back to us so, before we take the connection and write to it at once.
   T3  a connection is given on only when nobody can pass anything on to us any more: its former
       owner is dead, and what it left in its inbox has come to us.
+  T4  what our callbacks have sent to other processes is with the kernel before a client is given
+      on, so it arrives before what they send in the heir; but for a process that does not read.
 Stands on ipckit.server.{backing,connection,worker}, uvloop.
 Crash     of the heir before it has the connection: the manager has a copy, and looks again.
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 from typing import TYPE_CHECKING
@@ -47,7 +51,11 @@ class Takeover:
         self._formers: dict[int, int] = {}  # session -> place of who may still pass something on
         self._held: dict[int, Frames] = {}  # T2
         self._asked: dict[int, int] = {}  # session -> how many were held when we asked
+        self._awaited: dict[int, asyncio.Future[None]] = {}  # T2: session -> what we sent is back
+        self._owed: tuple[int, Head, bytes, int] | None = None  # heir, frame, descriptor
         self._former_is_gone = False  # the predecessor, for good: we have had only one
+        self.patient = True
+        """T4 is waited for."""
 
     # -- in ---
 
@@ -68,6 +76,12 @@ class Takeover:
         worker = self._worker
         port = worker.runtime.ports[taken.port]
         try:
+            if (
+                taken.former >= 0
+                and worker.has_posted_to(taken.former)
+                and not self._former_is_gone
+            ):
+                await self._what_we_sent(taken)
             _, connection = await worker.loop.connect_accepted_socket(
                 lambda: Connection(worker, port, taken), sock
             )
@@ -81,13 +95,22 @@ class Takeover:
         finally:
             self._taking.discard(taken.session)
 
+    async def _what_we_sent(self, taken: Taken) -> None:
+        """Wait until it is among those that are coming, or was written. T2."""
+        back = self._awaited[taken.session] = self._worker.loop.create_future()
+        head = Head(Kind.CATCH_UP, number=self._worker.place, ident=taken.session)
+        self._worker.post(taken.former, head)
+        await back
+
     def came(self, taken: Taken) -> None:
         """Its connection is among ours, and its callback was called: now what was sent to it."""
         session = taken.session
         self._sessions.flag(session, Flag.INHERITED, on=True)
         if taken.former >= 0:
             self._formers[session] = taken.former
-        for frame in self._coming.pop(session, ()):
+        frames = self._coming.pop(session, [])
+        frames.sort(key=lambda frame: not frame[0].flags & FORWARDED)  # those before the others
+        for frame in frames:
             self._worker.on_frame(*frame)
         if self._former_is_gone:  # it died while the connection was on its way
             self.former_gone()
@@ -96,7 +119,9 @@ class Takeover:
         """Whether a frame for a session has to wait, or to go elsewhere."""
         if head.ident not in self._worker.connections:
             return True
-        return bool(self._formers) and head.ident in self._formers and not head.flags & FORWARDED
+        if not self._formers or head.ident not in self._formers or head.flags & FORWARDED:
+            return False
+        return head.sender != self._worker.slot  # T4; ours or the former one's own: in order
 
     def route(self, head: Head, body: bytes) -> None:
         """Keep an early frame, or pass it on."""
@@ -125,6 +150,10 @@ class Takeover:
 
     def caught_up(self, session: int) -> None:
         """T2. What was held when we asked may go."""
+        if (back := self._awaited.pop(session, None)) is not None:
+            if not back.done():
+                back.set_result(None)
+            return
         count = self._asked.pop(session, 0)
         frames = self._held.pop(session, [])
         self._let_go(frames[:count])
@@ -132,9 +161,16 @@ class Takeover:
             self._held[session] = frames[count:]
             self._ask(session)
 
+    @property
+    def former_is_gone(self) -> bool:
+        """Whether the manager has said so."""
+        return self._former_is_gone
+
     def former_gone(self) -> None:
         """Our predecessor is dead, and what it left was read."""
         self._former_is_gone = True
+        for session in list(self._awaited):
+            self.caught_up(session)
         self._formers.clear()
         self._asked.clear()
         held, self._held = self._held, {}
@@ -153,22 +189,40 @@ class Takeover:
     # -- out ---
 
     def give(self, connection: Connection, heir: int) -> bool:
-        """Hand one over; False: not now (it is busy, T3, or the heir's inbox has no room)."""
+        """Hand one over; False: not now (it is busy, T3, T4, or the heir's inbox has no room)."""
         worker, session = self._worker, connection.session
-        if not connection.is_idle or session in self._formers:  # T3
+        if not connection.is_idle or session in self._formers:
             return False
-        if not self._sessions.hand_over(session, worker.place, heir):
+        if self.patient and worker.own_frames_waiting:
             return False
-        taken = connection.state()
-        head = Head(Kind.TAKE, ident=session)
-        if not worker.runtime.inboxes[heir].post_with(
-            head, wire.dump(taken), connection.descriptor()
-        ):
-            self._sessions.hand_over(session, heir, worker.place)
+        if not self.pay() or not self._sessions.hand_over(session, worker.place, heir):
             return False
+        body = wire.dump(connection.state())
+        self._owed = heir, Head(Kind.TAKE, ident=session), body, os.dup(connection.descriptor())
         del worker.connections[session]
         if worker.backer is not None:
             worker.backer.forget(session, tell=False)
         self.forget(session)
         connection.let_go()
+        return self.pay()
+
+    def pay(self) -> bool:
+        """Post the connection that is the heir's already; False: its inbox has no room now.
+
+        It stays the heir's meanwhile (T1): ours again, it would get what others send out of order.
+        """
+        if self._owed is not None:
+            heir, head, body, fd = self._owed
+            if not self._worker.runtime.inboxes[heir].post_with(head, body, fd):
+                return False
+            os.close(fd)
+            self._owed = None
         return True
+
+    def leave(self) -> None:
+        """No more time to pay: the manager gives its copy to the heir, when we are gone."""
+        if self._owed is not None:
+            heir, head, _, fd = self._owed
+            os.close(fd)
+            self._sessions.hand_over(head.ident, heir, self._worker.place)
+            self._owed = None

@@ -144,7 +144,7 @@ class Worker(Process):
             reader.close()
         retiring = self.board.phase == Phase.SERVING
         self.emit("worker_exit", self.slot)
-        patience = self.settings.max_wait_time
+        limit = patience = self.settings.max_wait_time
         if retiring and not self.settings.reload_async:
             patience = 0
         if retiring:
@@ -154,7 +154,11 @@ class Worker(Process):
         await self._finish_all(began, patience)
         self.timers.clear_all()
         await self._stop_callback()
-        await self._until(lambda: not self._frames_waiting(), time.monotonic() + 1)
+        # What comes from now on the manager passes on; what we took must not end with us.
+        self.loop.remove_reader(self.inbox.reading.fileno())
+        await self._until(self._is_flushed, time.monotonic() + limit)
+        if not self._is_flushed():
+            log.warning("worker %d: others have not taken what was sent to them", self.slot)
         return EXIT_RETIRED if retiring else EXIT_DONE
 
     async def _accept(self, port: OpenPort) -> asyncio.AbstractServer:
@@ -198,22 +202,24 @@ class Worker(Process):
             deadline,
         )
         if keep:  # also without patience: those that are idle, and find room only now
+            self.takeover.patient = False
             await self._until(lambda: not self._hand_over(), time.monotonic() + _HAND_OVER_SECONDS)
+            self.takeover.leave()
         if self._busy() and self.board.phase == Phase.SERVING:
             why = "max_wait_time is over" if patience else "reload_async is off"
             log.warning("worker %d leaves with work under way: %s", self.slot, why)
 
     def _has_left(self, keep: bool) -> bool:
-        if keep:
-            self._hand_over()
-        return not self._busy() and not (keep and self.connections)
+        self._is_flushed()
+        left = keep and self._hand_over()
+        return not left and not self._busy() and not (keep and self.connections)
 
     def _hand_over(self) -> bool:
         """Give what is idle to our successor; whether some of it is left, for want of room."""
         heir = 2 * self.slot + self.board.parity(self.slot)
         if heir == self.place:
             return False
-        left = False
+        left = not self.takeover.pay()
         for connection in list(self.connections.values()):
             if connection.can_outlive and connection.is_idle:
                 left = not self.takeover.give(connection, heir) or left
@@ -297,7 +303,7 @@ class Worker(Process):
             else:
                 self._to_session(self.connections[head.ident], head, body)
         elif kind == Kind.DRAIN:
-            self._drain_predecessor()
+            self._drain_predecessor(told_by_manager=not head.number)
         elif kind == Kind.TAKE:
             self.takeover.take(head, body)
         elif kind == Kind.CATCH_UP:
@@ -340,29 +346,53 @@ class Worker(Process):
         else:
             self.emit("pipe_message", sender, message)
 
-    def _drain_predecessor(self) -> None:
+    def _drain_predecessor(self, *, told_by_manager: bool) -> None:
         """Our predecessor is dead, its rest passed on by the manager; take what came since.
 
-        Not when our successor has that place already: it reads the inbox then.
+        Told by who posted there too late: only if we know that already, as the manager's frames
+        are older. Not when our successor has that place already: it reads the inbox then.
         """
+        if not told_by_manager and not self.takeover.former_is_gone:
+            return
         other = self.place ^ 1
         reads = self.board.row(self.slot, other % 2)[Row.READS]
         while not reads and (frame := self.runtime.inboxes[other].take()) is not None:
             head, body = frame
             self.on_frame(head._replace(flags=head.flags | FORWARDED), body)
+        if not told_by_manager:
+            return
+        outbox = self._outboxes.get(self.slot)
+        for _, head, body in outbox.take_back() if outbox is not None else ():
+            if head.kind in _TO_A_SESSION:  # what we had for it is for us now
+                self.on_frame(head._replace(flags=head.flags | FORWARDED), body)
         self.takeover.former_gone()
 
     def post(self, place: int, head: Head, body: bytes = b"") -> None:
         """Post to another process, in order; QueueFull when too much waits already. W1."""
-        outbox = self._outboxes.get(place)
+        outbox = self._outboxes.get(place // 2)
         if outbox is None:
-            inbox = self.runtime.inboxes[place]
-            outbox = _Outbox(self.loop, inbox, self.settings.socket_buffer_size)
-            self._outboxes[place] = outbox
-        outbox.post(head, body)
+            outbox = _Outbox(self, self.settings.socket_buffer_size)
+            self._outboxes[place // 2] = outbox
+        outbox.post(place, head, body)
 
-    def _frames_waiting(self) -> bool:
-        return any(outbox.waiting for outbox in self._outboxes.values())
+    def has_posted_to(self, place: int) -> bool:
+        """Whether anything was ever posted to it, or to the other place of its slot."""
+        return place // 2 in self._outboxes
+
+    def _is_flushed(self) -> bool:
+        """Try to post what waits for room in other inboxes; whether nothing is left.
+
+        Not only when poll() says so: it does when three quarters are free, and an inbox that
+        others fill as fast as it is read never is.
+        """
+        for outbox in self._outboxes.values():
+            outbox.flush()
+        return not any(outbox.waiting for outbox in self._outboxes.values())
+
+    @property
+    def own_frames_waiting(self) -> bool:
+        """Whether something that we sent, and not only pass on, waits for room elsewhere."""
+        return any(outbox.own for outbox in self._outboxes.values())
 
     # -- callbacks ---
 
@@ -486,7 +516,7 @@ class Worker(Process):
         if connection is not None:
             await connection.drained()
         else:
-            outbox = self._outboxes.get(self.board.sessions.owner_of(session))
+            outbox = self._outboxes.get(self.board.sessions.owner_of(session) // 2)
             if outbox is not None:
                 await outbox.flushed()
         return done
@@ -505,15 +535,20 @@ class Worker(Process):
 
 
 class _Outbox:
-    """What waits for room in one other process's inbox, in order and bounded."""
+    """What waits for room in the inboxes of one slot, in order and bounded.
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, inbox: Inbox, most: int) -> None:
-        self._loop = loop
-        self._inbox = inbox
+    Of both its places: what goes to a successor must not overtake what goes to its predecessor.
+    """
+
+    def __init__(self, worker: Worker, most: int) -> None:
+        self._worker = worker
         self._most = most
-        self._frames: deque[tuple[Head, bytes]] = deque()
+        self._frames: deque[tuple[int, Head, bytes]] = deque()
         self._bytes = 0
+        self.own = 0
+        """How many of them are not passed on for others."""
         self._empty = asyncio.Event()
+        self._full: Inbox | None = None  # whose room is waited for
 
     async def flushed(self) -> None:
         """Wait until nothing waits."""
@@ -525,9 +560,9 @@ class _Outbox:
         """Whether anything waits."""
         return bool(self._frames)
 
-    def post(self, head: Head, body: bytes) -> None:
+    def post(self, place: int, head: Head, body: bytes) -> None:
         """Post now or later. Raises QueueFull when over the bound: nothing was taken."""
-        if not self._frames and self._inbox.post(head, body):
+        if not self._frames and self._put(place, head, body):
             return
         if self._bytes > self._most:
             raise QueueFull(
@@ -535,18 +570,53 @@ class _Outbox:
                 f"{self._bytes} bytes wait for another worker's inbox (socket_buffer_size is "
                 f"{self._most}): it does not read",
             )
-        if not self._frames:
-            self._empty.clear()
-            self._loop.add_writer(self._inbox.writing.fileno(), self._flush)
-        self._frames.append((head, body))
+        self._frames.append((place, head, body))
         self._bytes += len(body)
+        self.own += not head.flags & FORWARDED
+        self._empty.clear()
+        self._wait_for(self._frames[0][0])
 
-    def _flush(self) -> None:
+    def take_back(self) -> list[tuple[int, Head, bytes]]:
+        """Return what waits, and forget it."""
+        frames = list(self._frames)
+        self._frames.clear()
+        self._bytes = self.own = 0
+        self.flush()
+        return frames
+
+    def flush(self) -> None:
+        """Post what there is room for."""
         while self._frames:
-            head, body = self._frames[0]
-            if not self._inbox.post(head, body):
+            place, head, body = self._frames.popleft()
+            if not self._put(place, head, body):
+                self._frames.appendleft((place, head, body))
+                self._wait_for(place)
                 return
-            self._frames.popleft()
             self._bytes -= len(body)
-        self._loop.remove_writer(self._inbox.writing.fileno())
+            self.own -= not head.flags & FORWARDED
+        self._wait_for(-1)
         self._empty.set()
+
+    def _put(self, place: int, head: Head, body: bytes) -> bool:
+        """Post to a place, and make known that it was one that nobody reads any more."""
+        worker = self._worker
+        if not worker.runtime.inboxes[place].post(head, body):
+            return False
+        if head.kind != Kind.DRAIN and not worker.board.row(place // 2, place % 2)[Row.READS]:
+            told = Head(Kind.DRAIN, number=1)
+            if not worker.runtime.inboxes[place ^ 1].post(told):
+                self._frames.appendleft((place ^ 1, told, b""))  # before what is posted later
+                self.own += 1
+                self._wait_for(place ^ 1)
+        return True
+
+    def _wait_for(self, place: int) -> None:
+        """Be called when that inbox has room; -1: never."""
+        inbox = self._worker.runtime.inboxes[place] if place >= 0 else None
+        if inbox is self._full:
+            return
+        if self._full is not None:
+            self._worker.loop.remove_writer(self._full.writing.fileno())
+        if inbox is not None:
+            self._worker.loop.add_writer(inbox.writing.fileno(), self.flush)
+        self._full = inbox

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 
+from serving import sleeps
+
 TASKS = 10_000
 
 
@@ -111,6 +113,8 @@ def test_a_killed_worker_is_replaced_and_its_results_go_to_the_successor(start, 
     ask.tell("finish", ("sleep", 0.5, "late"))
     running.wait_for(lambda: running.journal("begin"), "the task begins")
     assert ask("about")["pid"] == pid, "and the callback that posted it has returned"
+    # An answer is written before it is counted: in between, the connection would end with it.
+    running.wait_for(lambda: sleeps(pid), "it has nothing to do")
     os.kill(pid, signal.SIGKILL)
     (finish,) = running.wait_for(lambda: running.journal("finish"), "the successor hears of it")
     assert finish[0] != pid and finish[4] == "'late'"
