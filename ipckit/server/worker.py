@@ -16,13 +16,11 @@ import os
 import random
 import signal
 import time
-from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 import uvloop
 
-from ipckit.errors import QueueFull
 from ipckit.server import wire
 from ipckit.server.backing import Backer, Dropped
 from ipckit.server.beat import BEATS
@@ -30,8 +28,8 @@ from ipckit.server.board import Phase, Row
 from ipckit.server.client_log import ClientLog
 from ipckit.server.connection import Connection
 from ipckit.server.datagrams import DatagramReader
-from ipckit.server.inbox import Inbox
 from ipckit.server.log import log
+from ipckit.server.outbox import Outbox
 from ipckit.server.port import OpenPort
 from ipckit.server.process import (
     EXIT_DONE,
@@ -90,7 +88,7 @@ class Worker(Process):
         self._open = 0  # transports not yet lost; more than `connections` while some linger
         self._coroutines: set[asyncio.Task[Any]] = set()
         self._bell = asyncio.Event()
-        self._outboxes: dict[int, _Outbox] = {}
+        self._outboxes: dict[int, Outbox] = {}
         self._asked_to_go = False
         limit = self.settings.max_request
         grace = self.settings.request_grace(limit, self.settings.max_request_grace)
@@ -371,7 +369,7 @@ class Worker(Process):
         """Post to another process, in order; QueueFull when too much waits already. W1."""
         outbox = self._outboxes.get(place // 2)
         if outbox is None:
-            outbox = _Outbox(self, self.settings.socket_buffer_size)
+            outbox = Outbox(self, self.settings.socket_buffer_size)
             self._outboxes[place // 2] = outbox
         outbox.post(place, head, body)
 
@@ -532,91 +530,3 @@ class Worker(Process):
     def clear_timer(self, timer: int) -> bool:
         """Drop a timer; False: there is none."""
         return self.timers.clear(timer)
-
-
-class _Outbox:
-    """What waits for room in the inboxes of one slot, in order and bounded.
-
-    Of both its places: what goes to a successor must not overtake what goes to its predecessor.
-    """
-
-    def __init__(self, worker: Worker, most: int) -> None:
-        self._worker = worker
-        self._most = most
-        self._frames: deque[tuple[int, Head, bytes]] = deque()
-        self._bytes = 0
-        self.own = 0
-        """How many of them are not passed on for others."""
-        self._empty = asyncio.Event()
-        self._full: Inbox | None = None  # whose room is waited for
-
-    async def flushed(self) -> None:
-        """Wait until nothing waits."""
-        if self._frames:
-            await self._empty.wait()
-
-    @property
-    def waiting(self) -> bool:
-        """Whether anything waits."""
-        return bool(self._frames)
-
-    def post(self, place: int, head: Head, body: bytes) -> None:
-        """Post now or later. Raises QueueFull when over the bound: nothing was taken."""
-        if not self._frames and self._put(place, head, body):
-            return
-        if self._bytes > self._most:
-            raise QueueFull(
-                11,
-                f"{self._bytes} bytes wait for another worker's inbox (socket_buffer_size is "
-                f"{self._most}): it does not read",
-            )
-        self._frames.append((place, head, body))
-        self._bytes += len(body)
-        self.own += not head.flags & FORWARDED
-        self._empty.clear()
-        self._wait_for(self._frames[0][0])
-
-    def take_back(self) -> list[tuple[int, Head, bytes]]:
-        """Return what waits, and forget it."""
-        frames = list(self._frames)
-        self._frames.clear()
-        self._bytes = self.own = 0
-        self.flush()
-        return frames
-
-    def flush(self) -> None:
-        """Post what there is room for."""
-        while self._frames:
-            place, head, body = self._frames.popleft()
-            if not self._put(place, head, body):
-                self._frames.appendleft((place, head, body))
-                self._wait_for(place)
-                return
-            self._bytes -= len(body)
-            self.own -= not head.flags & FORWARDED
-        self._wait_for(-1)
-        self._empty.set()
-
-    def _put(self, place: int, head: Head, body: bytes) -> bool:
-        """Post to a place, and make known that it was one that nobody reads any more."""
-        worker = self._worker
-        if not worker.runtime.inboxes[place].post(head, body):
-            return False
-        if head.kind != Kind.DRAIN and not worker.board.row(place // 2, place % 2)[Row.READS]:
-            told = Head(Kind.DRAIN, number=1)
-            if not worker.runtime.inboxes[place ^ 1].post(told):
-                self._frames.appendleft((place ^ 1, told, b""))  # before what is posted later
-                self.own += 1
-                self._wait_for(place ^ 1)
-        return True
-
-    def _wait_for(self, place: int) -> None:
-        """Be called when that inbox has room; -1: never."""
-        inbox = self._worker.runtime.inboxes[place] if place >= 0 else None
-        if inbox is self._full:
-            return
-        if self._full is not None:
-            self._worker.loop.remove_writer(self._full.writing.fileno())
-        if inbox is not None:
-            self._worker.loop.add_writer(inbox.writing.fileno(), self.flush)
-        self._full = inbox

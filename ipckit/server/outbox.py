@@ -1,0 +1,113 @@
+"""What a worker has for another slot and its inboxes have no room for.
+
+Contract  what is posted reaches the slot's processes in order, whichever place it is for, and
+          whoever reads it: a frame that comes to a place after its process is dead and drained is
+          made known to the other place, before anything that is posted later.
+Stands on ipckit.server.{inbox,board,wire}, the worker's loop.
+Blocks    never; flushed() waits on the loop.
+Crash     of the worker: what waits here goes with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING
+
+from ipckit.errors import QueueFull
+from ipckit.server.board import Row
+from ipckit.server.inbox import Inbox
+from ipckit.server.wire import FORWARDED, Head, Kind
+
+if TYPE_CHECKING:
+    from ipckit.server.worker import Worker
+
+__all__ = ["Outbox"]
+
+
+class Outbox:
+    """What waits for room in the inboxes of one slot, in order and bounded.
+
+    Of both its places: what goes to a successor must not overtake what goes to its predecessor.
+    """
+
+    def __init__(self, worker: Worker, most: int) -> None:
+        self._worker = worker
+        self._most = most
+        self._frames: deque[tuple[int, Head, bytes]] = deque()
+        self._bytes = 0
+        self.own = 0
+        """How many of them are not passed on for others."""
+        self._empty = asyncio.Event()
+        self._full: Inbox | None = None  # whose room is waited for
+
+    async def flushed(self) -> None:
+        """Wait until nothing waits."""
+        if self._frames:
+            await self._empty.wait()
+
+    @property
+    def waiting(self) -> bool:
+        """Whether anything waits."""
+        return bool(self._frames)
+
+    def post(self, place: int, head: Head, body: bytes) -> None:
+        """Post now or later. Raises QueueFull when over the bound: nothing was taken."""
+        if not self._frames and self._put(place, head, body):
+            return
+        if self._bytes > self._most:
+            raise QueueFull(
+                11,
+                f"{self._bytes} bytes wait for another worker's inbox (socket_buffer_size is "
+                f"{self._most}): it does not read",
+            )
+        self._frames.append((place, head, body))
+        self._bytes += len(body)
+        self.own += not head.flags & FORWARDED
+        self._empty.clear()
+        self._wait_for(self._frames[0][0])
+
+    def take_back(self) -> list[tuple[int, Head, bytes]]:
+        """Return what waits, and forget it."""
+        frames = list(self._frames)
+        self._frames.clear()
+        self._bytes = self.own = 0
+        self.flush()
+        return frames
+
+    def flush(self) -> None:
+        """Post what there is room for."""
+        while self._frames:
+            place, head, body = self._frames.popleft()
+            if not self._put(place, head, body):
+                self._frames.appendleft((place, head, body))
+                self._wait_for(place)
+                return
+            self._bytes -= len(body)
+            self.own -= not head.flags & FORWARDED
+        self._wait_for(-1)
+        self._empty.set()
+
+    def _put(self, place: int, head: Head, body: bytes) -> bool:
+        """Post to a place, and make known that it was one that nobody reads any more."""
+        worker = self._worker
+        if not worker.runtime.inboxes[place].post(head, body):
+            return False
+        if head.kind != Kind.DRAIN and not worker.board.row(place // 2, place % 2)[Row.READS]:
+            told = Head(Kind.DRAIN, number=1)
+            if not worker.runtime.inboxes[place ^ 1].post(told):
+                self._frames.appendleft((place ^ 1, told, b""))  # before what is posted later
+                self.own += 1
+                self._wait_for(place ^ 1)
+        return True
+
+    def _wait_for(self, place: int) -> None:
+        """Be called when that inbox has room; -1: never."""
+        inbox = self._worker.runtime.inboxes[place] if place >= 0 else None
+        if inbox is self._full:
+            return
+        if self._full is not None:
+            self._worker.loop.remove_writer(self._full.writing.fileno())
+        if inbox is not None:
+            self._worker.loop.add_writer(inbox.writing.fileno(), self.flush)
+        self._full = inbox
