@@ -39,8 +39,6 @@ class Atomic(Number):
 
     def __init__(self, value: int = 0) -> None:
         """Make it."""
-        if isinstance(value, int) and not -(2**63) <= value < 2**63:
-            raise OverflowError(f"value={value}: must be -2**63..2**63-1")
         self._cell = _Cell(self)
         self.set(value)
 

@@ -138,11 +138,18 @@ alone | closed_table.get("a") | MisuseError | this table object | is closed | ma
 alone | Atomic("1") | TypeError | value='1' | an int | must be
 alone | Atomic(2**63) | OverflowError | value=9223372036854775808 | -2**63..2**63-1 | must be
 alone | Atomic().wait(0, timeout=-1) | ValueError | timeout=-1 | seconds >= 0, or None | must be
+alone | Atomic(10**5000) | OverflowError | value has thousands of digits | -2**63..2**63-1 | must be
+alone | Atomic().set(-2**63 - 1) | OverflowError | value=-9223372036854775809 | -2**63..2**63-1 | must be
+alone | Atomic(2**63 - 1).add(1) | OverflowError | add(1) | would not be -2**63..2**63-1 | set() one to go on from
+alone | Atomic().add(2**64) | OverflowError | n=18446744073709551616 | -2**63..2**63-1 | must be
+alone | Atomic().wait(0, timeout="1") | TypeError | timeout='1' | seconds, or None | must be
+alone | Atomic().wake("1") | TypeError | n='1' | an int | must be
+alone | Lock().acquire(timeout="1") | TypeError | timeout='1' | seconds, or None | must be
 alone | Atomic().wake(-1) | ValueError | n=-1 | at least 1 | must be
 alone | pickle.dumps(Atomic()) | TypeError | an Atomic | cannot be pickled | make it before the fork
 alone | Lock().release() | MisuseError | this thread | does not hold the lock | acquire() it first
 alone | Lock().acquire(timeout=-1) | ValueError | timeout=-1 | seconds >= 0, or None | must be
-alone | [lock.acquire(), lock.acquire()] | DeadlockError | this thread | holds the lock already | wait for itself for ever
+alone | [lock.acquire(), lock.acquire()] | DeadlockError | this thread | holds the lock already | release() it first
 alone | pickle.dumps(Lock()) | TypeError | a Lock | cannot be pickled | make it before the fork
 alone | Channel() | TypeError | sock=None | a connected AF_UNIX stream socket | Channel.pair() makes both ends
 alone | Channel(7) | TypeError | sock=7 | a connected AF_UNIX stream socket | Channel.pair() makes both ends

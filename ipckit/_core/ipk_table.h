@@ -164,8 +164,12 @@ int ipk_table_abort(const struct ipk_table *table, struct ipk_party *party, uint
 		    struct ipk_obstacle *obstacle);
 /* How many locks of this table the thread has. */
 uint32_t ipk_table_locks_held(const struct ipk_table *table, const struct ipk_party *party);
-/* How many rows living threads have locked, and how many of them wait for one. A moment's picture. */
-void ipk_table_lock_load(const struct ipk_table *table, uint32_t *locked, uint32_t *waiting);
+struct ipk_lock_load {
+	uint32_t locked;  /* rows, by living threads */
+	uint32_t waiting; /* living threads, for one of them */
+};
+/* A moment's picture. */
+struct ipk_lock_load ipk_table_lock_load(const struct ipk_table *table);
 /* The wait for a user's lock was given up: clear the thread's place in the waiting graph. */
 void ipk_table_give_up(struct ipk_party *party);
 

@@ -67,11 +67,11 @@ ipk_table_locks_held(const struct ipk_table *table, const struct ipk_party *part
 	return count;
 }
 
-void
-ipk_table_lock_load(const struct ipk_table *table, uint32_t *locked, uint32_t *waiting)
+struct ipk_lock_load
+ipk_table_lock_load(const struct ipk_table *table)
 {
-	*locked = 0;
-	*waiting = 0;
+	struct ipk_lock_load load = {0, 0};
+
 	for (uint32_t index = 0; index < IPK_TABLE_SLOTS; index++) {
 		struct ipk_slot *slot = &table->slots[index];
 		uint32_t generation = IPK_ACQUIRE(slot->generation) & 0x3fff;
@@ -79,9 +79,10 @@ ipk_table_lock_load(const struct ipk_table *table, uint32_t *locked, uint32_t *w
 
 		if (ipk_owner_dead(table->slots, IPK_TABLE_SLOTS, party.owner) != 0)
 			continue;
-		*locked += ipk_table_locks_held(table, &party);
-		*waiting += IPK_LOAD(slot->waits_for) != 0;
+		load.locked += ipk_table_locks_held(table, &party);
+		load.waiting += IPK_LOAD(slot->waits_for) != 0;
 	}
+	return load;
 }
 
 void

@@ -147,15 +147,14 @@ PyObject *
 rows_lock_load(PyObject *self, PyObject *unused)
 {
 	struct segment *segment = rows_enter((struct rows *)self);
-	uint32_t locked;
-	uint32_t waiting;
+	struct ipk_lock_load load;
 
 	(void)unused;
 	if (!segment)
 		return NULL;
-	ipk_table_lock_load(&segment->table, &locked, &waiting);
+	load = ipk_table_lock_load(&segment->table);
 	rows_leave((struct rows *)self);
-	return Py_BuildValue("(II)", locked, waiting);
+	return Py_BuildValue("(II)", load.locked, load.waiting);
 }
 
 /* _verify() -> (how many findings, [(rule, where), ...] of the first). */

@@ -123,8 +123,12 @@ cell_deadline(PyObject *timeout)
 	if (!timeout || timeout == Py_None)
 		return 0;
 	seconds = PyFloat_AsDouble(timeout);
-	if (seconds == -1.0 && PyErr_Occurred())
+	if (seconds == -1.0 && PyErr_Occurred()) {
+		if (PyErr_ExceptionMatches(PyExc_TypeError))
+			PyErr_Format(PyExc_TypeError,
+				     "timeout=%R: must be seconds, or None for no limit", timeout);
 		return -1;
+	}
 	if (!(seconds >= 0)) {
 		PyErr_Format(PyExc_ValueError,
 			     "timeout=%R: must be seconds >= 0, or None for no limit", timeout);
@@ -169,8 +173,8 @@ acquire(struct cell *self, PyObject *timeout)
 		return 1;
 	}
 	if (code == -EDEADLK)
-		PyErr_SetString(rows_deadlock, "this thread holds the lock already; it would wait for "
-					       "itself for ever");
+		PyErr_SetString(rows_deadlock, "this thread holds the lock already and would wait for "
+					       "itself for ever: release() it first");
 	else
 		PyErr_Format(PyExc_SystemError, "the lock's core returned %d", code);
 	return -1;

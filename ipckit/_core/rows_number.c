@@ -7,6 +7,7 @@
 #include "rows.h"
 
 #include <errno.h>
+#include <limits.h>
 
 /* An int of 64 bits; 0, or -1 raised. */
 static int
@@ -20,8 +21,12 @@ take_int(PyObject *object, const char *what, int64_t *value)
 	}
 	*value = PyLong_AsLongLongAndOverflow(object, &overflow);
 	if (overflow) {
-		PyErr_Format(PyExc_OverflowError, "%s is over 64 bits: must be "
-						    "-2**63..2**63-1", what);
+		PyErr_Format(PyExc_OverflowError, "%s=%R: must be -2**63..2**63-1 (64 bits)", what, object);
+		if (!PyErr_ExceptionMatches(PyExc_OverflowError)) { /* it has too many digits */
+			PyErr_Clear();
+			PyErr_Format(PyExc_OverflowError,
+				     "%s has thousands of digits: must be -2**63..2**63-1 (64 bits)", what);
+		}
 		return -1;
 	}
 	return PyErr_Occurred() ? -1 : 0;
@@ -41,8 +46,10 @@ add(PyObject *object, PyObject *args, PyObject *keywords, int down)
 		return NULL;
 	if ((down && by == INT64_MIN) ||
 	    ipk_number_add(&sync->cells[((struct cell *)object)->index], down ? -by : by, &value)) {
-		PyErr_SetString(PyExc_OverflowError, "the sum is over 64 bits (signed); nothing was "
-						     "changed");
+		PyErr_Format(PyExc_OverflowError,
+			     "%s(%lld): the new value would not be -2**63..2**63-1 (64 bits); nothing "
+			     "was changed, set() one to go on from",
+			     down ? "sub" : "add", (long long)by);
 		return NULL;
 	}
 	return PyLong_FromLongLong(value);
@@ -136,15 +143,18 @@ number_wake(PyObject *object, PyObject *args, PyObject *keywords)
 {
 	static char *names[] = {"n", NULL};
 	struct ipk_sync *sync = cell_placed((struct cell *)object);
-	int n = 1;
+	PyObject *count = NULL;
+	int64_t n = 1;
 
-	if (!sync || !PyArg_ParseTupleAndKeywords(args, keywords, "|i", names, &n))
+	if (!sync || !PyArg_ParseTupleAndKeywords(args, keywords, "|O", names, &count) ||
+	    (count && take_int(count, "n", &n) < 0))
 		return NULL;
 	if (n < 1) {
-		PyErr_Format(PyExc_ValueError, "n=%d: must be at least 1", n);
+		PyErr_Format(PyExc_ValueError, "n=%lld: must be at least 1", (long long)n);
 		return NULL;
 	}
-	return PyLong_FromLong(ipk_number_wake(&sync->cells[((struct cell *)object)->index], n));
+	return PyLong_FromLong(ipk_number_wake(&sync->cells[((struct cell *)object)->index],
+					       n < INT_MAX ? (int)n : INT_MAX));
 }
 
 PyMethodDef number_methods[] = {

@@ -211,6 +211,10 @@ struct ipk_verify {
 	struct ipk_finding findings[IPK_VERIFY_FINDINGS];
 };
 
+struct ipk_lock_load {
+	uint32_t locked, waiting;
+};
+
 void ipk_table_give_up(struct ipk_party *party);
 uint32_t ipk_table_locks_held(const struct ipk_table *table, const struct ipk_party *party);
 int ipk_key_make(const struct ipk_table *table, struct ipk_key *key, const void *bytes, size_t size);
