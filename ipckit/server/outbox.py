@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Outbox"]
 
+_KEEPS_ORDER = frozenset((Kind.CATCH_UP, Kind.CAUGHT_UP))
+
 
 class Outbox:
     """What waits for room in the inboxes of one slot, in order and bounded.
@@ -52,10 +54,14 @@ class Outbox:
         return bool(self._frames)
 
     def post(self, place: int, head: Head, body: bytes) -> None:
-        """Post now or later. Raises QueueFull when over the bound: nothing was taken."""
+        """Post now or later. Raises QueueFull when over the bound: nothing was taken.
+
+        What is passed on for others, and what keeps it in order, has no bound: they had theirs.
+        """
         if not self._frames and self._put(place, head, body):
             return
-        if self._bytes > self._most:
+        bounded = not head.flags & FORWARDED and head.kind not in _KEEPS_ORDER
+        if bounded and self._bytes > self._most:
             raise QueueFull(
                 11,
                 f"{self._bytes} bytes wait for another worker's inbox (socket_buffer_size is "

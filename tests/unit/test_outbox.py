@@ -1,0 +1,109 @@
+"""What waits for another slot's inboxes: one line for both places, a bound, and dead places."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+
+import pytest
+
+from ipckit import QueueFull
+from ipckit.server.board import Row
+from ipckit.server.inbox import Inbox
+from ipckit.server.outbox import Outbox
+from ipckit.server.wire import FORWARDED, Head, Kind
+
+SEND = Head(Kind.SEND, ident=7)
+PASSED_ON = SEND._replace(flags=FORWARDED)
+BODY = b"x" * 1000
+
+
+@pytest.fixture
+def slot():
+    """What an outbox sees of its worker; two real inboxes, both are read."""
+    loop = asyncio.new_event_loop()
+    rows = [[0] * Row.WORDS, [0] * Row.WORDS]
+    for row in rows:
+        row[Row.READS] = 1
+    inboxes = [Inbox(), Inbox()]
+    yield SimpleNamespace(
+        loop=loop,
+        runtime=SimpleNamespace(inboxes=inboxes),
+        board=SimpleNamespace(row=lambda _slot, parity: rows[parity]),
+        rows=rows,
+    )
+    loop.close()
+    for inbox in inboxes:
+        inbox.close()
+
+
+def fill(inbox: Inbox) -> int:
+    count = 0
+    while inbox.post(SEND, BODY):
+        count += 1
+    return count
+
+
+def bodies(inbox: Inbox) -> list[bytes]:
+    found = []
+    while (frame := inbox.take()) is not None:
+        found.append(frame[1])
+    return found
+
+
+def test_what_is_for_the_successor_waits_behind_what_is_for_the_predecessor(slot):
+    outbox, (first, second) = Outbox(slot, 1000), slot.runtime.inboxes
+    count = fill(first)
+    outbox.post(0, SEND, b"first")
+    outbox.post(1, SEND, b"second")
+    assert outbox.waiting and outbox.own == 2 and second.take() is None
+    assert bodies(first) == [BODY] * count
+    outbox.flush()
+    assert not outbox.waiting and outbox.own == 0
+    assert (bodies(first), bodies(second)) == ([b"first"], [b"second"])
+
+
+def test_own_frames_are_bounded_and_those_of_others_are_not(slot):
+    outbox, (inbox, _) = Outbox(slot, 1500), slot.runtime.inboxes
+    count = fill(inbox)
+    for _ in range(2):
+        outbox.post(0, SEND, BODY)
+    with pytest.raises(QueueFull, match="socket_buffer_size is 1500"):
+        outbox.post(0, SEND, b"refused")
+    outbox.post(0, PASSED_ON, b"passed on")
+    outbox.post(0, Head(Kind.CATCH_UP, ident=7), b"")
+    assert outbox.own == 3
+    assert len(bodies(inbox)) == count
+    outbox.flush()
+    assert bodies(inbox) == [BODY, BODY, b"passed on", b""]
+
+
+def test_a_frame_for_a_place_that_nobody_reads_is_made_known_before_the_next(slot):
+    outbox, (dead, heir) = Outbox(slot, 1000), slot.runtime.inboxes
+    slot.rows[0][Row.READS] = 0
+    outbox.post(0, SEND, b"late")
+    outbox.post(1, SEND, b"next")
+    assert bodies(dead) == [b"late"]
+    (told, _), (after, body) = heir.take(), heir.take()
+    assert (told.kind, told.number, after.kind, body) == (Kind.DRAIN, 1, Kind.SEND, b"next")
+
+
+def test_it_is_made_known_when_there_is_room_for_that(slot):
+    outbox, (dead, heir) = Outbox(slot, 1000), slot.runtime.inboxes
+    slot.rows[0][Row.READS] = 0
+    count = fill(heir)
+    outbox.post(0, SEND, b"late")
+    outbox.post(1, SEND, b"next")
+    assert bodies(dead) == [b"late"] and outbox.waiting
+    assert len(bodies(heir)) == count
+    outbox.flush()
+    (told, _), (_, body) = heir.take(), heir.take()
+    assert (told.kind, body, outbox.waiting) == (Kind.DRAIN, b"next", False)
+
+
+def test_what_waits_can_be_taken_back(slot):
+    outbox, (inbox, _) = Outbox(slot, 1000), slot.runtime.inboxes
+    count = fill(inbox)
+    outbox.post(0, SEND, b"mine")
+    assert [body for _, _, body in outbox.take_back()] == [b"mine"]
+    assert not outbox.waiting and len(bodies(inbox)) == count
