@@ -49,7 +49,7 @@ FORWARDED = 16  # by who had the session before
 class Kind(IntEnum):
     """What a frame is about."""
 
-    DRAIN = 7  # to a worker: your predecessor is dead, its inbox is yours; number 1: see worker.py
+    DRAIN = 7  # to a worker: your predecessor is dead, its inbox is yours; number 1: if you know
     MESSAGE = 8  # send_message
     SEND = 9  # to the owner of session `ident`: send it the body
     CLOSE = 10  # to the owner of session `ident`: close it

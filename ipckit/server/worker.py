@@ -154,8 +154,9 @@ class Worker(Process):
         await self._stop_callback()
         # What comes from now on the manager passes on; what we took must not end with us.
         self.loop.remove_reader(self.inbox.reading.fileno())
-        await self._until(self._is_flushed, time.monotonic() + limit)
-        if not self._is_flushed():
+        # When all end there is nobody to pass it on to: then not for longer than a second.
+        await self._until(self._is_flushed, time.monotonic() + (limit if retiring else 1))
+        if retiring and not self._is_flushed():
             log.warning("worker %d: others have not taken what was sent to them", self.slot)
         return EXIT_RETIRED if retiring else EXIT_DONE
 
