@@ -3,7 +3,10 @@
 Contract  one datagram is one `packet` event, whole; one longer than package_max_length is thrown
           away with a log line, as the kernel throws away what finds no room. All workers read one
           socket, so a datagram in it survives any of them.
-Stands on udp(7), unix(7), an event loop's readers.
+Stands on udp(7), unix(7), recv(2) MSG_TRUNC, an event loop's readers.
+Invariants
+  U1  one call of recv takes a datagram, and the buffer is as long as the longest that is accepted.
+      The size of one that was peeked at says nothing: another worker may take that one first.
 Blocks    never.  Errors  send_to(): ValueError, SystemCallError.
 """
 
@@ -12,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import ipaddress
+import mmap
 import os
 import socket
 import time
@@ -36,6 +40,9 @@ _A_TURN = 64
 _MOST_PENDING = 256
 """Most async callbacks of one port under way; then it is not read."""
 
+_LARGEST_UDP = 65535
+"""Bytes; the length field of udp(7) has two of them."""
+
 _ANSWERING: ContextVar[OpenPort | None] = ContextVar("answering", default=None)
 """The port whose packet is being answered: sendto() answers from there."""
 
@@ -49,6 +56,10 @@ class DatagramReader:
         self._socket = port.socket
         self._callback = port.callbacks.get("packet")
         self._most = port.settings.package_max_length
+        # U1. Pages that no datagram has reached take no memory.
+        is_unix = port.sock_type == SockType.UNIX_DGRAM
+        size = self._most if is_unix else min(self._most, _LARGEST_UDP)
+        self._buffer = memoryview(mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
         self._pending = 0
         self._reads = False
         self._closed = False
@@ -74,22 +85,21 @@ class DatagramReader:
             if not self._reads:
                 return
             try:
-                size = self._socket.recv_into(bytearray(1), 1, socket.MSG_PEEK | socket.MSG_TRUNC)
-                data, address = self._socket.recvfrom(size)
+                size, address = self._socket.recvfrom_into(self._buffer, 0, socket.MSG_TRUNC)
             except BlockingIOError:
                 return  # another worker was faster
             except OSError as exc:  # an ICMP error of something we sent before
                 log.info("datagram port %s:%s: %s", self._port.host, self._port.port, exc)
                 continue
-            if len(data) > self._most:
+            if size > self._most:
                 self._worker.client_log.warning(
                     "a datagram of %d bytes from %s was thrown away: package_max_length is %d",
-                    len(data),
+                    size,
                     address,
                     self._most,
                 )
                 continue
-            self._hand_on(data, address)
+            self._hand_on(self._buffer[:size].tobytes(), address)
 
     def _hand_on(self, data: bytes, address: Any) -> None:
         worker = self._worker
