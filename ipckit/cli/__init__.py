@@ -7,6 +7,7 @@ With --json stdout has one JSON document in every case; why not is its "error".
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import sys
@@ -38,6 +39,7 @@ _COMMANDS = (demo, run, control, top, metrics, dead, ls, rm, limits, doctor, ben
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code. argparse itself exits with 2 on wrong use."""
     words = sys.argv[1:] if argv is None else list(argv)
+    _print_any_text()
     _Parser.json = "--json" in words
     whole = parser()
     completion.answer(whole)
@@ -58,6 +60,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     return code
+
+
+def _print_any_text() -> None:
+    """Have stdout escape what its encoding lacks, as stderr does: a name that is no UTF-8."""
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 class _Parser(argparse.ArgumentParser):

@@ -26,6 +26,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from ipckit._text import escape_surrogates
 from ipckit.errors import AccessDenied, NotFound, SystemCallError, from_errno
 from ipckit.queue import php_format
 from ipckit.server import plain, wire
@@ -154,12 +155,12 @@ class DeadLetters:
                         letter.form,
                         letter.body,
                         json.dumps([failure.to_json() for failure in letter.attempts]),
-                        letter.error,
+                        escape_surrogates(letter.error),
                         letter.created_at,
                         letter.buried_at,
                     ),
                 )
-        except sqlite3.Error as exc:
+        except (sqlite3.Error, ValueError, OverflowError) as exc:  # what SQLite cannot hold, too
             raise SystemCallError(errno.EIO, f"a dead letter into {self.path}: {exc}") from None
 
     def wanted_again(self) -> list[DeadLetter]:

@@ -208,7 +208,7 @@ class TaskLedger:
 
     def _note(self, task_id: int, attempt: int, failure: Failure) -> None:
         try:
-            form = json.dumps(failure.to_json()).encode("utf-8", "surrogatepass")
+            form = json.dumps(failure.to_json()).encode()  # ASCII: any text comes back
             self.spill.write(note_name(task_id, attempt), form)
         except IPCError as exc:
             log.error("why task %d failed could not be kept: %s", task_id, exc)
@@ -217,9 +217,9 @@ class TaskLedger:
         """Return why an attempt failed, as far as it could be kept."""
         try:
             form = self.spill.read(note_name(task_id, attempt))
-        except ProtocolError:
-            form = None
-        return Failure(**json.loads(form)) if form else Failure("the reason was not kept")
+            return Failure(**json.loads(form or b""))
+        except (ProtocolError, ValueError, TypeError):  # not ours, or cut off, or spoiled
+            return Failure("the reason was not kept")
 
     # -- the end ---
 

@@ -2,6 +2,10 @@
 
 Lines are whole: each is one write() to a descriptor opened for appending. A log file that was
 moved away is opened anew at the next line.
+
+Invariants
+  L1  no line is lost for its text: what UTF-8 cannot encode is escaped before any handler, ours or
+      the program's, sees it.
 """
 
 from __future__ import annotations
@@ -11,9 +15,26 @@ import logging
 import logging.handlers
 import os
 
+from ipckit._text import escape_surrogates
+
 __all__ = ["log", "set_up"]
 
 log = logging.getLogger("ipckit.server")
+
+
+def _encodable(record: logging.LogRecord) -> bool:
+    """L1. A filter of the logger that lets every record pass."""
+    try:
+        text = record.getMessage()
+    except Exception:  # a program's own record: its handler reports it
+        return True
+    escaped = escape_surrogates(text)
+    if escaped != text:
+        record.msg, record.args = escaped, None
+    return True
+
+
+log.addFilter(_encodable)
 
 
 class _LogFile(logging.handlers.WatchedFileHandler):

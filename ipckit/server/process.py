@@ -249,7 +249,13 @@ def _tell(runtime: Runtime, place: int, kind: Kind, number: int, body: bytes) ->
 def _boot_failed(runtime: Runtime, place: int, what: str) -> int:
     text = traceback.format_exc()
     log.error("worker %d: %s failed\n%s", place // 2, what, text)
-    _tell(runtime, place, Kind.BOOT_FAILED, 0, text.encode()[-wire.INLINE :])
+    _tell(
+        runtime,
+        place,
+        Kind.BOOT_FAILED,
+        0,
+        text.encode("utf-8", "backslashreplace")[-wire.INLINE :],
+    )
     return EXIT_BOOT_FAILED
 
 

@@ -219,6 +219,6 @@ def _rewrite(path: str, fd: int, things: list[Thing], rest: list[Thing]) -> None
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
     elif rest != things:
-        text = "".join(json.dumps(thing) + "\n" for thing in rest).encode()
+        text = b"".join(json.dumps(thing).encode() + b"\n" for thing in rest)
         os.pwrite(fd, text, 0)
         os.ftruncate(fd, len(text))

@@ -63,4 +63,4 @@ def notify(state: str, **more: object) -> None:
         socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sock,
         contextlib.suppress(OSError),
     ):
-        sock.sendto("\n".join(lines).encode(), address)
+        sock.sendto("\n".join(lines).encode("utf-8", "backslashreplace"), address)

@@ -13,6 +13,7 @@ from ipckit.server.board import Board, Row
 from ipckit.server.latency import BUCKETS, upper_bound
 from ipckit.server.ledger import TaskLedger
 from ipckit.server.settings import Settings
+from ipckit.server.spill import note_name
 
 TAKER = 2  # the first place of the one task worker
 
@@ -132,6 +133,13 @@ def test_steps_that_come_too_late_are_refused(ledger):
     assert not taker.end(record)
     assert ledger.failure_of(1, 1).error == "E: text"
     assert ledger.failure_of(1, 2).error == "the reason was not kept"
+
+
+@pytest.mark.parametrize("note", [b"", b"{", b"[]", b'{"unknown": 1}', b"\xff\xfe\xfd"])
+def test_a_note_that_somebody_spoiled_is_no_note(ledger, note):
+    """F1, D14: the task goes on, without the reason of that attempt."""
+    ledger.spill.write(note_name(1, 1), note)
+    assert ledger.failure_of(1, 1).error == "the reason was not kept"
 
 
 @pytest.mark.parametrize("argument", [-1, 4, 2**32, 2**70, "0", None])

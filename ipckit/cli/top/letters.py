@@ -21,6 +21,7 @@ from textual.containers import VerticalScroll
 from textual.screen import Screen
 from textual.widgets import DataTable, Footer, Static
 
+from ipckit._text import escape_surrogates
 from ipckit.errors import IPCError, NotFound
 from ipckit.server.dead_letters import DeadLetter, DeadLetters
 
@@ -93,7 +94,7 @@ class Letters(Screen[None]):
                 Text(str(letter.task_id), justify="right"),
                 Text(_clock(letter.buried_at), _DIM),
                 Text(str(len(letter.attempts)), justify="right"),
-                Text(letter.error.splitlines()[0] if letter.error else "", _WARN),
+                Text(escape_surrogates(letter.error.partition("\n")[0]), _WARN),
                 key=key,
             )
         left = len(found) - len(self._shown)
@@ -148,9 +149,9 @@ def _in_full(letter: DeadLetter) -> Text:
     )  # fmt: skip
     for number, attempt in enumerate(letter.attempts, 1):
         text.append(f"\nattempt {number}, {_clock(attempt.at)}: ", _DIM)
-        text.append(attempt.error, _WARN)
+        text.append(escape_surrogates(attempt.error), _WARN)
         if attempt.traceback:
-            text.append(f"\n{attempt.traceback.rstrip()}\n")
+            text.append(f"\n{escape_surrogates(attempt.traceback.rstrip())}\n")
     return text
 
 

@@ -16,6 +16,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
 from textual.widgets import DataTable, Footer, Static
 
+from ipckit._text import escape_surrogates
 from ipckit.cli.top.letters import Letters
 from ipckit.cli.top.series import (
     Series,
@@ -251,7 +252,7 @@ class Top(App[None]):
             ("  server ", _DIM),
             str(picture.pid),
             (" on ", _DIM),
-            ", ".join(picture.ports),
+            escape_surrogates(", ".join(picture.ports)),
             (" up ", _DIM),
             duration(picture.at - picture.stats["start_time"]),
             "   ",
