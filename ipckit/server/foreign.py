@@ -7,6 +7,9 @@ Types     task worker + 1, or ANY_TASK_WORKER; mode 3: any type.
 Stands on ipckit.queue, ipckit.kinds.
 Fork      `ForeignQueue` is made by the manager; a task worker takes from it by a `ForeignTaker` of
           its own, whose relay threads no other process has.
+Invariants
+  Q1  a queue that was removed, or whose rights were taken away, costs foreign tasks and nothing
+      else (D22): every call here finds it so at any moment, and no error of it leaves this module.
 Crash     a message taken and not yet entered in the ledger is lost with its taker: at most one.
 """
 
@@ -16,7 +19,7 @@ import contextlib
 import errno
 from typing import NamedTuple, cast
 
-from ipckit.errors import QueueEmpty, QueueRemoved
+from ipckit.errors import AccessDenied, IPCError, QueueEmpty, QueueRemoved
 from ipckit.kinds import ANY_TASK_WORKER
 from ipckit.queue import Message, QueueRelay, Seen, SysvQueue, php_format
 from ipckit.queue.calls import copy_message
@@ -25,6 +28,8 @@ from ipckit.server.log import log
 __all__ = ["ForeignQueue", "ForeignTaker", "Refused"]
 
 _EMPTY = "an empty message is no task"
+_LOST = (QueueRemoved, AccessDenied)
+"""Q1. What a call raises from then on."""
 
 
 class Refused(NamedTuple):
@@ -69,19 +74,24 @@ class ForeignQueue:
         if self.contended:
             return None
         index = 0
-        while (seen := copy_message(self.queue.id, index)) is not None:
-            if not self._served(seen.type):
-                try:
-                    return self.queue.receive_nowait(type=seen.type)
-                except QueueEmpty:
-                    continue
-            index += 1
+        with contextlib.suppress(*_LOST):  # Q1; the ForeignTaker logs it
+            while (seen := copy_message(self.queue.id, index)) is not None:
+                if not self._served(seen.type):
+                    try:
+                        return self.queue.receive_nowait(type=seen.type)
+                    except QueueEmpty:
+                        continue
+                index += 1
         return None
 
     def remove(self) -> None:
         """Remove the queue. Harmless when somebody removed it before."""
-        with contextlib.suppress(QueueRemoved):
+        try:
             self.queue.remove()
+        except QueueRemoved:
+            pass
+        except IPCError as exc:  # Q1: somebody gave it to another user
+            log.warning("the message queue stays: %s", exc)
 
     def _served(self, kind: int) -> bool:
         return kind <= self.task_workers or kind == ANY_TASK_WORKER
@@ -96,7 +106,7 @@ class ForeignTaker:
         self._relays = [QueueRelay(self._queue.id, type=kind) for kind in self._types]
         self._turn = 0
         self._empty: list[Message] = []
-        self._gone = False  # somebody removed the queue
+        self._gone = False  # Q1
 
     def filenos(self) -> list[int]:
         """Return descriptors that are readable when there may be something."""
@@ -116,17 +126,21 @@ class ForeignTaker:
                     message = self._queue.receive_nowait(type=self._types[at])
                 except QueueEmpty:
                     continue
-                except QueueRemoved:
-                    self._mourn()
+                except _LOST as exc:
+                    self._lost(exc)
                     return None
             self._turn = at + 1
             return cast("Message", message)
         return None
 
-    def _mourn(self) -> None:
+    def _lost(self, why: object) -> None:
         if not self._gone:
             self._gone = True
-            log.error("the message queue was removed: no program can post tasks any more")
+            log.error(
+                "the message queue was removed, or its rights were taken away: no program can post "
+                "tasks any more; restart the server (%s)",
+                why,
+            )
 
     def prepare_wait(self) -> bool:
         """Make the descriptors tell of every message that is or will be there.
@@ -146,7 +160,7 @@ class ForeignTaker:
             if seen.seen == Seen.EMPTY:
                 self._empty.append(Message(seen.type, b""))
             elif seen.seen == Seen.GONE:
-                self._mourn()
+                self._lost(f"queue id {self._queue.id}")
 
     def close(self) -> None:
         """End the relay threads of this process."""

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import time
 
 import pytest
 from serving import Refused
 
 from ipckit import SysvQueue
+from ipckit.server.foreign import ForeignQueue, ForeignTaker
+from ipckit.server.task_worker import _LOOK_SECONDS
 
 KIB = 1024
 VALUES = [
@@ -228,15 +231,45 @@ def test_data_that_does_not_unpickle_is_a_failed_attempt(start, mode):
     assert (stats["task_failed"], stats["task_buried"], stats["callback_errors"]) == (4, 2, 1)
 
 
+@pytest.mark.parametrize("again", [False, True], ids=["removed", "made again"])
 @pytest.mark.parametrize("queue_mode", [2, 3])
-def test_a_queue_that_somebody_removes_is_told_and_harms_nothing_else(start, queue_mode):
-    """D22: the server's own tasks go on."""
+def test_a_queue_that_somebody_removes_is_told_and_harms_nothing_else(start, queue_mode, again):
+    """F22, D22: the server's own tasks go on; a queue with that key is another program's."""
     running = start(task_ipc_mode=queue_mode, message_queue_key=0x71ABCDEF)
     ask = running.client()
     SysvQueue.open(0x71ABCDEF).remove()
-    running.wait_for(lambda: "the message queue was removed" in running.log(), "it is told")
-    assert ask("await", "task_async", ("finish", "well"), 5) == "well", "our own tasks go on"
-    assert len(running.journal("worker_start")) == 2, "nobody died of it"
+    made = SysvQueue.create(0x71ABCDEF) if again else None
+    try:
+        running.wait_for(lambda: "the message queue was removed" in running.log(), "it is told")
+        end = time.monotonic() + 2 * _LOOK_SECONDS  # task worker 0 looks for unserved types
+        while time.monotonic() < end:
+            assert ask("await", "task_async", ("finish", "well"), 5) == "well"
+        assert len(running.journal("worker_start")) == 2, "nobody died of it"
+        assert running.end() == 0
+        assert made is None or made.statistics().messages == 0, "it is there still"
+    finally:
+        if made is not None:
+            made.remove()
+
+
+def test_every_call_at_a_queue_that_was_removed_is_harmless():
+    """F22, D22: Q1 of ipckit/server/foreign.py."""
+    queue = SysvQueue.create()
+    foreign = ForeignQueue(SysvQueue.open_id(queue.id), 1, contended=False)
+    taker = ForeignTaker(foreign, 0)
+    try:
+        queue.remove()
+        other = SysvQueue.create()  # in its place in the kernel's table
+        try:
+            assert foreign.take_unserved() is None
+            assert taker.take() is None
+            assert not taker.prepare_wait()
+            taker.rest()
+            foreign.remove()
+        finally:
+            other.remove()
+    finally:
+        taker.close()
 
 
 def test_it_is_said_when_the_task_workers_cannot_keep_up(start):
