@@ -10,7 +10,7 @@ import sys
 
 import pytest
 from command import ipckit, ipckit_json
-from conftest import shm_files, sysv_queues
+from leaks import shm_files, sysv_queues
 from serving import LOOK
 
 from ipckit import NotFound, SysvQueue
@@ -194,6 +194,7 @@ def test_a_table_says_who_has_it_and_what_is_in_it(directory):
 def test_objects_that_are_not_ours_are_removed_only_by_name(directory, others):
     sysv_ipc = pytest.importorskip("sysv_ipc")
     segment = sysv_ipc.SharedMemory(None, sysv_ipc.IPC_CREX, size=4096)
+    segment.detach()
     semaphore = sysv_ipc.Semaphore(None, sysv_ipc.IPC_CREX)
     path = f"/dev/shm/test.{os.getpid()}"
     with open(path, "w", encoding="ascii") as file:
@@ -218,6 +219,7 @@ def test_objects_that_are_not_ours_are_removed_only_by_name(directory, others):
 def test_posix_queues_are_listed_where_they_are_mounted(tmp_path):
     """In a mount name space of its own, so the machine keeps its mounts."""
     script = f"""
+while umount /dev/mqueue 2>/dev/null; do :; done  # another name space's
 mount -t mqueue none {tmp_path} || exit 77
 {sys.executable} -c 'from ipckit import PosixQueue
 PosixQueue.create("/test.{os.getpid()}").send(b"four")'

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 from command import ipckit, ipckit_json
-from conftest import children
+from leaks import children
 from serving import LOOK
 
 from ipckit import Table

@@ -12,7 +12,7 @@ import urllib.request
 
 import aiohttp
 import pytest
-from conftest import children
+from leaks import children
 from serving import LOOK
 from watching import ask, served, view, web  # noqa: F401  (fixtures)
 
