@@ -29,6 +29,10 @@ NAMESPACES = {"missing": "not tried yet"}
 
 NEEDS = {
     "needs_chromium": ("chromium", lambda: shutil.which("chromium") is not None),
+    "needs_faketime": (
+        "libfaketime",
+        lambda: any(Path("/usr/lib").glob("*/faketime/libfaketime.so.1")),
+    ),
     "needs_fish": ("fish", lambda: shutil.which("fish") is not None),
     "needs_namespaces": ("unshare(2) of IPC namespaces", lambda: not NAMESPACES["missing"]),
     "needs_php": ("php-cli with sysvmsg", lambda: shutil.which("php") is not None),

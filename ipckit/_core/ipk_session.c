@@ -40,19 +40,27 @@ owned(uint64_t session, uint64_t owner)
 	return session << 16 | (owner + 1);
 }
 
+static uint64_t
+clock_ns(clockid_t clock)
+{
+	struct timespec now;
+
+	(void)clock_gettime(clock, &now);
+	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
 static void
 begin(uint64_t *row, const char *ip, size_t ip_size, uint64_t ports)
 {
-	struct timespec now;
-	uint64_t ns;
+	/* In this order: a last_time computed from the second is never before the first. */
+	uint64_t connected = clock_ns(CLOCK_REALTIME);
+	uint64_t heard = clock_ns(CLOCK_MONOTONIC);
 
-	(void)clock_gettime(CLOCK_REALTIME, &now);
-	ns = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 	store(row + IPK_SESSION_READ, IPK_SESSION_NOT_IDLE);
 	store(row + IPK_SESSION_UID, 0);
 	store(row + IPK_SESSION_FLAGS, 0);
-	store(row + IPK_SESSION_CONNECTED, ns);
-	store(row + IPK_SESSION_HEARD, ns);
+	store(row + IPK_SESSION_CONNECTED, connected);
+	store(row + IPK_SESSION_HEARD, heard);
 	memset(row + IPK_SESSION_ADDRESS, 0, 2 * sizeof *row);
 	memcpy(row + IPK_SESSION_ADDRESS, ip, ip_size < 2 * sizeof *row ? ip_size : 2 * sizeof *row);
 	store(row + IPK_SESSION_PORTS, ports);

@@ -26,7 +26,7 @@ enum {
 	IPK_SESSION_UID = 1,
 	IPK_SESSION_FLAGS = 2,
 	IPK_SESSION_CONNECTED = 3, /* ns since 1970 */
-	IPK_SESSION_HEARD = 4,	   /* ns since 1970 */
+	IPK_SESSION_HEARD = 4,	   /* ns of CLOCK_MONOTONIC */
 	IPK_SESSION_ADDRESS = 5,   /* two words */
 	IPK_SESSION_PORTS = 7,
 	IPK_SESSION_READ = 8,

@@ -290,7 +290,7 @@ stream_data_received(PyObject *self, PyObject *data)
 		return NULL;
 	}
 	stream->heard = 1;
-	(void)clock_gettime(CLOCK_REALTIME, &now);
+	(void)clock_gettime(CLOCK_MONOTONIC, &now);
 	*session_word(stream, HEARD) = (uint64_t)now.tv_sec * 1000000000U + (uint64_t)now.tv_nsec;
 	((uint64_t *)stream->process_row.buf)[LAST_READ] = *session_word(stream, HEARD);
 	stream->total += (uint64_t)size;

@@ -65,7 +65,7 @@ class Row:
     COUNTING = 20  # the session it is about to open or close (ipckit.server.session_counts); or 0
     COUNTED = 21  # ACCEPTED or CLOSED before that
     LAST_DEATH = 22  # by the manager, of either incarnation, in the first row: Death.as_word()
-    LAST_READ = 23  # a worker: when it last read from a client, ns since the epoch
+    LAST_READ = 23  # a worker: when it last read from a client, ns of the monotonic clock
     DIED_AT = 24  # by the manager, in the first row: when LAST_DEATH was, ns since the epoch
     TIMES = 32  # histogram of its requests or attempts (ipckit.server.latency)
     WORDS = TIMES + BUCKETS

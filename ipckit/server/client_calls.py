@@ -149,7 +149,7 @@ class ClientCalls:
         close: False only looks.
         """
         process = self._in_process("heartbeat()")
-        idle = clients.idle(process.runtime, time.time())
+        idle = clients.idle(process.runtime, time.monotonic())
         if close:
             for session in idle:
                 process.close_session(session, reset=False)

@@ -42,7 +42,7 @@ def _text(ip: bytes, kind: SockType) -> str:
 
 
 def idle(runtime: Runtime, now: float) -> list[int]:
-    """Return the sessions that were silent for longer than their port allows."""
+    """Return the sessions that were silent for longer than their port allows; now: monotonic."""
     found = []
     sessions = runtime.board.sessions
     for session in sessions.all():

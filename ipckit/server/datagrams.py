@@ -104,7 +104,7 @@ class DatagramReader:
     def _hand_on(self, data: bytes, address: Any) -> None:
         worker = self._worker
         worker.row[Row.REQUESTS] += 1
-        worker.row[Row.LAST_READ] = time.time_ns()
+        worker.row[Row.LAST_READ] = time.monotonic_ns()
         _ANSWERING.set(self._port)
         try:
             result = self._callback(worker.server, data, _client(address, self._port))  # type: ignore[misc]

@@ -14,6 +14,7 @@ Blocks    never.  Crash  of an owner: the manager ends or hands on its sessions.
 from __future__ import annotations
 
 import mmap
+import time
 from typing import Any, NamedTuple
 
 from ipckit._core import ffi, lib
@@ -33,7 +34,7 @@ class Word:
     UID = 1  # of bind(), + 2^63; 0: not bound
     FLAGS = 2
     CONNECTED = 3  # ns since the epoch
-    HEARD = 4  # when bytes came last, ns since the epoch
+    HEARD = 4  # when bytes came last, ns of the monotonic clock
     ADDRESS = 5  # two words: the client's IPv6 address, or its IPv4 address in the first four bytes
     PORTS = 7  # index of our port << 16 | the client's port number
     READ = 8  # bytes that were read and worked off; 2^64-1 until the first callback has returned
@@ -134,7 +135,7 @@ class Sessions:
         return self._words[self._row(session) + Word.PORTS] >> 16
 
     def idle_since(self, session: int) -> float:
-        """Return when bytes came last, in seconds since the epoch."""
+        """Return when bytes came last, in seconds of the monotonic clock."""
         return self._words[self._row(session) + Word.HEARD] / 1e9
 
     def flags(self, session: int) -> int:
@@ -175,7 +176,7 @@ class Sessions:
             "remote_port": ports & 0xFFFF,
             "worker_id": owner // 2,
             "connect_time": words[Word.CONNECTED] / 1e9,
-            "last_time": words[Word.HEARD] / 1e9,
+            "last_time": _since_the_epoch(words[Word.HEARD]) / 1e9,
             "uid": uid - _UID_BIAS if uid else None,
             "protected": bool(flags & Flag.PROTECTED),
             "inherited": bool(flags & Flag.INHERITED),
@@ -188,3 +189,12 @@ class Sessions:
 
     def _owners(self) -> list[int]:
         return self._words[: self._ids : Word.COUNT].tolist()
+
+
+def _since_the_epoch(monotonic_ns: int) -> int:
+    """Return a moment of the monotonic clock as the wall clock of now counts it, in ns.
+
+    The wall clock is read last: what is told of one session is never before it was connected.
+    """
+    ago = time.monotonic_ns() - monotonic_ns
+    return time.time_ns() - ago

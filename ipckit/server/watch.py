@@ -206,7 +206,7 @@ class Watched:
                 doing = f"task {task[0]}, attempt {task[1]}" if task else "a task"
         elif under_way := row[Row.REQUESTS] - row[Row.REQUESTS_DONE]:
             doing = f"{under_way} request{'s' * (under_way != 1)} under way"
-            since = max(0.0, (time.time_ns() - row[Row.LAST_READ]) / 1e9)
+            since = max(0.0, (time.monotonic_ns() - row[Row.LAST_READ]) / 1e9)
             mean = 0.0
         died_at = rows[0][Row.DIED_AT]
         return WorkerPicture(

@@ -63,6 +63,9 @@ def test_every_rule_has_a_test_that_names_it(page):
     """A test names its rules in its own name, test_c3_..., or at the head of its docstring, `C2, C3:`."""
     rules = re.findall(r"^- \*\*([A-Z]\d+)\*\*", page.read_text(), re.MULTILINE)
     assert rules, f"{name(page)} has no rules of the form `- **X1** ...`"
+    assert len(rules) == len(set(rules)), (
+        f"{name(page)}: two rules have one number: {sorted(rules)}"
+    )
     named = set()
     for path in TESTS:
         text = path.read_text()

@@ -168,7 +168,7 @@ def test_one_request_in_seven_is_timed(board):
         stream.data_received(b"x")
     row = board.row(0, 0)
     assert row[Row.REQUESTS_DONE] == 15 and sum(board.times(range(1))) == 3
-    assert 0 <= time.time_ns() - row[Row.LAST_READ] < 60e9
+    assert 0 <= time.monotonic_ns() - row[Row.LAST_READ] < 60e9
 
 
 def test_a_coroutine_is_timed_to_its_end(board):
