@@ -59,10 +59,10 @@ enum {
 	IPK_LEDGER_WANTED = 1,	      /* its end is told even if it gave no result */
 	IPK_LEDGER_FOREIGN = 2,	      /* from another program */
 	IPK_LEDGER_BODY_BESIDE = 4,   /* the body is in a file, not here */
-	IPK_LEDGER_RESULT_BESIDE = 8, /* the result is */
+	IPK_LEDGER_RESULT_BESIDE = 8, /* the result of the last attempt is */
 	IPK_LEDGER_HAS_RESULT = 16,
 	IPK_LEDGER_LOST = 32,	      /* ended as buried */
-	IPK_LEDGER_NOTED = 64,	      /* there may be notes about failed attempts beside it */
+	IPK_LEDGER_NOTED = 64,	      /* there may be files of failed attempts beside it */
 	IPK_LEDGER_ENDED = 128,	      /* it counts as ended, once it is no longer RUNNING */
 };
 
@@ -88,7 +88,8 @@ struct ipk_ledger_record {
 	int32_t dst;	       /* task worker, or IPK_LEDGER_ANY */
 	uint32_t submitter;    /* place + 1; 0: nobody. Others may move it to a successor */
 	uint32_t source;       /* the worker's number */
-	uint64_t spare[4];
+	uint64_t gate_turn;    /* names its time in the gate, which it has once; 0: `id` does */
+	uint64_t spare[3];
 	struct ipk_ledger_body body;
 	struct ipk_ledger_body result;
 };
@@ -109,7 +110,7 @@ struct ipk_ledger {
 	uint32_t *order;    /* gate + 1 of each, so that they are found quickly */
 	uint32_t *dedup;    /* 32 bits of its dedup key, 0: none */
 	uint32_t *beside;   /* KiB of its body that lie in a file */
-	uint64_t *gates;    /* ordering: task id << 24 | record of who is let through; 0: nobody */
+	uint64_t *gates;    /* ordering: gate turn << 24 | record of who is let through */
 	uint64_t *block_of; /* each block's and slab's task id << 24 | record; 0: free */
 	unsigned char *arena;
 	struct ipk_ledger_record *record;
@@ -247,6 +248,29 @@ void ipk_ledger_move(struct ipk_ledger *ledger, uint32_t from, uint32_t to);
 void ipk_ledger_recover(struct ipk_ledger *ledger);
 
 /* -- looking (ipk_ledger_verify.c) -- */
+
+/* What a record says of its task, all of one moment. */
+struct ipk_ledger_snapshot {
+	uint64_t word;
+	uint64_t id;
+	uint64_t size; /* of the body */
+	int64_t due;
+	int64_t created;
+	int64_t began;
+	uint32_t flags;
+	int32_t dst;
+	uint32_t submitter;
+	uint32_t source;
+	int has_body; /* its bytes were copied, all `size` of them */
+};
+
+/* Copy a record and its body, at most `room` bytes of it, while others may be at work on both: the
+ * word is the same before and after. A body that is a file, or that is put together or given back
+ * at this moment, is not copied.
+ * 0, -ENOSPC: the body is longer than `room`, -EAGAIN: it changed each time, -EUCLEAN: the body is
+ * not where the record says. */
+int ipk_ledger_snapshot(const struct ipk_ledger *ledger, uint32_t record,
+			struct ipk_ledger_snapshot *copy, void *bytes, uint64_t room);
 
 struct ipk_ledger_counts {
 	uint64_t in[IPK_LEDGER_STATES];

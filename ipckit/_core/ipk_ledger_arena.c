@@ -9,6 +9,9 @@
  *       one whose record does not list it (any more) can be freed.
  *   A2  a block is taken and freed by one compare-and-set of its whole owner, a task id (used once)
  *       and a record: freeing it twice cannot hit a later owner.
+ *   A3  only who holds the record frees a block of its task, as it may take that one again; once
+ *       the record has another task, whatever that task left is free for all.
+ *   A4  what is written into a body is seen after the word, and the block's owner, that allow it.
  *
  * Blocks    never.  Errors  -ENOSPC.
  */
@@ -68,7 +71,7 @@ ipk_ledger_empty(const struct ipk_ledger *ledger, uint32_t record, struct ipk_le
 			(void)IPK_REPLACE(&ledger->block_of[listed - 1], &owner, 0);
 		IPK_STORE(&body->block[slot], 0);
 	}
-	body->size = 0;
+	IPK_STORE(&body->size, 0);
 }
 
 /* In blocks. */
@@ -87,6 +90,7 @@ fill_blocks(struct ipk_ledger *ledger, uint32_t record, struct ipk_ledger_body *
 			return -ENOSPC;
 		}
 		ledger->next_block = body->block[slot];
+		__atomic_thread_fence(__ATOMIC_RELEASE); /* A4 */
 		memcpy(memory_of(ledger, body->block[slot] - 1), from + begins, part);
 	}
 	return 0;
@@ -98,6 +102,7 @@ ipk_ledger_fill(struct ipk_ledger *ledger, uint32_t record, struct ipk_ledger_bo
 {
 	const struct ipk_ledger_shape *shape = &ledger->shape;
 
+	__atomic_thread_fence(__ATOMIC_RELEASE); /* A4 */
 	if (size <= IPK_LEDGER_INLINE) {
 		memcpy(body->bytes, bytes, size);
 	} else if (size <= IPK_LEDGER_INSIDE) {
@@ -108,9 +113,10 @@ ipk_ledger_fill(struct ipk_ledger *ledger, uint32_t record, struct ipk_ledger_bo
 		if (size > IPK_LEDGER_SLAB || take(ledger, owner_of_block(ledger, record), body, 0,
 						   shape->blocks, shape->slabs, 0))
 			return -ENOSPC;
+		__atomic_thread_fence(__ATOMIC_RELEASE); /* A4 */
 		memcpy(memory_of(ledger, body->block[0] - 1), bytes, size);
 	}
-	body->size = size;
+	IPK_STORE(&body->size, size);
 	return 0;
 }
 
@@ -119,7 +125,7 @@ ipk_ledger_body_bytes(const struct ipk_ledger *ledger, const struct ipk_ledger_b
 		      void *bytes, uint64_t room)
 {
 	unsigned char *to = bytes;
-	uint64_t size = body->size;
+	uint64_t size = IPK_LOAD(&body->size);
 	uint64_t unit = size > IPK_LEDGER_INSIDE ? IPK_LEDGER_SLAB : IPK_LEDGER_BLOCK;
 	uint32_t most = unit == IPK_LEDGER_BLOCK ? ledger->shape.blocks : ipk_ledger_units(ledger);
 	uint32_t least = unit == IPK_LEDGER_BLOCK ? 0 : ledger->shape.blocks;
@@ -132,7 +138,7 @@ ipk_ledger_body_bytes(const struct ipk_ledger *ledger, const struct ipk_ledger_b
 	}
 	for (uint64_t begins = 0; begins < size; begins += unit) {
 		uint64_t part = size - begins < unit ? size - begins : unit;
-		uint32_t listed = body->block[begins / unit];
+		uint32_t listed = IPK_LOAD(&body->block[begins / unit]);
 
 		if (listed <= least || listed > most)
 			return UINT64_MAX;
@@ -141,29 +147,19 @@ ipk_ledger_body_bytes(const struct ipk_ledger *ledger, const struct ipk_ledger_b
 	return size;
 }
 
-static int
-lists(const struct ipk_ledger_body *body, uint32_t number)
-{
-	for (uint32_t slot = 0; slot < IPK_LEDGER_BLOCKS; slot++)
-		if (IPK_LOAD_NOW(&body->block[slot]) == number + 1)
-			return 1;
-	return 0;
-}
-
 void
 ipk_ledger_reclaim(const struct ipk_ledger *ledger)
 {
 	for (uint32_t number = 0; number < ipk_ledger_units(ledger); number++) {
 		uint64_t owner = IPK_LOAD_NOW(&ledger->block_of[number]);
 		uint32_t index = (uint32_t)(owner & 0xFFFFFF);
-		const struct ipk_ledger_record *record;
 
 		if (owner == 0)
 			continue;
-		record = &ledger->record[index < ledger->shape.records ? index : 0];
-		if (index < ledger->shape.records && record->id == owner >> 24 &&
-		    (lists(&record->body, number) || lists(&record->result, number)))
-			continue; /* A1: who lists it will free it */
+		if (index < ledger->shape.records &&
+		    ipk_ledger_state_of(IPK_LOAD_NOW(&ledger->word[index])) != IPK_LEDGER_FREE &&
+		    IPK_LOAD_NOW(&ledger->record[index].id) == owner >> 24)
+			continue; /* A1, A3 */
 		(void)IPK_REPLACE(&ledger->block_of[number], &owner, 0);
 	}
 }

@@ -11,6 +11,8 @@
  *   C3  who takes back a look puts it there again, for the others, unless he took all of what it
  *       told of: what he remembers dies with him. He looks again when he has used that up.
  *   C4  all that a submitter will read of an end is written before the word says DONE.
+ *   C5  what a flag says of an attempt is taken back when the next attempt begins; the file of a
+ *       result that is taken back stays until the task is over, and NOTED says so.
  *
  * Blocks    never.  Errors  -ENOSPC, -ESTALE.
  */
@@ -19,7 +21,10 @@
 #include <errno.h>
 #include <time.h>
 
-enum { FLAGS_OF_AN_END = IPK_LEDGER_HAS_RESULT | IPK_LEDGER_LOST | IPK_LEDGER_ENDED };
+enum {
+	FLAGS_OF_AN_ATTEMPT = IPK_LEDGER_HAS_RESULT | IPK_LEDGER_RESULT_BESIDE | IPK_LEDGER_LOST |
+			      IPK_LEDGER_ENDED
+};
 enum { FLAGS_OF_FILES = IPK_LEDGER_BODY_BESIDE | IPK_LEDGER_RESULT_BESIDE | IPK_LEDGER_NOTED };
 
 /* The task with the lowest turn so far. */
@@ -111,10 +116,12 @@ begin(struct ipk_ledger *ledger, const struct ipk_ledger_hold *hold)
 	struct timespec now;
 
 	(void)clock_gettime(CLOCK_MONOTONIC, &now);
-	record->began = (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+	IPK_STORE(&record->began, (int64_t)now.tv_sec * 1000000000 + now.tv_nsec);
 	if (ipk_ledger_attempt_of(hold->word) > 1) /* what the one before left */
 		ipk_ledger_empty(ledger, hold->record, &record->result);
-	ipk_ledger_flag(ledger, hold->record, 0, FLAGS_OF_AN_END);
+	ipk_ledger_flag(ledger, hold->record,
+			record->flags & IPK_LEDGER_RESULT_BESIDE ? IPK_LEDGER_NOTED : 0,
+			FLAGS_OF_AN_ATTEMPT);
 }
 
 static uint64_t
@@ -259,6 +266,7 @@ static int
 settle(struct ipk_ledger *ledger, struct ipk_ledger_hold *hold)
 {
 	struct ipk_ledger_record *record = &ledger->record[hold->record];
+	struct ipk_ledger_pass pass = ipk_ledger_pass_of(ledger, hold->record);
 	uint32_t flags = record->flags;
 	int told = record->submitter &&
 		   (flags & (IPK_LEDGER_HAS_RESULT | IPK_LEDGER_WANTED | IPK_LEDGER_LOST));
@@ -267,7 +275,7 @@ settle(struct ipk_ledger *ledger, struct ipk_ledger_hold *hold)
 		if (ipk_ledger_step(ledger, hold,
 				    ipk_ledger_moved(hold->word, 0, IPK_LEDGER_DONE)))
 			return -ESTALE;
-		ipk_ledger_leave_gate(ledger, hold->record);
+		ipk_ledger_leave_gate(ledger, pass);
 		ipk_ledger_ring_submitter(ledger, hold->record);
 		return 0;
 	}
@@ -315,14 +323,16 @@ ipk_ledger_retry(struct ipk_ledger *ledger, const struct ipk_ledger_hold *hold, 
 
 	if (IPK_LOAD_NOW(&ledger->word[hold->record]) != hold->word)
 		return -ESTALE;
-	record->due = due;
+	IPK_STORE(&record->due, due);
+	if (told_of && record->gate) /* it has left its gate, and goes there once more */
+		IPK_STORE(&record->gate_turn, ipk_ledger_next_turn(ledger));
 	if (due) {
 		if (ipk_ledger_step(ledger, &now, ipk_ledger_moved(now.word, 0, IPK_LEDGER_DELAYED)))
 			return -ESTALE;
 		ipk_ledger_tell_due(ledger, due);
 		return 0;
 	}
-	if (told_of && record->gate) { /* it has left its gate */
+	if (told_of && record->gate) {
 		uint64_t gate = record->gate;
 
 		if (ipk_ledger_step(ledger, &now, ipk_ledger_blocked_anew(ledger, now.word)))
@@ -336,6 +346,7 @@ ipk_ledger_retry(struct ipk_ledger *ledger, const struct ipk_ledger_hold *hold, 
 int
 ipk_ledger_bury(struct ipk_ledger *ledger, const struct ipk_ledger_hold *hold)
 {
+	struct ipk_ledger_pass pass = ipk_ledger_pass_of(ledger, hold->record);
 	struct ipk_ledger_hold now = *hold;
 
 	if (IPK_LOAD_NOW(&ledger->word[hold->record]) != hold->word)
@@ -343,7 +354,7 @@ ipk_ledger_bury(struct ipk_ledger *ledger, const struct ipk_ledger_hold *hold)
 	ipk_ledger_flag(ledger, hold->record, IPK_LEDGER_LOST | IPK_LEDGER_ENDED, 0);
 	if (ipk_ledger_step(ledger, &now, ipk_ledger_moved(now.word, 0, IPK_LEDGER_BURIED)))
 		return -ESTALE;
-	ipk_ledger_leave_gate(ledger, hold->record);
+	ipk_ledger_leave_gate(ledger, pass);
 	ipk_ledger_ring_manager(ledger);
 	return 0;
 }
@@ -367,7 +378,7 @@ ipk_ledger_clear(struct ipk_ledger *ledger, const struct ipk_ledger_hold *hold)
 	record->tally = record->tally_before + ended; /* the same, however often it is done */
 	ipk_ledger_empty(ledger, hold->record, &record->body);
 	ipk_ledger_empty(ledger, hold->record, &record->result);
-	ipk_ledger_leave_gate(ledger, hold->record);
+	ipk_ledger_leave_gate(ledger, ipk_ledger_pass_of(ledger, hold->record));
 	IPK_STORE(&ledger->order[hold->record], 0);
 	IPK_STORE(&ledger->dedup[hold->record], 0);
 	IPK_STORE(&ledger->beside[hold->record], 0);

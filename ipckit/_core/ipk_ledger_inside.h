@@ -149,9 +149,17 @@ void ipk_ledger_reclaim(const struct ipk_ledger *ledger);
 
 /* -- ipk_ledger_order.c -- */
 
+/* A task's time in a gate. */
+struct ipk_ledger_pass {
+	uint64_t gate;	/* its number + 1, 0: the task has no ordering key */
+	uint64_t token; /* what the gate holds meanwhile, and never again */
+};
+
+/* O4: read it while the word is ours, before the step that gives the word away. */
+struct ipk_ledger_pass ipk_ledger_pass_of(const struct ipk_ledger *ledger, uint32_t record);
 /* Let the next one through the gate, if nobody is let through now. */
 void ipk_ledger_advance(struct ipk_ledger *ledger, uint64_t gate);
-/* This task is over: the next one's turn. Harmless when it was done before. */
-void ipk_ledger_leave_gate(struct ipk_ledger *ledger, uint32_t record);
+/* That task is over: the next one's turn. Harmless when it was done before. */
+void ipk_ledger_leave_gate(struct ipk_ledger *ledger, struct ipk_ledger_pass pass);
 
 #endif

@@ -1,8 +1,9 @@
 /*
  * ipk_ledger_order.c - ordering keys: of the tasks with one key, one at a time, in their order.
  *
- * A key is hashed to a gate. A gate lets one task through: it holds that task's id and record from
- * before the task is QUEUED until its last attempt is over, retries and their delays included.
+ * A key is hashed to a gate. A gate lets one task through: it holds that task's token, a turn and
+ * its record, from before the task is QUEUED until its last attempt is over, retries and their
+ * delays included. Then it holds LEFT and the same turn, and is free.
  *
  * Owns      gates.  Stands on ipk_ledger_bell.
  * State     none.
@@ -12,16 +13,34 @@
  *   O2  who makes a gate free, or a task BLOCKED, looks at the gate after it. Whoever finds it
  *       free chooses the BLOCKED task with the lowest id; whoever finds it taken by a task that is
  *       still BLOCKED queues that one. So no task is forgotten, whoever is killed where.
- *   O3  task ids are never used twice, so a gate is never given up for a later task by mistake.
+ *   O3  a gate never holds a value twice: a turn is given once, a task that comes back to its gate
+ *       has a new one, and a free gate keeps the turn of the last task. So who chose long ago, or
+ *       leaves for the second time, changes nothing.
+ *   O4  a record is read by the owner of its word, or by others between two loads of that word
+ *       that give the same. What is needed after a step that gives the word away is read before.
  *
  * Blocks    never.
  */
 #include "ipk_ledger_inside.h"
 
+enum { LEFT = 0xFFFFFF }; /* for a record; a ledger with so many has none with such a turn */
+
 static uint64_t
 token_of(const struct ipk_ledger *ledger, uint32_t record)
 {
-	return ledger->record[record].id << 24 | record;
+	uint64_t turn = IPK_LOAD(&ledger->record[record].gate_turn);
+
+	return (turn ? turn : IPK_LOAD(&ledger->record[record].id)) << 24 | record;
+}
+
+struct ipk_ledger_pass
+ipk_ledger_pass_of(const struct ipk_ledger *ledger, uint32_t record)
+{
+	uint64_t gate = IPK_LOAD(&ledger->record[record].gate);
+
+	if (gate == 0 || gate > IPK_LEDGER_GATES)
+		return (struct ipk_ledger_pass){0, 0};
+	return (struct ipk_ledger_pass){gate, token_of(ledger, record)};
 }
 
 /* The token of the BLOCKED task with the lowest id; 0: there is none. */
@@ -29,17 +48,28 @@ static uint64_t
 first_blocked(const struct ipk_ledger *ledger, uint64_t gate)
 {
 	uint64_t first = 0;
+	uint64_t lowest = 0;
 
 	for (uint32_t record = 0; record < ledger->shape.records; record++) {
-		uint64_t token;
+		uint64_t word;
+		uint64_t token = 0;
+		uint64_t id;
 
 		if (IPK_LOAD(&ledger->order[record]) != gate)
 			continue;
-		if (ipk_ledger_state_of(IPK_LOAD_NOW(&ledger->word[record])) != IPK_LEDGER_BLOCKED)
-			continue;
-		token = token_of(ledger, record);
-		if (!first || token < first)
+		do { /* O4 */
+			word = IPK_LOAD_NOW(&ledger->word[record]);
+			id = 0;
+			if (ipk_ledger_state_of(word) != IPK_LEDGER_BLOCKED ||
+			    IPK_LOAD(&ledger->record[record].gate) != gate)
+				continue;
+			id = IPK_LOAD(&ledger->record[record].id);
+			token = token_of(ledger, record);
+		} while (IPK_LOAD_NOW(&ledger->word[record]) != word);
+		if (id && (!first || id < lowest)) {
 			first = token;
+			lowest = id;
+		}
 	}
 	return first;
 }
@@ -48,21 +78,21 @@ first_blocked(const struct ipk_ledger *ledger, uint64_t gate)
 static int
 is_under_way(const struct ipk_ledger *ledger, uint64_t token, struct ipk_ledger_hold *hold)
 {
-	uint64_t id;
+	uint64_t its;
 
 	hold->record = (uint32_t)(token & 0xFFFFFF);
 	if (hold->record >= ledger->shape.records)
 		return 0;
-	do { /* word and id of one moment */
+	do { /* O4 */
 		hold->word = IPK_LOAD_NOW(&ledger->word[hold->record]);
-		id = IPK_LOAD_NOW(&ledger->record[hold->record].id);
+		its = token_of(ledger, hold->record);
 	} while (IPK_LOAD_NOW(&ledger->word[hold->record]) != hold->word);
 	switch (ipk_ledger_state_of(hold->word)) {
 	case IPK_LEDGER_BLOCKED:
 	case IPK_LEDGER_DELAYED:
 	case IPK_LEDGER_QUEUED:
 	case IPK_LEDGER_RUNNING:
-		return id == token >> 24;
+		return its == token;
 	default:
 		return 0;
 	}
@@ -78,15 +108,11 @@ ipk_ledger_advance(struct ipk_ledger *ledger, uint64_t gate)
 		struct ipk_ledger_hold hold;
 		uint64_t token;
 
-		if (through && is_under_way(ledger, through, &hold)) {
+		if (is_under_way(ledger, through, &hold)) {
 			if (ipk_ledger_state_of(hold.word) == IPK_LEDGER_BLOCKED)
 				(void)ipk_ledger_queue(ledger, &hold,
 						       ipk_ledger_turn_of(hold.word));
 			return;
-		}
-		if (through) { /* chosen by somebody slow, when it was over already */
-			(void)IPK_REPLACE(place, &through, 0);
-			continue;
 		}
 		token = first_blocked(ledger, gate);
 		if (!token)
@@ -96,13 +122,13 @@ ipk_ledger_advance(struct ipk_ledger *ledger, uint64_t gate)
 }
 
 void
-ipk_ledger_leave_gate(struct ipk_ledger *ledger, uint32_t record)
+ipk_ledger_leave_gate(struct ipk_ledger *ledger, struct ipk_ledger_pass pass)
 {
-	uint64_t gate = ledger->record[record].gate;
-	uint64_t token = token_of(ledger, record);
+	uint64_t seen = pass.token;
 
-	if (gate == 0 || gate > IPK_LEDGER_GATES)
+	if (pass.gate == 0)
 		return;
-	if (IPK_REPLACE(&ledger->gates[gate - 1], &token, 0))
-		ipk_ledger_advance(ledger, gate);
+	if (IPK_REPLACE(&ledger->gates[pass.gate - 1], &seen, pass.token | LEFT) ||
+	    seen != (pass.token | LEFT)) /* whoever let another through may have died at it */
+		ipk_ledger_advance(ledger, pass.gate);
 }

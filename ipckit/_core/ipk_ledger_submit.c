@@ -5,7 +5,8 @@
  * State     ledger->recent and next_record: where this process looks for a free record first.
  *
  * Invariants
- *   S1  a record is written by the owner of its word, and only while it is the owner.
+ *   S1  a record is written by the owner of its word, and only while it is the owner; what others
+ *       read of it is stored with IPK_STORE, so who sees it sees the owner's word, too.
  *   S2  a turn is given once; a word with that turn is of one queueing of one task.
  *   S3  a ring has one producer at a time; a hint is there before its tail is.
  *   S4  a task is QUEUED before its hint; a hint without its task is stale, and harmless.
@@ -62,16 +63,20 @@ take_record(struct ipk_ledger *ledger, uint32_t record, struct ipk_ledger_hold *
 		return 0;
 	IPK_STORE(&taken->id, id); /* S1 */
 	taken->tally_before = taken->tally;
-	taken->gate = 0;
-	taken->dedup[0] = taken->dedup[1] = 0;
-	taken->due = 0;
-	taken->created = now_ns();
-	taken->began = 0;
-	taken->flags = 0;
-	taken->dst = IPK_LEDGER_ANY;
-	taken->source = ledger->place / 2;
-	taken->submitter = ledger->place < ipk_ledger_submitters(ledger) ? ipk_ledger_me(ledger) : 0;
-	taken->body.size = taken->result.size = 0;
+	IPK_STORE(&taken->gate, 0);
+	IPK_STORE(&taken->gate_turn, 0);
+	IPK_STORE(&taken->dedup[0], 0);
+	IPK_STORE(&taken->dedup[1], 0);
+	IPK_STORE(&taken->due, 0);
+	IPK_STORE(&taken->created, now_ns());
+	IPK_STORE(&taken->began, 0);
+	IPK_STORE(&taken->flags, 0);
+	IPK_STORE(&taken->dst, IPK_LEDGER_ANY);
+	IPK_STORE(&taken->source, ledger->place / 2);
+	IPK_STORE(&taken->submitter,
+		  ledger->place < ipk_ledger_submitters(ledger) ? ipk_ledger_me(ledger) : 0);
+	IPK_STORE(&taken->body.size, 0);
+	IPK_STORE(&taken->result.size, 0);
 	return 1;
 }
 
@@ -114,8 +119,8 @@ ipk_ledger_put_beside(struct ipk_ledger *ledger, uint32_t record, uint64_t size,
 		IPK_STORE_NOW(&ledger->beside[record], 0);
 		return -ENOSPC;
 	}
-	ledger->record[record].body.size = size;
-	ledger->record[record].flags |= IPK_LEDGER_BODY_BESIDE;
+	IPK_STORE(&ledger->record[record].body.size, size);
+	ipk_ledger_flag(ledger, record, IPK_LEDGER_BODY_BESIDE, 0);
 	return 0;
 }
 
@@ -132,7 +137,7 @@ ipk_ledger_order(struct ipk_ledger *ledger, uint32_t record, uint64_t key)
 {
 	uint64_t gate = key % IPK_LEDGER_GATES + 1;
 
-	ledger->record[record].gate = gate;
+	IPK_STORE(&ledger->record[record].gate, gate);
 	IPK_STORE_NOW(&ledger->order[record], (uint32_t)gate);
 }
 
@@ -176,8 +181,8 @@ ipk_ledger_dedup(struct ipk_ledger *ledger, uint32_t record, const uint64_t key[
 	/* As in a bakery: who has said that he draws a ticket is waited for until he has one, so of
 	 * two with one key the one with the later ticket sees the other. */
 	IPK_STORE_NOW(&ours->ticket, 0);
-	ours->dedup[0] = key[0];
-	ours->dedup[1] = key[1];
+	IPK_STORE(&ours->dedup[0], key[0]);
+	IPK_STORE(&ours->dedup[1], key[1]);
 	IPK_STORE_NOW(&ledger->dedup[record], mark);
 	ticket = __atomic_add_fetch(&ledger->head->tickets, 1, __ATOMIC_SEQ_CST);
 	IPK_STORE_NOW(&ours->ticket, ticket);
@@ -223,7 +228,7 @@ ipk_ledger_publish(struct ipk_ledger *ledger, const struct ipk_ledger_hold *hold
 	struct ipk_ledger_record *record = &ledger->record[hold->record];
 	struct ipk_ledger_hold now = *hold;
 
-	record->due = due;
+	IPK_STORE(&record->due, due);
 	if (due) {
 		if (ipk_ledger_step(ledger, &now,
 				    ipk_ledger_moved(now.word, 0, IPK_LEDGER_DELAYED)) == 0)

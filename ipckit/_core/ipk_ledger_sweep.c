@@ -21,27 +21,36 @@ static void
 tell_again(struct ipk_ledger *ledger, uint32_t index)
 {
 	const struct ipk_ledger_record *record = &ledger->record[index];
-	uint64_t gate = record->gate;
+	struct ipk_ledger_pass pass;
+	uint64_t word;
+	int64_t due;
+	int32_t dst;
 
-	switch (ipk_ledger_state_of(IPK_LOAD_NOW(&ledger->word[index]))) {
+	do { /* others are at work: all of one moment (O4) */
+		word = IPK_LOAD_NOW(&ledger->word[index]);
+		pass = ipk_ledger_pass_of(ledger, index);
+		due = IPK_LOAD(&record->due);
+		dst = IPK_LOAD(&record->dst);
+	} while (IPK_LOAD_NOW(&ledger->word[index]) != word);
+	switch (ipk_ledger_state_of(word)) {
 	case IPK_LEDGER_BLOCKED:
-		if (gate && gate <= IPK_LEDGER_GATES)
-			ipk_ledger_advance(ledger, gate);
+		if (pass.gate)
+			ipk_ledger_advance(ledger, pass.gate);
 		break;
 	case IPK_LEDGER_DELAYED:
-		ipk_ledger_tell_due(ledger, record->due);
+		ipk_ledger_tell_due(ledger, due);
 		break;
 	case IPK_LEDGER_QUEUED:
-		IPK_STORE_NOW(&ledger->look[ipk_ledger_queue_of(ledger, record->dst)], 1);
+		IPK_STORE_NOW(&ledger->look[ipk_ledger_queue_of(ledger, dst)], 1);
 		break;
 	case IPK_LEDGER_DONE:
-		ipk_ledger_leave_gate(ledger, index);
+		ipk_ledger_leave_gate(ledger, pass);
 		ipk_ledger_ring_submitter(ledger, index);
 		break;
 	case IPK_LEDGER_BURIED:
 	case IPK_LEDGER_DELIVERING:
 	case IPK_LEDGER_CLEARING:
-		ipk_ledger_leave_gate(ledger, index);
+		ipk_ledger_leave_gate(ledger, pass);
 		break;
 	default:
 		break;

@@ -2,11 +2,56 @@
  * ipk_ledger_verify.c - counting what is in a ledger, and the rules it must obey at rest.
  *
  * Owns      nothing; it only reads.
- * Blocks    never.
+ * State     none.
+ *
+ * Invariants
+ *   V1  what others may be at work on is copied between two loads of its word, and is of use if
+ *       both give the same. Without a change of its word a record changes while it is WRITING, or
+ *       CLEARING, or its result while it is RUNNING: these are not copied.
+ *
+ * Blocks    never.  Errors  -EAGAIN, -EUCLEAN.
  */
 #include "ipk_ledger_inside.h"
 
+#include <errno.h>
+
 enum { PATIENCE = 8 };
+
+int
+ipk_ledger_snapshot(const struct ipk_ledger *ledger, uint32_t index,
+		    struct ipk_ledger_snapshot *copy, void *bytes, uint64_t room)
+{
+	const struct ipk_ledger_record *record = &ledger->record[index];
+
+	for (int look = 0; look < PATIENCE; look++) {
+		uint64_t word = IPK_LOAD_NOW(&ledger->word[index]);
+		uint32_t state = ipk_ledger_state_of(word);
+		int in_flux = state == IPK_LEDGER_WRITING || state == IPK_LEDGER_CLEARING ||
+			      state == IPK_LEDGER_FREE;
+		uint64_t found = 0;
+
+		copy->word = word;
+		copy->id = IPK_LOAD(&record->id);
+		copy->size = IPK_LOAD(&record->body.size);
+		copy->due = IPK_LOAD(&record->due);
+		copy->created = IPK_LOAD(&record->created);
+		copy->began = IPK_LOAD(&record->began);
+		copy->flags = IPK_LOAD(&record->flags);
+		copy->dst = IPK_LOAD(&record->dst);
+		copy->submitter = IPK_LOAD(&record->submitter);
+		copy->source = IPK_LOAD(&record->source);
+		copy->has_body = !in_flux && !(copy->flags & IPK_LEDGER_BODY_BESIDE);
+		if (copy->has_body)
+			found = ipk_ledger_body_bytes(ledger, &record->body, bytes, room);
+		__atomic_thread_fence(__ATOMIC_ACQUIRE); /* the bytes before the word */
+		if (IPK_LOAD_NOW(&ledger->word[index]) != word)
+			continue;
+		if (!copy->has_body || (found == copy->size && found <= room))
+			return 0;
+		return found == copy->size && found <= IPK_LEDGER_SLAB ? -ENOSPC : -EUCLEAN;
+	}
+	return -EAGAIN;
+}
 
 /* One record, as it was at one moment: its word, and what it counts for. */
 static uint64_t
@@ -106,7 +151,7 @@ verify_record(const struct ipk_ledger *ledger, uint32_t index)
 	if (wrong)
 		return wrong;
 	if ((state == IPK_LEDGER_QUEUED || state == IPK_LEDGER_RUNNING) && record->gate &&
-	    ledger->gates[record->gate - 1] != (record->id << 24 | index))
+	    ledger->gates[record->gate - 1] != ipk_ledger_pass_of(ledger, index).token)
 		return "a task with an ordering key waits or runs, and its gate holds another";
 	if (record->submitter > ipk_ledger_submitters(ledger))
 		return "a record's submitter is no worker";

@@ -5,6 +5,8 @@
  */
 #include "ledger.h"
 
+#include <errno.h>
+
 static int
 place_from(const struct view *view, PyObject *argument, uint32_t *place)
 {
@@ -103,6 +105,39 @@ ledger_recover(PyObject *self, PyObject *unused)
 	Py_RETURN_NONE;
 }
 
+/* Its body, as bytes, or None: there is none to copy; NULL: raised. Others may be at work on it. */
+static PyObject *
+look_until_whole(const struct view *view, uint32_t record, struct ipk_ledger_snapshot *seen)
+{
+	char inside[IPK_LEDGER_INSIDE];
+	PyObject *body = NULL;
+	char *room = inside;
+	uint64_t size = sizeof(inside);
+	int code;
+
+	while ((code = ipk_ledger_snapshot(&view->ledger, record, seen, room, size)) != 0) {
+		if (code == -EUCLEAN) {
+			PyErr_SetString(PyExc_SystemError,
+					"a body in the ledger is not where its record says");
+			break;
+		}
+		if (PyErr_CheckSignals() < 0)
+			break;
+		if (code == -EAGAIN)
+			continue;
+		size = IPK_LEDGER_SLAB; /* the longest */
+		room = PyMem_Malloc(size);
+		if (!room)
+			return PyErr_NoMemory();
+	}
+	if (code == 0)
+		body = seen->has_body ? PyBytes_FromStringAndSize(room, (Py_ssize_t)seen->size)
+				      : Py_NewRef(Py_None);
+	if (room != inside)
+		PyMem_Free(room);
+	return body;
+}
+
 /* (id, state, owner's place or -1, attempt, submitter's place or -1, source, dst, flags, size,
  * created, began, due, body or None) */
 PyObject *
@@ -110,24 +145,21 @@ ledger_look(PyObject *self, PyObject *argument)
 {
 	struct view *view = (struct view *)self;
 	int64_t number = ledger_record(view, argument);
-	const struct ipk_ledger_record *record;
-	uint64_t word;
+	struct ipk_ledger_snapshot seen;
 	PyObject *body;
 
 	if (number < 0)
 		return NULL;
-	record = &view->ledger.record[number];
-	word = __atomic_load_n(&view->ledger.word[number], __ATOMIC_SEQ_CST);
-	body = record->flags & IPK_LEDGER_BODY_BESIDE ? Py_NewRef(Py_None)
-						      : ledger_bytes(view, &record->body);
+	body = look_until_whole(view, (uint32_t)number, &seen);
 	if (!body)
 		return NULL;
-	return Py_BuildValue("(KIiIiIiIKLLLN)", (unsigned long long)record->id,
-			     ipk_ledger_state_of(word), (int)ipk_ledger_owner_of(word) - 1,
-			     ipk_ledger_attempt_of(word), (int)record->submitter - 1,
-			     record->source, record->dst, record->flags,
-			     (unsigned long long)record->body.size, (long long)record->created,
-			     (long long)record->began, (long long)record->due, body);
+	return Py_BuildValue("(KIiIiIiIKLLLN)", (unsigned long long)seen.id,
+			     ipk_ledger_state_of(seen.word),
+			     (int)ipk_ledger_owner_of(seen.word) - 1,
+			     ipk_ledger_attempt_of(seen.word), (int)seen.submitter - 1, seen.source,
+			     seen.dst, seen.flags, (unsigned long long)seen.size,
+			     (long long)seen.created, (long long)seen.began, (long long)seen.due,
+			     body);
 }
 
 /* (in each state..., well, buried, waiting, oldest) */

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import time
 
@@ -11,7 +12,7 @@ from ipckit._core import _ledger
 from ipckit.server.attempts import Failure
 from ipckit.server.board import Board, Row
 from ipckit.server.latency import BUCKETS, upper_bound
-from ipckit.server.ledger import TaskLedger
+from ipckit.server.ledger import FILES, TaskLedger
 from ipckit.server.settings import Settings
 from ipckit.server.spill import note_name
 
@@ -149,8 +150,6 @@ def test_a_record_that_is_not_there(ledger, argument):
 
 
 def test_what_is_no_ledger_is_refused(ledger):
-    import mmap
-
     with pytest.raises(ValueError, match="no task ledger"):
         _ledger.Ledger(mmap.mmap(-1, 4096), 0, [])
     with pytest.raises(ValueError, match="5 bells"):
@@ -212,3 +211,48 @@ def test_after_a_spin_in_vain_it_rests_and_then_spins_again(ledger):
     run_one(ledger, taker, b"")
     ((record, *_),) = ends_of(submitter)
     submitter.release(record)
+
+
+@pytest.mark.parametrize("died", [False, True])
+def test_a_small_result_after_a_large_one_of_an_attempt_that_failed(tmp_path, died):
+    """F15: the flag of a result in a file belongs to its attempt; the file goes with the task."""
+    ledger = TaskLedger(settings(tmp_path))
+    submitter, taker, manager = ledger.view(0), ledger.view(TAKER), ledger.overview
+    row = memoryview(bytearray(1024)).cast("Q")
+    submitter.submit(b"data", -1, True)
+    record, task_id, attempt, *_ = taker.claim()
+    ledger.put_result(taker, record, task_id, attempt, b"x" * 100_000)
+    if died:
+        manager.sweep(TAKER)
+        record = manager.next(0, _ledger.RUNNING, TAKER)
+    by = manager if died else taker
+    assert ledger.attempt_failed(by, row, record, task_id, attempt, Failure("E: text"))
+    manager.wake_due(1 << 62)
+    record, task_id, attempt, *_ = taker.claim()
+    assert attempt == 2 and taker.done_with(record, b"small") == 0
+    ((record, task_id, flags, attempt, result, length),) = ends_of(submitter)
+    assert (result, length) == (b"small", 5) and not flags & _ledger.RESULT_BESIDE
+    assert "result-1-1" in os.listdir(ledger.spill.path) and flags & FILES
+    assert submitter.end(record)
+    ledger.remove_files(task_id, attempt)
+    submitter.clear(record)
+    assert os.listdir(ledger.spill.path) == []
+    assert manager.verify() is None
+    ledger.destroy()
+
+
+def test_a_result_in_a_file_leaves_its_flag_without_a_note():
+    """F15: as above, where no note says that an attempt failed: the core alone keeps the file."""
+    shape = (8, 4, 1, 1, 0)
+    memory = mmap.mmap(-1, _ledger.size_of(*shape))
+    _ledger.lay_out(memory, *shape)
+    submitter, taker, manager = (_ledger.Ledger(memory, at, [-1] * 5) for at in (0, TAKER, 4))
+    submitter.submit(b"data", -1, True)
+    taker.result_beside(taker.claim()[0], 9_000_000)
+    manager.sweep(TAKER)
+    assert manager.retry(manager.next(0, _ledger.RUNNING, TAKER), 0)
+    assert taker.done_with(taker.claim()[0], b"small") == 0
+    ((_, _, flags, attempt, result, _),) = ends_of(submitter)
+    assert (attempt, result) == (2, b"small")
+    assert flags & FILES == _ledger.NOTED, "the file is removed when the task is over"
+    assert manager.verify() is None
