@@ -90,7 +90,7 @@ fill_blocks(struct ipk_ledger *ledger, uint32_t record, struct ipk_ledger_body *
 			return -ENOSPC;
 		}
 		ledger->next_block = body->block[slot];
-		__atomic_thread_fence(__ATOMIC_RELEASE); /* A4 */
+		IPK_FENCE(__ATOMIC_RELEASE); /* A4 */
 		memcpy(memory_of(ledger, body->block[slot] - 1), from + begins, part);
 	}
 	return 0;
@@ -102,7 +102,7 @@ ipk_ledger_fill(struct ipk_ledger *ledger, uint32_t record, struct ipk_ledger_bo
 {
 	const struct ipk_ledger_shape *shape = &ledger->shape;
 
-	__atomic_thread_fence(__ATOMIC_RELEASE); /* A4 */
+	IPK_FENCE(__ATOMIC_RELEASE); /* A4 */
 	if (size <= IPK_LEDGER_INLINE) {
 		memcpy(body->bytes, bytes, size);
 	} else if (size <= IPK_LEDGER_INSIDE) {
@@ -113,7 +113,7 @@ ipk_ledger_fill(struct ipk_ledger *ledger, uint32_t record, struct ipk_ledger_bo
 		if (size > IPK_LEDGER_SLAB || take(ledger, owner_of_block(ledger, record), body, 0,
 						   shape->blocks, shape->slabs, 0))
 			return -ENOSPC;
-		__atomic_thread_fence(__ATOMIC_RELEASE); /* A4 */
+		IPK_FENCE(__ATOMIC_RELEASE); /* A4 */
 		memcpy(memory_of(ledger, body->block[0] - 1), bytes, size);
 	}
 	IPK_STORE(&body->size, size);

@@ -43,7 +43,7 @@ ipk_ledger_snapshot(const struct ipk_ledger *ledger, uint32_t index,
 		copy->has_body = !in_flux && !(copy->flags & IPK_LEDGER_BODY_BESIDE);
 		if (copy->has_body)
 			found = ipk_ledger_body_bytes(ledger, &record->body, bytes, room);
-		__atomic_thread_fence(__ATOMIC_ACQUIRE); /* the bytes before the word */
+		IPK_FENCE(__ATOMIC_ACQUIRE); /* the bytes before the word */
 		if (IPK_LOAD_NOW(&ledger->word[index]) != word)
 			continue;
 		if (!copy->has_body || (found == copy->size && found <= room))
