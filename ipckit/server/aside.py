@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from ipckit._core import check, lib
 from ipckit.server.fork import forked, leave
-from ipckit.server.log import log
-from ipckit.server.process import describe_exception
+from ipckit.server.process import log_callback_error
 
 if TYPE_CHECKING:
     from ipckit.server.manager import Manager
@@ -53,6 +52,6 @@ def _become(manager: Manager, manager_pid: int, work: Callable[[], None]) -> NoR
         work()
         code = 0
     except BaseException:
-        log.error("manager: an event raised\n%s", describe_exception()[1])
+        log_callback_error("manager", "an event")
     finally:
         leave(code)

@@ -24,7 +24,7 @@ from ipckit.kinds import SockType
 from ipckit.server.backing import Taken
 from ipckit.server.board import Row
 from ipckit.server.files import FileSender, open_part
-from ipckit.server.log import log
+from ipckit.server.log import kind_of, limited
 from ipckit.server.port import OpenPort
 from ipckit.server.sessions import Client, Flag, Word
 
@@ -126,7 +126,7 @@ class Connection(Stream, asyncio.Protocol):
             return
         session = self._worker.opened(self)
         if not session:
-            self._worker.client_log.warning(
+            limited.warning(
                 "connection from %s refused: max_connection=%d are open",
                 self.peer,
                 settings.max_connection,
@@ -249,7 +249,7 @@ class Connection(Stream, asyncio.Protocol):
         try:
             await files.run()
         except OSError as exc:
-            log.error("connection %d: a file was not sent to its end: %s", self.session, exc)
+            limited.error("connection %d: a file was not sent to its end: %s", self.session, exc)
             self._reset = True
         finally:  # also when the server waits no longer
             self._files = None
@@ -339,9 +339,8 @@ class Connection(Stream, asyncio.Protocol):
         if self._ending:
             return False
         if why:
-            self._worker.client_log.warning(
-                "connection %d from %s closed: %s", self.session, self.peer, why
-            )
+            text = "connection %d from %s closed: %s"
+            limited.warning(text, self.session, self.peer, why, kind=f"closed: {kind_of(why)}")
         self._reset = reset
         self._mark_end(why or "closed by the server")
         self._after_last(-1)
@@ -544,4 +543,4 @@ class Connection(Stream, asyncio.Protocol):
             try:
                 sock.setsockopt(level, option, value)
             except OSError as exc:
-                log.info("setsockopt on connection %d: %s", self.session, exc)
+                limited.info("setsockopt on connection %d: %s", self.session, exc)

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 from ipckit.errors import AlreadyExists, IPCError, SystemCallError
 from ipckit.kinds import SockType
 from ipckit.server import listener
-from ipckit.server.log import log
+from ipckit.server.log import limited, log
 from ipckit.server.settings import Settings
 from ipckit.server.spill import private_directory, runtime_directory
 
@@ -179,7 +179,7 @@ class ControlSocket:
             return  # it went, or there are no descriptors left
         _, uid, _ = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
         if uid not in (0, os.geteuid()):
-            log.warning("control socket: user %d was refused", uid)
+            limited.warning("control socket: user %d was refused", uid)
             sock.close()
             return
         if len(self._clients) >= MAX_CLIENTS:

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 from ipckit.errors import MessageTooLarge, from_errno
 from ipckit.kinds import SockType
 from ipckit.server.board import Row
-from ipckit.server.log import log
+from ipckit.server.log import limited
 from ipckit.server.port import OpenPort
 
 if TYPE_CHECKING:
@@ -89,10 +89,10 @@ class DatagramReader:
             except BlockingIOError:
                 return  # another worker was faster
             except OSError as exc:  # an ICMP error of something we sent before
-                log.info("datagram port %s:%s: %s", self._port.host, self._port.port, exc)
+                limited.info("datagram port %s:%s: %s", self._port.host, self._port.port, exc)
                 continue
             if size > self._most:
-                self._worker.client_log.warning(
+                limited.warning(
                     "a datagram of %d bytes from %s was thrown away: package_max_length is %d",
                     size,
                     address,

@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 
-from ipckit.server.log import log
+from ipckit.server.log import limited
 
 __all__ = ["FileSender", "Part", "open_part"]
 
@@ -36,14 +36,14 @@ def open_part(path: str, offset: int, length: int) -> Part | None:
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as exc:
-        log.error("sendfile: %s: %s", path, exc.strerror)
+        limited.error("sendfile: %s: %s", path, exc.strerror)
         return None
     size = os.fstat(fd).st_size
     length = length or size - offset
     if length > 0 and offset + length <= size:
         return Part(fd, offset, length)
     os.close(fd)
-    log.error("sendfile: %s has %d bytes: there are no %d at %d", path, size, length, offset)
+    limited.error("sendfile: %s has %d bytes: there are no %d at %d", path, size, length, offset)
     return None
 
 

@@ -2,7 +2,7 @@
 
 Contract  nothing that was printed before the fork is printed twice; no signal meets a child before
           it has handlers of its own.
-Stands on ipckit.errors, fork(2), pthread_sigmask(3).
+Stands on ipckit.errors, ipckit.server.log, fork(2), pthread_sigmask(3).
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from ipckit.errors import MisuseError
+from ipckit.server.log import limited
 
 __all__ = ["check_may_fork", "forked", "leave"]
 
@@ -35,8 +36,9 @@ def forked(child: Callable[[], NoReturn]) -> int:
 
 
 def leave(code: int) -> NoReturn:
-    """End this process, a child, with all that it printed."""
+    """End this process, a child, with all that it printed, and what its log left out."""
     try:
+        limited.flush()
         sys.stdout.flush()
         sys.stderr.flush()
     finally:

@@ -30,7 +30,7 @@ from ipckit.server.attempts import Attempts, Failure
 from ipckit.server.board import Row, shared_file
 from ipckit.server.identity import Identity
 from ipckit.server.ledger_file import PREFIX, claim, named_memory
-from ipckit.server.log import log
+from ipckit.server.log import limited
 from ipckit.server.settings import Settings
 from ipckit.server.spill import (
     LEDGER_PREFIX,
@@ -211,7 +211,7 @@ class TaskLedger:
             form = json.dumps(failure.to_json()).encode()  # ASCII: any text comes back
             self.spill.write(note_name(task_id, attempt), form)
         except IPCError as exc:
-            log.error("why task %d failed could not be kept: %s", task_id, exc)
+            limited.error("why task %d failed could not be kept: %s", task_id, exc)
 
     def failure_of(self, task_id: int, attempt: int) -> Failure:
         """Return why an attempt failed, as far as it could be kept."""

@@ -6,6 +6,8 @@ moved away is opened anew at the next line.
 Invariants
   L1  no line is lost for its text: what UTF-8 cannot encode is escaped before any handler, ours or
       the program's, sees it.
+  L2  a line that a client, a task or a callback can cause again and again goes through `limited`,
+      so that none of them fills a disk, or holds up a process that writes to a slow terminal.
 """
 
 from __future__ import annotations
@@ -14,10 +16,15 @@ import contextlib
 import logging
 import logging.handlers
 import os
+import re
+import time
+from collections.abc import Callable
+from typing import cast
 
 from ipckit._text import escape_surrogates
+from ipckit.server.line_limit import LeftOut, LineLimit
 
-__all__ = ["log", "set_up"]
+__all__ = ["LimitedLog", "kind_of", "limited", "log", "set_up"]
 
 log = logging.getLogger("ipckit.server")
 
@@ -35,6 +42,105 @@ def _encodable(record: logging.LogRecord) -> bool:
 
 
 log.addFilter(_encodable)
+
+
+_WITH_MORE = "{}\n%s"
+_LEFT_OUT = "%d more lines like this one were left out: {}"
+
+
+def kind_of(text: str) -> str:
+    """Return a text without its numbers: lines that differ in these alone are of one kind."""
+    return re.sub(r"\d+", "N", text)
+
+
+class LimitedLog:
+    """Lines that may come without end: few of each kind, and how many were left out (L2).
+
+    Of one process, and of one thread of it; a fork begins with nothing left out.
+    Driver    what was left out is told by flush_due(), with the next line of any kind, or by
+              flush() at the end. A process with an event loop gives its call_later() as `later`.
+    Crash     what was left out and not yet told is not in the log; the board has counted it.
+    """
+
+    def __init__(self) -> None:
+        self.later: Callable[[float, Callable[[], None]], object] | None = None
+        self._limit = LineLimit()
+        self._timer = False
+
+    def forget(self) -> None:
+        """In a child: what its parent left out is told by that."""
+        self.__init__()  # type: ignore[misc]
+
+    def warning(self, text: str, *args: object, kind: str | None = None) -> None:
+        """As log.warning(), or count it. `kind`: by default the text without its arguments."""
+        self.write(logging.WARNING, text, *args, kind=kind)
+
+    def error(self, text: str, *args: object, kind: str | None = None) -> None:
+        """As log.error(), or count it."""
+        self.write(logging.ERROR, text, *args, kind=kind)
+
+    def info(self, text: str, *args: object, kind: str | None = None) -> None:
+        """As log.info(), or count it."""
+        self.write(logging.INFO, text, *args, kind=kind)
+
+    def write(
+        self,
+        level: int,
+        text: str,
+        *args: object,
+        kind: str | None = None,
+        more: Callable[[], str] | None = None,
+    ) -> None:
+        """Log it with what `more` returns on the lines below, or count it."""
+        if not log.isEnabledFor(level) or not self.admits(level, text, *args, kind=kind):
+            return
+        if more is None:
+            log.log(level, text, *args)
+        else:
+            log.log(level, _WITH_MORE.format(text), *args, more())
+
+    def admits(self, level: int, text: str, *args: object, kind: str | None = None) -> bool:
+        """Return whether the caller is to write a line; if not, it is counted as this one."""
+        self.flush_due()
+        if self._limit.admits(kind or text, (level, text, args), time.monotonic()):
+            return True
+        self._arm()
+        return False
+
+    def next_due(self) -> float | None:
+        """Return when flush_due() has a line to write, by the monotonic clock; None: never."""
+        return self._limit.next_due()
+
+    def flush_due(self) -> None:
+        """Say how many were left out, where that is due."""
+        self._tell(self._limit.due(time.monotonic()))
+
+    def flush(self) -> None:
+        """Say how many were left out, of every kind: the process ends."""
+        self._tell(self._limit.rest())
+
+    def _arm(self) -> None:
+        due = self._limit.next_due()
+        if self.later is not None and not self._timer and due is not None:
+            self._timer = True
+            self.later(max(0.0, due - time.monotonic()) + 0.001, self._timed)
+
+    def _timed(self) -> None:
+        self._timer = False
+        self.flush_due()
+        self._arm()
+
+    @staticmethod
+    def _tell(left_out: list[LeftOut]) -> None:
+        for lines, last in left_out:
+            level, text, args = cast("tuple[int, str, tuple[object, ...]]", last)
+            log.log(level, _LEFT_OUT.format(text), lines, *args)
+
+
+limited = LimitedLog()
+"""This process's."""
+
+os.register_at_fork(after_in_child=limited.forget)
 
 
 class _LogFile(logging.handlers.WatchedFileHandler):

@@ -43,8 +43,8 @@ from ipckit.server.fleet import (
     ReloadDone,
 )
 from ipckit.server.fork import forked, leave
-from ipckit.server.log import log
-from ipckit.server.process import EXIT_BROKEN, Process, describe_exception
+from ipckit.server.log import limited, log
+from ipckit.server.process import EXIT_BROKEN, Process, describe_exception, log_callback_error
 from ipckit.server.runtime import Runtime
 from ipckit.server.session_counts import SessionCounts
 from ipckit.server.statistics import task_totals
@@ -125,6 +125,7 @@ class Manager:
             self._serve(wake)
         finally:
             self._kill_all()
+            limited.flush()
             signal.set_wakeup_fd(old_wakeup)
             for number, handler in handlers.items():
                 signal.signal(number, handler)
@@ -184,6 +185,7 @@ class Manager:
                 self._signalled(self._caught.pop(0))
             self._do(self._fleet.tick(time.monotonic()))
             self._users.tick()
+            limited.flush_due()
             self._look_for_hangs()
             if self._tasks is not None:
                 self._tasks.tend(time.monotonic_ns())
@@ -218,6 +220,7 @@ class Manager:
             self._hangs.next_due(now),
             self._deadline,
             self._dumped,
+            limited.next_due(),
         )
         times = [end for end in ends if end is not None]
         if self._tasks is not None:
@@ -336,7 +339,7 @@ class Manager:
             callback(self._server, *args)
         except Exception:
             self._board.row(0, 0)[Row.CALLBACK_ERRORS] += 1
-            log.error("manager: %s raised\n%s", event, describe_exception()[1])
+            log_callback_error("manager", event)
 
     # -- doing ---
 
@@ -358,7 +361,7 @@ class Manager:
                 case GiveUp():
                     self._give_up(action)
                 case Flapping():
-                    log.error(
+                    limited.error(
                         "worker %d is flapping: %d of its processes died within %g s",
                         action.slot,
                         action.deaths,
@@ -456,7 +459,7 @@ class Manager:
         text = f"worker {slot} (process {pid}) died: {death}"
         self._sweep(place, text, death.signal)
         if died and self._board.phase != Phase.ABORTING:
-            log.warning("%s", text)
+            limited.warning("%s", text, kind=f"died: {death}")
             self._board.row(slot, 0)[Row.DIED_AT] = time.time_ns()
             self._board.row(slot, 0)[Row.LAST_DEATH] = death.as_word()
             self._event("worker_error", slot, pid, death.exit_code or 0, death.signal or 0)

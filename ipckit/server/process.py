@@ -7,7 +7,9 @@ Fork      `Process` is made in the child, right after the fork, with all signals
 
 from __future__ import annotations
 
+import asyncio
 import faulthandler
+import logging
 import os
 import select
 import signal
@@ -23,7 +25,7 @@ from ipckit._core import process as this_process
 from ipckit.errors import MisuseError, QueueFull
 from ipckit.server import wire
 from ipckit.server.board import Phase, Row
-from ipckit.server.log import log
+from ipckit.server.log import limited, log
 from ipckit.server.wire import CLOSE_RESET, Head, Kind
 
 if TYPE_CHECKING:
@@ -38,6 +40,8 @@ __all__ = [
     "EXIT_RETIRED",
     "Process",
     "describe_exception",
+    "log_callback_error",
+    "report_on",
 ]
 
 EXIT_DONE = 0
@@ -137,7 +141,7 @@ class Process(ABC):
     def callback_failed(self, event: str) -> None:
         """Log and count what a callback raised. Call it in an except clause."""
         self.row[Row.CALLBACK_ERRORS] += 1
-        log.error("worker %d: %s raised\n%s", self.slot, event, describe_exception()[1])
+        log_callback_error(f"worker {self.slot}", event)
 
     # -- what server.* does from any process ---
 
@@ -257,6 +261,43 @@ def _boot_failed(runtime: Runtime, place: int, what: str) -> int:
         text.encode("utf-8", "backslashreplace")[-wire.INLINE :],
     )
     return EXIT_BOOT_FAILED
+
+
+def report_on(loop: asyncio.AbstractEventLoop) -> None:
+    """Have what a loop cannot raise to anybody logged as asyncio does, within the log's limit, and
+    what the limit left out told by a timer of that loop.
+    """
+    limited.later = loop.call_later
+
+    def report(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        text = str(context.get("message"))
+        error = type(context.get("exception")).__qualname__
+        if limited.admits(logging.ERROR, "%s (%s)", text, error, kind=f"{text} ({error})"):
+            loop.default_exception_handler(context)
+
+    loop.set_exception_handler(report)
+
+
+def log_callback_error(where: str, event: str) -> None:
+    """Log what a callback raised, or count it. Call it in an except clause.
+
+    Errors of one type that one line of code raises are of one kind.
+    """
+    error = sys.exception()
+    last = error.__traceback__ if error is not None else None
+    while last is not None and last.tb_next is not None:
+        last = last.tb_next
+    place = "" if last is None else f" in {last.tb_frame.f_code.co_filename}:{last.tb_lineno}"
+    name = f"{type(error).__qualname__}{place}"
+    limited.write(
+        logging.ERROR,
+        "%s: %s raised %s",
+        where,
+        event,
+        name,
+        kind=f"{event} raised {name}",
+        more=lambda: describe_exception()[1],
+    )
 
 
 def describe_exception() -> tuple[str, str]:

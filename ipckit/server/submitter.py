@@ -19,6 +19,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import logging
 import os
 import select
 import time
@@ -31,7 +32,7 @@ from ipckit.errors import IPCError, TaskFailed, TaskQueueFull, TaskTimeout
 from ipckit.server.attempts import Failure
 from ipckit.server.board import Row
 from ipckit.server.ledger import FILES, Job, TaskLedger
-from ipckit.server.log import log
+from ipckit.server.log import kind_of, limited, log
 from ipckit.server.process import describe_exception
 from ipckit.server.spill import body_name
 
@@ -332,7 +333,12 @@ class Submitter:
             try:
                 self._go_on(*end)
             except Exception:  # the others that were taken out are still to be told
-                log.exception("the end of task %d could not be told", end[2])
+                limited.write(
+                    logging.ERROR,
+                    "the end of task %d could not be told",
+                    end[2],
+                    more=lambda: describe_exception()[1],
+                )
         worker.deferring = False
         return True
 
@@ -418,7 +424,7 @@ class Submitter:
             attempts=attempts,
             remote_traceback=failure.traceback,
         )
-        log.warning("%s", error)
+        limited.warning("%s", error, kind=f"given up: {kind_of(failure.error)}")
         if isinstance(waiter, Outcome):
             waiter.done, waiter.error = True, error
         elif isinstance(waiter, asyncio.Future):

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING
 from ipckit.server import wire
 from ipckit.server.backing import Dropped, Taken
 from ipckit.server.connection import Connection
-from ipckit.server.log import log
+from ipckit.server.log import limited
 from ipckit.server.sessions import Flag
 from ipckit.server.wire import FORWARDED, Head, Kind
 
@@ -88,7 +88,7 @@ class Takeover:
             if taken.held:
                 connection.hold(on=True)  # not before: a new transport begins to read by itself
         except OSError as exc:
-            log.warning("connection %d was not taken over: %s", taken.session, exc)
+            limited.warning("connection %d was not taken over: %s", taken.session, exc)
             sock.close()
             worker.session_counts.close(taken.session)
             worker.ended_elsewhere(Dropped(taken.session, taken.port))

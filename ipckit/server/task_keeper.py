@@ -19,7 +19,7 @@ from ipckit.server.board import Row
 from ipckit.server.dead_letters import DeadLetter, DeadLetters
 from ipckit.server.ledger import FILES, TaskLedger
 from ipckit.server.limit import HARD_SECONDS
-from ipckit.server.log import log
+from ipckit.server.log import limited, log
 from ipckit.server.spill import body_name
 
 __all__ = ["TaskKeeper"]
@@ -152,7 +152,7 @@ class TaskKeeper:
         try:
             self._letters.add(letter)
         except (IPCError, OSError) as exc:
-            log.error("task %d cannot be written down as a dead letter: %s", task_id, exc)
+            limited.error("task %d cannot be written down as a dead letter: %s", task_id, exc)
             return False
         return True
 
@@ -168,7 +168,7 @@ class TaskKeeper:
         if letter.form == "pickle" != self._ledger.form:
             # Reading it would run user code here, and a ledger with a name keeps no pickle.
             self._letters.kept(letter.id)
-            log.error(
+            limited.error(
                 "dead letter %d cannot be tried again: its data is pickled, and a server with a "
                 "task_ledger runs plain data only; retry it in a server without one",
                 letter.id,
@@ -195,7 +195,7 @@ class TaskKeeper:
         self._view.ask_for(record, self._place_of(worker), worker)
         self._view.publish(record, letter.dst, 0)
         self._letters.tried_again(letter.id)
-        log.info("dead letter %d is task %d now", letter.id, task_id)
+        limited.info("dead letter %d is task %d now", letter.id, task_id)
         return True
 
     def _clear_what_is_left(self) -> None:

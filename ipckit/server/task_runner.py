@@ -26,7 +26,7 @@ from ipckit.server.attempts import Failure
 from ipckit.server.board import Row
 from ipckit.server.ledger import Job, TaskLedger
 from ipckit.server.limit import TimeLimit
-from ipckit.server.log import log
+from ipckit.server.log import kind_of, limited
 from ipckit.server.process import Process, describe_exception
 
 __all__ = ["CurrentTask", "TaskRunner"]
@@ -206,7 +206,7 @@ class TaskRunner:
                 if value is None:
                     value = self._dump(returned)
                 else:
-                    log.warning(
+                    limited.warning(
                         "task %d: finish() was called, its return value is dropped", task_id
                     )
             if value is None or flags & _ledger.FOREIGN:
@@ -235,7 +235,8 @@ class TaskRunner:
         """Write down what is being handled: call it in an except clause."""
         record, task_id, attempt, *_ = job
         failure = Failure(*describe_exception(), at=time.time())
-        log.info("task %d, attempt %d failed: %s", task_id, attempt, failure.error)
+        kind = f"attempt failed: {kind_of(failure.error)}"
+        limited.info("task %d, attempt %d failed: %s", task_id, attempt, failure.error, kind=kind)
         ours = self._ledger.attempt_failed(
             self._view, self._row, record, task_id, attempt, failure, hopeless=hopeless
         )
@@ -246,7 +247,7 @@ class TaskRunner:
     def _late(self, task_id: int, attempt: int) -> None:
         """R2."""
         self._row[Row.RESULTS_DROPPED] += 1
-        log.warning("task %d, attempt %d ended too late: dropped", task_id, attempt)
+        limited.warning("task %d, attempt %d ended too late: dropped", task_id, attempt)
 
     def _over(self) -> None:
         if self.left > 0:

@@ -33,11 +33,12 @@ from ipckit.server import wire
 from ipckit.server.board import Row
 from ipckit.server.foreign import ForeignTaker
 from ipckit.server.ledger import Job, TaskLedger
-from ipckit.server.log import log
+from ipckit.server.log import kind_of, limited
 from ipckit.server.process import (
     EXIT_DONE,
     EXIT_RETIRED,
     Process,
+    report_on,
 )
 from ipckit.server.spill import body_name
 from ipckit.server.task_runner import CurrentTask, TaskRunner
@@ -148,6 +149,7 @@ class TaskWorker(Process):
         while not self._leaves():
             ran = self._run_some()
             pause = timers.fire()
+            limited.flush_due()
             if ran:
                 continue
             if self._leaves():
@@ -188,6 +190,7 @@ class TaskWorker(Process):
     def _run_on_loop(self) -> int:
         loop = uvloop.new_event_loop()
         asyncio.set_event_loop(loop)
+        report_on(loop)
         self._timers = LoopTimers(loop, self.callback_failed)
         try:
             return loop.run_until_complete(self._main(loop))
@@ -344,7 +347,8 @@ class TaskWorker(Process):
         return record, task_id, attempt, -1, flags, body, len(body), began
 
     def _refuse(self, kind: int, size: int, why: str) -> None:
-        log.warning("a foreign message of type %d, %d bytes, was refused: %s", kind, size, why)
+        text = "a foreign message of type %d, %d bytes, was refused: %s"
+        limited.warning(text, kind, size, why, kind=f"foreign message: {kind_of(why)}")
         self.count(Row.FOREIGN_REFUSED)  # last: who reads the count finds the line in the log
 
     def _look_for_unserved(self) -> None:

@@ -22,7 +22,7 @@ import uvloop
 
 from ipckit.errors import MisuseError
 from ipckit.server.events import is_async
-from ipckit.server.process import EXIT_DONE, Process
+from ipckit.server.process import EXIT_DONE, Process, report_on
 from ipckit.server.timers import LoopTimers
 from ipckit.server.wire import Head
 
@@ -72,6 +72,7 @@ class UserProcess(Process):
 
     async def _on_loop(self) -> None:
         loop = asyncio.get_running_loop()
+        report_on(loop)
         self._timers = LoopTimers(loop, self.callback_failed)
         running = loop.create_task(self._callback(self.server))
         loop.add_signal_handler(signal.SIGTERM, running.cancel)

@@ -25,7 +25,6 @@ from ipckit.server import wire
 from ipckit.server.backing import Backer, Dropped
 from ipckit.server.beat import BEATS
 from ipckit.server.board import Phase, Row
-from ipckit.server.client_log import ClientLog
 from ipckit.server.connection import Connection
 from ipckit.server.datagrams import DatagramReader
 from ipckit.server.log import log
@@ -37,6 +36,7 @@ from ipckit.server.process import (
     FILE_PROMISED,
     ORPHAN_SECONDS,
     Process,
+    report_on,
 )
 from ipckit.server.session_counts import SessionCounts
 from ipckit.server.submitter import Submitter
@@ -75,7 +75,7 @@ class Worker(Process):
         self.inbox = runtime.inboxes[place]
         self.connections = {}
         self.timers = LoopTimers(self.loop, self.callback_failed)
-        self.client_log = ClientLog(self.loop.call_later)
+        report_on(self.loop)
         self.submitter = Submitter(self, runtime.ledger) if runtime.ledger is not None else None
         server._tasks = self.submitter
         self.session_counts = SessionCounts(self.board, place)
@@ -102,7 +102,6 @@ class Worker(Process):
         try:
             return self.loop.run_until_complete(self._main())
         finally:
-            self.client_log.flush()
             self.loop.close()
 
     def bell(self) -> None:
