@@ -89,7 +89,9 @@ struct ipk_ledger_record {
 	uint32_t submitter;    /* place + 1; 0: nobody. Others may move it to a successor */
 	uint32_t source;       /* the worker's number */
 	uint64_t gate_turn;    /* names its time in the gate, which it has once; 0: `id` does */
-	uint64_t spare[3];
+	uint32_t deliveries;   /* callbacks that were begun with the end of the last attempt */
+	uint32_t padding;
+	uint64_t spare[2];
 	struct ipk_ledger_body body;
 	struct ipk_ledger_body result;
 };
@@ -183,6 +185,8 @@ void ipk_ledger_wish_room(struct ipk_ledger *ledger);
 /* Take up to `most` ends: DELIVERING, ours. Returns how many; call again while it is `most`. */
 uint32_t ipk_ledger_collect(struct ipk_ledger *ledger, struct ipk_ledger_hold *holds,
 			    uint32_t most);
+/* A callback is begun with an end that is DELIVERING, ours: say so before it can kill us. */
+void ipk_ledger_deliver(struct ipk_ledger *ledger, uint32_t record);
 /* Who ends a task rings once, and not again before this: then collect once more, and wait. */
 void ipk_ledger_want_bell(const struct ipk_ledger *ledger);
 /* Tasks of this submitter that are not over, DONE included. */
@@ -208,7 +212,8 @@ int ipk_ledger_done_with(struct ipk_ledger *ledger, struct ipk_ledger_hold *hold
 /* The attempt ended badly (RUNNING or DELIVERING, ours): once more, from `due` on (0: now), after
  * those that wait already. 0, -ESTALE. */
 int ipk_ledger_retry(struct ipk_ledger *ledger, const struct ipk_ledger_hold *hold, int64_t due);
-/* It ended badly, and for the last time: BURIED, and the manager hears. 0, -ESTALE. */
+/* It ended badly, and for the last time, or its result (DELIVERING) cannot be delivered: BURIED,
+ * and the manager hears. 0, -ESTALE. */
 int ipk_ledger_bury(struct ipk_ledger *ledger, const struct ipk_ledger_hold *hold);
 /* Go to sleep: 1, and then wait for the bell; 0: there is something to claim, nobody sleeps. */
 int ipk_ledger_sleep(struct ipk_ledger *ledger);

@@ -119,6 +119,7 @@ begin(struct ipk_ledger *ledger, const struct ipk_ledger_hold *hold)
 	IPK_STORE(&record->began, (int64_t)now.tv_sec * 1000000000 + now.tv_nsec);
 	if (ipk_ledger_attempt_of(hold->word) > 1) /* what the one before left */
 		ipk_ledger_empty(ledger, hold->record, &record->result);
+	record->deliveries = 0;
 	ipk_ledger_flag(ledger, hold->record,
 			record->flags & IPK_LEDGER_RESULT_BESIDE ? IPK_LEDGER_NOTED : 0,
 			FLAGS_OF_AN_ATTEMPT);
@@ -352,6 +353,7 @@ ipk_ledger_bury(struct ipk_ledger *ledger, const struct ipk_ledger_hold *hold)
 	if (IPK_LOAD_NOW(&ledger->word[hold->record]) != hold->word)
 		return -ESTALE;
 	ipk_ledger_flag(ledger, hold->record, IPK_LEDGER_LOST | IPK_LEDGER_ENDED, 0);
+	ledger->record[hold->record].deliveries = 0; /* of another end: that it is given up */
 	if (ipk_ledger_step(ledger, &now, ipk_ledger_moved(now.word, 0, IPK_LEDGER_BURIED)))
 		return -ESTALE;
 	ipk_ledger_leave_gate(ledger, pass);

@@ -71,6 +71,7 @@ take_record(struct ipk_ledger *ledger, uint32_t record, struct ipk_ledger_hold *
 	IPK_STORE(&taken->created, now_ns());
 	IPK_STORE(&taken->began, 0);
 	IPK_STORE(&taken->flags, 0);
+	taken->deliveries = 0;
 	IPK_STORE(&taken->dst, IPK_LEDGER_ANY);
 	IPK_STORE(&taken->source, ledger->place / 2);
 	IPK_STORE(&taken->submitter,
@@ -312,6 +313,12 @@ ipk_ledger_collect(struct ipk_ledger *ledger, struct ipk_ledger_hold *holds, uin
 		}
 	}
 	return count;
+}
+
+void
+ipk_ledger_deliver(struct ipk_ledger *ledger, uint32_t record)
+{
+	ledger->record[record].deliveries++; /* S1 */
 }
 
 uint32_t

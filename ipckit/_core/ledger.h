@@ -76,6 +76,8 @@ PyObject *ledger_outstanding(PyObject *self, PyObject *unused);
 
 /* -- ledger_hear.c -- */
 PyObject *ledger_collect(PyObject *self, PyObject *most);
+PyObject *ledger_deliver(PyObject *self, PyObject *record);
+PyObject *ledger_deliveries(PyObject *self, PyObject *record);
 LEDGER_FAST(ledger_hear);
 
 /* -- ledger_run.c -- */

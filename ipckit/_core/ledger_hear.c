@@ -62,7 +62,7 @@ enum telling { TOLD, NOT_COMMON, UNREAD, FAILED };
 
 /* UNREAD, FAILED: raised. */
 static enum telling
-tell(const struct view *view, const struct ipk_ledger_hold *hold, PyObject *const *args,
+tell(struct view *view, const struct ipk_ledger_hold *hold, PyObject *const *args,
      PyObject **returned)
 {
 	enum {
@@ -82,6 +82,7 @@ tell(const struct view *view, const struct ipk_ledger_hold *hold, PyObject *cons
 		Py_XDECREF(id);
 		return !id || waited < 0 ? FAILED : NOT_COMMON;
 	}
+	ipk_ledger_deliver(&view->ledger, hold->record);
 	value = ledger_decode(view, &record->result, args[2]);
 	*returned = value ? PyObject_CallFunctionObjArgs(args[0], args[1], id, value, NULL) : NULL;
 	Py_DECREF(id);
@@ -89,6 +90,27 @@ tell(const struct view *view, const struct ipk_ledger_hold *hold, PyObject *cons
 		return UNREAD;
 	Py_DECREF(value);
 	return *returned ? TOLD : FAILED;
+}
+
+PyObject *
+ledger_deliver(PyObject *self, PyObject *argument)
+{
+	struct view *view = (struct view *)self;
+	int64_t record = ledger_record(view, argument);
+
+	if (record < 0)
+		return NULL;
+	ipk_ledger_deliver(&view->ledger, (uint32_t)record);
+	Py_RETURN_NONE;
+}
+
+PyObject *
+ledger_deliveries(PyObject *self, PyObject *argument)
+{
+	const struct view *view = (struct view *)self;
+	int64_t record = ledger_record(view, argument);
+
+	return record < 0 ? NULL : PyLong_FromUnsignedLong(view->ledger.record[record].deliveries);
 }
 
 /* hear(finish, server, decode, waiters): see _ledger.pyi */

@@ -233,6 +233,8 @@ static PyMethodDef view_methods[] = {
 	{"heed", ledger_heed, METH_O, NULL},
 	{"collect", ledger_collect, METH_O, NULL},
 	{"hear", FAST(ledger_hear)},
+	{"deliver", ledger_deliver, METH_O, NULL},
+	{"deliveries", ledger_deliveries, METH_O, NULL},
 	{"want_bell", ledger_want_bell, METH_NOARGS, NULL},
 	{"wish_room", ledger_wish_room, METH_NOARGS, NULL},
 	{"outstanding", ledger_outstanding, METH_NOARGS, NULL},

@@ -9,9 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Attempts", "Failure"]
+__all__ = ["MOST_DELIVERIES", "Attempts", "Failure"]
 
 _JITTER = 0.2
+
+MOST_DELIVERIES = 2
+"""So often a callback is begun with one result, if each time its process dies of it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -206,6 +206,14 @@ class TaskLedger:
             row[Row.TASKS_RETRIED] -= due is not None
         return ours
 
+    def give_up(
+        self, view: _ledger.Ledger, record: int, task_id: int, attempt: int, failure: Failure
+    ) -> None:
+        """Bury a task whose attempt ended well, and say why its result is of no use."""
+        self._note(task_id, attempt, failure)
+        view.flag(record, _ledger.NOTED, 0)
+        view.bury(record)
+
     def _note(self, task_id: int, attempt: int, failure: Failure) -> None:
         try:
             form = json.dumps(failure.to_json()).encode()  # ASCII: any text comes back

@@ -5,7 +5,8 @@ The ledger's words are the truth; this keeps only who of this process waits for 
 Stands on ipckit.server.{ledger,wire}.
 Invariants
   S1  an end is taken out of the ledger before it is told, and its record is freed after that: so
-      it is told once, and once more by our successor if we die in between.
+      it is told once, and once more by our successor if we die in between. That a callback begins
+      is counted before it does, so an end that kills is found (K3 of task_keeper).
   S2  nothing here waits, but wait() for taskwait(), which hears ends and frames itself meanwhile.
   S3  while ends come in they are looked for once a turn of the loop, and nobody rings; a bell is
       asked for, and then looked once more, before this process waits for one. After it looked in
@@ -370,6 +371,7 @@ class Submitter:
         def close() -> None:
             self._close(record, task_id, flags, attempt)
 
+        self._view.deliver(record)
         waiter = self._waiters.pop(task_id, None)
         if flags & _ledger.LOST:
             self._tell_failed(waiter, task_id, attempt, close)

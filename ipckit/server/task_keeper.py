@@ -5,6 +5,8 @@ Blocks    on the disk, for a dead letter or a spill file.
 Invariants
   K1  a dead process's tasks are settled after it was reaped and before its place is used again.
   K2  a task that is given up is written down before its submitter is told.
+  K3  of an end whose callbacks their processes did not survive, so often as MOST_DELIVERIES says,
+      the task is given up; and if `task_failed` kills as well, it is over.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from collections.abc import Callable, Iterator
 
 from ipckit._core import _ledger
 from ipckit.errors import IPCError, ProtocolError
-from ipckit.server.attempts import Failure
+from ipckit.server.attempts import MOST_DELIVERIES, Failure
 from ipckit.server.board import Row
 from ipckit.server.dead_letters import DeadLetter, DeadLetters
 from ipckit.server.ledger import FILES, TaskLedger
@@ -54,6 +56,7 @@ class TaskKeeper:
     def sweep(self, place: int, row: memoryview, how: str, signal: int | None) -> None:
         """K1. What it was at has failed, and is counted in `row`."""
         view = self._view
+        self._give_up_deadly_ends(place, how, signal)
         view.sweep(place)
         self._clear_what_is_left()
         for record in self._each(_ledger.RUNNING, place):
@@ -68,6 +71,7 @@ class TaskKeeper:
     def take_up(self) -> None:
         """Go on with what an earlier server left: nobody else is at work yet."""
         view = self._view
+        self._give_up_deadly_ends(-1, "the server died", None)
         view.recover()
         self._clear_what_is_left()
         row = memoryview(bytearray(8 * Row.WORDS)).cast("Q")  # nobody of this server counts it
@@ -83,6 +87,30 @@ class TaskKeeper:
             }
         )
         log.info("task ledger %r is taken up: %d tasks", self._ledger.name, self.unfinished())
+
+    def _give_up_deadly_ends(self, place: int, how: str, signal: int | None) -> None:
+        """K3. Those that the dead process of a place (-1: any) was told of."""
+        view = self._view
+        for record in self._each(_ledger.DELIVERING, place):
+            deliveries = view.deliveries(record)
+            if deliveries < MOST_DELIVERIES:
+                continue
+            task_id, _, _, attempt, _, _, _, flags, *_ = view.look(record)
+            if flags & _ledger.LOST:
+                log.error(
+                    "that task %d was given up is not told any more: of `task_failed` its process "
+                    "died %d times (%s); the dead letter has all of it",
+                    task_id,
+                    deliveries,
+                    how,
+                )
+                if view.end(record):
+                    self._ledger.remove_files(task_id, attempt)
+                    view.clear(record)
+                continue
+            error = f"the worker died {deliveries} times while it was given the result; {how}"
+            failure = Failure(error, signal=signal, at=time.time())
+            self._ledger.give_up(view, record, task_id, attempt, failure)
 
     def inherit(self, place: int, heir: int) -> None:
         """The tasks that a gone process asked for are its successor's."""

@@ -234,3 +234,74 @@ def test_a_key_is_stored_once_while_it_waits_or_runs(start):
     running.wait_for(lambda: ask("call", "stats")["tasking_num"] == 0, "all ran")
     assert [entry[3] for entry in running.journal("once")] == [1, 3]
     assert ask("call_with", "task", [("once", 4)], {"dedup_key": "k"}) != first
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("dies", ["finish", "read", "exit", "task_failed"])
+def test_a_result_that_its_worker_cannot_survive(small, tmp_path, dies, workers):
+    """D7, F7: once more; then a dead letter, and `task_failed` in another process."""
+    told, letters = tmp_path / "told", tmp_path / "letters"
+    server = small(
+        f"""
+        import signal
+
+        class Deadly:
+            def __reduce__(self):
+                return os._exit, (7,)
+
+        def note(*words):
+            with open({str(told)!r}, "a") as file:
+                print(*words, file=file)
+
+        @server.on("receive")
+        def receive(server, fd, reactor_id, data):
+            server.task(data)
+
+        @server.on("task")
+        def task(server, task_id, src_worker_id, data):
+            note("task", data.decode())
+            return Deadly() if {dies!r} == "read" and data == b"bad" else data
+
+        @server.on("finish")
+        def finish(server, task_id, result):
+            note("finish", result.decode(), os.getpid())
+            if result == b"bad":
+                if {dies!r} == "exit":
+                    raise SystemExit("cannot go on")
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        @server.on("task_failed")
+        def task_failed(server, task_id, error):
+            note("failed", task_id, os.getpid())
+            if {dies!r} == "task_failed":
+                os.kill(os.getpid(), signal.SIGKILL)
+        """,
+        f"task_worker_num=1, worker_num={workers}, dead_letter_path={str(letters)!r}",
+    )
+    lines: list[list[str]] = []
+
+    def look(word: str, count: int) -> bool:
+        lines[:] = [line.split() for line in told.read_text().splitlines()] if told.exists() else []
+        return sum(line[0] == word for line in lines) >= count
+
+    def good_is_finished() -> bool:
+        with contextlib.suppress(OSError), server.connect() as client:  # a worker may just die
+            client.sendall(b"good")
+        return look("finish", 1) and any(line[:2] == ["finish", "good"] for line in lines)
+
+    with server.connect() as client:
+        client.sendall(b"bad")
+        server.wait_for(lambda: look("failed", 2 if dies == "task_failed" else 1))
+    server.wait_for(good_is_finished)  # the others' results are told
+    log = server.end()
+    assert [line for line in lines if line[0] == "task"].count(["task", "bad"]) == 1
+    failed = [line for line in lines if line[0] == "failed"]
+    assert [line[1] for line in failed] == ["1"] * (2 if dies == "task_failed" else 1)
+    killed = {line[2] for line in lines if line[:2] == ["finish", "bad"]}
+    assert len(killed) == (0 if dies == "read" else 2)
+    assert failed[0][2] not in killed
+    (letter,) = (one for one in DeadLetters(str(letters)) if one.task_id == 1)
+    assert letter.data == b"bad"
+    assert "died 2 times while it was given the result" in letter.error
+    if dies == "task_failed":
+        assert "the dead letter has all of it" in log
