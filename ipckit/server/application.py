@@ -22,7 +22,6 @@ import logging
 import os
 import pickle
 import signal
-import sys
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -32,6 +31,7 @@ from ipckit.errors import MisuseError, SettingsError
 from ipckit.server import listener
 from ipckit.server.aside import run_aside
 from ipckit.server.events import MANAGER_EVENTS
+from ipckit.server.fork import flush_output
 from ipckit.server.log import log
 from ipckit.server.server import Server
 from ipckit.server.settings import PORT_SETTINGS, Settings, nearest
@@ -268,8 +268,7 @@ def _form_of(server: Server) -> _Form:
 def _ask_a_child(application: Application) -> _Form:
     """Load it in a child, and return what it tells. LoadFailed."""
     reading, writing = os.pipe()
-    sys.stdout.flush()
-    sys.stderr.flush()
+    flush_output()
     pid = os.fork()
     if pid == 0:
         os.close(reading)
@@ -297,8 +296,7 @@ def _tell(application: Application, writing: int) -> NoReturn:
             told = str(why)
         with open(writing, "wb") as file:
             file.write(pickle.dumps(told))
-        sys.stdout.flush()
-        sys.stderr.flush()
+        flush_output()
     finally:
         os._exit(0)
 

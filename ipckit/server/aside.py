@@ -14,8 +14,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, NoReturn
 
 from ipckit._core import check, lib
-from ipckit.server.fork import forked, leave
+from ipckit.errors import SystemCallError
+from ipckit.server.deaths import Deaths
+from ipckit.server.environment import Operation, decide
+from ipckit.server.fork import leave, spawn
 from ipckit.server.process import log_callback_error
+from ipckit.server.signals import as_child, unblock
 
 if TYPE_CHECKING:
     from ipckit.server.manager import Manager
@@ -27,28 +31,43 @@ _LOOK = 0.2
 
 
 def run_aside(manager: Manager, manager_pid: int, work: Callable[[], None]) -> int:
-    """Do it in a child, wait, and return its exit code; negative: the signal that ended it."""
-    pid = forked(lambda: _become(manager, manager_pid, work))
-    pidfd = os.pidfd_open(pid)
+    """Do it in a child, wait, and return its exit code; negative: the signal that ended it.
+
+    Raises SystemCallError: no process could be made, in several attempts.
+    """
+    _, pidfd = _spawned(manager, lambda: _become(manager, manager_pid, work))
     try:
-        while not select.select([pidfd], [], [], _LOOK)[0]:
+        poller = select.poll()  # select(2) takes no descriptor over 1023
+        poller.register(pidfd, select.POLLIN)
+        while not poller.poll(_LOOK * 1000):
             if manager.in_a_hurry:
                 signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        death = Deaths().take(pidfd)
+        return -death.signal if death.signal else death.exit_code or 0
     finally:
         os.close(pidfd)
+
+
+def _spawned(manager: Manager, child: Callable[[], NoReturn]) -> tuple[int, int]:
+    failures = 0
+    while True:
+        try:
+            return spawn(child)
+        except SystemCallError as exc:
+            failures += 1
+            pause = decide(Operation.CALLBACK, exc.errno, failures)
+            if pause is None or manager.in_a_hurry:
+                raise
+            select.poll().poll(pause * 1000)
 
 
 def _become(manager: Manager, manager_pid: int, work: Callable[[], None]) -> NoReturn:
     code = 1
     try:
         manager.leave()
-        signal.set_wakeup_fd(-1)
-        for number in (signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH, signal.SIGINT):
-            signal.signal(number, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        as_child()
         check(lib.ipk_die_with_parent(manager_pid, 0), "prctl", "the manager is gone")
-        signal.pthread_sigmask(signal.SIG_SETMASK, set())
+        unblock()
         work()
         code = 0
     except BaseException:

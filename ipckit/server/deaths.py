@@ -10,7 +10,7 @@ import os
 import signal
 from typing import NamedTuple
 
-__all__ = ["Death", "Deaths"]
+__all__ = ["Death", "Deaths", "reap_orphans"]
 
 _VMSTAT = "/proc/vmstat"
 _IS_ONE = 1 << 17
@@ -57,12 +57,19 @@ class Deaths:
 
     def take(self, pidfd: int) -> Death:
         """Wait for this child and take its status; the descriptor stays open."""
+        return self._taken(pidfd, 0) or Death(None, None)
+
+    def take_now(self, pidfd: int) -> Death | None:
+        """Take the status of this child if it is dead; None: it lives."""
+        return self._taken(pidfd, os.WNOHANG)
+
+    def _taken(self, pidfd: int, options: int) -> Death | None:
         try:
-            result = os.waitid(os.P_PIDFD, pidfd, os.WEXITED)
+            result = os.waitid(os.P_PIDFD, pidfd, os.WEXITED | options)
         except ChildProcessError:
             return Death(None, None)  # somebody else took the status; it is dead all the same
         if result is None:
-            return Death(None, None)
+            return None
         if result.si_code == os.CLD_EXITED:
             return Death(result.si_status, None)
         if result.si_status != signal.SIGKILL:
@@ -77,3 +84,17 @@ class Deaths:
                 if name == "oom_kill":
                     return int(number)
         return 0
+
+
+def reap_orphans(ours: set[int]) -> None:
+    """As PID 1: take the status of each dead child that is none of `ours`, which have their pidfds.
+
+    Others are the children of processes that ended, which the kernel gave to us.
+    """
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            look = os.WEXITED | os.WNOHANG
+            found = os.waitid(os.P_ALL, 0, look | os.WNOWAIT)
+            if found is None or found.si_pid in ours:  # ours: the next turn looks again
+                return
+            os.waitid(os.P_PID, found.si_pid, look)

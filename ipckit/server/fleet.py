@@ -8,13 +8,15 @@ can be ready before its predecessor leaves. A *member* is one process at one pla
 
 Contract  every event (ready, leaving, died, reload, tick) returns the actions it calls for; the
           manager does them. The same events give the same actions.
-Stands on nothing but the standard library.
+Stands on ipckit.server.environment, which is pure as well.
 Invariants
   F1  at most one member at a place; at most one member of a slot is serving and not asked to go.
   F2  a slot whose serving member died or leaves has a successor booting, or one due, or at both
       places somebody who leaves, until stop().
   F3  a reload replaces one slot at a time, and ends when all were replaced or one failed to boot.
   F4  it gives up only before all slots were served at once for the first time.
+  F5  a fork that is refused is tried again with the pauses of a failed boot; the place that it was
+      for is free until then.
 """
 
 from __future__ import annotations
@@ -22,6 +24,8 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 from enum import Enum
+
+from ipckit.server.environment import Operation, decide, pause_after
 
 __all__ = [
     "Action",
@@ -44,7 +48,6 @@ FORKS_A_SECOND = 10
 FLAPPING_DEATHS = 5
 FLAPPING_WINDOW = 10.0
 BROKEN_WINDOW = 10.0
-_DELAYS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 
 EXIT_BOOT_FAILED = 3
 EXIT_BROKEN = 5
@@ -192,6 +195,27 @@ class Fleet:
         """A process was made."""
         self._slots[place // 2].members[place] = Member(place, incarnation, pid)
 
+    def fork_failed(self, place: int, why: str, code: int | None, now: float) -> list[Action]:
+        """F5: the kernel made no process for this place; `code`: the errno."""
+        slot = self._slots[place // 2]
+        if self._stopping:
+            return []
+        slot.failures += 1
+        reloaded = self._replacing == place // 2 and self.serving(place // 2) is not None
+        operation = Operation.REPLACE if reloaded else Operation.RESTORE
+        if not self._was_ready:
+            self._boot_forks -= 1  # none was made
+            operation = Operation.BOOT
+        pause = decide(operation, code, slot.failures)
+        if pause is not None:
+            slot.due, slot.due_place = now + pause, place
+            return []
+        if operation is Operation.BOOT:
+            return [GiveUp(place, f"{why} (attempt {slot.failures})")]
+        slot.failures = 0
+        self._reload.clear()  # the old process stays
+        return self._reload_over(ok=False)
+
     def ready(self, place: int) -> list[Action]:
         """A process says it can serve. Its predecessor may go."""
         slot = self._slots[place // 2]
@@ -236,7 +260,7 @@ class Fleet:
             again = now - slot.broken_at <= BROKEN_WINDOW
             slot.broken, slot.broken_at = slot.broken + 1 if again else 1, now
             if not slot.members:
-                slot.due, slot.due_place = now + _delay(slot.broken), place
+                slot.due, slot.due_place = now + pause_after(slot.broken), place
                 return []
         if all(other.stage is Stage.LEAVING for other in slot.members.values()):
             return self._follow(slot, place, now)
@@ -324,7 +348,7 @@ class Fleet:
             given_up = self._bad_start(member, now)
             if given_up:
                 return given_up
-        slot.due = now + _delay(slot.failures)
+        slot.due = now + pause_after(slot.failures)
         slot.due_place = member.place
         return []
 
@@ -359,8 +383,3 @@ class Fleet:
             only_task, self._reload_queued = self._reload_queued, None
             actions += self.reload(only_task=only_task)[1]
         return actions
-
-
-def _delay(times: int) -> float:
-    """Return how long to wait before the next try, after so many bad ends in a row."""
-    return _DELAYS[min(times, len(_DELAYS)) - 1]

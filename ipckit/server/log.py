@@ -17,7 +17,9 @@ import logging
 import logging.handlers
 import os
 import re
+import sys
 import time
+import traceback
 from collections.abc import Callable
 from typing import cast
 
@@ -26,7 +28,27 @@ from ipckit.server.line_limit import LeftOut, LineLimit
 
 __all__ = ["LimitedLog", "kind_of", "limited", "log", "set_up"]
 
-log = logging.getLogger("ipckit.server")
+
+class _Logger(logging.Logger):
+    """A handler of the program's that raises costs its line and nothing else."""
+
+    def callHandlers(self, record: logging.LogRecord) -> None:  # noqa: N802  (logging's name)
+        try:
+            super().callHandlers(record)
+        except Exception:
+            if logging.raiseExceptions and sys.stderr is not None:  # as Handler.handleError() does
+                with contextlib.suppress(Exception):
+                    traceback.print_exc()
+
+
+def _logger(name: str) -> logging.Logger:
+    """Return the logger of this name, which the program may have asked for already."""
+    found = logging.getLogger(name)
+    found.__class__ = type("Logger", (_Logger, type(found)), {})
+    return found
+
+
+log = _logger("ipckit.server")
 
 
 def _encodable(record: logging.LogRecord) -> bool:

@@ -7,19 +7,19 @@ Invariants
   M1  it never waits for a child: frames that find no room are kept and tried again.
   M2  a dead process is swept before its place gets a new one.
   M3  every way out of run() that its own code can take removes the queue and the spill files.
-Signals   TERM, INT: graceful stop, a second one: at once. USR1: reload. USR2: reload the task
-          workers. WINCH: nothing (a log file that was moved is opened anew by itself).
+  M4  while a process serves nothing that the environment does ends it: each step is the guard's, a
+      step that fails costs that step only and is tried again, and a refused fork is the fleet's.
+Signals   TERM, INT, QUIT, HUP: graceful stop, a second one: at once. USR1: reload. USR2: reload the
+          task workers. WINCH: nothing (a log file that was moved is opened anew by itself).
 Crash     children notice within a second and end; what stays is in the run record.
 """
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import os
 import select
 import signal
-import socket
 import time
 from collections import deque
 from typing import TYPE_CHECKING, NoReturn
@@ -27,10 +27,10 @@ from typing import TYPE_CHECKING, NoReturn
 from ipckit.errors import BootFailed, MisuseError
 from ipckit.server import systemd
 from ipckit.server.backing import Backed
-from ipckit.server.beat import Hangs
 from ipckit.server.board import Phase, Row
+from ipckit.server.children import Children
 from ipckit.server.control import ControlSocket
-from ipckit.server.deaths import Deaths
+from ipckit.server.environment import code_of, pause_after
 from ipckit.server.fleet import (
     FLAPPING_WINDOW,
     Action,
@@ -42,14 +42,15 @@ from ipckit.server.fleet import (
     ReloadBegun,
     ReloadDone,
 )
-from ipckit.server.fork import forked, leave
+from ipckit.server.fork import leave, thread_names
+from ipckit.server.guard import Guard
 from ipckit.server.log import limited, log
+from ipckit.server.monitoring import Monitor
 from ipckit.server.process import EXIT_BROKEN, Process, describe_exception, log_callback_error
 from ipckit.server.runtime import Runtime
 from ipckit.server.session_counts import SessionCounts
-from ipckit.server.statistics import task_totals
+from ipckit.server.signals import STOP, ManagerSignals
 from ipckit.server.task_keeper import TaskKeeper
-from ipckit.server.task_load import PERIOD, KeepingUp
 from ipckit.server.task_worker import TaskWorker
 from ipckit.server.user_process import UserProcess, UserProcessKeeper
 from ipckit.server.wire import FORWARDED, WITH_FD, Head, Kind
@@ -60,15 +61,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Manager"]
 
-_SIGNALS = (
-    signal.SIGTERM,
-    signal.SIGINT,
-    signal.SIGUSR1,
-    signal.SIGUSR2,
-    signal.SIGWINCH,
-)
+_SWEEP = "settling what a dead process held"
 _DUMP_SECONDS = 0.5
 """Between the stack dump of a process that did not end in time and its SIGKILL."""
+
+_LEFT_OUT = 0.02
+"""Least seconds between two turns while a step is left out: what it has to do stays due."""
 
 
 class Manager:
@@ -78,24 +76,30 @@ class Manager:
         self._server = server
         self._runtime = runtime
         self._board = runtime.board
-        self._deaths = Deaths()
         self._settings = runtime.settings
         self._fleet = Fleet(self._settings.worker_num, self._settings.task_worker_num)
         self._pidfds: dict[int, int] = {}  # pidfd -> place
         self._owed: dict[int, deque[tuple[Head, bytes]]] = {}  # place -> frames without room
-        self._caught: list[int] = []
+        self._signals = ManagerSignals()
+        self._poller = select.poll()
+        self._guard = Guard(self._poller)
+        self._children = Children(self._poller, self._guard)
+        self._unswept: dict[int, tuple[str, int | None]] = {}  # place -> how its process died
         self._stop_asked = 0
         self._deadline: float | None = None
         self._dumped: float | None = None
         self._boot_errors: dict[int, str] = {}
-        self._failure: Exception | None = None
+        self._failure: BaseException | None = None
+        self._refused: Exception | None = None  # why the last fork failed
         self._started = False
         self._control = control
         self._backed = Backed(runtime.backing[0], runtime.board.sessions, runtime.inboxes)
-        self._hangs = Hangs(self._settings.worker_hang_timeout)
-        self._users = UserProcessKeeper(len(runtime.user_processes), self._spawn_user)
-        self._keeping_up = KeepingUp(self._settings.task_worker_num)
-        self._next_sample = 0.0
+        self._monitor = Monitor(runtime)
+        self._users = UserProcessKeeper(
+            len(runtime.user_processes),
+            self._spawn_user,
+            lambda exc: self._guard.note("a user process", exc),
+        )
         ledger = runtime.ledger
         outside = self._settings.dead_letter_path is not None
         self._tasks = (
@@ -114,24 +118,17 @@ class Manager:
 
     def run(self) -> None:
         """Serve until the end. Raises BootFailed, and what the `start` callback raised."""
-        wake, wakeup = socket.socketpair()
-        for end in (wake, wakeup):
-            end.setblocking(False)
-        handlers = {number: signal.signal(number, self._caught_one) for number in _SIGNALS}
-        handlers[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        old_wakeup = signal.set_wakeup_fd(wakeup.fileno(), warn_on_full_buffer=False)
+        self._signals.install()
         gc.freeze()  # what is here now is shared with the children; do not let gc touch it
         try:
-            self._serve(wake)
+            self._serve()
         finally:
-            self._kill_all()
-            limited.flush()
-            signal.set_wakeup_fd(old_wakeup)
-            for number, handler in handlers.items():
-                signal.signal(number, handler)
-            gc.unfreeze()
-            wake.close()
-            wakeup.close()
+            try:
+                self._kill_all()
+                limited.flush()
+            finally:
+                gc.unfreeze()
+                self._signals.restore()
         if self._failure is not None:
             raise self._failure
 
@@ -148,124 +145,90 @@ class Manager:
     @property
     def in_a_hurry(self) -> bool:
         """Whether the server was told a second time to end."""
-        return self._stop_asked + len(self._caught) > 1
+        asked = sum(number in STOP for number in self._signals.caught)
+        return self._stop_asked + asked > 1
 
-    def _caught_one(self, number: int, _frame: object) -> None:
-        self._caught.append(number)
-
-    def _serve(self, wake: socket.socket) -> None:
-        poller = select.poll()
-        poller.register(wake, select.POLLIN)
-        poller.register(self._runtime.manager_inbox.reading, select.POLLIN)
-        poller.register(self._backed.road, select.POLLIN)
+    def _serve(self) -> None:
+        for fd in (self._signals.fileno(), self._runtime.manager_inbox.reading, self._backed.road):
+            self._poller.register(fd, select.POLLIN)
         if self._tasks is not None:
             if self._tasks.old:
                 self._tasks.take_up()
-            poller.register(self._tasks.bell, select.POLLIN)
-        self._poller = poller
-        self._control.serve(poller, self._server)
+            self._poller.register(self._tasks.bell, select.POLLIN)
+        self._control.serve(self._poller, self._server)
         self._do(self._fleet.boot())
         while self._fleet.members() or self._users.alive or not self._stop_asked:
-            readable = [fd for fd, _ in poller.poll(self._pause_ms())]
-            # Words before deaths: a process may say why, and end.
-            while (frame := self._runtime.manager_inbox.take()) is not None:
-                self._hear(*frame)
-            for fd in readable:
-                if fd in self._pidfds:
-                    self._reap(fd)
-                elif fd in self._users.alive:
-                    self._reap_user(fd)
-                elif fd == self._backed.road.fileno():
-                    self._backed.hear()
-                elif fd == wake.fileno():
-                    wake.recv(4096)
-                else:
-                    self._control.ready(fd)
-            while self._caught:
-                self._signalled(self._caught.pop(0))
-            self._do(self._fleet.tick(time.monotonic()))
-            self._users.tick()
-            limited.flush_due()
-            self._look_for_hangs()
-            if self._tasks is not None:
-                self._tasks.tend(time.monotonic_ns())
-                self._look_at_the_load()
-            self._post_owed()
-            self._backed.hand_on(self._heir_of)
-            self._watch_the_end()
+            self._turn(self._wait())
         if self._started:
             if self._tasks is not None:
-                self._tell_of_the_rest(self._tasks)
+                self._guard.attempt("the account of tasks left", self._tasks.account_for_the_rest)
             self._event("shutdown")
 
-    def _tell_of_the_rest(self, tasks: TaskKeeper) -> None:
-        left = tasks.unfinished()
-        if not left:
-            return
-        if self._settings.task_ledger is not None:
-            log.info("%d tasks wait in task ledger %r", left, self._settings.task_ledger)
-            return
-        kept = tasks.keep_the_rest() if self._settings.dead_letter_path is not None else 0
-        log.warning(
-            "%d tasks were not run: the server stopped; %d of them are in the dead letters",
-            left,
-            kept,
-        )
+    def _wait(self) -> list[int]:
+        """Return the descriptors that ask for something."""
+        try:
+            return [fd for fd, _ in self._poller.poll(self._pause_ms())]
+        except OSError as exc:  # no memory, or a limit of descriptors below what it has
+            self._guard.note("poll", exc)
+            time.sleep(pause_after(1))
+            return [self._signals.fileno(), *self._pidfds, *self._users.alive]
+
+    def _turn(self, readable: list[int]) -> None:
+        """M4. Words before deaths: a process may say why, and end."""
+        run = self._guard.run
+        run("reading the inbox", self._read_inbox)
+        for fd in readable:
+            if fd in self._pidfds:
+                run("a worker's end", self._reap, fd, fd=fd)
+            elif fd in self._users.alive:
+                run("a user process's end", self._reap_user, fd, fd=fd)
+            elif fd == self._backed.road.fileno():
+                run("copies of connections", self._backed.hear, fd=fd)
+            elif fd == self._signals.fileno():
+                self._signals.clear()
+            else:
+                run("the control socket", self._control.ready, fd, fd=fd)
+        run("reaping orphans", self._children.take_orphans)
+        while self._signals.caught:
+            self._guard.attempt("a signal", self._signalled, self._signals.caught.pop(0))
+        self._do(self._fleet.tick(time.monotonic()))
+        run("starting user processes", self._users.tick)
+        run("what the log left out", limited.flush_due)
+        run("looking for hangs", self._look_for_hangs)
+        run(_SWEEP, self._sweep_again)
+        if self._tasks is not None:
+            run("tending tasks", self._tasks.tend, time.monotonic_ns())
+            run("looking at the load", self._monitor.look_at_the_load)
+        run("passing frames on", self._post_owed)
+        run("handing connections on", self._backed.hand_on, self._heir_of)
+        run("watching the end", self._watch_the_end)
+
+    def _read_inbox(self) -> None:
+        while (frame := self._runtime.manager_inbox.take()) is not None:
+            self._guard.attempt("a frame", self._hear, *frame)
 
     def _pause_ms(self) -> float:
         now = time.monotonic()
         ends = (
             self._fleet.next_due(),
             self._users.next_due(),
-            self._hangs.next_due(now),
+            self._monitor.next_due(now),
+            self._guard.next_due(),
             self._deadline,
             self._dumped,
             limited.next_due(),
         )
         times = [end for end in ends if end is not None]
         if self._tasks is not None:
-            times.append(self._next_sample)
-            if self._tasks.next_due:
-                times.append(self._tasks.next_due / 1e9)
+            times += [self._tasks.next_due / 1e9] if self._tasks.next_due else []
         if self._owed or self._backed.waiting:
             times.append(now + 0.01)
-        return max(0.0, min(times) - now) * 1000 + 1 if times else 60_000
+        least = _LEFT_OUT if self._guard.next_due() is not None else 0.0
+        return max(least, min(times) - now) * 1000 + 1 if times else 60_000
 
     def _look_for_hangs(self) -> None:
-        beats = {}
-        for place in self._pidfds.values():
-            beat = self._board.row(place // 2, place % 2)[Row.BEAT]
-            if beat:
-                beats[place] = beat / 1e9
-        for place, number, seconds in self._hangs.look(time.monotonic(), beats):
-            log.error(
-                "worker %d hangs: its loop has not turned for %.1f s (worker_hang_timeout); %s",
-                place // 2,
-                seconds,
-                signal.Signals(number).name,
-            )
+        for place, number in self._monitor.hanging(self._pidfds.values()):
             self._signal(place, number)
-
-    def _look_at_the_load(self) -> None:
-        if time.monotonic() < self._next_sample:
-            return
-        totals, waiting, oldest = task_totals(self._runtime)
-        self._next_sample = totals.at + PERIOD
-        self._board.sample_load(totals)
-        needed = totals.needed_since(self._board.load_before())
-        there = self._settings.task_worker_num
-        behind = self._keeping_up.change(needed, waiting)
-        if behind:
-            log.warning(
-                "the task workers cannot keep up: what arrives takes %.1f, there are %d; "
-                "%d tasks wait, the oldest for %.0f s: raise task_worker_num",
-                needed,
-                there,
-                waiting,
-                oldest,
-            )
-        elif behind is False:
-            log.warning("the %d task workers keep up again: no task waits", there)
 
     def _heir_of(self, slot: int) -> int | None:
         """Who takes the connections of a slot: a process that stays; None: there is none yet."""
@@ -279,7 +242,7 @@ class Manager:
     # -- hearing ---
 
     def _signalled(self, number: int) -> None:
-        if number in (signal.SIGTERM, signal.SIGINT):
+        if number in STOP:
             self._stop()
         elif number in (signal.SIGUSR1, signal.SIGUSR2):
             self.reload(only_task=number == signal.SIGUSR2)
@@ -324,9 +287,16 @@ class Manager:
         callback = self._runtime.callbacks.get("start")
         if callback is None:
             return
+        before = set(thread_names())
         try:
             callback(self._server)
-        except Exception as exc:  # it ends the server in order, and start() raises it then
+            if begun := [name for name in thread_names() if name not in before]:
+                raise MisuseError(
+                    f"the `start` callback began threads in the manager ({', '.join(begun)}), "
+                    f"and a process with threads cannot be forked safely; begin them in "
+                    f"worker_start instead"
+                )
+        except BaseException as exc:  # it ends the server in order, and start() raises it then
             log.error("manager: start raised\n%s", describe_exception()[1])
             self._failure = exc
             self._stop()
@@ -337,7 +307,7 @@ class Manager:
             return
         try:
             callback(self._server, *args)
-        except Exception:
+        except BaseException:
             self._board.row(0, 0)[Row.CALLBACK_ERRORS] += 1
             log_callback_error("manager", event)
 
@@ -345,54 +315,61 @@ class Manager:
 
     def _do(self, actions: list[Action]) -> None:
         for action in actions:
-            match action:
-                case Fork():
-                    self._fork(action)
-                case Leave():
-                    self._ask_to_leave(action.place)
-                case ReloadBegun():
-                    systemd.notify("RELOADING")
-                    self._event("before_reload")
-                case ReloadDone():
-                    if not action.ok:
-                        log.error("reload ended: a new process did not come up; the old ones stay")
-                    self._event("after_reload")
-                    systemd.notify("READY")
-                case GiveUp():
-                    self._give_up(action)
-                case Flapping():
-                    limited.error(
-                        "worker %d is flapping: %d of its processes died within %g s",
-                        action.slot,
-                        action.deaths,
-                        FLAPPING_WINDOW,
-                    )
+            if isinstance(action, Fork):
+                self._fork(action)
+            else:
+                self._guard.attempt("what the fleet wants", self._act, action)
+
+    def _act(self, action: Action) -> None:
+        match action:
+            case Leave():
+                self._ask_to_leave(action.place)
+            case ReloadBegun():
+                systemd.notify("RELOADING")
+                self._event("before_reload")
+            case ReloadDone():
+                if not action.ok:
+                    log.error("reload ended: a new process did not come up; the old ones stay")
+                self._event("after_reload")
+                systemd.notify("READY")
+            case GiveUp():
+                self._give_up(action)
+            case Flapping():
+                limited.error(
+                    "worker %d is flapping: %d of its processes died within %g s",
+                    action.slot,
+                    action.deaths,
+                    FLAPPING_WINDOW,
+                )
 
     def _fork(self, fork: Fork) -> None:
-        threads = os.listdir("/proc/self/task")
-        if len(threads) > 1:
-            raise MisuseError(
-                f"{len(threads)} threads run in the manager: a process with threads cannot be "
-                f"forked safely; start them in worker_start instead"
-            )
-        role: type[Process] = Worker if fork.place // 2 < self._settings.worker_num else TaskWorker
+        """Make a process; what cannot be done now is the fleet's to try again."""
         row = self._board.row(fork.place // 2, fork.place % 2)
-        for word in (Row.BUSY_SINCE, Row.LEAVE, Row.BEAT):
-            row[word] = 0
-        row[Row.READS] = 1
-        if self._tasks is not None and self._fleet.member(fork.place ^ 1) is None:
-            self._tasks.inherit(fork.place ^ 1, fork.place)
-        pid, pidfd = self._spawn(role, fork)
+        before = row[Row.READS]
+        try:
+            self._sweep_again(fork.place)
+            for word in (Row.BUSY_SINCE, Row.LEAVE, Row.BEAT):
+                row[word] = 0
+            row[Row.READS] = 1
+            if self._tasks is not None and self._fleet.member(fork.place ^ 1) is None:
+                self._tasks.inherit(fork.place ^ 1, fork.place)
+            worker = fork.place // 2 < self._settings.worker_num
+            pid, pidfd = self._spawn(Worker if worker else TaskWorker, fork)
+        except Exception as exc:
+            row[Row.READS] = before
+            self._guard.note(f"making worker {fork.place // 2}", exc)
+            self._refused = exc
+            why = f"{type(exc).__name__}: {exc}"
+            self._do(self._fleet.fork_failed(fork.place, why, code_of(exc), time.monotonic()))
+            return
+        self._refused = None
         self._pidfds[pidfd] = fork.place
         self._fleet.forked(fork.place, fork.incarnation, pid)
         log.debug("worker %d is process %d", fork.place // 2, pid)
 
     def _spawn(self, role: type[Process], fork: Fork) -> tuple[int, int]:
-        """Return the pid and the pidfd of a new process."""
-        pid = forked(lambda: self._child(role, fork))
-        pidfd = os.pidfd_open(pid)
-        self._poller.register(pidfd, select.POLLIN)
-        return pid, pidfd
+        """Return the pid and the pidfd of a new process. SystemCallError."""
+        return self._children.spawn(lambda: self._child(role, fork))
 
     def _spawn_user(self, number: int) -> int:
         pid, pidfd = self._spawn(UserProcess, Fork(2 * (self._runtime.slots + number), 1))
@@ -400,10 +377,9 @@ class Manager:
         return pidfd
 
     def _reap_user(self, pidfd: int) -> None:
-        self._poller.unregister(pidfd)
+        if (death := self._children.take(pidfd)) is None:
+            return
         number, pause = self._users.ended(pidfd)
-        death = self._deaths.take(pidfd)
-        os.close(pidfd)
         if self._stop_asked:
             self._users.stop()
         else:
@@ -425,8 +401,7 @@ class Manager:
 
     def leave(self) -> None:
         """In a child: what is the manager's alone is not ours."""
-        for pidfd in (*self._pidfds, *self._users.alive):
-            os.close(pidfd)
+        self._children.leave()
         self._control.leave()
         self._backed.leave()
         self._server._manager = None
@@ -440,24 +415,21 @@ class Manager:
     def _signal(self, place: int, number: int) -> None:
         for pidfd, where in self._pidfds.items():
             if where == place:
-                try:
-                    signal.pidfd_send_signal(pidfd, number)
-                except ProcessLookupError:
-                    pass
+                self._children.send_signal(pidfd, number)
 
     # -- deaths ---
 
     def _reap(self, pidfd: int) -> None:
+        if (death := self._children.take(pidfd)) is None:
+            return
         place = self._pidfds.pop(pidfd)
-        self._poller.unregister(pidfd)
-        death = self._deaths.take(pidfd)
-        os.close(pidfd)
         member = self._fleet.member(place)
         pid = member.pid if member is not None else -1
         slot = place // 2
         died = death.exit_code not in (0, 6)
         text = f"worker {slot} (process {pid}) died: {death}"
-        self._sweep(place, text, death.signal)
+        self._unswept[place] = text, death.signal
+        self._guard.attempt(_SWEEP, self._sweep, place)
         if died and self._board.phase != Phase.ABORTING:
             limited.warning("%s", text, kind=f"died: {death}")
             self._board.row(slot, 0)[Row.DIED_AT] = time.time_ns()
@@ -467,7 +439,7 @@ class Manager:
         row = self._board.row(slot, place % 2)
         if self._fleet.member(place ^ 1) is not None:
             row[Row.READS] = 0
-            self._pass_on(place, place ^ 1)
+            self._guard.attempt("passing on an inbox", self._pass_on, place, place ^ 1)
             if self._tasks is not None:
                 self._tasks.inherit(place, place ^ 1)
         if not self._stop_asked and (died or actions):
@@ -476,7 +448,7 @@ class Manager:
             row[Row.FLAPPING] = int((time.monotonic() + FLAPPING_WINDOW) * 1e9)
         self._do(actions)
 
-    def _sweep(self, place: int, how: str, number: int | None) -> None:
+    def _sweep(self, place: int) -> None:
         """M2. What the dead process held is settled before anybody has its place."""
         row = self._board.row(place // 2, place % 2)
         for word in (Row.PID, Row.BUSY_SINCE, Row.BEAT):
@@ -486,7 +458,14 @@ class Manager:
             SessionCounts(self._board, place).settle()
             row[Row.CLOSED] += self._backed.sort_out(place)
         if self._tasks is not None:
-            self._tasks.sweep(place, row, how, number)
+            self._tasks.sweep(place, row, *self._unswept[place])
+        del self._unswept[place]
+
+    def _sweep_again(self, *places: int) -> None:
+        """M2, where it failed before; of all places without `places`."""
+        for place in places or list(self._unswept):
+            if place in self._unswept:
+                self._sweep(place)
 
     def _pass_on(self, place: int, heir: int) -> None:
         """Give the heir what the dead process has not read, before a new one reads that inbox."""
@@ -503,16 +482,22 @@ class Manager:
 
     def _tell(self, place: int, head: Head, body: bytes = b"") -> None:
         """M1."""
-        owed = self._owed.get(place)
-        if owed or not self._runtime.inboxes[place].post(head, body):
-            self._owed.setdefault(place, deque()).append((head, body))
+        self._owed.setdefault(place, deque()).append((head, body))
+        self._post_owed()
 
     def _post_owed(self) -> None:
         for place, frames in list(self._owed.items()):
-            while frames and self._runtime.inboxes[place].post(*frames[0]):
+            while frames and self._posted(place, *frames[0]):
                 frames.popleft()
             if not frames:
                 del self._owed[place]
+
+    def _posted(self, place: int, head: Head, body: bytes) -> bool:
+        try:
+            return self._runtime.inboxes[place].post(head, body)
+        except OSError as exc:  # no memory, or no descriptor for a long one
+            self._guard.note("posting to a worker", exc)
+            return False
 
     # -- the end ---
 
@@ -528,6 +513,7 @@ class Manager:
                 worker_id=slot,
                 remote_traceback=trace,
             )
+            self._failure.__cause__ = self._refused
             log.error("the server does not come up: %s", self._failure)
         if not self._stop_asked:
             self._stop()
@@ -551,8 +537,7 @@ class Manager:
 
     def _signal_all(self, number: int) -> None:
         for pidfd in (*self._pidfds, *self._users.alive):
-            with contextlib.suppress(ProcessLookupError):
-                signal.pidfd_send_signal(pidfd, number)
+            self._children.send_signal(pidfd, number)
 
     def _watch_the_end(self) -> None:
         """Task workers first, then the workers, and nobody for longer than max_wait_time."""
@@ -584,9 +569,6 @@ class Manager:
     def _kill_all(self) -> None:
         """M3: whatever ended run(), no child stays."""
         self._backed.close()
-        self._signal_all(signal.SIGKILL)
-        for pidfd in (*self._pidfds, *self._users.alive):
-            self._deaths.take(pidfd)
-            os.close(pidfd)
+        self._children.kill_all()
         self._pidfds.clear()
         self._users.alive.clear()

@@ -26,6 +26,7 @@ from ipckit.errors import MisuseError, QueueFull
 from ipckit.server import wire
 from ipckit.server.board import Phase, Row
 from ipckit.server.log import limited, log
+from ipckit.server.signals import as_child, unblock
 from ipckit.server.wire import CLOSE_RESET, Head, Kind
 
 if TYPE_CHECKING:
@@ -91,19 +92,15 @@ class Process(ABC):
     @classmethod
     def become(cls, server: Server, runtime: Runtime, place: int, incarnation: int) -> int:
         """Turn the just forked child into this process; return its exit code."""
-        signal.set_wakeup_fd(-1)
-        for number in (signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH, signal.SIGINT):
-            signal.signal(number, signal.SIG_IGN)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        faulthandler.enable()  # a stack dump on SIGABRT: the manager's last word but one
+        as_child()
+        _enable_stack_dumps()
         if runtime.identity is not None:
             runtime.identity.assume()  # first: it clears the signal of a parent's death
         this_process.server_process = f"{cls.role} {place}"
         grace = 0 if cls.taskworker else _LAST_GRACE_NS
         check(lib.ipk_die_with_parent(runtime.manager_pid, grace), "prctl", "the manager is gone")
         if server._application is not None:
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
-            signal.pthread_sigmask(signal.SIG_SETMASK, set())  # a thread of the module keeps it
+            unblock()  # a thread of the module keeps the mask
             try:
                 server, runtime = server._application.enter(server, tell=place < 2)
             except (Exception, SystemExit):
@@ -112,7 +109,7 @@ class Process(ABC):
         process = cls(server, runtime, place, incarnation)
         server._process = process
         signal.signal(signal.SIGTERM, lambda _number, _frame: process.bell())
-        signal.pthread_sigmask(signal.SIG_SETMASK, set())
+        unblock()
         return process.run()
 
     def announce_ready(self) -> None:
@@ -243,6 +240,14 @@ class Process(ABC):
     def control(self, kind: Kind, number: int = 0) -> None:
         """Ask the manager for a reload, a shutdown, a replacement."""
         self._tell(kind, number)
+
+
+def _enable_stack_dumps() -> None:
+    """On SIGABRT, the manager's last word but one: to sys.stderr, or to descriptor 2."""
+    try:
+        faulthandler.enable()
+    except (AttributeError, RuntimeError, OSError, ValueError):  # it is None, or no file
+        faulthandler.enable(2)
 
 
 def _tell(runtime: Runtime, place: int, kind: Kind, number: int, body: bytes) -> None:

@@ -25,7 +25,7 @@ from ipckit.server.client_calls import ClientCalls
 from ipckit.server.control import ControlSocket
 from ipckit.server.dead_letters import DeadLetters
 from ipckit.server.events import Callbacks
-from ipckit.server.fork import check_may_fork
+from ipckit.server.fork import check_may_fork, fill_standard_descriptors
 from ipckit.server.log import log, set_up
 from ipckit.server.manager import Manager
 from ipckit.server.pid_file import PidFile
@@ -80,6 +80,7 @@ class Server(ClientCalls):
         self._settings = Settings().changed(settings)
         self._by_hand = {*settings}  # the names that somebody chose
         self._runtime: Runtime | None = None
+        fill_standard_descriptors()
         self.ports = [Port(host, port, sock_type)]
         self.sock_type = self.ports[0].type
         self.host = host
@@ -183,6 +184,7 @@ class Server(ClientCalls):
         self._opened()
         self._check_tasks()
         check_may_fork()
+        fill_standard_descriptors()
         self._settings = limits.fit_descriptors(self._settings, self._by_hand)
         handler = set_up(self._settings.log_file, self._settings.level)
         try:

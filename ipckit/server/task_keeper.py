@@ -141,8 +141,23 @@ class TaskKeeper:
         states, _, _, waiting, _ = self._view.totals()
         return waiting + states[_ledger.RUNNING]
 
-    def keep_the_rest(self) -> int:
-        """The server ends, and its ledger with it: write down what was not run. Return how many."""
+    def account_for_the_rest(self) -> None:
+        """The server ends: log what was not run, and where it is."""
+        left = self.unfinished()
+        if not left:
+            return
+        if self._ledger.name is not None:
+            log.info("%d tasks wait in task ledger %r", left, self._ledger.name)
+            return
+        kept = self._keep_the_rest() if self._outside else 0
+        log.warning(
+            "%d tasks were not run: the server stopped; %d of them are in the dead letters",
+            left,
+            kept,
+        )
+
+    def _keep_the_rest(self) -> int:
+        """The ledger goes with the server: write down what was not run. Return how many."""
         stopped = Failure("the server stopped", at=time.time())
         return sum(
             self._write_down(record, stopped)

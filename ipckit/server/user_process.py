@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 import uvloop
 
-from ipckit.errors import MisuseError
+from ipckit.errors import MisuseError, SystemCallError
+from ipckit.server.environment import pause_after
 from ipckit.server.events import is_async
 from ipckit.server.process import EXIT_DONE, Process, report_on
 from ipckit.server.timers import LoopTimers
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Restarts", "UserProcess", "UserProcessKeeper"]
 
-_PAUSES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 _LONG = 10.0
 """Who lived so long begins with the first pause again."""
 
@@ -46,7 +46,7 @@ class Restarts:
     def due(self, began: float, ended: float) -> float:
         """Return when, for one that lived from `began` to `ended`."""
         self._short = 0 if ended - began >= _LONG else self._short + 1
-        return ended + _PAUSES[min(max(self._short - 1, 0), len(_PAUSES) - 1)]
+        return ended + pause_after(self._short)
 
 
 class UserProcess(Process):
@@ -109,10 +109,15 @@ class _Ended(SystemExit):
 
 
 class UserProcessKeeper:
-    """The manager's side: who lives, who is due. `spawn` makes one and returns its pidfd."""
+    """The manager's side: who lives, who is due. `spawn` makes one and returns its pidfd; `failed`
+    gets what it raised when none could be made.
+    """
 
-    def __init__(self, count: int, spawn: Callable[[int], int]) -> None:
+    def __init__(
+        self, count: int, spawn: Callable[[int], int], failed: Callable[[SystemCallError], None]
+    ) -> None:
         self._spawn = spawn
+        self._failed = failed
         self._restarts = [Restarts() for _ in range(count)]
         self._began = [0.0] * count
         self._due: dict[int, float] = dict.fromkeys(range(count), 0.0)  # number -> when
@@ -129,7 +134,11 @@ class UserProcessKeeper:
         for number in [number for number, due in self._due.items() if due <= now]:
             del self._due[number]
             self._began[number] = now
-            self.alive[self._spawn(number)] = number
+            try:
+                self.alive[self._spawn(number)] = number
+            except SystemCallError as exc:
+                self._due[number] = self._restarts[number].due(now, now)
+                self._failed(exc)
 
     def ended(self, pidfd: int) -> tuple[int, float]:
         """Forget a dead one; return its number, and how long until it is made again."""

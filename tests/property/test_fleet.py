@@ -1,6 +1,8 @@
-"""The fleet under any order of events: F1 to F3, bounded forks, and a reload that ends."""
+"""The fleet under any order of events: F1 to F3, F5, bounded forks, and a reload that ends."""
 
 from __future__ import annotations
+
+import errno
 
 import hypothesis.strategies as st
 import pytest
@@ -34,6 +36,8 @@ class Fleets(RuleBasedStateMachine):
         self.stopped = False
         self.reloads_open = 0
         self.told: set[int] = set()
+        self.refused = 0  # of the next forks
+        self.was_ready = False
         self.do(self.fleet.boot())
 
     def do(self, actions):
@@ -42,6 +46,10 @@ class Fleets(RuleBasedStateMachine):
                 case Fork():
                     assert not self.stopped
                     assert self.fleet.member(action.place) is None, "F1: the place is taken"
+                    if self.refused:
+                        self.refused -= 1
+                        self.fork_failed(action)
+                        continue
                     self.pid += 1
                     self.fleet.forked(action.place, action.incarnation, self.pid)
                 case Leave():
@@ -55,6 +63,19 @@ class Fleets(RuleBasedStateMachine):
                     self.gave_up = True
                     self.stop()
 
+    def fork_failed(self, fork):
+        """F5, F4."""
+        code = errno.EAGAIN if self.refused % 3 else errno.EPERM
+        up = self.was_ready
+        actions = self.fleet.fork_failed(fork.place, "refused", code, self.now)
+        assert not (up and any(isinstance(action, GiveUp) for action in actions))
+        assert self.fleet.member(fork.place) is None
+        self.do(actions)
+
+    @rule(count=st.integers(1, 8))
+    def the_kernel_refuses(self, count):
+        self.refused = count
+
     def members(self, *stages):
         return [m for m in self.fleet.members() if m.stage in stages]
 
@@ -64,6 +85,7 @@ class Fleets(RuleBasedStateMachine):
         member = data.draw(st.sampled_from(self.members(Stage.BOOTING)))
         self.do(self.fleet.ready(member.place))
         assert self.fleet.serving(member.place // 2) is member
+        self.was_ready |= self.fleet.all_ready()
 
     @precondition(lambda self: self.members(Stage.SERVING))
     @rule(data=st.data(), gone=st.booleans())
@@ -120,6 +142,7 @@ class Fleets(RuleBasedStateMachine):
         """F3: left alone, every process boots, who was told to leaves, and no reload is open."""
         if not hasattr(self, "fleet") or self.stopped:
             return
+        self.refused = 0
         for _ in range(200):
             self.now += 30
             self.do(self.fleet.tick(self.now))
@@ -310,3 +333,57 @@ def test_a_reload_that_waits_behind_one_that_fails_comes():
     done, began, fork = fleet.died(fork.place, EXIT_BOOT_FAILED, 1.0)
     assert (done, began) == (ReloadDone(ok=False), ReloadBegun())
     assert isinstance(fork, Fork) and fleet.reloading
+
+
+def refuse(fleet, fork, now, code=errno.EAGAIN):
+    return fleet.fork_failed(fork.place, "fork: no", code, now)
+
+
+def test_f3_a_refused_fork_of_a_server_that_is_up_is_tried_for_ever():
+    """F3: with growing pauses, whatever the error is, and a process that is made ends the row."""
+    for code in (errno.EAGAIN, errno.EPERM):
+        fleet = Fleet(2, 0)
+        boot(fleet)
+        (fork,) = fleet.died(0, None, 0.0)
+        now, pauses = 0.0, []
+        for _ in range(50):
+            assert refuse(fleet, fork, now, code) == []
+            pauses.append(fleet.next_due() - now)
+            now = fleet.next_due()
+            (fork,) = fleet.tick(now)
+            assert fork.place == 0
+        assert pauses[:6] == pytest.approx([0.1, 0.2, 0.5, 1.0, 2.0, 5.0])
+        assert pauses[6:] == pytest.approx([5.0] * 44)
+        fleet.forked(fork.place, fork.incarnation, 1)
+        fleet.ready(fork.place)
+        assert fleet.all_ready()
+
+
+def test_f3_before_the_server_is_up_a_few_attempts_end_it():
+    """F3, S3: none of them counts as a fork, and those of other slots do not count."""
+    fleet = Fleet(20, 0)
+    forks = fleet.boot()
+    assert all(refuse(fleet, fork, 0.0) == [] for fork in forks), "20 refusals at one moment"
+    now = 0.0
+    for attempt in range(2, 6):
+        now = fleet.next_due()
+        actions = [refuse(fleet, fork, now) for fork in fleet.tick(now) if fork.place == 0]
+        assert bool(actions[0]) == (attempt == 5)
+    assert isinstance(actions[0][0], GiveUp) and "fork: no" in actions[0][0].why
+    fleet = Fleet(1, 0)
+    (fork,) = fleet.boot()
+    assert isinstance(refuse(fleet, fork, 0.0, errno.EPERM)[0], GiveUp), "it will be so again"
+
+
+def test_f3_a_reload_whose_forks_are_refused_ends_and_the_old_processes_stay():
+    """F3: it is tried a few times before."""
+    fleet = Fleet(1, 0)
+    boot(fleet)
+    _, (_, fork) = fleet.reload(only_task=False)
+    now = 0.0
+    for _ in range(4):
+        assert refuse(fleet, fork, now) == []
+        now = fleet.next_due()
+        (fork,) = fleet.tick(now)
+    assert refuse(fleet, fork, now) == [ReloadDone(ok=False)]
+    assert fleet.all_ready() and not fleet.reloading and fleet.next_due() is None

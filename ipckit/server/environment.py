@@ -1,0 +1,118 @@
+"""What a failure means to the manager: decisions only, no I/O and no clock.
+
+The environment of the manager is what it does not control: the kernel and its limits, the file
+systems, and the program's own callbacks and log handlers in its process.
+
+Contract  `decide()` answers every failure of every operation with a pause, after which the
+          operation is tried again, or with None: it is given up, and the log says so.
+Invariants
+  E1  no answer is the end of a server that was up.
+  E2  what the server cannot do without (a process for an empty slot, a step of the manager's loop)
+      is never given up, whatever the error is.
+  E3  pauses do not become shorter from one failure of a row to the next, and last 5 s at most.
+  E4  an error that does not pass by itself gives up what can be given up, at once or after a few
+      attempts; one that may pass does so only where something else serves in the meantime.
+  E5  of failures that are alike the first is logged at once, and then one in a period, with the
+      number of those that were left out.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Hashable
+from enum import Enum
+
+__all__ = ["ATTEMPTS", "Operation", "Repeats", "code_of", "decide", "passes", "pause_after"]
+
+PAUSES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+"""Seconds before the next attempt, after so many failures in a row."""
+
+ATTEMPTS = 5
+"""Of what can be given up."""
+
+LOG_PERIOD = 10.0
+"""Seconds from one line of the log to the next that says the same."""
+
+_PASSING = frozenset(
+    {
+        errno.EAGAIN,
+        errno.EBUSY,
+        errno.EDQUOT,
+        errno.EINTR,
+        errno.EIO,
+        errno.EMFILE,
+        errno.ENFILE,
+        errno.ENOBUFS,
+        errno.ENOMEM,
+        errno.ENOSPC,
+        errno.EPIPE,
+        errno.ETIMEDOUT,
+        errno.ETOOMANYREFS,
+    }
+)
+
+
+class Operation(Enum):
+    """What failed."""
+
+    BOOT = "make a process of a server that is not up yet"
+    RESTORE = "make a process for a slot that nobody serves"
+    REPLACE = "make the successor of a process that serves"
+    CALLBACK = "make a process that runs an event of the manager's"
+    STEP = "do one step of the manager's loop"
+    LETTER = "write a dead letter"
+    UNDO = "remove what the server made"
+
+
+_NEVER_GIVEN_UP = frozenset({Operation.RESTORE, Operation.STEP})
+
+
+def passes(code: int | None) -> bool:
+    """Whether an error with this errno may be over at the next attempt. None: it has no errno."""
+    return code in _PASSING
+
+
+def code_of(error: BaseException) -> int | None:
+    """Return the errno of an exception, None if it has none."""
+    if isinstance(error, MemoryError):
+        return errno.ENOMEM
+    return error.errno if isinstance(error, OSError) else None
+
+
+def pause_after(failures: int) -> float:
+    """Return the seconds before the next attempt, after so many failures in a row."""
+    return PAUSES[min(max(failures, 1), len(PAUSES)) - 1]
+
+
+def decide(operation: Operation, code: int | None, failures: int) -> float | None:
+    """Return the pause before the next attempt, after `failures` (1 or more) failures in a row, the
+    last one with this errno; None: give it up.
+    """
+    if operation is Operation.UNDO:
+        return None
+    if operation in _NEVER_GIVEN_UP:
+        return pause_after(failures)
+    if operation is Operation.LETTER:
+        if passes(code) or failures < ATTEMPTS:
+            return max(1.0, pause_after(failures))
+        return None
+    return pause_after(failures) if passes(code) and failures < ATTEMPTS else None
+
+
+class Repeats:
+    """E5: which of many failures are logged. The times are the caller's."""
+
+    def __init__(self, period: float = LOG_PERIOD) -> None:
+        self._period = period
+        self._seen: dict[Hashable, tuple[float, int]] = {}  # key -> (last line, left out since)
+
+    def note(self, key: Hashable, now: float) -> int | None:
+        """Return how many failures with this key were left out before this one; None: leave this
+        one out as well.
+        """
+        last = self._seen.get(key)
+        if last is not None and now < last[0] + self._period:
+            self._seen[key] = (last[0], last[1] + 1)
+            return None
+        self._seen[key] = (now, 0)
+        return 0 if last is None else last[1]

@@ -1,0 +1,91 @@
+"""The steps of the manager's loop: one that fails costs that step only.
+
+What a failure means is decided in ipckit.server.environment; this is its hand, with the clock, the
+log and the poller.
+
+Contract  a failing step is logged with its name and what it raised, and is left out until its pause
+          is over; so is the descriptor that called for it, so that the loop does not spin.
+Stands on ipckit.server.{environment,log}, poll(2).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import time
+import traceback
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from ipckit.errors import IPCError
+from ipckit.server.environment import Operation, Repeats, code_of, decide
+from ipckit.server.log import log
+
+__all__ = ["Guard"]
+
+
+class _Failed(NamedTuple):
+    failures: int  # in a row
+    until: float  # it is left out
+
+
+class Guard:
+    """Does steps. One thread."""
+
+    def __init__(self, poller: select.poll) -> None:
+        self._poller = poller
+        self._failed: dict[tuple[str, int], _Failed] = {}
+        self._repeats = Repeats()
+
+    def attempt(self, step: str, do: Callable[..., Any], *args: Any) -> bool:
+        """Do it now, and only once; False: it failed, and the log says so."""
+        try:
+            do(*args)
+        except Exception as exc:  # whatever the environment does: E1
+            self.note(step, exc)
+            return False
+        return True
+
+    def run(self, step: str, do: Callable[..., Any], *args: Any, fd: int = -1) -> None:
+        """Do it, unless it failed a moment ago. `fd`: the descriptor that calls for it."""
+        key = (step, fd)
+        failed = self._failed.get(key)
+        now = time.monotonic()
+        if failed is not None and now < failed.until:
+            return
+        try:
+            do(*args)
+        except Exception as exc:  # E1
+            failures = 1 if failed is None else failed.failures + 1
+            pause = decide(Operation.STEP, code_of(exc), failures) or 0.0
+            self._failed[key] = _Failed(failures, now + pause)
+            self._listen(fd, 0)
+            self.note(step, exc)
+        else:
+            if failed is not None:
+                del self._failed[key]
+                self._listen(fd, select.POLLIN)
+
+    def next_due(self) -> float | None:
+        """Return when a step that was left out is due; poll the descriptors that are due again."""
+        now = time.monotonic()
+        for (_, fd), failed in self._failed.items():
+            if failed.until <= now:
+                self._listen(fd, select.POLLIN)
+        return min((failed.until for failed in self._failed.values()), default=None)
+
+    def note(self, step: str, error: BaseException) -> None:
+        """Log a failure, if the same was not logged a moment ago."""
+        left_out = self._repeats.note((step, type(error), code_of(error)), time.monotonic())
+        if left_out is None:
+            return
+        more = f" (and {left_out} times more since the last such line)" if left_out else ""
+        known = isinstance(error, OSError | IPCError | MemoryError)
+        how = "" if known else "\n" + "".join(traceback.format_exception(error)).rstrip()
+        what = f"{type(error).__name__}: {error}"
+        log.error("manager: %s failed: %s%s%s", step, what, more, how)
+
+    def _listen(self, fd: int, events: int) -> None:
+        if fd >= 0:
+            with contextlib.suppress(FileNotFoundError):  # it is not polled any more
+                self._poller.modify(fd, events)

@@ -1,0 +1,76 @@
+"""What the manager looks at while it serves: workers that hang, and task workers that fall behind.
+
+Stands on ipckit.server.{beat,task_load}, which decide; the board, where the numbers are.
+Blocks    never.
+"""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterable, Iterator
+
+from ipckit.server.beat import Hangs
+from ipckit.server.board import Row
+from ipckit.server.log import log
+from ipckit.server.runtime import Runtime
+from ipckit.server.statistics import task_totals
+from ipckit.server.task_load import PERIOD, KeepingUp
+
+__all__ = ["Monitor"]
+
+
+class Monitor:
+    """The manager's eyes. One thread."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._board = runtime.board
+        self._hangs = Hangs(runtime.settings.worker_hang_timeout)
+        self._keeping_up = KeepingUp(runtime.task_worker_num)
+        self._next_sample = 0.0
+
+    def next_due(self, now: float) -> float | None:
+        """Return when there is something to look at."""
+        due = self._hangs.next_due(now)
+        if not self._runtime.task_worker_num:
+            return due
+        return self._next_sample if due is None else min(due, self._next_sample)
+
+    def hanging(self, places: Iterable[int]) -> Iterator[tuple[int, int]]:
+        """Give the place of each process that hangs, and the signal that it is to get."""
+        beats = {}
+        for place in places:
+            beat = self._board.row(place // 2, place % 2)[Row.BEAT]
+            if beat:
+                beats[place] = beat / 1e9
+        for place, number, seconds in self._hangs.look(time.monotonic(), beats):
+            log.error(
+                "worker %d hangs: its loop has not turned for %.1f s (worker_hang_timeout); %s",
+                place // 2,
+                seconds,
+                signal.Signals(number).name,
+            )
+            yield place, number
+
+    def look_at_the_load(self) -> None:
+        """Take a sample of the tasks' totals, if it is time; log when it changes who is ahead."""
+        if time.monotonic() < self._next_sample:
+            return
+        totals, waiting, oldest = task_totals(self._runtime)
+        self._next_sample = totals.at + PERIOD
+        self._board.sample_load(totals)
+        needed = totals.needed_since(self._board.load_before())
+        there = self._runtime.task_worker_num
+        behind = self._keeping_up.change(needed, waiting)
+        if behind:
+            log.warning(
+                "the task workers cannot keep up: what arrives takes %.1f, there are %d; "
+                "%d tasks wait, the oldest for %.0f s: raise task_worker_num",
+                needed,
+                there,
+                waiting,
+                oldest,
+            )
+        elif behind is False:
+            log.warning("the %d task workers keep up again: no task waits", there)

@@ -1,0 +1,134 @@
+"""Signals of the server's processes: dispositions, mask and wake-up descriptor of the manager and
+of its children are set here, and a child changes only what it takes for itself after that.
+
+    manager     TERM, INT, QUIT, HUP, USR1, USR2, WINCH are caught and told to its loop. QUIT and
+                HUP are left alone where the program ignores or handles them (nohup).
+    children    all of these but TERM do nothing: a terminal sends them to the whole group, and the
+                manager says what is to be done. TERM is the process's own.
+
+Contract  after `ManagerSignals.restore()` dispositions and mask are as the caller of start() had
+          them. A child has the caller's mask, without the signals named above.
+Stands on signal(7), pthread_sigmask(3), signalfd-free: Python's wake-up descriptor.
+Invariants
+  G1  no signal meets a child before it has handlers of its own.
+  G2  nothing is ignored that was not ignored before: a program that a callback starts has the
+      default dispositions.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from ipckit.errors import from_errno
+
+__all__ = ["STOP", "ManagerSignals", "all_blocked", "as_child", "unblock"]
+
+STOP = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP})
+"""These end the server in order."""
+
+_IF_DEFAULT = (signal.SIGQUIT, signal.SIGHUP)
+_CAUGHT = (
+    signal.SIGTERM,
+    signal.SIGINT,
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+    signal.SIGWINCH,
+    *_IF_DEFAULT,
+)
+
+_taken: set[int] = set()
+"""Those of _CAUGHT that the manager has taken over; its children inherit it."""
+
+_mask: set[int] = set()
+"""The caller's mask, in a child until unblock()."""
+
+
+class ManagerSignals:
+    """The manager's signals, from install() to restore(). One at a time."""
+
+    def __init__(self) -> None:
+        """Make the wake-up descriptor. Raises SystemCallError."""
+        try:
+            self._wake, self._wakeup = socket.socketpair()
+        except OSError as exc:
+            raise from_errno("socketpair", exc.errno or 0, "for the manager's signals") from None
+        for end in (self._wake, self._wakeup):
+            end.setblocking(False)
+        self.caught: list[int] = []
+        """In the order of their arrival; the loop takes them out."""
+        self._before: dict[int, Any] = {}
+        self._old_wakeup = -1
+        self._old_mask: set[int] = set()
+
+    def install(self) -> None:
+        """Catch what is the manager's, and let it through."""
+        for number in _CAUGHT:
+            if number not in _IF_DEFAULT or signal.getsignal(number) == signal.SIG_DFL:
+                self._set(number, self._note)
+        # As PID 1 it inherits orphans, and must notice their ends.
+        init = os.getpid() == 1
+        self._set(signal.SIGCHLD, self._note if init else signal.SIG_DFL)
+        _taken.update(self._before)
+        self._old_wakeup = signal.set_wakeup_fd(self._wakeup.fileno(), warn_on_full_buffer=False)
+        self._old_mask = signal.pthread_sigmask(signal.SIG_UNBLOCK, self._before)
+
+    def restore(self) -> None:
+        """Put back what was there before, and close the wake-up descriptor."""
+        signal.set_wakeup_fd(self._old_wakeup)
+        for number, handler in self._before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        _taken.clear()
+        signal.pthread_sigmask(signal.SIG_SETMASK, self._old_mask)
+        self._wake.close()
+        self._wakeup.close()
+
+    def fileno(self) -> int:
+        """Return what is readable after a signal."""
+        return self._wake.fileno()
+
+    def clear(self) -> None:
+        """Take back the wake-ups: the loop is going to look."""
+        with contextlib.suppress(BlockingIOError):
+            self._wake.recv(4096)
+
+    def _set(self, number: int, handler: Any) -> None:
+        self._before[number] = signal.signal(number, handler)
+
+    def _note(self, number: int, _frame: object) -> None:
+        if number != signal.SIGCHLD:
+            self.caught.append(number)
+
+
+@contextlib.contextmanager
+def all_blocked() -> Iterator[None]:
+    """Block every signal inside it (G1). A child forked there calls as_child() and unblock()."""
+    global _mask
+    _mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, _mask)
+
+
+def as_child(on_term: Callable[[int, Any], None] | signal.Handlers = signal.SIG_DFL) -> None:
+    """Give a child its dispositions; `on_term`: of SIGTERM."""
+    signal.set_wakeup_fd(-1)
+    for number in _taken:
+        signal.signal(number, _nothing)
+        signal.siginterrupt(number, False)  # calls of C code go on
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, on_term)
+
+
+def unblock() -> None:
+    """Let the signals through to a child, but for those that the caller of start() blocks."""
+    signal.pthread_sigmask(signal.SIG_SETMASK, _mask - set(_CAUGHT) - {signal.SIGCHLD})
+
+
+def _nothing(_number: int, _frame: object) -> None:
+    """G2: a real handler, so that a program that is started has the default again."""

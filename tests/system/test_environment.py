@@ -1,0 +1,333 @@
+"""M4: what the environment does to a running manager costs a step, and never the server.
+
+Limits of processes and descriptors are set from outside by prlimit(2), on the manager alone, while
+it serves; log readers go, log handlers raise, callbacks start threads and exit.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import pytest
+from serving import LOOK, Small, children_of, wait_for
+
+WHO = """
+@server.on("receive")
+def receive(server, fd, reactor_id, data):
+    server.send(fd, str(os.getpid()).encode())
+"""
+
+NOT_ROOT = """
+import encodings.ascii, encodings.idna, encodings.latin_1, sqlite3, uvloop, ipckit.server.manager, ipckit.server.worker
+import ipckit.server.task_worker, ipckit.server.user_process, ipckit.queue, ipckit.table
+import os
+os.chmod(ipckit_runtime, 0o777)
+os.setgroups([])
+os.setgid(65534)
+os.setuid(65534)
+
+import resource, signal
+limits = [(1, 10_000), (10_000, 10_000)]
+resource.setrlimit(resource.RLIMIT_NPROC, limits[1])
+
+def change(*_):
+    limits.append(limits.pop(0))
+    resource.setrlimit(resource.RLIMIT_NPROC, limits[-1])
+
+signal.signal(signal.SIGALRM, change)
+"""
+
+
+def pid_of_a_worker(server: Small) -> int:
+    with server.connect() as client:
+        client.sendall(b"pid")
+        return int(client.recv(100))
+
+
+def open_descriptors(pid: int) -> list[int]:
+    return sorted(map(int, os.listdir(f"/proc/{pid}/fd")))
+
+
+class Limited:
+    """A limit of the manager's, until the end of the block."""
+
+    def __init__(self, server: Small, what: int, soft: int) -> None:
+        self._pid, self._what, self._soft = server.process.pid, what, soft
+
+    def __enter__(self) -> None:
+        self._before = resource.prlimit(self._pid, self._what)
+        resource.prlimit(self._pid, self._what, (self._soft, self._before[1]))
+
+    def __exit__(self, *_) -> None:
+        with contextlib.suppress(ProcessLookupError):  # it has ended
+            resource.prlimit(self._pid, self._what, self._before)
+
+
+@contextlib.contextmanager
+def no_more_processes(server: Small):
+    """RLIMIT_NPROC by the program's own handler (NOT_ROOT): only it may set that of its user."""
+    os.kill(server.process.pid, signal.SIGALRM)
+    yield
+    os.kill(server.process.pid, signal.SIGALRM)
+
+
+def kill_a_worker_meanwhile(server: Small, log: Path, limit: Any, *lines: str) -> None:
+    """Under the limit one of two workers dies: the other one serves, and the dead one comes back
+    when the limit is over.
+    """
+    manager = server.process.pid
+    before = server.children()
+    killed = min(before)
+    (other,) = before - {killed}
+    with limit:
+        os.kill(killed, signal.SIGKILL)
+        server.wait_for(lambda: all(line in log.read_text() for line in lines))
+        assert pid_of_a_worker(server) == other
+        assert server.children() <= {other}, "nobody is left of a fork that failed half way"
+    server.wait_for(lambda: len(server.children()) == 2)
+    assert other in server.children(), "and nobody else was touched"
+    assert server.process.pid == manager and server.process.poll() is None
+
+
+@pytest.mark.needs_root
+def test_f3_a_refused_fork_is_tried_again(small, tmp_path):
+    """S21: F3: the limit of processes is reached for a while (EAGAIN)."""
+    log = tmp_path / "log"
+    runtime = tmp_path / "run"
+    code = f"import os; ipckit_runtime = {str(tmp_path)!r}\n{NOT_ROOT}\n{WHO}"
+    os.chmod(tmp_path, 0o777)
+    for parent in tmp_path.parents:
+        if parent.stat().st_uid == os.geteuid() and parent != Path("/"):
+            os.chmod(parent, parent.stat().st_mode | 0o011)
+    log.touch()
+    os.chmod(log, 0o666)
+    server = small(code, f"worker_num=2, log_file={str(log)!r}, runtime_dir={str(runtime)!r}")
+    limit = no_more_processes(server)
+    kill_a_worker_meanwhile(
+        server, log, limit, "fork: Resource temporarily unavailable", "pids.max"
+    )
+
+
+def test_f5_f8_no_descriptor_for_a_pidfd(small, tmp_path):
+    """S21: F5, F8: EMFILE of pidfd_open(2) after the fork: the child is killed, and made again."""
+    log = tmp_path / "log"
+    server = small(WHO, f"worker_num=2, log_file={str(log)!r}")
+    pid = server.process.pid
+    links = {fd: os.readlink(f"/proc/{pid}/fd/{fd}") for fd in open_descriptors(pid)}
+    # Those of the workers come last. That of the dead one is closed before the fork, and must not
+    # be had again.
+    pidfds = [fd for fd, link in links.items() if "pidfd" in link]
+    limit = Limited(server, resource.RLIMIT_NOFILE, min(pidfds[-2:]))
+    kill_a_worker_meanwhile(server, log, limit, "pidfd_open: Too many open files")
+    lines = [line for line in log.read_text().splitlines() if "pidfd_open: Too many" in line]
+    assert len(lines) <= 2, "the log is not filled with it"
+
+
+def test_f5_poll_is_refused(small, tmp_path):
+    """F5: a limit of descriptors below what the manager polls (EINVAL): it serves, and it ends."""
+    log = tmp_path / "log"
+    server = small(WHO, f"worker_num=2, log_file={str(log)!r}")
+    with Limited(server, resource.RLIMIT_NOFILE, 2):
+        killed = min(server.children())
+        os.kill(killed, signal.SIGKILL)
+        server.wait_for(lambda: "poll failed" in log.read_text())
+        server.wait_for(lambda: killed not in server.children())
+        server.end()
+
+
+def start_with(code: str, *, stderr, redirect: str = "") -> subprocess.Popen:
+    """Start a server program in whose shell line standard descriptors may be closed."""
+    return subprocess.Popen(
+        ["/bin/sh", "-c", f'exec "$0" -c "$1" {redirect}', sys.executable, textwrap.dedent(code)],
+        stderr=stderr,
+        env={**os.environ, "PYTHONUNBUFFERED": ""},
+    )
+
+
+PROGRAM = """
+import os, ipckit
+server = ipckit.Server("127.0.0.1", 0, worker_num=2)
+server.on("receive", lambda server, fd, reactor_id, data: server.send(fd, data))
+
+@server.on("start")
+def start(server):
+    with open({path!r} + ".new", "w") as file:
+        file.write(str(server.port))
+    os.rename({path!r} + ".new", {path!r})
+
+server.start()
+"""
+
+
+def survives(process: subprocess.Popen, path: Path) -> None:
+    """A worker's death and a reload later the server is the same, with new workers."""
+    try:
+        wait_for(lambda: path.exists() or process.poll() is not None)
+        assert process.poll() is None
+        first = children_of(process)
+        os.kill(min(first), signal.SIGKILL)
+        wait_for(lambda: len(children_of(process) - first) == 1 or process.poll() is not None)
+        assert process.poll() is None
+        process.send_signal(signal.SIGUSR1)
+        wait_for(lambda: not children_of(process) & first or process.poll() is not None)
+        process.terminate()
+        assert process.wait(LOOK) in (0, 120), "120: the interpreter could not write out sys.stderr"
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+
+
+@pytest.mark.parametrize("how", ["reader gone", "disk full"])
+def test_f2_what_takes_the_log_is_gone(tmp_path, how):
+    """F2: EPIPE and ENOSPC of stderr."""
+    path = tmp_path / "port"
+    code = PROGRAM.format(path=str(path))
+    if how == "disk full":
+        with open("/dev/full", "w") as full:
+            process = start_with(code, stderr=full)
+    else:
+        process = start_with(code, stderr=subprocess.PIPE)
+        process.stderr.close()
+    survives(process, path)
+
+
+@pytest.mark.parametrize("redirect", ["1>&-", "2>&-", "0<&- 1>&- 2>&-"])
+def test_f2_standard_descriptors_that_are_closed(tmp_path, redirect):
+    """F2: sys.stdout or sys.stderr is None; and no connection gets such a number."""
+    path = tmp_path / "port"
+    process = start_with(PROGRAM.format(path=str(path)), stderr=None, redirect=redirect)
+    wait_for(lambda: path.exists() or process.poll() is not None)
+    if process.poll() is None:
+        for pid in (process.pid, *children_of(process)):
+            assert {0, 1, 2} <= set(open_descriptors(pid))
+            for fd in range(3):
+                assert "socket" not in os.readlink(f"/proc/{pid}/fd/{fd}")
+    survives(process, path)
+
+
+HANDLER = """
+import logging, threading
+
+class Reporter(logging.Handler):
+    def emit(self, record):
+        if record.levelno >= logging.WARNING and os.getpid() == manager:
+            {does}
+
+manager = os.getpid()
+logging.basicConfig()
+logging.getLogger("ipckit.server").addHandler(Reporter())
+"""
+
+
+@pytest.mark.parametrize(
+    "does",
+    [
+        "threading.Thread(target=threading.Event().wait, daemon=True).start()",
+        "raise ValueError('of the handler')",
+    ],
+    ids=["thread", "raises"],
+)
+def test_f4_a_log_handler_of_the_program(small, does):
+    """F4: it begins a thread, as error reporters do, or it raises."""
+    server = small(HANDLER.format(does=does) + WHO, "worker_num=2")
+    for _ in range(2):
+        before = server.children()
+        os.kill(min(before), signal.SIGKILL)
+        server.wait_for(lambda before=before: len(server.children() - before) == 1)
+        assert pid_of_a_worker(server) in server.children()
+    log = server.end()
+    assert ("threads run in the manager" in log) == ("Thread" in does)
+
+
+def test_f4_a_thread_begun_in_start_is_refused():
+    """F4: it is known before anybody relies on the server."""
+    code = """
+    import threading, ipckit
+    server = ipckit.Server("127.0.0.1", 0, worker_num=2)
+    server.on("receive", print)
+
+    @server.on("start")
+    def start(server):
+        threading.Thread(target=threading.Event().wait, name="mine", daemon=True).start()
+
+    try:
+        server.start()
+    except ipckit.MisuseError as exc:
+        print(exc)
+        raise SystemExit(3)
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        capture_output=True,
+        text=True,
+        timeout=LOOK,
+        check=False,
+    )
+    assert done.returncode == 3, done
+    assert "began threads in the manager (mine)" in done.stdout
+    assert "worker_start" in done.stdout
+
+
+@pytest.mark.parametrize("error", ["SystemExit(7)", "KeyboardInterrupt", "ValueError('as asked')"])
+def test_a_manager_event_that_raises_is_logged(small, error):
+    """M4, S10: sys.exit() in `worker_error` ends nothing."""
+    server = small(
+        WHO + f"\nserver.on('worker_error', lambda *args: (_ for _ in ()).throw({error}))"
+    )
+    before = server.children()
+    os.kill(min(before), signal.SIGKILL)
+    server.wait_for(lambda: server.children() and not server.children() & before)
+    assert pid_of_a_worker(server) in server.children()
+    assert "worker_error raised" in server.end()
+
+
+@pytest.mark.needs_root
+def test_f25_as_pid_1_it_reaps_orphans(tmp_path):
+    """F25: a helper whose parent ended is the manager's, in a pid namespace of its own."""
+    code = """
+    import os, subprocess, ipckit
+    server = ipckit.Server("127.0.0.1", 0, worker_num=1, runtime_dir={run!r})
+    server.on("receive", print)
+
+    @server.on("worker_start")
+    def start(server, worker_id):
+        subprocess.run(["/bin/sh", "-c", "exec 3<>{fifo} && (cat {fifo} >/dev/null) 3<&- &"])
+
+    server.on("start", lambda server: print("up", flush=True))
+    server.start()
+    """
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    code = textwrap.dedent(code).format(run=str(tmp_path / "run"), fifo=fifo)
+    outer = subprocess.Popen(
+        ["unshare", "-p", "-f", "--mount-proc", sys.executable, "-c", code],
+        stdout=subprocess.PIPE,
+    )
+    try:
+        assert outer.stdout.readline() == b"up\n"
+        (manager,) = children_of(outer)
+        listed = Path(f"/proc/{manager}/task/{manager}/children")
+
+        def names() -> list[str]:
+            pids = listed.read_text().split()
+            return sorted(Path(f"/proc/{pid}/comm").read_text().strip() for pid in pids)
+
+        wait_for(lambda: "cat" in names())
+        # Its writers are gone with this one, and it ends.
+        os.close(os.open(fifo, os.O_WRONLY))
+        wait_for(lambda: "cat" not in names())
+        os.kill(manager, signal.SIGTERM)
+        assert outer.wait(LOOK) == 0
+    finally:
+        outer.kill()
+        outer.wait()
+        outer.stdout.close()

@@ -1,0 +1,44 @@
+"""An event of the manager's in a child of its own: descriptors of any number."""
+
+from __future__ import annotations
+
+import os
+import resource
+
+import pytest
+
+from ipckit.server.aside import run_aside
+
+
+class Manager:
+    """As much of it as run_aside() needs."""
+
+    in_a_hurry = False
+
+    def leave(self):
+        """There is nothing."""
+
+
+@pytest.fixture
+def over_1024_descriptors():
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 2048), hard))
+    null = os.open(os.devnull, os.O_RDONLY)
+    held = [null]
+    while held[-1] < 1100:
+        held.append(os.dup(null))
+    yield
+    for fd in held:
+        os.close(fd)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_f9_its_pidfd_may_be_over_1023(over_1024_descriptors):
+    """F9: and the child is reaped, which the fixture of all tests looks at."""
+    assert run_aside(Manager(), os.getpid(), lambda: None) == 0
+
+
+@pytest.mark.parametrize(("end", "code"), [(lambda: os._exit(7), 7), (os.abort, -6)])
+def test_how_it_ended(end, code):
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+    assert run_aside(Manager(), os.getpid(), end) == code
