@@ -29,9 +29,12 @@ def note(*what):
 
 DEAF = """
 def mine(server):
-    note("begins")
+    noted = False
     while True:
         try:
+            if not noted:
+                noted = True
+                note("begins")
             signal.pause()
         except SystemExit:
             pass
