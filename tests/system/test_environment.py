@@ -99,7 +99,7 @@ def kill_a_worker_meanwhile(server: Small, log: Path, limit: Any, *lines: str) -
 
 @pytest.mark.needs_root
 def test_f3_a_refused_fork_is_tried_again(small, tmp_path):
-    """S21: F3: the limit of processes is reached for a while (EAGAIN)."""
+    """S40: F3: the limit of processes is reached for a while (EAGAIN)."""
     log = tmp_path / "log"
     runtime = tmp_path / "run"
     code = f"import os; ipckit_runtime = {str(tmp_path)!r}\n{NOT_ROOT}\n{WHO}"
@@ -117,7 +117,7 @@ def test_f3_a_refused_fork_is_tried_again(small, tmp_path):
 
 
 def test_f5_f8_no_descriptor_for_a_pidfd(small, tmp_path):
-    """S21: F5, F8: EMFILE of pidfd_open(2) after the fork: the child is killed, and made again."""
+    """S40: F5, F8: EMFILE of pidfd_open(2) after the fork: the child is killed, and made again."""
     log = tmp_path / "log"
     server = small(WHO, f"worker_num=2, log_file={str(log)!r}")
     pid = server.process.pid
