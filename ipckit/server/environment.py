@@ -12,26 +12,20 @@ Invariants
   E3  pauses do not become shorter from one failure of a row to the next, and last 5 s at most.
   E4  an error that does not pass by itself gives up what can be given up, at once or after a few
       attempts; one that may pass does so only where something else serves in the meantime.
-  E5  of failures that are alike the first is logged at once, and then one in a period, with the
-      number of those that were left out.
 """
 
 from __future__ import annotations
 
 import errno
-from collections.abc import Hashable
 from enum import Enum
 
-__all__ = ["ATTEMPTS", "Operation", "Repeats", "code_of", "decide", "passes", "pause_after"]
+__all__ = ["ATTEMPTS", "Operation", "code_of", "decide", "passes", "pause_after"]
 
 PAUSES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 """Seconds before the next attempt, after so many failures in a row."""
 
 ATTEMPTS = 5
 """Of what can be given up."""
-
-LOG_PERIOD = 10.0
-"""Seconds from one line of the log to the next that says the same."""
 
 _PASSING = frozenset(
     {
@@ -97,22 +91,3 @@ def decide(operation: Operation, code: int | None, failures: int) -> float | Non
             return max(1.0, pause_after(failures))
         return None
     return pause_after(failures) if passes(code) and failures < ATTEMPTS else None
-
-
-class Repeats:
-    """E5: which of many failures are logged. The times are the caller's."""
-
-    def __init__(self, period: float = LOG_PERIOD) -> None:
-        self._period = period
-        self._seen: dict[Hashable, tuple[float, int]] = {}  # key -> (last line, left out since)
-
-    def note(self, key: Hashable, now: float) -> int | None:
-        """Return how many failures with this key were left out before this one; None: leave this
-        one out as well.
-        """
-        last = self._seen.get(key)
-        if last is not None and now < last[0] + self._period:
-            self._seen[key] = (last[0], last[1] + 1)
-            return None
-        self._seen[key] = (now, 0)
-        return 0 if last is None else last[1]

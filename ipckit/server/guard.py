@@ -11,6 +11,7 @@ Stands on ipckit.server.{environment,log}, poll(2).
 from __future__ import annotations
 
 import contextlib
+import logging
 import select
 import time
 import traceback
@@ -18,8 +19,8 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from ipckit.errors import IPCError
-from ipckit.server.environment import Operation, Repeats, code_of, decide
-from ipckit.server.log import log
+from ipckit.server.environment import Operation, code_of, decide
+from ipckit.server.log import limited
 
 __all__ = ["Guard"]
 
@@ -35,7 +36,6 @@ class Guard:
     def __init__(self, poller: select.poll) -> None:
         self._poller = poller
         self._failed: dict[tuple[str, int], _Failed] = {}
-        self._repeats = Repeats()
 
     def attempt(self, step: str, do: Callable[..., Any], *args: Any) -> bool:
         """Do it now, and only once; False: it failed, and the log says so."""
@@ -74,16 +74,20 @@ class Guard:
                 self._listen(fd, select.POLLIN)
         return min((failed.until for failed in self._failed.values()), default=None)
 
-    def note(self, step: str, error: BaseException) -> None:
-        """Log a failure, if the same was not logged a moment ago."""
-        left_out = self._repeats.note((step, type(error), code_of(error)), time.monotonic())
-        if left_out is None:
-            return
-        more = f" (and {left_out} times more since the last such line)" if left_out else ""
+    @staticmethod
+    def note(step: str, error: BaseException) -> None:
+        """Log a failure, or count it, if there were many that are alike."""
+        kind = type(error).__name__
         known = isinstance(error, OSError | IPCError | MemoryError)
-        how = "" if known else "\n" + "".join(traceback.format_exception(error)).rstrip()
-        what = f"{type(error).__name__}: {error}"
-        log.error("manager: %s failed: %s%s%s", step, what, more, how)
+        limited.write(
+            logging.ERROR,
+            "manager: %s failed: %s: %s",
+            step,
+            kind,
+            error,
+            kind=f"manager: {step} failed: {kind} {code_of(error)}",
+            more=None if known else lambda: "".join(traceback.format_exception(error)).rstrip(),
+        )
 
     def _listen(self, fd: int, events: int) -> None:
         if fd >= 0:

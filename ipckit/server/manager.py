@@ -316,7 +316,8 @@ class Manager:
     def _do(self, actions: list[Action]) -> None:
         for action in actions:
             if isinstance(action, Fork):
-                self._fork(action)
+                if not self._stop_asked:  # an action before this one may have given up
+                    self._fork(action)
             else:
                 self._guard.attempt("what the fleet wants", self._act, action)
 

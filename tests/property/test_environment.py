@@ -1,4 +1,4 @@
-"""What a failure means to the manager: E1 to E5, for any errno and any number of failures."""
+"""What a failure means to the manager: E1 to E4, for any errno and any number of failures."""
 
 from __future__ import annotations
 
@@ -11,10 +11,8 @@ from hypothesis import given
 from ipckit.errors import SystemCallError
 from ipckit.server.environment import (
     ATTEMPTS,
-    LOG_PERIOD,
     PAUSES,
     Operation,
-    Repeats,
     code_of,
     decide,
     passes,
@@ -71,20 +69,3 @@ def test_the_errno_of_an_exception():
 @given(st.integers(-5, 100))
 def test_a_pause_for_any_number(failures):
     assert pause_after(failures) in PAUSES
-
-
-@given(st.lists(st.tuples(st.sampled_from("ab"), st.floats(0, 30)), max_size=60))
-def test_e5_one_line_in_a_period_and_none_is_uncounted(events):
-    """E5."""
-    repeats = Repeats()
-    now, lines, left_out = 0.0, {}, {"a": 0, "b": 0}
-    for key, pause in events:
-        now += pause
-        answer = repeats.note(key, now)
-        if answer is None:
-            left_out[key] += 1
-            assert now < lines[key] + LOG_PERIOD
-        else:
-            assert key not in lines or now >= lines[key] + LOG_PERIOD
-            assert answer == left_out[key]
-            lines[key], left_out[key] = now, 0

@@ -43,6 +43,8 @@ class Fleets(RuleBasedStateMachine):
     def do(self, actions):
         for action in actions:
             match action:
+                case Fork() if self.gave_up:
+                    pass  # of the same list: the manager makes no process any more
                 case Fork():
                     assert not self.stopped
                     assert self.fleet.member(action.place) is None, "F1: the place is taken"

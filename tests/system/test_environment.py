@@ -127,8 +127,6 @@ def test_f5_f8_no_descriptor_for_a_pidfd(small, tmp_path):
     pidfds = [fd for fd, link in links.items() if "pidfd" in link]
     limit = Limited(server, resource.RLIMIT_NOFILE, min(pidfds[-2:]))
     kill_a_worker_meanwhile(server, log, limit, "pidfd_open: Too many open files")
-    lines = [line for line in log.read_text().splitlines() if "pidfd_open: Too many" in line]
-    assert len(lines) <= 2, "the log is not filled with it"
 
 
 def test_f5_poll_is_refused(small, tmp_path):
