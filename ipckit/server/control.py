@@ -26,8 +26,10 @@ from typing import TYPE_CHECKING, Any
 from ipckit.errors import AlreadyExists, IPCError, SystemCallError
 from ipckit.kinds import SockType
 from ipckit.server import listener
+from ipckit.server.listener import Bound
 from ipckit.server.log import limited, log
 from ipckit.server.settings import Settings
+from ipckit.server.socket_file import LONGEST, remove_abandoned
 from ipckit.server.spill import private_directory, runtime_directory
 
 if TYPE_CHECKING:
@@ -81,8 +83,8 @@ def live_sockets(directory: str) -> list[str]:
             try:
                 probe.connect(path)
             except ConnectionRefusedError:
-                with contextlib.suppress(FileNotFoundError):
-                    os.unlink(path)
+                with contextlib.suppress(OSError):
+                    remove_abandoned(path)
                 continue
             except BlockingIOError:
                 pass  # its backlog is full: it lives
@@ -92,8 +94,8 @@ def live_sockets(directory: str) -> list[str]:
     return found
 
 
-def open_control(settings: Settings) -> tuple[socket.socket, str] | None:
-    """Return a listening control socket and its path; None: there shall be none, or cannot be.
+def open_control(settings: Settings) -> Bound | None:
+    """Return a listening control socket; None: there shall be none, or cannot be.
 
     Raises AlreadyExists, SystemCallError: `control_path` was set, and cannot be had.
     """
@@ -101,32 +103,35 @@ def open_control(settings: Settings) -> tuple[socket.socket, str] | None:
     if asked is False:
         return None
     if asked is not None and asked is not True:  # which the settings refuse
-        path = os.path.abspath(os.fspath(asked))
-        return _listening(path), path
+        return _listening(os.path.abspath(os.fspath(asked)))
     try:
         directory = private_directory(runtime_directory(settings.runtime_dir))
         live_sockets(directory)
-        path = os.path.join(directory, f"{_PREFIX}{os.getpid()}{_SUFFIX}")
-        return _listening(path), path
+        try:
+            return _listening(os.path.join(directory, f"{_PREFIX}{os.getpid()}{_SUFFIX}"))
+        except AlreadyExists:  # a server with this pid in another pid namespace
+            own = f"{_PREFIX}{os.getpid()}-{os.urandom(4).hex()}{_SUFFIX}"
+            return _listening(os.path.join(directory, own))
     except (IPCError, OSError) as exc:
         log.warning("there is no control socket (control_path): %s", exc)
         return None
 
 
-def _listening(path: str) -> socket.socket:
-    if len(os.fsencode(path)) > 107:
+def _listening(path: str) -> Bound:
+    if len(os.fsencode(path)) > LONGEST:
         raise SystemCallError(
-            errno.ENAMETOOLONG, f"control_path {path}: a unix socket's path has at most 107 bytes"
+            errno.ENAMETOOLONG,
+            f"control_path {path}: a unix socket's path has at most {LONGEST} bytes",
         )
     mask = os.umask(0o177)
     try:
-        sock = listener.bind(path, 0, SockType.UNIX_STREAM)
+        bound = listener.bind(path, 0, SockType.UNIX_STREAM)
     except AlreadyExists as exc:
         raise AlreadyExists(errno.EEXIST, f"control_path: {exc}") from None
     finally:
         os.umask(mask)
-    sock.listen(MAX_CLIENTS)
-    return sock
+    bound.socket.listen(MAX_CLIENTS)
+    return bound
 
 
 class _Client:
@@ -141,11 +146,11 @@ class ControlSocket:
 
     def __init__(self, settings: Settings) -> None:
         """Open it. Raises as open_control()."""
-        self._listener: socket.socket | None = None
-        self.path = ""
-        """Of the socket; "": there is none."""
-        if (opened := open_control(settings)) is not None:
-            self._listener, self.path = opened
+        self._bound = open_control(settings)
+        self._listener = None if self._bound is None else self._bound.socket
+        file = None if self._bound is None else self._bound.file
+        self.path = "" if file is None else file.path
+        """Of the socket; "": there is none, or systemd has made it."""
         self._clients: dict[int, _Client] = {}
         self._commands: Commands = {}
         self._poller = select.poll()
@@ -223,10 +228,9 @@ class ControlSocket:
 
     def close(self) -> None:
         """Remove it. By the manager, at the end."""
+        if self._bound is not None:
+            listener.forget(self._bound)
         self.leave()
-        if self._listener is not None:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(self.path)
 
 
 def _commands(server: Server) -> Commands:

@@ -13,19 +13,18 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import socket
 import stat
 from typing import Any
 
 from ipckit.errors import IPCError, NotFound, QueueRemoved
 from ipckit.queue import SysvQueue
+from ipckit.server.socket_file import is_abandoned, remove_abandoned
 from ipckit.server.spill import LEDGER_PREFIX, SPILL_PREFIX
 
 __all__ = [
     "Thing",
     "in_words",
     "is_there",
-    "nobody_answers",
     "of_directory",
     "of_pid_file",
     "of_queue",
@@ -64,7 +63,11 @@ def of_directory(path: str) -> Thing:
 
 def of_pid_file(path: str) -> Thing:
     """Return the thing for a pid file with our pid."""
-    return {"pid_file": path, "pid": os.getpid()}
+    thing: Thing = {"pid_file": path, "pid": os.getpid()}
+    with contextlib.suppress(OSError):
+        found = os.lstat(path)
+        thing |= {"inode": found.st_ino, "written_at": found.st_mtime_ns}
+    return thing
 
 
 def of_segment(path: str) -> Thing:
@@ -103,9 +106,12 @@ def is_there(thing: Thing) -> bool:
             return bool(os.lstat(thing["segment"]).st_ino == thing["inode"])
         if "socket" in thing:
             path = thing["socket"]
-            return os.lstat(path).st_ino == thing["inode"] and nobody_answers(path)
+            return os.lstat(path).st_ino == thing["inode"] and is_abandoned(path)
         with open(thing["pid_file"], encoding="ascii") as file:
-            return bool(file.read().strip() == str(thing["pid"]))
+            found = os.fstat(file.fileno())  # in containers each server's pid may be 1
+            noted = thing.get("inode", found.st_ino), thing.get("written_at", found.st_mtime_ns)
+            same_file = noted == (found.st_ino, found.st_mtime_ns)
+            return same_file and bool(file.read().strip() == str(thing["pid"]))
     except (IPCError, OSError, KeyError, TypeError, ValueError):
         return False
 
@@ -119,10 +125,10 @@ def remove(thing: Thing) -> bool:
             SysvQueue.open_id(thing["queue"]).remove()
         elif "directory" in thing:
             shutil.rmtree(thing["directory"])
+        elif "socket" in thing:
+            return remove_abandoned(thing["socket"])
         else:
-            os.unlink(
-                next(thing[kind] for kind in ("segment", "socket", "pid_file") if kind in thing)
-            )
+            os.unlink(next(thing[kind] for kind in ("segment", "pid_file") if kind in thing))
     return True
 
 
@@ -134,22 +140,3 @@ def _queue(thing: Thing) -> SysvQueue | None:
         return None
     noted = (thing["uid"], thing["changed_at"], thing["key"])
     return queue if (found.uid, found.changed_at, queue.key or 0) == noted else None
-
-
-def nobody_answers(path: str) -> bool:
-    """Whether this is the file of a unix socket that no process has any more. FileNotFoundError."""
-    if not stat.S_ISSOCK(os.lstat(path).st_mode):
-        return False
-    for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
-        with socket.socket(socket.AF_UNIX, kind) as probe:
-            probe.setblocking(False)
-            try:
-                probe.connect(path)
-            except ConnectionRefusedError:
-                return True
-            except BlockingIOError:
-                return False  # its backlog is full: it lives
-            except OSError:
-                continue  # of the other kind
-            return False
-    return False

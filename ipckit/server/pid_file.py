@@ -23,10 +23,12 @@ class PidFile:
         self.path = None if path is None else os.path.abspath(os.fspath(path))
         if self.path is None:
             return
-        new = f"{self.path}.{os.getpid()}"
+        new = f"{self.path}.{os.getpid()}-{os.urandom(4).hex()}"
         try:
-            with open(new, "w", encoding="ascii") as file:
+            with open(new, "x", encoding="ascii") as file:  # "x" follows no symbolic link
                 file.write(f"{os.getpid()}\n")
+                file.flush()
+                self._written = _identity(os.fstat(file.fileno()))
             os.replace(new, self.path)
         except OSError as exc:
             with contextlib.suppress(OSError):
@@ -34,9 +36,14 @@ class PidFile:
             raise from_errno("open", exc.errno or errno.EIO, f"pid_file {self.path}") from None
 
     def remove(self) -> None:
-        """Remove it, unless another server has written its own pid there."""
+        """Remove it, unless it is another file by now: a newer server's, whatever its pid."""
         if self.path is None:
             return
-        with contextlib.suppress(OSError), open(self.path, encoding="ascii") as file:
-            if file.read().strip() == str(os.getpid()):
+        with contextlib.suppress(OSError):
+            if _identity(os.lstat(self.path)) == self._written:
                 os.unlink(self.path)
+
+
+def _identity(found: os.stat_result) -> tuple[int, int, int]:
+    """Return what no other file of this name has: an inode's number may be given again."""
+    return found.st_dev, found.st_ino, found.st_mtime_ns

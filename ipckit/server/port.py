@@ -16,7 +16,7 @@ from typing import Any
 from ipckit.errors import MisuseError, SettingsError, from_errno
 from ipckit.framing import Framing, Rule
 from ipckit.kinds import SockType
-from ipckit.server import listener, systemd
+from ipckit.server import listener
 from ipckit.server.events import Callbacks, canonical
 from ipckit.server.settings import PORT_SETTINGS, Settings, nearest
 
@@ -58,11 +58,11 @@ class Port:
             known = ", ".join(SockType.__members__)
             raise SettingsError(f"sock_type={sock_type!r}: must be one of SockType's, {known}")
         self.type = SockType(sock_type)
-        self._socket = listener.bind(host, port, self.type)
+        self._bound = listener.bind(host, port, self.type)
         self.host = host
         self.port: int = 0
-        if self._socket.family != socket.AF_UNIX:
-            self.port = self._socket.getsockname()[1] or port
+        if self._bound.socket.family != socket.AF_UNIX:
+            self.port = self._bound.socket.getsockname()[1] or port
         self._changes: dict[str, Any] = {}
         self._callbacks = Callbacks()
 
@@ -112,7 +112,7 @@ class Port:
             self.host,
             self.port,
             self.type,
-            self._socket,
+            self._bound.socket,
             own,
             self._callbacks.over(callbacks),
             framing,
@@ -134,27 +134,27 @@ class Port:
                 f"the address is {self.host}:{self.port} now, and was {other.host}:{other.port} at "
                 f"the start: a reload keeps addresses; restart the server"
             )
-        self._socket.close()
-        self._socket, self.port, self._started = other._socket, other.port, True
+        self._bound.socket.close()
+        self._bound, self.port, self._started = other._bound, other.port, True
 
     @property
-    def is_file(self) -> bool:
-        """Whether it is a file that we made: a unix socket, and not one of systemd's."""
-        return self._socket.family == socket.AF_UNIX and not systemd.has_bound(self.host)
+    def file(self) -> str | None:
+        """The path of the file that we made: of a unix socket that is not one of systemd's."""
+        return None if self._bound.file is None else self._bound.file.path
 
     def listen(self, backlog: int) -> None:
         """Let the kernel take connections; nothing is set any more. SystemCallError: it is busy."""
         self._started = True
         if self.type not in DATAGRAMS:
             try:
-                self._socket.listen(backlog)
+                self._bound.socket.listen(backlog)
             except OSError as exc:
                 detail = f"{self.host}:{self.port}; stop who has it, or choose another"
                 raise from_errno("listen", exc.errno or 0, detail) from None
 
     def forget(self) -> None:
-        """Close it, and remove its file."""
-        listener.forget(self._socket, self.host, self.type)
+        """Close it, and remove its file if that is still ours."""
+        listener.forget(self._bound)
 
     def _only_before_start(self, call: str) -> None:
         if self._started:

@@ -230,7 +230,7 @@ class Server(ClientCalls):
 
     def _socket_files(self, control: ControlSocket) -> list[str]:
         """Return the files of unix sockets that a crash would leave where nobody looks."""
-        mine = [port.host for port in self.ports if port.is_file]
+        mine = [port.file for port in self.ports if port.file is not None]
         return [*mine, control.path] if self._settings.control_path else mine
 
     def _forget_ports(self) -> None:

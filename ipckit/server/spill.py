@@ -201,6 +201,9 @@ class SpillDirectory:
         for name in os.listdir(self._fd):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(name, dir_fd=self._fd)
-        os.close(self._fd)
-        with contextlib.suppress(FileNotFoundError):
-            os.rmdir(self.path)
+        try:
+            with contextlib.suppress(FileNotFoundError):
+                if os.path.samestat(os.lstat(self.path), os.fstat(self._fd)):
+                    os.rmdir(self.path)
+        finally:
+            os.close(self._fd)

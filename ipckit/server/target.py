@@ -20,7 +20,7 @@ from ipckit.server.spill import runtime_directory
 
 __all__ = ["manager_pid"]
 
-_OF_CONTROL = re.compile(r"control-([1-9][0-9]*)\.sock")
+_OF_CONTROL = re.compile(r"control-([1-9][0-9]*)(?:-[0-9a-f]+)?\.sock")
 
 
 def manager_pid(path: str | None) -> int:
@@ -65,9 +65,15 @@ def _listener_of(path: str) -> int:
         except OSError as exc:
             text = f"{path}: {exc.strerror}: no server answers there"
             raise NotFound(exc.errno or errno.ECONNREFUSED, text) from None
-        pid: int = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[
-            0
-        ]
+        found = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+        pid: int = struct.unpack("3i", found)[0]
+        if pid == 0:
+            raise NotFound(
+                errno.ESRCH,
+                f"{path}: its manager is in another pid namespace, whose processes cannot be seen "
+                f"from here: look from inside its container, or from the host; `ipckit status "
+                f"{path}` works here too",
+            )
         return pid
 
 

@@ -13,7 +13,8 @@ from command import ipckit, ipckit_json
 from leaks import shm_files, sysv_queues
 from serving import LOOK
 
-from ipckit import NotFound, SysvQueue
+from ipckit import NotFound, PosixQueue, SysvQueue
+from ipckit.cli.inventory.collect import collect, remove
 
 CALLBACKS = """
 server.on("receive", lambda server, fd, reactor_id, data: server.send(fd, data))
@@ -244,3 +245,55 @@ PosixQueue.create("/test.{os.getpid()}").send(b"four")'
     assert queue["name"] == f"mqueue:/test.{os.getpid()}" and queue["size"] >= 4
     assert removed["removed"] == [queue["name"]]
     assert not any(each["kind"] == "POSIX queue" for each in second["objects"])
+
+
+@pytest.mark.needs_root
+def test_the_queues_of_another_ipc_namespace_are_neither_listed_nor_removed():
+    """F44: /dev/mqueue is the mount of the namespace outside; ours has a queue of the same name."""
+    name = f"/test.{os.getpid()}"
+    script = f"""
+{sys.executable} -c 'from ipckit import PosixQueue
+PosixQueue.create("{name}").send(b"inside")'
+{sys.executable} -m ipckit ls --json
+{sys.executable} -m ipckit rm {name} --yes --json
+{sys.executable} -c 'from ipckit import PosixQueue
+with PosixQueue.open("{name}") as queue:
+    print(queue.receive_nowait().body.decode())'
+"""
+    if shutil.which("unshare") is None or not os.path.ismount("/dev/mqueue"):
+        pytest.skip("there is no unshare(1), or no mount of POSIX queues")
+    with PosixQueue.create(name) as outside:
+        try:
+            done = subprocess.run(
+                ["unshare", "--ipc", "sh", "-c", script],
+                capture_output=True,
+                text=True,
+                timeout=60,
+                check=False,
+            )
+            if "not permitted" in done.stderr:
+                pytest.skip(f"no namespace here: {done.stderr.strip()}")
+            listed, refused, inside = done.stdout.splitlines()
+            found = json.loads(listed)
+            assert not any(each["kind"] == "POSIX queue" for each in found["objects"])
+            (note,) = (each for each in found["notes"] if "POSIX queues" in each)
+            assert "another IPC namespace" in note
+            assert "there is no" in json.loads(refused)["error"]
+            assert inside == "inside", "it is there still"
+            outside.send(b"outside", timeout=0)
+        finally:
+            outside.remove()
+
+
+def test_a_posix_queue_that_was_made_again_is_not_removed():
+    """F44: only what was listed goes."""
+    if not os.path.ismount("/dev/mqueue"):
+        pytest.skip("no mount of POSIX queues")
+    name = f"/test.{os.getpid()}"
+    with PosixQueue.create(name) as queue:
+        (entry,) = (each for each in collect([]).entries if each.name == f"mqueue:{name}")
+        queue.remove()
+        with PosixQueue.create(name) as again:
+            assert remove([entry], []) == []
+            again.send(b"x", timeout=0)
+            again.remove()

@@ -11,6 +11,7 @@ import pytest
 from ipckit import Int, SysvQueue, Table
 from ipckit.server import leftovers
 from ipckit.server.run_record import RunRecord, dead_runs, live_runs, sweep
+from ipckit.server.socket_file import is_abandoned
 
 
 def replace(path) -> None:
@@ -50,7 +51,7 @@ def test_a_socket_goes_when_nobody_answers(tmp_path, kind):
     assert leftovers.is_there(thing)
     replace(path)
     assert not leftovers.is_there(thing)
-    assert not leftovers.nobody_answers(str(path)), "a plain file is no socket"
+    assert not is_abandoned(str(path)), "a plain file is no socket"
 
 
 def test_what_is_no_thing_is_not_there():

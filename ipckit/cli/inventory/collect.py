@@ -12,7 +12,6 @@ import stat
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-import posix_ipc
 import sysv_ipc
 
 from ipckit.cli.inventory import kernel
@@ -22,6 +21,7 @@ from ipckit.errors import from_errno
 from ipckit.server import leftovers
 from ipckit.server.control import control_sockets
 from ipckit.server.run_record import dead_runs, live_runs, sweep
+from ipckit.server.socket_file import is_abandoned
 from ipckit.server.spill import LEDGER_PREFIX, SPILL_PREFIX
 
 __all__ = ["Inventory", "collect", "remove"]
@@ -37,12 +37,12 @@ class Inventory(NamedTuple):
 
 def collect(directories: Sequence[str]) -> Inventory:
     """Look at everything; `directories` are the runtime directories."""
-    users = Users()
+    users, mount = Users(), kernel.own_mqueue_mount()
     runs = list(_runs(directories))
     seen = [
         *kernel.shared_files(users),
         *kernel.system_v(users),
-        *kernel.posix_queues(users),
+        *kernel.posix_queues(users, mount),
         *_files_of_runs(runs),
     ]
     named = {each.name for each in seen}
@@ -50,10 +50,12 @@ def collect(directories: Sequence[str]) -> Inventory:
     entries = [judged(each, runs) for each in seen]
     entries.sort(key=lambda each: not each.ours)
     notes = []
-    if not kernel.mqueue_mounts():
+    if mount is None:
+        others = " ".join(kernel.mqueue_mounts())
+        why = f"at {others} is of another IPC namespace" if others else "is not mounted"
         notes.append(
-            "POSIX queues are not listed: their file system is not mounted "
-            "(mkdir -p /dev/mqueue; mount -t mqueue none /dev/mqueue)"
+            f"POSIX queues are not listed: their file system {why} "
+            f"(mkdir -p /dev/mqueue; mount -t mqueue none /dev/mqueue)"
         )
     if users.hidden:
         notes.append(
@@ -100,7 +102,7 @@ def _in_directories(directories: Sequence[str]) -> Iterator[Entry]:
                     yield _file(path, "task files", leftovers.of_directory(path), _verdict(name))
         for path in control_sockets(directory):
             with contextlib.suppress(FileNotFoundError):
-                verdict = LEAKED if leftovers.nobody_answers(path) else USED
+                verdict = LEAKED if is_abandoned(path) else USED
                 yield _file(path, "control socket", leftovers.of_socket(path), verdict)
 
 
@@ -145,12 +147,15 @@ def _removed(entry: Entry) -> bool:
         elif "sem" in thing:
             sysv_ipc.remove_semaphore(thing["sem"])
         elif "mqueue" in thing:
-            posix_ipc.unlink_message_queue(f"/{os.path.basename(thing['mqueue'])}")
+            # The file that was listed: its name may be another queue's in another IPC namespace.
+            if os.lstat(thing["mqueue"]).st_ino != thing["inode"]:
+                return False
+            os.unlink(thing["mqueue"])
         else:
             return leftovers.remove(thing)
-    except (sysv_ipc.ExistentialError, posix_ipc.ExistentialError):
+    except (sysv_ipc.ExistentialError, FileNotFoundError):
         return False
-    except (sysv_ipc.PermissionsError, posix_ipc.PermissionsError):
+    except (sysv_ipc.PermissionsError, PermissionError):
         raise from_errno(
             "remove", 13, f"{entry.name} belongs to user {entry.owner}; be that user, or root"
         ) from None

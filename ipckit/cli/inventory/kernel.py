@@ -11,6 +11,8 @@ import os
 import stat
 from collections.abc import Iterator
 
+import posix_ipc
+
 from ipckit.cli.inventory.entry import Entry
 from ipckit.cli.inventory.processes import Users
 from ipckit.errors import IPCError
@@ -19,7 +21,7 @@ from ipckit.server.ledger_file import tasks_in
 from ipckit.table import Table
 from ipckit.table.segment import PREFIX as TABLE
 
-__all__ = ["mqueue_mounts", "posix_queues", "shared_files", "system_v"]
+__all__ = ["mqueue_mounts", "own_mqueue_mount", "posix_queues", "shared_files", "system_v"]
 
 _SHM = "/dev/shm"  # noqa: S108  (where POSIX shared memory is)
 _SEMAPHORE = "sem."
@@ -85,27 +87,73 @@ def _rows(kind: str) -> list[dict[str, int]]:
 
 
 def mqueue_mounts() -> list[str]:
-    """Return where the file system of POSIX queues is mounted."""
+    """Return where a file system of POSIX queues is mounted, of any IPC namespace."""
     with open("/proc/self/mounts", encoding="utf-8", errors="surrogateescape") as file:
         return [line.split()[1] for line in file if line.split()[2] == "mqueue"]
 
 
-def posix_queues(users: Users) -> Iterator[Entry]:
-    """Give the POSIX queues, as far as their file system is mounted."""
-    for mount in mqueue_mounts()[:1]:
-        for name in sorted(os.listdir(mount)):
-            path = os.path.join(mount, name)
-            with contextlib.suppress(OSError):
-                found = os.lstat(path)
-                yield Entry(
-                    f"mqueue:/{name}",
-                    "POSIX queue",
-                    found.st_uid,
-                    stat.S_IMODE(found.st_mode),
-                    *_waiting(path),
-                    {"mqueue": path},
-                    users.of_file(found),
-                )
+def own_mqueue_mount() -> str | None:
+    """Return where the POSIX queues of our own IPC namespace are mounted; None: nowhere.
+
+    A mount shows the queues of the namespace that mounted it, to whoever looks; mq_open(3) goes
+    to those of the caller's. A queue of one byte, made and removed, tells the device of ours.
+    """
+    mounts = mqueue_mounts()
+    if not mounts:
+        return None
+    try:
+        probe = posix_ipc.MessageQueue(
+            f"/ipckit-ls-{os.urandom(8).hex()}",
+            posix_ipc.O_CREX,
+            mode=0o600,
+            max_messages=1,
+            max_message_size=1,
+        )
+    except (posix_ipc.Error, OSError):  # no room for one more: those there are must do
+        return next(filter(_shows_ours, mounts), None)
+    try:
+        probe.unlink()
+        device = os.fstat(probe.mqd).st_dev
+    finally:
+        probe.close()
+    for mount in mounts:
+        with contextlib.suppress(OSError):
+            if os.stat(mount).st_dev == device:
+                return mount
+    return None
+
+
+def _shows_ours(mount: str) -> bool:
+    """Whether a queue that is listed here is the one that mq_open(3) gives."""
+    with contextlib.suppress(OSError):
+        for name in os.listdir(mount):
+            with contextlib.suppress(posix_ipc.Error, OSError):
+                queue = posix_ipc.MessageQueue(f"/{name}", write=False)
+                try:
+                    listed = os.lstat(os.path.join(mount, name))
+                    return os.path.samestat(os.fstat(queue.mqd), listed)
+                finally:
+                    queue.close()
+    return False
+
+
+def posix_queues(users: Users, mount: str | None) -> Iterator[Entry]:
+    """Give the POSIX queues of our IPC namespace, by own_mqueue_mount()."""
+    if mount is None:
+        return
+    for name in sorted(os.listdir(mount)):
+        path = os.path.join(mount, name)
+        with contextlib.suppress(OSError):
+            found = os.lstat(path)
+            yield Entry(
+                f"mqueue:/{name}",
+                "POSIX queue",
+                found.st_uid,
+                stat.S_IMODE(found.st_mode),
+                *_waiting(path),
+                {"mqueue": path, "inode": found.st_ino},
+                users.of_file(found),
+            )
 
 
 def _waiting(path: str) -> tuple[int | None, str]:

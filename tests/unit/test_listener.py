@@ -1,0 +1,297 @@
+"""Addresses: what is taken, what is refused, and that no file of another socket is removed."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from ipckit import AlreadyExists, Server, SettingsError, SockType, SystemCallError
+from ipckit.server import listener, socket_file
+from ipckit.server.control import control_sockets, live_sockets, open_control
+from ipckit.server.pid_file import PidFile
+from ipckit.server.settings import Settings
+from ipckit.server.socket_file import SocketFile, directory_lock, is_abandoned, remove_abandoned
+from ipckit.server.spill import SpillDirectory
+
+KINDS = [SockType.UNIX_STREAM, SockType.UNIX_DGRAM]
+
+
+@pytest.fixture
+def path(tmp_path) -> str:
+    return str(tmp_path / "socket")
+
+
+@pytest.fixture(params=["sock_diag", "proc"])
+def kernel(request, monkeypatch):
+    """A kernel with sock_diag for unix sockets, and one that is without it."""
+    if request.param == "proc":
+        monkeypatch.setattr(socket_file, "_NETLINK_SOCK_DIAG", 99)
+
+
+def abandoned(path, kind=socket.SOCK_STREAM):
+    with socket.socket(socket.AF_UNIX, kind) as sock:
+        sock.bind(path)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("before", KINDS)
+def test_the_place_of_a_dead_server_is_taken(path, kind, before):
+    abandoned(path, socket.SOCK_DGRAM if before == SockType.UNIX_DGRAM else socket.SOCK_STREAM)
+    bound = listener.bind(path, 0, kind)
+    listener.forget(bound)
+    assert not os.path.exists(path)
+
+
+@pytest.mark.usefixtures("kernel")
+def test_a_server_that_does_not_listen_yet_keeps_its_path(path):
+    """F23: it is bound, so it lives; connect(2) is refused as for a dead one."""
+    first = listener.bind(path, 0, SockType.UNIX_STREAM)
+    try:
+        assert not is_abandoned(path) and remove_abandoned(path) is False
+        for kind in KINDS:
+            with pytest.raises(AlreadyExists, match="a live server"):
+                listener.bind(path, 0, kind)
+        assert os.lstat(path).st_ino == first.file.inode
+    finally:
+        listener.forget(first)
+    assert not os.path.exists(path)
+
+
+def test_a_relative_path_is_ours_after_chdir(tmp_path, monkeypatch):
+    """F27: the file goes although the working directory is another one."""
+    (tmp_path / "other").mkdir()
+    monkeypatch.chdir(tmp_path)
+    bound = listener.bind("socket", 0, SockType.UNIX_STREAM)
+    monkeypatch.chdir(tmp_path / "other")
+    abandoned("socket")
+    listener.forget(bound)
+    assert not (tmp_path / "socket").exists() and (tmp_path / "other" / "socket").exists()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_socket_file_that_is_anothers_by_now_stays(path, kind):
+    """F23: the name was given again; the file is told from ours by its inode."""
+    old = listener.bind(path, 0, kind)
+    os.unlink(path)
+    new = listener.bind(path, 0, kind)
+    listener.forget(old)
+    assert os.lstat(path).st_ino == new.file.inode
+    os.unlink(path)
+    listener.forget(new)  # it is gone: nothing to do
+
+
+def test_a_full_backlog_is_a_live_server_and_nobody_waits_for_it(path):
+    """F43: the probe does not block."""
+    with socket.socket(socket.AF_UNIX) as live:
+        live.bind(path)
+        live.listen(0)
+        with socket.socket(socket.AF_UNIX) as one, socket.socket(socket.AF_UNIX) as two:
+            for client in (one, two):
+                client.setblocking(False)
+                client.connect_ex(path)
+            refused: list[BaseException] = []
+
+            def bind():
+                try:
+                    listener.bind(path, 0, SockType.UNIX_STREAM)
+                except AlreadyExists as why:
+                    refused.append(why)
+
+            thread = threading.Thread(target=bind, daemon=True)
+            thread.start()
+            thread.join(20)
+            assert not thread.is_alive(), "it waits for room in the backlog"
+            assert "a live server" in str(refused[0])
+
+
+@pytest.mark.usefixtures("kernel")
+def test_no_other_file_is_removed(path):
+    with pytest.raises(FileNotFoundError):
+        remove_abandoned(path)
+    Path(path).touch()
+    assert not is_abandoned(path) and remove_abandoned(path) is False
+    with pytest.raises(AlreadyExists, match="is no socket"):
+        listener.bind(path, 0, SockType.UNIX_STREAM)
+    os.unlink(path)
+    abandoned(path)
+    assert is_abandoned(path) and remove_abandoned(path) is True
+    assert not os.path.exists(path)
+
+
+def test_two_that_start_at_once_do_not_take_the_path_from_each_other(path):
+    """F23: look and removal are one step; exactly one of many has the path each time."""
+    code = """
+import sys
+from ipckit import AlreadyExists, SockType
+from ipckit.server import listener
+for line in sys.stdin:
+    try:
+        bound = listener.bind(line.strip(), 0, SockType.UNIX_STREAM)
+        print(bound.file.inode, flush=True)
+    except AlreadyExists:
+        print(0, flush=True)
+"""
+    rivals = [
+        subprocess.Popen(
+            [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        for _ in range(3)
+    ]
+    try:
+        for number in range(50):
+            place = f"{path}-{number}"
+            abandoned(place)
+            for rival in rivals:
+                rival.stdin.write(place + "\n")
+                rival.stdin.flush()
+            inodes = [int(rival.stdout.readline()) for rival in rivals]
+            assert sorted(inodes)[:2] == [0, 0] and max(inodes) == os.lstat(place).st_ino
+    finally:
+        for rival in rivals:
+            rival.communicate(timeout=20)
+
+
+def test_a_lock_that_somebody_keeps_costs_a_moment(path, monkeypatch):
+    """U1 of ipckit/server/socket_file.py: it is given up after LOCK_SECONDS."""
+    monkeypatch.setattr(socket_file, "LOCK_SECONDS", 0.05)
+    with directory_lock(path):
+        listener.forget(listener.bind(path, 0, SockType.UNIX_STREAM))
+
+
+@pytest.mark.parametrize(
+    ("host", "text"),
+    [
+        ("\0name", "an abstract address is not supported"),
+        ("", "an abstract address is not supported"),
+        ("/tmp/a\0b", "has no NUL"),
+        ("/tmp/" + "x" * 103, "at most 107 bytes, this one has 108"),
+        ("/tmp/" + "ü" * 52, "at most 107 bytes, this one has 109"),
+    ],
+)
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_path_that_no_unix_socket_can_have(host, text, kind):
+    with pytest.raises(SettingsError, match=text):
+        Server(host, 0, sock_type=kind)
+    server = Server("127.0.0.1", 0)
+    with pytest.raises(SettingsError, match=text):
+        server.listen(host, 0, kind)
+    server._forget_ports()
+
+
+def test_the_longest_path(tmp_path):
+    path = f"{tmp_path}/"
+    path += "x" * (107 - len(path))
+    listener.forget(listener.bind(path, 0, SockType.UNIX_STREAM))
+
+
+@pytest.mark.parametrize(
+    ("kind", "first", "second"),
+    [
+        (SockType.TCP, "127.0.0.1", "127.0.0.1"),
+        (SockType.TCP, "127.0.0.1", "localhost"),
+        (SockType.TCP, "127.0.0.1", "0.0.0.0"),
+        (SockType.TCP, "0.0.0.0", "127.0.0.1"),
+        (SockType.TCP6, "::1", "::1"),
+        (SockType.TCP6, "::", "::1"),
+        (SockType.UDP, "127.0.0.1", "127.0.0.1"),
+    ],
+)
+def test_an_address_that_the_program_has_is_refused_by_the_call(kind, first, second):
+    """F41, S1: by listen(), not by start(); an address of all interfaces has each of them."""
+    server = Server(first, 0, sock_type=kind)
+    try:
+        with pytest.raises(SystemCallError) as refused:
+            server.listen(second, server.port, kind)
+        assert refused.value.errno == errno.EADDRINUSE
+        assert len(server.ports) == 1, "nothing was changed"
+        with pytest.raises(SystemCallError):
+            Server(second, server.port, sock_type=kind)
+    finally:
+        server._forget_ports()
+    again = Server(second, server.ports[0].port, sock_type=kind)
+    again._forget_ports()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_unix_path_that_the_program_has_is_refused_by_the_call(kind, path):
+    """F41: also before anything listens there."""
+    server = Server(path, 0, sock_type=kind)
+    try:
+        with pytest.raises(AlreadyExists):
+            server.listen(path, 0, kind)
+    finally:
+        server._forget_ports()
+    assert not os.path.exists(path)
+
+
+def test_a_control_socket_that_is_anothers_by_now_stays(tmp_path):
+    """F23: an old server's end leaves the new server's."""
+    settings = Settings(control_path=str(tmp_path / "control"))
+    old = open_control(settings)
+    os.unlink(old.file.path)
+    new = open_control(settings)
+    listener.forget(old)
+    assert os.lstat(new.file.path).st_ino == new.file.inode
+    listener.forget(new)
+
+
+@pytest.mark.usefixtures("kernel")
+def test_a_control_socket_that_does_not_listen_yet_stays(tmp_path):
+    """F23: whoever looks for live servers removes what is abandoned, and no more."""
+    starting, dead = str(tmp_path / "control-1.sock"), str(tmp_path / "control-2.sock")
+    abandoned(dead)
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.bind(starting)
+        assert live_sockets(str(tmp_path)) == []
+        assert control_sockets(str(tmp_path)) == [starting]
+        sock.listen(1)
+        assert live_sockets(str(tmp_path)) == [starting]
+
+
+def test_two_servers_of_one_pid_share_a_runtime_directory(tmp_path):
+    """F47: as in two containers, where each is PID 1."""
+    settings = Settings(runtime_dir=str(tmp_path))
+    tmp_path.chmod(0o700)
+    first, second = open_control(settings), open_control(settings)
+    try:
+        assert first.file.path == str(tmp_path / f"control-{os.getpid()}.sock")
+        assert second.file.path.startswith(str(tmp_path / f"control-{os.getpid()}-"))
+        assert live_sockets(str(tmp_path)) == sorted([first.file.path, second.file.path])
+    finally:
+        listener.forget(first)
+        assert live_sockets(str(tmp_path)) == [second.file.path]
+        listener.forget(second)
+
+
+def test_a_pid_file_that_another_server_with_our_pid_wrote_stays(tmp_path):
+    """F23: in containers each server's pid may be 1; a symbolic link is not followed."""
+    path = str(tmp_path / "pid")
+    old, new = PidFile(path), PidFile(path)
+    old.remove()
+    assert int(Path(path).read_text()) == os.getpid()
+    new.remove()
+    assert os.listdir(tmp_path) == []
+    new.remove()
+
+
+def test_a_directory_of_spill_files_that_was_made_again_stays(tmp_path):
+    """F23: the files that are ours went by our descriptor, the directory goes by its inode."""
+    tmp_path.chmod(0o700)
+    spill = SpillDirectory(str(tmp_path), "ledger-x")
+    os.rename(spill.path, tmp_path / "moved")
+    os.mkdir(spill.path)
+    spill.destroy()
+    assert os.path.isdir(spill.path)
+
+
+def test_of_says_which_file_it_is(path):
+    abandoned(path)
+    file = SocketFile.of(path)
+    assert file.remove() is True and file.remove() is False
