@@ -71,15 +71,22 @@ class Small:
     def __init__(self, callbacks: str, settings: str = "", host: str = "127.0.0.1") -> None:
         code = SERVER.format(host=host, settings=settings, callbacks=textwrap.dedent(callbacks))
         self.process = subprocess.Popen(
-            [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            [sys.executable, "-c", code],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            bufsize=0,  # so that select() knows of every line
         )
-        assert self.process.stdout is not None
-        ready, _, _ = select.select([self.process.stdout], [], [], LOOK)
-        line = self.process.stdout.readline() if ready else b""
+        line = self.line()
         if not line:
             self.process.kill()
             raise AssertionError(self.process.communicate(timeout=10))
         self.address = (host, int(line))
+
+    def line(self) -> bytes:
+        """Return the next line that it prints; empty: none came in time."""
+        assert self.process.stdout is not None
+        ready, _, _ = select.select([self.process.stdout], [], [], LOOK)
+        return self.process.stdout.readline() if ready else b""
 
     def connect(self) -> socket.socket:
         sock = socket.create_connection(self.address, LOOK)

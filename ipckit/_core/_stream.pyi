@@ -22,6 +22,8 @@ class Stream:
     _total: int
     _running: bool
     _reader_is_slow: bool
+    _gone: bool
+    _paused: bool
     def _begin(
         self,
         server: Any,

@@ -14,6 +14,11 @@
  *   S4  answers to the packets of one read are written together: they are held while the packets
  *       are handed out, up to 64 KiB, and never beyond a step that is left to the subclass.
  *   S5  packets are cut here only while the framer holds nothing; then the framer gets the rest.
+ *   S6  whatever a callback raises, also SystemExit and its like, is left to the subclass: nothing
+ *       of it reaches the event loop, and S1 holds.
+ *   S7  once the connection is `gone`, nothing is given to the transport: send() is False. Packets
+ *       that had come are still handed out.
+ *   S8  bytes that come while reading is `paused` are left to the subclass, uncut.
  *
  * Threads   the GIL is held.  Blocks  never.  State  none but the objects'.
  */
@@ -83,6 +88,8 @@ struct stream {
 	char heard;	    /* since the last look of the heartbeat */
 	char watches;	    /* package_timeout is set */
 	char counts;	    /* max_request is set */
+	char gone;	    /* S7 */
+	char paused;	    /* S8 */
 	Py_buffer session_row; /* .obj NULL: it has no session yet */
 	Py_buffer process_row;
 };

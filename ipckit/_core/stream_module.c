@@ -165,6 +165,8 @@ static PyMemberDef members[] = {
 	MEMBER("_total", T_ULONGLONG, total),
 	MEMBER("_running", T_BOOL, running),
 	MEMBER("_reader_is_slow", T_BOOL, reader_is_slow),
+	MEMBER("_gone", T_BOOL, gone),
+	MEMBER("_paused", T_BOOL, paused),
 	{NULL, 0, 0, 0, NULL},
 };
 

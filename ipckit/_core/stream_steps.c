@@ -168,9 +168,7 @@ call(struct stream *stream, PyObject *packet)
 	result = PyObject_CallFunctionObjArgs(stream->on_receive, stream->server, stream->session,
 					      stream->slot, packet, NULL);
 	if (!result) {
-		if (!PyErr_ExceptionMatches(PyExc_Exception))
-			return -1;
-		code = leave_error_to(stream, "_receive_raised");
+		code = leave_error_to(stream, "_receive_raised"); /* S6 */
 	} else if (!is_plain(result)) {
 		code = leave_to(stream, "_receive_returned", result);
 		Py_DECREF(result);
@@ -289,6 +287,11 @@ stream_data_received(PyObject *self, PyObject *data)
 		PyErr_SetString(PyExc_SystemError, "bytes came before the connection had a session");
 		return NULL;
 	}
+	if (stream->paused) { /* S8 */
+		if (leave_to(stream, "_keep_back", data) < 0)
+			return NULL;
+		Py_RETURN_NONE;
+	}
 	stream->heard = 1;
 	(void)clock_gettime(CLOCK_MONOTONIC, &now);
 	*session_word(stream, HEARD) = (uint64_t)now.tv_sec * 1000000000U + (uint64_t)now.tv_nsec;
@@ -328,7 +331,7 @@ stream_send(PyObject *self, PyObject *const *args, Py_ssize_t given)
 	size = PyObject_Size(args[0]);
 	if (promised < 0 || size < 0)
 		return NULL;
-	if (is_ending(stream))
+	if (is_ending(stream) || stream->gone)
 		Py_RETURN_FALSE;
 	if (stream->reader_is_slow || stream->files != Py_None) {
 		if (flush(stream) < 0)

@@ -26,7 +26,7 @@ import socket
 import struct
 import termios
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ipckit.server import wire
 from ipckit.server.inbox import Inbox
@@ -72,7 +72,8 @@ class Dropped(NamedTuple):
     """A connection that ended with its worker."""
 
     session: int
-    port: int
+    port: int  # index of our port
+    known: dict[str, Any] | None  # of its client, as Sessions.describe() says it
 
 
 class Backer:
@@ -198,12 +199,13 @@ class Backed:
         ended = []
         for session in self._sessions.all_of(place):
             port = self._sessions.port_of(session)
+            known = self._sessions.describe(session)
             fd = self._copies.get(session)
             if fd is not None and _is_whole(fd, *self._sessions.counts(session)):
                 self._heirless.setdefault(slot, {})[session] = port
             elif self._sessions.close(session, place):
                 self._heirless.get(slot, {}).pop(session, None)
-                ended.append(Dropped(session, port))
+                ended.append(Dropped(session, port, known))
         for session in [s for s in self._copies if self._sessions.owner_of(s) < 0]:
             fd = self._copies[session]
             _shut_down(fd)

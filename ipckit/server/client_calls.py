@@ -135,12 +135,18 @@ class ClientCalls:
     def get_client_info(self, fd: int) -> dict[str, Any] | None:
         """Return what is known of a client, from any process; None: no such session.
 
+        In the client's `close` too, where the session has ended already.
+
         server_port, socket_type, remote_ip, remote_port, worker_id, reactor_id (the same),
         connect_time and last_time (of its last bytes; seconds since the epoch), uid (None: not
         bound), protected, inherited (it was taken over from another worker).
         """
         _check_fd(fd)
-        return clients.info(self._running("get_client_info()"), fd)
+        known = clients.info(self._running("get_client_info()"), fd)
+        if known is None and self._process is not None:
+            known = self._process.ended_clients.get(fd)
+            return None if known is None else dict(known)
+        return known
 
     def heartbeat(self, close: bool = True) -> list[int]:
         """Return the clients that sent nothing for heartbeat_idle_time, and close them.

@@ -16,14 +16,18 @@ from ipckit.kinds import SockType
 from ipckit.server.runtime import Runtime
 from ipckit.server.sessions import Flag
 
-__all__ = ["checked_part", "idle", "info"]
+__all__ = ["checked_part", "described", "idle", "info"]
 
 
 def info(runtime: Runtime, session: int) -> dict[str, Any] | None:
     """Return what is known of a client; None: no such session."""
     known = runtime.board.sessions.describe(session)
-    if known is None:
-        return None
+    return None if known is None else described(runtime, known)
+
+
+def described(runtime: Runtime, known: dict[str, Any]) -> dict[str, Any]:
+    """Return what Sessions.describe() says, in the words of get_client_info()."""
+    known = dict(known)
     port = runtime.ports[known.pop("port")]
     return {
         "server_port": port.port,

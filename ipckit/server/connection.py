@@ -3,26 +3,36 @@
 Order     connect, each receive, close of one connection run one after the other, also when they
           are `async def`; meanwhile up to 64 packets or package_max_length bytes wait, then the
           socket is not read.
-Ends      always in this order: what was sent is flushed, the peer reads end of file, what it
-          still sends is thrown away for at most a second, then the descriptor is closed. (A close
-          with unread bytes would make the kernel reset the connection and lose the last answer.)
-Stands on asyncio on uvloop, ipckit.framing, ipckit._core (stream.h: the usual case of each packet).
+Ends      always in this order: what was sent is flushed, as long as the peer takes 64 KiB of it
+          in each ten seconds; the peer reads end of file; what it still sends is thrown away for
+          at most a second; then the descriptor is closed. (A close with unread bytes would make
+          the kernel reset the connection and lose the last answer.) A client over a limit has one
+          second for all of that.
+Stands on asyncio on uvloop, ipckit.framing, ipckit.server.callback_order, ipckit._core (stream.h:
+          the usual case of each packet).
+Invariants
+  C1  the peer's end is noted once, also while a callback runs: an end of file (it may still read),
+      or the loss of the connection (then send() is False).
+  C2  while reading is paused no packet is handed out. A transport reads after connection_made()
+      whatever was asked there, so what it reads then is kept until reading is resumed.
+  C3  what the kernel has acknowledged to the peer is handed out before `close`, also when the
+      connection was lost by a failed write; but for a client that pause() holds.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
 import struct
-from collections import deque
 from typing import TYPE_CHECKING, Any, cast
 
-from ipckit._core._stream import Stream
 from ipckit.framing import PacketRefused
 from ipckit.kinds import SockType
 from ipckit.server.backing import Taken
 from ipckit.server.board import Row
+from ipckit.server.callback_order import CallbackOrder
 from ipckit.server.files import FileSender, open_part
 from ipckit.server.log import kind_of, limited
 from ipckit.server.port import OpenPort
@@ -33,9 +43,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Connection"]
 
-_MAX_WAITING = 64
 _LINGER = 1.0
-_END = ""  # behind the last event: the end itself
+_FLUSH_SECONDS = 10.0
+_FLUSH_LEAST = 64 * 1024
+_A_READ = 256 * 1024
 _KEEPALIVE = (
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
     (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 60),  # a silent peer is asked after a minute,
@@ -48,28 +59,26 @@ _HANDED_OVER = "handed over"
 _ABORT_NOW = struct.pack("ii", 1, 0)  # SO_LINGER on, 0 seconds: close sends RST
 
 
-class Connection(Stream, asyncio.Protocol):
-    """The protocol object of one connection. What the methods of Stream leave to us is below."""
+class Connection(CallbackOrder, asyncio.Protocol):
+    """The protocol object of one connection."""
 
     __slots__ = (
-        "_bytes_waiting",
-        "_callbacks",
         "_end_is_due",
+        "_flushes",
         "_framer",
         "_held",
+        "_kept_back",
         "_linger",
         "_marks",
-        "_max_bytes",
+        "_over_limit",
         "_partial",
         "_peer",
-        "_reads",
+        "_peer_ended",
         "_reset",
         "_resumed",
-        "_server",
         "_settings",
         "_taken",
         "_transport",
-        "_worker",
         "port",
         "silent",
     )
@@ -86,9 +95,14 @@ class Connection(Stream, asyncio.Protocol):
         self._marks: Any = None  # the session's row, ours to write until it ends
         self._partial: asyncio.TimerHandle | None = None  # until when a packet must be whole
         self._held = False  # by pause()
+        self._kept_back: list[bytes] = []  # C2
         self._bytes_waiting = 0
-        self._reads = True
+        self._known = None
+        self._close_is_due = False
+        self._peer_ended = False  # it sends no more, or is gone
         self._end_is_due = False  # when the files are sent
+        self._over_limit = False  # that is why it ends
+        self._flushes = False  # it has ended, and the peer has yet to take what was sent
         self._reset = False
         self._resumed: asyncio.Future[None] | None = None
         self._linger: asyncio.TimerHandle | None = None
@@ -137,6 +151,8 @@ class Connection(Stream, asyncio.Protocol):
         if self._callbacks.has("connect"):
             self._run("connect", (self._server, self.session, self._worker.slot))
         self._settle()
+        if self._paused:
+            self._worker.loop.call_soon(self._pause_again)
 
     def _owns(self, session: int) -> None:
         self._marks = self._worker.board.sessions.row_of(session)
@@ -149,6 +165,8 @@ class Connection(Stream, asyncio.Protocol):
         self._owns(taken.session)
         self._total = self._marks[_READ] + len(taken.remainder)
         self._worker.took(self, backed=taken.backed)
+        if taken.held:
+            self.hold(on=True)
         self._run("connection_taken", (self._server, self.session, self._worker.slot))
         if taken.remainder and self._framer is not None:
             for packet in self._framer.feed(taken.remainder):
@@ -157,6 +175,8 @@ class Connection(Stream, asyncio.Protocol):
                 self._watch_packet(False)
         self._settle()
         self._worker.takeover.came(taken)
+        if self._paused:
+            self._worker.loop.call_soon(self._pause_again)
 
     def _watch_packet(self, whole: bool) -> None:
         """A packet that has begun must be whole within package_timeout."""
@@ -174,11 +194,13 @@ class Connection(Stream, asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """The peer sends no more: end after the callbacks that are due."""
-        if self._ending:
+        self._peer_ended = True
+        if not self._ending:
+            self._end_by_peer()
+        elif self._linger is not None and not self._flushes:
             self._transport.close()
             return False
-        self._end_by_peer()
-        return self._settings.ssl is None  # TLS has no half that could stay open
+        return self._settings.ssl is None  # it may still read
 
     def connection_lost(self, exc: Exception | None) -> None:
         """It is gone, by us or by the peer."""
@@ -188,11 +210,23 @@ class Connection(Stream, asyncio.Protocol):
                 timer.cancel()
         if self._files is not None:
             self._files.drop()
-        if self._resumed is not None and not self._resumed.done():
-            self._resumed.set_result(None)
+        self._gone = self._peer_ended = True
+        self._wake_senders()
         if self.session and not self._ending:
+            if not self._close_is_due and not self._held:
+                self._take_rest()
             self._end_by_peer()
         self._worker.lost(self)
+
+    def _take_rest(self) -> None:
+        """Hand out what has come and was not read. C3."""
+        self._paused = False
+        for data in (*self._take_kept_back(), *unread_bytes(self._transport)):
+            self.data_received(data)
+
+    def _wake_senders(self) -> None:
+        if self._resumed is not None and not self._resumed.done():
+            self._resumed.set_result(None)
 
     def pause_writing(self) -> None:
         """Much waits for the peer to read it."""
@@ -201,8 +235,10 @@ class Connection(Stream, asyncio.Protocol):
     def resume_writing(self) -> None:
         """The peer has caught up."""
         self._reader_is_slow = False
-        if self._resumed is not None and not self._resumed.done():
-            self._resumed.set_result(None)
+        self._wake_senders()
+        if self._flushes:
+            self._flushes = False
+            self._wait_for_peer()
 
     # -- from the server ---
 
@@ -231,7 +267,7 @@ class Connection(Stream, asyncio.Protocol):
 
         What is sent afterwards comes behind it.
         """
-        if self._ending:
+        if self._ending or self._gone:
             return False
         self._flush()
         part = open_part(path, offset, length)
@@ -260,7 +296,7 @@ class Connection(Stream, asyncio.Protocol):
 
     def hold(self, *, on: bool) -> bool:
         """Do not read (pause), or read again; False when the connection ends."""
-        if self._ending:
+        if self._ending or self._gone:
             return False
         self._held = on
         if on:
@@ -329,7 +365,7 @@ class Connection(Stream, asyncio.Protocol):
 
     async def drained(self) -> None:
         """Wait until the peer has read most of what was sent."""
-        while self._reader_is_slow and not self._ending:
+        while self._reader_is_slow and not self._ending and not self._gone:
             if self._resumed is None or self._resumed.done():
                 self._resumed = self._worker.loop.create_future()
             await asyncio.shield(self._resumed)
@@ -342,6 +378,7 @@ class Connection(Stream, asyncio.Protocol):
             text = "connection %d from %s closed: %s"
             limited.warning(text, self.session, self.peer, why, kind=f"closed: {kind_of(why)}")
         self._reset = reset
+        self._over_limit = bool(why)
         self._mark_end(why or "closed by the server")
         self._after_last(-1)
         return True
@@ -350,146 +387,35 @@ class Connection(Stream, asyncio.Protocol):
         """Read no more: this process leaves."""
         self._pause()
 
-    @property
-    def busy(self) -> bool:
-        """Whether a callback is under way or due."""
-        return self._running or bool(self._waiting)
-
     # -- within ---
 
-    def _stream_raised(self, error: Exception) -> None:
+    def _stream_raised(self, error: BaseException) -> None:
         """A packet cannot be: what came before it is still handed out."""
         if not isinstance(error, PacketRefused):
-            raise error
+            try:
+                raise error
+            except BaseException:  # O1; the framer has lost its place
+                self._worker.callback_failed("package_length_func")
+            self.end("package_length_func raised")
+            return
         for packet in error.packets:
             self._received(packet)
         self.end(str(error))
 
-    def _put_aside(self, packet: bytes) -> None:
-        """A packet came while a callback is under way."""
-        waiting = self._put_behind(
-            "receive", (self._server, self.session, self._worker.slot, packet)
-        )
-        self._bytes_waiting += len(packet)
-        if len(waiting) >= _MAX_WAITING or self._bytes_waiting >= self._max_bytes:
-            self._pause()
+    def _keep_back(self, data: bytes) -> None:
+        """Bytes came although reading is paused. C2."""
+        self._kept_back.append(data)
+        self._transport.pause_reading()
 
-    def _put_behind(self, event: str, args: tuple[Any, ...]) -> deque[tuple[str, Any]]:
-        """It is due after the callback that is under way; return all that is."""
-        waiting = self._waiting
-        if waiting is None:  # few connections ever need one
-            waiting = self._waiting = deque()
-        waiting.append((event, args))
-        return waiting
-
-    def _count_request(self) -> None:
-        self._worker.count_request()
-
-    def _receive_raised(self, error: Exception) -> None:
-        try:
-            raise error
-        except Exception:
-            self._worker.callback_failed("receive")
-
-    def _receive_returned(self, result: object) -> None:
-        """It returned something: a coroutine goes on by itself, anything else is of no interest."""
-        if asyncio.iscoroutine(result):
-            self._worker.start(self._go_on("receive", result))
-        else:
-            self._ended("receive")
-            self._go_on_with_waiting()
-
-    def _go_on_with_waiting(self) -> None:
-        """A callback has ended: call what waits behind it."""
-        if self._waiting and (due := self._next()) is not None:
-            self._worker.start(self._go_on(*due))
-        else:
-            self._running = False
-
-    def _run(self, event: str, args: tuple[Any, ...]) -> bool:
-        """Call it now; what it awaits goes on by itself, and then what waits behind it.
-
-        Returns whether something goes on.
-        """
-        callback = self._callbacks.get(event)
-        if callback is None:
-            return False
-        self._running = True
-        try:
-            result = callback(*args)
-        except Exception:
-            self._worker.callback_failed(event)
-            result = None
-        if result is not None and asyncio.iscoroutine(result):
-            self._worker.start(self._go_on(event, result))
-            return True
-        self._ended(event)
-        self._go_on_with_waiting()
-        return self._running
-
-    def _ended(self, event: str) -> None:
-        if event == "receive":
-            self._timed()
-            self._worker.row[Row.REQUESTS_DONE] += 1
-
-    async def _go_on(self, event: str, coroutine: Any) -> None:
-        """Await a callback, then work off what waits behind it."""
-        due: tuple[str, Any] | None = (event, coroutine)
-        while due is not None:
-            event, coroutine = due
-            try:
-                await coroutine
-            except asyncio.CancelledError:
-                # The server ends and waits no longer: of what is due, only the end is.
-                self._waiting = deque(item for item in self._waiting or () if item[0] != "receive")
-            except Exception:
-                self._worker.callback_failed(event)
-            self._ended(event)
-            due = self._next()
-        self._running = False
-        self._settle()
-        self._resume()
-
-    def _next(self) -> tuple[str, Any] | None:
-        """Call what waits, up to the first that gives a coroutine: return that one."""
-        while self._waiting:
-            event, args = self._waiting.popleft()
-            if event == _END:
-                self._finish_end()
-                continue
-            if event == "receive":
-                self._bytes_waiting -= len(args[3])
-            elif event == "close":
-                self._mark_end("closed by the peer")
-            callback = self._callbacks.get(event)
-            if callback is None:
-                continue
-            try:
-                result = callback(*args)
-            except Exception:
-                self._worker.callback_failed(event)
-                result = None
-            if result is not None and asyncio.iscoroutine(result):
-                return event, result
-            self._ended(event)
-        return None
+    def _take_kept_back(self) -> list[bytes]:
+        kept, self._kept_back = self._kept_back, []
+        return kept
 
     def _mark_end(self, why: str) -> None:
         if not self._ending:
             self._ending = why
-            self._worker.closing(self)
-
-    def _after_last(self, reactor_id: int) -> None:
-        """Run the close event after all that is due, then the end itself."""
-        args = (self._server, self.session, reactor_id)
-        if self._running:
-            self._put_behind("close", args)
-            self._put_behind(_END, ())
-            return
-        if self._run("close", args):
-            self._put_behind(_END, ())
-        else:
-            self._finish_end()
+            self._known = self._worker.closing(self)
+            self._wake_senders()
 
     def _end_by_peer(self) -> None:
         """The peer closed: what it sent before is still worked off and answered."""
@@ -510,31 +436,63 @@ class Connection(Stream, asyncio.Protocol):
             self._socket_option(socket.SOL_SOCKET, socket.SO_LINGER, _ABORT_NOW)
             transport.abort()
             return
-        if self._ending == "closed by the peer":
-            # First an end of file: the manager may have a copy, and a close says nothing then.
-            with contextlib.suppress(OSError, RuntimeError, NotImplementedError):
-                transport.write_eof()
-            transport.close()  # flushes first; the peer sends no more, so nothing is unread
-            return
-        if not self._reads:
-            self._reads = True
+        if self._paused and not self._peer_ended:
+            self._paused = False
             transport.resume_reading()  # to see the peer's end of file
         try:
+            # Also before a close: the manager may have a copy, and a close says nothing then.
             transport.write_eof()
-        except (OSError, RuntimeError, NotImplementedError):  # TLS has no half to close
+        except (OSError, RuntimeError):
             transport.close()
             return
-        self._linger = self._worker.loop.call_later(_LINGER, transport.abort)
+        self._flushes = bool(transport.get_write_buffer_size()) and not self._over_limit
+        if self._flushes:
+            self._look_at_flush(None)
+            transport.set_write_buffer_limits(high=0)  # resume_writing() when it is empty
+        else:
+            self._wait_for_peer()
+
+    def _look_at_flush(self, before: int | None) -> None:
+        """What was sent goes out as the peer reads it; it must read some of it."""
+        left = self._transport.get_write_buffer_size()
+        if before is not None and before - left < _FLUSH_LEAST:
+            limited.warning(
+                "connection %d from %s is cut: it did not read %d bytes that were sent to it",
+                self.session,
+                self.peer,
+                left,
+            )
+            self._transport.abort()
+            return
+        self._linger = self._worker.loop.call_later(_FLUSH_SECONDS, self._look_at_flush, left)
+
+    def _wait_for_peer(self) -> None:
+        """All is sent: wait for the peer's end of file, for a moment."""
+        if self._linger is not None:
+            self._linger.cancel()
+        if self._peer_ended and not self._transport.get_write_buffer_size():
+            self._transport.close()
+        else:
+            self._linger = self._worker.loop.call_later(_LINGER, self._transport.abort)
 
     def _pause(self) -> None:
-        if self._reads and not self._transport.is_closing():
-            self._reads = False
+        if not self._paused and not self._transport.is_closing():
+            self._paused = True
+            self._transport.pause_reading()
+
+    def _pause_again(self) -> None:
+        """The transport has begun to read. C2."""
+        if self._paused and not self._transport.is_closing():
             self._transport.pause_reading()
 
     def _resume(self) -> None:
         busy = self._running or self._held or self._ending or self._worker.leaving
-        if not self._reads and not busy and not self._transport.is_closing():
-            self._reads = True
+        if not self._paused or busy or self._transport.is_closing():
+            return
+        self._paused = False
+        for data in self._take_kept_back():
+            self.data_received(data)
+        if not self._paused:
             self._transport.resume_reading()
 
     def _socket_option(self, level: int, option: int, value: int | bytes) -> None:
@@ -544,3 +502,13 @@ class Connection(Stream, asyncio.Protocol):
                 sock.setsockopt(level, option, value)
             except OSError as exc:
                 limited.info("setsockopt on connection %d: %s", self.session, exc)
+
+
+def unread_bytes(transport: Any) -> list[bytes]:
+    """Read what the kernel still has of a connection that its transport has given up."""
+    parts: list[bytes] = []
+    sock = transport.get_extra_info("socket")
+    with contextlib.suppress(OSError):  # no more, or the peer's reset
+        while sock is not None and (data := os.read(sock.fileno(), _A_READ)):
+            parts.append(data)
+    return parts

@@ -108,7 +108,7 @@ class DatagramReader:
         _ANSWERING.set(self._port)
         try:
             result = self._callback(worker.server, data, _client(address, self._port))  # type: ignore[misc]
-        except Exception:
+        except BaseException:
             worker.callback_failed("packet")
             result = None
         if result is not None and asyncio.iscoroutine(result):

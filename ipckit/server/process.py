@@ -78,6 +78,8 @@ class Process(ABC):
         self.incarnation = incarnation
         self.row = self.board.row(self.slot, place % 2)
         self.row[Row.PID] = os.getpid()
+        self.ended_clients: dict[int, dict[str, Any]] = {}
+        """What is known of those whose `close` runs."""
 
     # -- life ---
 

@@ -326,7 +326,7 @@ class Submitter:
         while True:
             try:
                 end = view.hear(finish, server, read, waiters)
-            except Exception:  # of the user's code, as what a type does when it is unpickled is
+            except BaseException:  # of the user's code, as what a type does when it is unpickled is
                 self._finish_failed()
                 continue
             if end is None:
@@ -380,7 +380,7 @@ class Submitter:
         if flags & _ledger.HAS_RESULT:
             try:
                 value = self._ledger.load_result(task_id, attempt, result, size)
-            except Exception:  # what a type does when it is unpickled is the user's code
+            except BaseException:  # what a type does when it is unpickled is the user's code
                 if waiter is not None:
                     self._waiters[task_id] = waiter
                 self._result_unreadable(record, task_id, attempt)

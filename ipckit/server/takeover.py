@@ -82,16 +82,13 @@ class Takeover:
                 and not self._former_is_gone
             ):
                 await self._what_we_sent(taken)
-            _, connection = await worker.loop.connect_accepted_socket(
-                lambda: Connection(worker, port, taken), sock
-            )
-            if taken.held:
-                connection.hold(on=True)  # not before: a new transport begins to read by itself
+            await worker.loop.connect_accepted_socket(lambda: Connection(worker, port, taken), sock)
         except OSError as exc:
             limited.warning("connection %d was not taken over: %s", taken.session, exc)
             sock.close()
+            known = self._sessions.describe(taken.session)
             worker.session_counts.close(taken.session)
-            worker.ended_elsewhere(Dropped(taken.session, taken.port))
+            worker.ended_elsewhere(Dropped(taken.session, taken.port, known))
         finally:
             self._taking.discard(taken.session)
 

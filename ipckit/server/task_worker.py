@@ -139,7 +139,7 @@ class TaskWorker(Process):
     def _run_blocking(self) -> int:
         try:
             self._call_now("worker_start", self.slot)
-        except Exception:
+        except BaseException:
             return self.boot_failed()
         self.announce_ready()
         timers = cast("HeapTimers", self._timers)
@@ -163,7 +163,7 @@ class TaskWorker(Process):
         for event in ("worker_exit", "worker_stop"):
             try:
                 self._call_now(event, self.slot)
-            except Exception:
+            except BaseException:
                 self.callback_failed(event)
         return code
 
@@ -202,7 +202,7 @@ class TaskWorker(Process):
         loop.add_signal_handler(signal.SIGTERM, self._bell_on_loop, awake)
         try:
             await self._call_later("worker_start", self.slot)
-        except Exception:
+        except BaseException:
             return self.boot_failed()
         for fd in self._filenos():
             loop.add_reader(fd, awake.set)
@@ -228,7 +228,7 @@ class TaskWorker(Process):
         for event in ("worker_exit", "worker_stop"):
             try:
                 await self._call_later(event, self.slot)
-            except Exception:
+            except BaseException:
                 self.callback_failed(event)
         return code
 
@@ -248,7 +248,7 @@ class TaskWorker(Process):
             sender, message = self._messages.pop(0)
             try:
                 await self._call_later("pipe_message", sender, message)
-            except Exception:
+            except BaseException:
                 self.callback_failed("pipe_message")
 
     # -- sleeping ---
@@ -298,7 +298,7 @@ class TaskWorker(Process):
     def _message(self, sender: int, body: bytes) -> None:
         try:
             message = wire.load(body)
-        except Exception:  # the user's code, as the callback is
+        except BaseException:  # the user's code, as the callback is
             self.callback_failed("pipe_message")
             return
         if isinstance(self._timers, LoopTimers):
@@ -306,7 +306,7 @@ class TaskWorker(Process):
             return
         try:
             self._call_now("pipe_message", sender, message)
-        except Exception:
+        except BaseException:
             self.callback_failed("pipe_message")
 
     def _take_foreign(self, taker: ForeignTaker) -> Job | None:

@@ -87,7 +87,7 @@ class LoopTimers:
             del self._handles[timer]
         try:
             result = callback(*args)
-        except Exception:
+        except BaseException:
             self._failed("a timer's callback")
             return
         if asyncio.iscoroutine(result):
@@ -98,7 +98,10 @@ class LoopTimers:
     async def _guard(self, coroutine: Any) -> None:
         try:
             await coroutine
-        except Exception:
+        except BaseException as exc:
+            task = asyncio.current_task()
+            if isinstance(exc, asyncio.CancelledError) and task is not None and task.cancelling():
+                raise  # the loop ends
             self._failed("a timer's callback")
 
 
@@ -143,6 +146,6 @@ class HeapTimers:
                 del self._live[timer]
             try:
                 callback(*args)
-            except Exception:
+            except BaseException:
                 self._failed("a timer's callback")
         return None

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import uvloop
 
-from ipckit.server import wire
+from ipckit.server import clients, wire
 from ipckit.server.backing import Backer, Dropped
 from ipckit.server.beat import BEATS
 from ipckit.server.board import Phase, Row
@@ -90,6 +90,7 @@ class Worker(Process):
         self._bell = asyncio.Event()
         self._outboxes: dict[int, Outbox] = {}
         self._asked_to_go = False
+        self._cancels = False
         limit = self.settings.max_request
         grace = self.settings.request_grace(limit, self.settings.max_request_grace)
         self.counts_requests = bool(limit)
@@ -126,7 +127,7 @@ class Worker(Process):
                 result = start(self.server, self.slot)
                 if asyncio.iscoroutine(result):
                     await result
-        except Exception:
+        except BaseException:
             return self.boot_failed()
         acceptors = [await self._accept(port) for port in self.runtime.ports if not port.datagrams]
         readers = [DatagramReader(self, port) for port in self.runtime.ports if port.datagrams]
@@ -244,6 +245,7 @@ class Worker(Process):
         await self._until(lambda: not self._coroutines, began + _CALLBACKS_SHARE * patience)
         if self._coroutines:
             log.warning("worker %d: %d callbacks were cancelled", self.slot, len(self._coroutines))
+            self._cancels = True
             for coroutine in self._coroutines:
                 coroutine.cancel()
         deadline = began + limit
@@ -259,7 +261,7 @@ class Worker(Process):
             result = stop(self.server, self.slot)
             if asyncio.iscoroutine(result):
                 await self._within(result, self.settings.max_wait_time)
-        except Exception:
+        except BaseException:
             self.callback_failed("worker_stop")
 
     async def _within(self, coroutine: Coroutine[Any, Any, Any], seconds: float) -> None:
@@ -333,13 +335,19 @@ class Worker(Process):
         """A connection ended with its worker, our predecessor."""
         self.takeover.forget(dropped.session)
         callback = self.runtime.ports[dropped.port].callbacks.get("close")
-        if callback is not None:
-            self.emit_to(callback, "close", dropped.session, -1)
+        if callback is None:
+            return
+        session = dropped.session
+        if dropped.known is not None:
+            self.ended_clients[session] = clients.described(self.runtime, dropped.known)
+        self.emit_to(
+            callback, "close", session, -1, then=lambda: self.ended_clients.pop(session, None)
+        )
 
     def _message(self, sender: int, body: bytes) -> None:
         try:
             message = wire.load(body)
-        except Exception:  # the user's code, as the callback is
+        except BaseException:  # the user's code, as the callback is
             self.callback_failed("pipe_message")
         else:
             self.emit("pipe_message", sender, message)
@@ -427,7 +435,7 @@ class Worker(Process):
     ) -> None:
         try:
             result = callback(self.server, *args)
-        except Exception:
+        except BaseException:
             self.callback_failed(event)
         else:
             if result is not None and asyncio.iscoroutine(result):
@@ -442,9 +450,15 @@ class Worker(Process):
     async def _guard(self, event: str, coroutine: Any, then: Callable[[], object]) -> None:
         try:
             await coroutine
-        except Exception:
+        except BaseException as exc:
+            if self.cancelled(exc):
+                raise
             self.callback_failed(event)
         then()
+
+    def cancelled(self, error: BaseException) -> bool:
+        """Whether it came out of a callback because its time at our end is over."""
+        return self._cancels and isinstance(error, asyncio.CancelledError)
 
     def start(self, coroutine: Coroutine[Any, Any, None]) -> None:
         """Run it beside the rest; the process ends after it, within max_wait_time."""
@@ -473,13 +487,18 @@ class Worker(Process):
         if self.backer is not None and backed:
             self.backer.known(connection.session)
 
-    def closing(self, connection: Connection) -> None:
-        """The session ends: nobody finds it any more."""
-        if self.connections.pop(connection.session, None) is not None:
-            self.session_counts.close(connection.session)
-            self.takeover.forget(connection.session)
+    def closing(self, connection: Connection) -> dict[str, Any] | None:
+        """The session ends: nobody finds it any more. Return what its `close` may ask for."""
+        session = connection.session
+        known = None
+        if self.connections.pop(session, None) is not None:
+            if connection.port.callbacks.has("close"):
+                known = clients.info(self.runtime, session)
+            self.session_counts.close(session)
+            self.takeover.forget(session)
             if self.backer is not None:
-                self.backer.forget(connection.session)
+                self.backer.forget(session)
+        return known
 
     def lost(self, connection: Connection) -> None:
         """Its descriptor is closed."""
