@@ -19,6 +19,7 @@ import os
 from typing import Any
 
 from ipckit._core import ffi, lib
+from ipckit.server.acquire import mapped, system_call
 from ipckit.server.latency import BUCKETS
 from ipckit.server.sessions import Sessions
 from ipckit.server.task_load import Totals
@@ -82,10 +83,16 @@ class _Header:
 
 
 def shared_file(name: str, size: int) -> int:
-    """Return the descriptor of memory that is inherited, and that /proc shows by its name."""
-    fd = os.memfd_create(name, os.MFD_CLOEXEC)
+    """Return the descriptor of memory that is inherited, and that /proc shows by its name.
+
+    Raises SystemCallError, and leaves nothing.
+    """
+    detail = f"{size} bytes of shared memory for {name}"
+    with system_call("memfd_create", f"{detail}; raise ulimit -n"):
+        fd = os.memfd_create(name, os.MFD_CLOEXEC)
     try:
-        os.ftruncate(fd, size)
+        with system_call("ftruncate", f"{detail}; raise ulimit -f"):
+            os.ftruncate(fd, size)
     except BaseException:
         os.close(fd)
         raise
@@ -178,7 +185,7 @@ class Board(BoardView):
         words = _Header.WORDS + slots * 2 * Row.WORDS
         fd = shared_file(self.FILE, words * _WORD + len(text))
         try:
-            memory = mmap.mmap(fd, words * _WORD + len(text))
+            memory = mapped(fd, words * _WORD + len(text))
         finally:
             os.close(fd)  # the mapping has its own
         memory[words * _WORD :] = text

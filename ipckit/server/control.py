@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 from ipckit.errors import AlreadyExists, IPCError, SystemCallError
 from ipckit.kinds import SockType
 from ipckit.server import listener
+from ipckit.server.acquire import system_call
 from ipckit.server.listener import Bound
 from ipckit.server.log import limited, log
 from ipckit.server.settings import Settings
@@ -130,7 +131,12 @@ def _listening(path: str) -> Bound:
         raise AlreadyExists(errno.EEXIST, f"control_path: {exc}") from None
     finally:
         os.umask(mask)
-    bound.socket.listen(MAX_CLIENTS)
+    try:
+        with system_call("listen", f"control_path {path}"):
+            bound.socket.listen(MAX_CLIENTS)
+    except BaseException:
+        listener.forget(bound)
+        raise
     return bound
 
 

@@ -78,10 +78,10 @@ class Deaths:
         return Death(None, signal.SIGKILL, out_of_memory=self._kills > before)
 
     def _out_of_memory_kills(self) -> int:
-        with contextlib.suppress(OSError), open(self._vmstat, encoding="ascii") as file:
+        with contextlib.suppress(OSError), open(self._vmstat, "rb") as file:
             for line in file:
-                name, _, number = line.partition(" ")
-                if name == "oom_kill":
+                name, _, number = line.partition(b" ")
+                if name == b"oom_kill":
                     return int(number)
         return 0
 

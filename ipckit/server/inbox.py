@@ -20,6 +20,7 @@ import socket
 from collections.abc import Iterator
 
 from ipckit.errors import InternalError
+from ipckit.server.acquire import socket_pair
 from ipckit.server.wire import (
     ATTACHED,
     HEAD_SIZE,
@@ -42,7 +43,7 @@ class Inbox:
     """One inbox. Process safe for writing; one process reads at a time."""
 
     def __init__(self) -> None:
-        self.reading, self.writing = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.reading, self.writing = socket_pair(socket.SOCK_SEQPACKET, "an inbox")
         # Python's own flag stays "blocking": each call says MSG_DONTWAIT itself.
         self._send = self.writing.send
         self._receive = self.reading.recvmsg

@@ -13,7 +13,6 @@ Crash     of any process but the manager: what it held is settled by the manager
 
 from __future__ import annotations
 
-import contextlib
 import json
 import mmap
 import os
@@ -26,6 +25,7 @@ from ipckit._core import _ledger
 from ipckit.errors import IPCError, ProtocolError
 from ipckit.queue import php_format
 from ipckit.server import plain, wire
+from ipckit.server.acquire import Undo, mapped, system_call
 from ipckit.server.attempts import Attempts, Failure
 from ipckit.server.board import Row, shared_file
 from ipckit.server.identity import Identity
@@ -95,25 +95,31 @@ class TaskLedger:
         """For Ledger.post() and run(): makes what dump() makes; its errors are not for the user."""
         self.read: Callable[[bytes], Any] = form.load
         """The way back, for what lies inside. Raises what the data's types raise."""
-        self.bells = [
-            os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK) for _ in range(self.places + 1)
-        ]
+        self.bells: list[int] = []
         parent = settings.task_tmpdir
         folder = runtime_directory(settings.runtime_dir) if parent is None else os.fspath(parent)
-        with contextlib.ExitStack() as undo:
+        self.taken_up = False
+        """Whether it was there before: then it stays if this start fails."""
+        with Undo() as undo:
             undo.callback(self._close_bells)
+            with system_call("eventfd", f"{self.places + 1} of them; raise ulimit -n"):
+                for _ in range(self.places + 1):
+                    self.bells.append(os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK))
             if self.name is None:
-                self.taken_up = False
                 self.spill = SpillDirectory(folder, identity=identity)
+                undo.add("the spill files", self.spill.destroy)
                 self._memory = _nameless(_ledger.size_of(*shape))
                 _ledger.lay_out(self._memory, *shape)
             else:
                 self._guard = undo.enter_context(claim(self.name))
                 self._memory, self.taken_up = named_memory(self.name, shape)
+                if not self.taken_up:
+                    undo.add("the task ledger", remove_named, f"{PREFIX}{self.name}")
                 self.spill = SpillDirectory(folder, f"{LEDGER_PREFIX}{self.name}", identity)
+                undo.add("spill files", self.spill.close if self.taken_up else self.spill.destroy)
+            self.overview = self.view(self.places)
+            """The manager's view; in another process good for looking only."""
             undo.pop_all()
-        self.overview = self.view(self.places)
-        """The manager's view; in another process good for looking only."""
 
     @property
     def manager(self) -> int:
@@ -231,27 +237,32 @@ class TaskLedger:
 
     # -- the end ---
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether it holds no task."""
+        return bool(self.overview.totals()[0][_ledger.FREE] == self.records)
+
     def destroy(self, *, keep: bool = False) -> None:
         """Remove it, or leave it for the next server with its name. By the manager."""
-        if self.name is None:
-            self.spill.destroy()
-        else:
-            if keep:
-                self.spill.close()
-            else:
-                remove_named(f"{PREFIX}{self.name}")
-                self.spill.destroy()
-            self._guard.close()
-        self._close_bells()
+        with Undo() as ends:
+            ends.callback(self._close_bells)
+            if self.name is not None:
+                ends.callback(self._guard.close)
+            if self.name is not None and keep:
+                ends.add("spill files", self.spill.close)
+                return
+            ends.add("spill files", self.spill.destroy)
+            if self.name is not None:
+                ends.add("the task ledger", remove_named, f"{PREFIX}{self.name}")
 
     def _close_bells(self) -> None:
-        for bell in self.bells:
-            os.close(bell)
+        while self.bells:
+            os.close(self.bells.pop())
 
 
 def _nameless(size: int) -> mmap.mmap:
     fd = shared_file(_MEMORY, size)
     try:
-        return mmap.mmap(fd, size)
+        return mapped(fd, size)
     finally:
         os.close(fd)  # the mapping has its own

@@ -20,8 +20,8 @@ from ipckit.errors import (
     NotFound,
     SegmentCorrupt,
     SettingsError,
-    from_errno,
 )
+from ipckit.server.acquire import hold_name, mapped, system_call
 from ipckit.table.segment import check_name, give_name, open_named, remove_named, unnamed_file
 
 __all__ = ["PREFIX", "claim", "named_memory", "tasks_in"]
@@ -34,16 +34,11 @@ Shape = tuple[int, int, int, int, int]
 
 def claim(name: str) -> socket.socket:
     """Return what only one live server can have for this name. AlreadyExists."""
-    guard = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-    try:
-        guard.bind(f"\0ipckit-task-ledger-{os.geteuid()}-{name}")
-    except OSError as exc:
-        guard.close()
-        if exc.errno != errno.EADDRINUSE:
-            raise
+    guard = hold_name(f"ipckit-task-ledger-{os.geteuid()}-{name}")
+    if guard is None:
         raise AlreadyExists(
             errno.EEXIST, f"a live server has task_ledger {name!r}: stop it, or choose another name"
-        ) from None
+        )
     return guard
 
 
@@ -55,7 +50,7 @@ def named_memory(name: str, shape: Shape) -> tuple[mmap.mmap, bool]:
         return _make(name, shape), False
     try:
         size = os.fstat(fd).st_size
-        memory = mmap.mmap(fd, size) if size else None
+        memory = mapped(fd, size) if size else None
     finally:
         os.close(fd)
     if memory is not None and size == _ledger.size_of(*shape) and _shape_of(memory) == shape:
@@ -73,18 +68,16 @@ def named_memory(name: str, shape: Shape) -> tuple[mmap.mmap, bool]:
 
 def _make(name: str, shape: Shape) -> mmap.mmap:
     size = _ledger.size_of(*shape)
-    fd = unnamed_file()
+    with system_call("open", "a file of shared memory in /dev/shm for task_ledger"):
+        fd = unnamed_file()
     try:
-        try:
+        with system_call(
+            "posix_fallocate",
+            f"a task ledger of {size} bytes of shared memory: lower task_memory, or free some "
+            f"(see df /dev/shm)",
+        ):
             os.posix_fallocate(fd, 0, size)
-        except OSError as exc:
-            raise from_errno(
-                "posix_fallocate",
-                exc.errno or errno.EIO,
-                f"a task ledger of {size} bytes of shared memory: lower task_memory, or free some "
-                f"(see df /dev/shm)",
-            ) from None
-        memory = mmap.mmap(fd, size)
+        memory = mapped(fd, size)
         _ledger.lay_out(memory, *shape)
         give_name(fd, check_name(f"{PREFIX}{name}"))
     finally:

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from ipckit.errors import BootFailed, MisuseError
 from ipckit.server import systemd
+from ipckit.server.acquire import system_call
 from ipckit.server.backing import Backed
 from ipckit.server.board import Phase, Row
 from ipckit.server.children import Children
@@ -118,9 +119,9 @@ class Manager:
 
     def run(self) -> None:
         """Serve until the end. Raises BootFailed, and what the `start` callback raised."""
-        self._signals.install()
-        gc.freeze()  # what is here now is shared with the children; do not let gc touch it
         try:
+            self._signals.install()
+            gc.freeze()  # what is here now is shared with the children; do not let gc touch it
             self._serve()
         finally:
             try:
@@ -153,7 +154,8 @@ class Manager:
             self._poller.register(fd, select.POLLIN)
         if self._tasks is not None:
             if self._tasks.old:
-                self._tasks.take_up()
+                with system_call("start", "the task ledger cannot be taken up"):
+                    self._tasks.take_up()
             self._poller.register(self._tasks.bell, select.POLLIN)
         self._control.serve(self._poller, self._server)
         self._do(self._fleet.boot())
@@ -271,7 +273,7 @@ class Manager:
         self._do(self._fleet.ready(place))
         self._runtime.record.note_segments(member.pid)
         if not self._started and self._fleet.all_ready() and not self._stop_asked:
-            self._started = True
+            self._started = self._runtime.progress.was_up = True
             log.info(
                 "serving on %s:%s, manager %d, %d workers, %d task workers",
                 self._server.host,

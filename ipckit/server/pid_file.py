@@ -25,8 +25,8 @@ class PidFile:
             return
         new = f"{self.path}.{os.getpid()}-{os.urandom(4).hex()}"
         try:
-            with open(new, "x", encoding="ascii") as file:  # "x" follows no symbolic link
-                file.write(f"{os.getpid()}\n")
+            with open(new, "xb") as file:  # "x" follows no symbolic link
+                file.write(b"%d\n" % os.getpid())
                 file.flush()
                 self._written = _identity(os.fstat(file.fileno()))
             os.replace(new, self.path)

@@ -8,6 +8,7 @@ Fork      every process has all of it; `destroy()` is the manager's.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import socket
@@ -17,13 +18,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ipckit._core import _ledger
-from ipckit.errors import AccessDenied, AlreadyExists, SettingsError
+from ipckit.errors import AccessDenied, AlreadyExists, QueueRemoved, SettingsError
 from ipckit.kinds import TaskIPC
-from ipckit.queue import SysvQueue
+from ipckit.queue import Statistics, SysvQueue
+from ipckit.server.acquire import Undo, hold_name, socket_pair
 from ipckit.server.board import Board
 from ipckit.server.dead_letters import DeadLetters
 from ipckit.server.events import Callbacks
 from ipckit.server.foreign import ForeignQueue
+from ipckit.server.fork import open_pidfd
 from ipckit.server.identity import Identity, is_ours, resolve
 from ipckit.server.inbox import Inbox
 from ipckit.server.ledger import TaskLedger
@@ -35,6 +38,14 @@ from ipckit.server.spill import LETTERS
 from ipckit.server.wire import Head, Kind
 
 __all__ = ["Runtime"]
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far a start came."""
+
+    was_up: bool = False
+    """Whether every process was ready once."""
 
 
 @dataclass(slots=True)
@@ -50,12 +61,13 @@ class Runtime:
     backing: tuple[socket.socket, socket.socket]  # by which copies of connections go to the manager
     ledger: TaskLedger | None
     foreign: ForeignQueue | None
-    key_guard: socket.socket | None
     record: RunRecord  # the manager's
+    undo: Undo  # how all of it is removed
+    progress: Progress
     user_processes: tuple[Callable[..., Any], ...] = ()
     identity: Identity | None = None  # of the children; None: ours
     manager_pid: int = field(default_factory=os.getpid)
-    manager_pidfd: int = field(default_factory=lambda: os.pidfd_open(os.getpid()))
+    manager_pidfd: int = -1
     started_at: float = field(default_factory=time.time)
 
     @classmethod
@@ -68,68 +80,74 @@ class Runtime:
         record: RunRecord,
         control_path: str,
     ) -> Runtime:
-        """Make everything, or raise and leave nothing.
+        """Make everything, or raise and leave nothing but stored tasks that were there before.
 
         Raises AlreadyExists (another server uses the queue's key), AccessDenied, NotFound (the
-        directory of `dead_letter_path`).
+        directory of `dead_letter_path`), SystemCallError with the name of the call.
         """
         identity = resolve(settings.user, settings.group)
         if settings.task_worker_num and settings.dead_letter_path is not None:
             DeadLetters(_absolute(settings.dead_letter_path)).prepare()
         workers, task_workers = settings.worker_num, settings.task_worker_num
-        inboxes = [Inbox() for _ in range(2 * workers)]
-        for _ in range(task_workers):
-            # A task worker reads between two tasks only, and one that leaves reads no more: so
-            # the old and the new one can share an inbox.
-            inboxes += [Inbox()] * 2
-        manager_inbox = Inbox()
-        backing = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        ledger: TaskLedger | None = None
-        foreign: ForeignQueue | None = None
-        guard: socket.socket | None = None
-        try:
+        progress = Progress()
+        with Undo() as undo:
+
+            def inbox() -> Inbox:
+                made = Inbox()
+                undo.callback(made.close)
+                return made
+
+            inboxes = [inbox() for _ in range(2 * workers)]
+            for _ in range(task_workers):
+                # A task worker reads between two tasks only, and one that leaves reads no more: so
+                # the old and the new one can share an inbox.
+                inboxes += [inbox()] * 2
+            manager_inbox = inbox()
+            backing = socket_pair(socket.SOCK_SEQPACKET, "copies of connections")
+            for end in backing:
+                undo.callback(end.close)
+            manager_pidfd = open_pidfd(os.getpid())
+            undo.callback(os.close, manager_pidfd)
+            ledger: TaskLedger | None = None
+            foreign: ForeignQueue | None = None
             if task_workers:
                 ledger = TaskLedger(settings, identity)
+                undo.callback(_end_ledger, ledger, progress)
                 record.note_directory(ledger.spill.path, kept=ledger.name is not None)
                 if settings.task_ipc_mode != TaskIPC.UNIX_SOCKET:
-                    foreign, guard = _make_foreign(settings, identity)
-                    if identity is not None:
-                        foreign.queue.set(uid=identity.uid, gid=identity.gid)
+                    foreign = _make_foreign(settings, identity, undo, progress)
                     record.note_queue(foreign.queue, kept=bool(settings.message_queue_key))
             record.note_segments(os.getpid())
-        except BaseException:
-            if ledger is not None:
-                ledger.destroy()
-            _close(*inboxes, manager_inbox, *backing)
-            raise
-        slots = workers + task_workers + len(user_processes)
-        started_at = time.time()
-        about = {
-            "started_at": started_at,
-            "ports": [f"{port.host}:{port.port}" if port.port else port.host for port in ports],
-            "worker_num": workers,
-            "task_worker_num": task_workers,
-            "ledger": None if ledger is None else ledger.file,
-            "dead_letters": None if ledger is None else _letters_path(settings, ledger),
-            "control_path": control_path,
-        }
-        board = Board(slots, sessions=settings.max_connection, about=about)
-        return cls(
-            settings,
-            callbacks,
-            ports,
-            board,
-            inboxes,
-            manager_inbox,
-            backing,
-            ledger,
-            foreign,
-            guard,
-            record,
-            user_processes,
-            identity,
-            started_at=started_at,
-        )
+            slots = workers + task_workers + len(user_processes)
+            started_at = time.time()
+            about = {
+                "started_at": started_at,
+                "ports": [f"{port.host}:{port.port}" if port.port else port.host for port in ports],
+                "worker_num": workers,
+                "task_worker_num": task_workers,
+                "ledger": None if ledger is None else ledger.file,
+                "dead_letters": None if ledger is None else _letters_path(settings, ledger),
+                "control_path": control_path,
+            }
+            board = Board(slots, sessions=settings.max_connection, about=about)
+            return cls(
+                settings,
+                callbacks,
+                ports,
+                board,
+                inboxes,
+                manager_inbox,
+                backing,
+                ledger,
+                foreign,
+                record,
+                undo.pop_all(),
+                progress,
+                user_processes,
+                identity,
+                manager_pidfd=manager_pidfd,
+                started_at=started_at,
+            )
 
     @property
     def worker_num(self) -> int:
@@ -171,20 +189,12 @@ class Runtime:
 
     def destroy(self) -> None:
         """Remove what the kernel would keep, and close the rest."""
-        if self.foreign is not None:
-            self.foreign.remove()
-        if self.ledger is not None:
-            states = self.ledger.overview.totals()[0]
-            self.ledger.destroy(keep=states[_ledger.FREE] != self.ledger.records)
-        if self.key_guard is not None:
-            self.key_guard.close()
-        _close(*self.inboxes, self.manager_inbox, *self.backing)
-        os.close(self.manager_pidfd)
+        self.undo.close()
 
 
-def _close(*ends: Inbox | socket.socket) -> None:
-    for end in {*ends}:
-        end.close()
+def _end_ledger(ledger: TaskLedger, progress: Progress) -> None:
+    """Keep what holds tasks; of a server that never was up, also what it found."""
+    ledger.destroy(keep=not ledger.is_empty or (ledger.taken_up and not progress.was_up))
 
 
 def _letters_path(settings: Settings, ledger: TaskLedger) -> str:
@@ -197,45 +207,52 @@ def _absolute(path: str | os.PathLike[str]) -> str:
 
 
 def _make_foreign(
-    settings: Settings, identity: Identity | None
-) -> tuple[ForeignQueue, socket.socket | None]:
-    guard = _claim_key(settings.message_queue_key) if settings.message_queue_key else None
-    try:
-        queue = _make_queue(settings.message_queue_key, settings.message_queue_mode, identity)
-    except BaseException:
-        if guard is not None:
-            guard.close()
-        raise
+    settings: Settings, identity: Identity | None, undo: Undo, progress: Progress
+) -> ForeignQueue:
+    key = settings.message_queue_key
+    if key:
+        guard = hold_name(f"ipckit-message-queue-{key & 0xFFFFFFFF:08x}")
+        if guard is None:
+            raise AlreadyExists(
+                errno.EEXIST,
+                f"a live server has message_queue_key {key:#x}: stop it, or choose another key",
+            )
+        undo.callback(guard.close)
+    queue, found = _make_queue(key, settings.message_queue_mode, identity)
     contended = settings.task_ipc_mode == TaskIPC.QUEUE_CONTENDED
-    return ForeignQueue(queue, settings.task_worker_num, contended=contended), guard
+    foreign = ForeignQueue(queue, settings.task_worker_num, contended=contended)
+    undo.add("the message queue", _end_queue, foreign, found, progress)
+    if found is not None and found.mode != settings.message_queue_mode:
+        log.warning(
+            "queue %#x had mode %#o; set to message_queue_mode %#o",
+            key,
+            found.mode,
+            settings.message_queue_mode,
+        )
+        queue.set(mode=settings.message_queue_mode)
+    if identity is not None:
+        queue.set(uid=identity.uid, gid=identity.gid)
+    return foreign
 
 
-def _claim_key(key: int) -> socket.socket:
-    """Return what only one live server can have for this key; AlreadyExists if another has it.
-
-    A name in the abstract namespace goes with the last process that holds it, so no crash leaves
-    a lock behind.
-    """
-    guard = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-    try:
-        guard.bind(f"\0ipckit-message-queue-{key & 0xFFFFFFFF:08x}")
-    except OSError as exc:
-        guard.close()
-        if exc.errno != errno.EADDRINUSE:
-            raise
-        raise AlreadyExists(
-            errno.EEXIST,
-            f"a live server has message_queue_key {key:#x}: stop it, or choose another key",
-        ) from None
-    return guard
+def _end_queue(foreign: ForeignQueue, found: Statistics | None, progress: Progress) -> None:
+    """Remove it; of a server that never was up, put back what it found, with the tasks in it."""
+    if found is None or progress.was_up:
+        foreign.remove()
+        return
+    with contextlib.suppress(QueueRemoved):
+        foreign.queue.set(mode=found.mode, uid=found.uid, gid=found.gid)
 
 
-def _make_queue(key: int, mode: int, identity: Identity | None) -> SysvQueue:
+def _make_queue(
+    key: int, mode: int, identity: Identity | None
+) -> tuple[SysvQueue, Statistics | None]:
+    """Return the queue, and what it was like if it was there before."""
     if key == 0:
-        return SysvQueue.create(mode=mode)
+        return SysvQueue.create(mode=mode), None
     key = key - 2**32 if key >= 2**31 else key
     try:
-        return SysvQueue.create(key, mode=mode)
+        return SysvQueue.create(key, mode=mode), None
     except AlreadyExists:
         queue = SysvQueue.open(key)
     found = queue.statistics()
@@ -245,7 +262,4 @@ def _make_queue(key: int, mode: int, identity: Identity | None) -> SysvQueue:
             f"the queue with message_queue_key {key:#x} belongs to user {found.uid}: choose "
             f"another key, or have it removed",
         )
-    if found.mode != mode:
-        log.warning("queue %#x had mode %#o; set to message_queue_mode %#o", key, found.mode, mode)
-        queue.set(mode=mode)
-    return queue
+    return queue, found

@@ -10,7 +10,6 @@ Stands on ipckit.server.*.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import math
 import os
 import signal
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 from ipckit.errors import MisuseError, SettingsError
 from ipckit.kinds import SockType, TaskIPC
 from ipckit.server import limits, listener, statistics
+from ipckit.server.acquire import Undo, system_call
 from ipckit.server.client_calls import ClientCalls
 from ipckit.server.control import ControlSocket
 from ipckit.server.dead_letters import DeadLetters
@@ -186,7 +186,8 @@ class Server(ClientCalls):
         check_may_fork()
         fill_standard_descriptors()
         self._settings = limits.fit_descriptors(self._settings, self._by_hand)
-        handler = set_up(self._settings.log_file, self._settings.level)
+        with system_call("open", f"log_file {self._settings.log_file}"):
+            handler = set_up(self._settings.log_file, self._settings.level)
         try:
             self._serve()
         finally:
@@ -195,48 +196,51 @@ class Server(ClientCalls):
                 handler.close()
 
     def _serve(self) -> None:
-        with contextlib.ExitStack() as ends:
-            ends.callback(self._forget_ports)
+        with Undo() as undo:
+            self._ended = True
             for port in self.ports:
-                port.listen(self._settings.backlog)
-            directory = runtime_directory(self._settings.runtime_dir)
-            for removed in sweep(directory):
-                log.info("removed what a dead server left: %s", removed)
-            record = RunRecord(directory)
-            ends.callback(record.finish)
-            control = ControlSocket(self._settings)
-            ends.callback(control.close)
-            pid_file = PidFile(self._settings.pid_file)
-            ends.callback(pid_file.remove)
-            if pid_file.path is not None:
-                record.note_pid_file(pid_file.path)
-            for path in self._socket_files(control):
-                record.note_socket(path)
-            self._runtime = Runtime.make(
-                self._settings,
-                self._callbacks,
-                self._opened(),
-                tuple(self._user_processes),
-                record,
-                control.path,
-            )
-            try:
-                self._manager = Manager(self, self._runtime, control)
-                self._manager.run()
-            finally:
-                self._manager = None
-                runtime, self._runtime = self._runtime, None
-                runtime.destroy()
+                undo.add(f"port {port.host}:{port.port}", port.forget)
+            with system_call("start", "a part of the server cannot be made"):
+                manager = self._make_manager(undo)
+            manager.run()
+
+    def _make_manager(self, undo: Undo) -> Manager:
+        """Acquire all that the server needs; each thing is undone when its server ends, or here."""
+        for port in self.ports:
+            port.listen(self._settings.backlog)
+        directory = runtime_directory(self._settings.runtime_dir)
+        for removed in sweep(directory):
+            log.info("removed what a dead server left: %s", removed)
+        record = RunRecord(directory)
+        undo.add("the run record", record.finish)
+        control = ControlSocket(self._settings)
+        undo.add("the control socket", control.close)
+        pid_file = PidFile(self._settings.pid_file)
+        undo.add("the pid file", pid_file.remove)
+        if pid_file.path is not None:
+            record.note_pid_file(pid_file.path)
+        for path in self._socket_files(control):
+            record.note_socket(path)
+        undo.callback(self._forget_runtime)
+        self._runtime = Runtime.make(
+            self._settings,
+            self._callbacks,
+            self._opened(),
+            tuple(self._user_processes),
+            record,
+            control.path,
+        )
+        undo.callback(self._runtime.destroy)
+        self._manager = Manager(self, self._runtime, control)
+        return self._manager
+
+    def _forget_runtime(self) -> None:
+        self._manager = self._runtime = None
 
     def _socket_files(self, control: ControlSocket) -> list[str]:
         """Return the files of unix sockets that a crash would leave where nobody looks."""
         mine = [port.file for port in self.ports if port.file is not None]
         return [*mine, control.path] if self._settings.control_path else mine
-
-    def _forget_ports(self) -> None:
-        self._ended = True
-        for port in self.ports:
-            port.forget()
 
     def _opened(self) -> tuple[OpenPort, ...]:
         return tuple(

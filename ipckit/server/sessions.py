@@ -13,11 +13,11 @@ Blocks    never.  Crash  of an owner: the manager ends or hands on its sessions.
 
 from __future__ import annotations
 
-import mmap
 import time
 from typing import Any, NamedTuple
 
 from ipckit._core import ffi, lib
+from ipckit.server.acquire import mapped
 
 __all__ = ["Client", "Flag", "Sessions", "Word"]
 
@@ -67,7 +67,7 @@ class Sessions:
     def __init__(self, most: int) -> None:
         # Twice as many places as sessions, so that a free one is near.
         self.places = 1 << max(4, (2 * most - 1).bit_length())
-        self._map = mmap.mmap(-1, (self.places + 1) * Word.COUNT * _WORD)
+        self._map = mapped(-1, (self.places + 1) * Word.COUNT * _WORD)
         self._words = memoryview(self._map).cast("Q")
         self._bytes = memoryview(self._map)
         self.rows = ffi.cast("uint64_t *", ffi.from_buffer("uint64_t[]", self._map))

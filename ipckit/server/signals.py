@@ -24,7 +24,7 @@ import socket
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from ipckit.errors import from_errno
+from ipckit.server.acquire import socket_pair, system_call
 
 __all__ = ["STOP", "ManagerSignals", "all_blocked", "as_child", "unblock"]
 
@@ -53,17 +53,14 @@ class ManagerSignals:
 
     def __init__(self) -> None:
         """Make the wake-up descriptor. Raises SystemCallError."""
-        try:
-            self._wake, self._wakeup = socket.socketpair()
-        except OSError as exc:
-            raise from_errno("socketpair", exc.errno or 0, "for the manager's signals") from None
+        self._wake, self._wakeup = socket_pair(socket.SOCK_STREAM, "the manager's signals")
         for end in (self._wake, self._wakeup):
             end.setblocking(False)
         self.caught: list[int] = []
         """In the order of their arrival; the loop takes them out."""
         self._before: dict[int, Any] = {}
         self._old_wakeup = -1
-        self._old_mask: set[int] = set()
+        self._old_mask: set[int] | None = None
 
     def install(self) -> None:
         """Catch what is the manager's, and let it through."""
@@ -74,16 +71,20 @@ class ManagerSignals:
         init = os.getpid() == 1
         self._set(signal.SIGCHLD, self._note if init else signal.SIG_DFL)
         _taken.update(self._before)
-        self._old_wakeup = signal.set_wakeup_fd(self._wakeup.fileno(), warn_on_full_buffer=False)
+        fd = self._wakeup.fileno()
+        with system_call("set_wakeup_fd", "for the manager's signals"):
+            self._old_wakeup = signal.set_wakeup_fd(fd, warn_on_full_buffer=False)
         self._old_mask = signal.pthread_sigmask(signal.SIG_UNBLOCK, self._before)
 
     def restore(self) -> None:
         """Put back what was there before, and close the wake-up descriptor."""
-        signal.set_wakeup_fd(self._old_wakeup)
+        with contextlib.suppress(OSError, ValueError):  # that of the program may be closed
+            signal.set_wakeup_fd(self._old_wakeup)
         for number, handler in self._before.items():
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
         _taken.clear()
-        signal.pthread_sigmask(signal.SIG_SETMASK, self._old_mask)
+        if self._old_mask is not None:
+            signal.pthread_sigmask(signal.SIG_SETMASK, self._old_mask)
         self._wake.close()
         self._wakeup.close()
 

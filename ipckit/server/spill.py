@@ -18,6 +18,7 @@ import stat
 from collections.abc import Set as AbstractSet
 
 from ipckit.errors import AccessDenied, ProtocolError, from_errno
+from ipckit.server.acquire import Undo, system_call
 from ipckit.server.identity import Identity
 
 __all__ = [
@@ -121,14 +122,23 @@ class SpillDirectory:
         """
         own = name or f"{SPILL_PREFIX}{os.getpid()}-{os.urandom(4).hex()}"
         also = () if identity is None else (identity.uid,)
-        self.path = private_directory(os.path.join(private_directory(parent), own), *also)
-        self._fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        self._owner = os.fstat(self._fd).st_uid
-        self._place = self.path
-        if identity is not None:
-            os.fchown(self._fd, identity.uid, identity.gid)
-            self._owner = identity.uid
-            self._place = "."  # below directories that are closed to them
+        path = os.path.join(private_directory(parent), own)
+        detail = f"the directory {path} of spill files"
+        with Undo() as undo:
+            if not os.path.lexists(path):
+                undo.add(detail, _remove_directory, path)
+            self.path = private_directory(path, *also)
+            with system_call("open", detail):
+                self._fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            undo.callback(os.close, self._fd)
+            with system_call("fchown", detail):
+                self._owner = os.fstat(self._fd).st_uid
+                if identity is not None:
+                    os.fchown(self._fd, identity.uid, identity.gid)
+                    self._owner = identity.uid
+            undo.pop_all()
+        # "." where it lies below directories that are closed to its users
+        self._place = self.path if identity is None else "."
 
     def write(self, name: str, body: bytes) -> None:
         """Keep `body`; done already is done.
@@ -198,12 +208,17 @@ class SpillDirectory:
 
     def destroy(self) -> None:
         """Remove the directory with all that is in it. By the manager, at the end."""
-        for name in os.listdir(self._fd):
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(name, dir_fd=self._fd)
-        try:
-            with contextlib.suppress(FileNotFoundError):
-                if os.path.samestat(os.lstat(self.path), os.fstat(self._fd)):
-                    os.rmdir(self.path)
-        finally:
-            os.close(self._fd)
+        mine = os.fstat(self._fd)
+        os.close(self._fd)  # first: to list it takes a descriptor, and there may be no other
+        with contextlib.suppress(FileNotFoundError):
+            if not os.path.samestat(os.lstat(self.path), mine):
+                return
+            for name in os.listdir(self.path):
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(os.path.join(self.path, name))
+        _remove_directory(self.path)
+
+
+def _remove_directory(path: str) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.rmdir(path)

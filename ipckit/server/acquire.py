@@ -1,0 +1,80 @@
+"""How a start acquires what it needs of the kernel, and how that is undone.
+
+Contract  Undo.close(), or an exception in its block, undoes all that was added, in reverse order,
+          whatever one of the steps raises: that is logged, and the others are done all the same.
+          The other functions give what they are asked for, or raise the IPCError that names the
+          call, and leave nothing.
+Stands on ipckit.errors, mmap(2), socketpair(2), unix(7).
+Blocks    never.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import mmap
+import socket
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from ipckit.errors import IPCError, from_errno
+from ipckit.server.log import log
+
+__all__ = ["Undo", "hold_name", "mapped", "socket_pair", "system_call"]
+
+
+class Undo(contextlib.ExitStack):
+    """Steps back, the last one first."""
+
+    def add(self, what: str, undo: Callable[..., object], *args: Any) -> None:
+        """Undo `what` by this call."""
+        self.callback(_do, what, undo, *args)
+
+
+def _do(what: str, undo: Callable[..., object], *args: Any) -> None:
+    try:
+        undo(*args)
+    except (IPCError, OSError) as exc:
+        log.warning("%s: it stays: %s", what, exc)
+
+
+@contextlib.contextmanager
+def system_call(name: str, detail: str) -> Iterator[None]:
+    """Have an OSError of the block raised as the IPCError for this call. See from_errno()."""
+    try:
+        yield
+    except OSError as exc:
+        if isinstance(exc, IPCError):
+            raise
+        raise from_errno(name, exc.errno or errno.EIO, detail) from None
+
+
+def mapped(fd: int, size: int) -> mmap.mmap:
+    """Return the shared memory of a file, or with fd -1 of none."""
+    with system_call("mmap", f"{size} bytes of shared memory; see ulimit -v and the free memory"):
+        return mmap.mmap(fd, size)
+
+
+def socket_pair(kind: int, what: str) -> tuple[socket.socket, socket.socket]:
+    """Return two connected unix sockets."""
+    with system_call("socketpair", f"{what}; it wants two free descriptors (ulimit -n)"):
+        return socket.socketpair(socket.AF_UNIX, kind)
+
+
+def hold_name(name: str) -> socket.socket | None:
+    """Return what only one process can have, with what it forked; None: another one has it.
+
+    A name in the abstract namespace goes with the last process that holds it, so no crash leaves
+    a lock behind. Raises SystemCallError.
+    """
+    with system_call("socket", f"to hold the name {name}; raise ulimit -n"):
+        guard = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    try:
+        with system_call("bind", f"to hold the name {name}"):
+            guard.bind(f"\0{name}")
+    except OSError as exc:
+        guard.close()
+        if exc.errno != errno.EADDRINUSE:
+            raise
+        return None
+    return guard
