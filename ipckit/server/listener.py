@@ -166,7 +166,11 @@ def _bind_file(sock: socket.socket, path: str) -> SocketFile:
         except FileNotFoundError:
             pass
         sock.bind(path)
-        return SocketFile.of(path)
+        try:
+            return SocketFile.of(path)
+        except BaseException:
+            os.unlink(path)
+            raise
 
 
 def _keep(sock: socket.socket, where: str) -> None:
