@@ -2,7 +2,7 @@
  * ipk_msgq.c - System V message queues with a time limit on every wait.
  *
  * Owns      for the length of one timed wait: a POSIX timer aimed at the calling thread, and the
- *           handler of SIGRTMAX-2 (installed by each wait, so a program that took the signal for
+ *           handler of IPK_SIGNAL_QUEUE_WAIT (installed by each wait, so a program that took the signal for
  *           itself in between cannot hang one).
  * Stands on libc, msgop(2), msgctl(2), timer_create(2).
  * State     none.
@@ -19,6 +19,7 @@
  *           the kernel's removal and the return is gone.
  */
 #include "ipk_msgq.h"
+#include "ipk_signals.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -59,7 +60,7 @@ on_alarm(int signum)
 	(void)signum; /* that a handler ran is all: it ends the system call with EINTR */
 }
 
-/* From the deadline on, this thread gets SIGRTMAX-2 every millisecond, even if it blocked it. */
+/* From the deadline on, this thread gets IPK_SIGNAL_QUEUE_WAIT every millisecond, even if it blocked it. */
 static int
 alarm_start(struct alarm *alarm, int64_t timeout_ns)
 {
@@ -72,12 +73,12 @@ alarm_start(struct alarm *alarm, int64_t timeout_ns)
 	alarm->deadline = timeout_ns < INT64_MAX - now ? now + timeout_ns : INT64_MAX;
 	memset(&action, 0, sizeof action);
 	action.sa_handler = on_alarm;
-	if (sigaction(SIGRTMAX - 2, &action, NULL) != 0)
+	if (sigaction(IPK_SIGNAL_QUEUE_WAIT, &action, NULL) != 0)
 		return -errno;
 
 	memset(&event, 0, sizeof event);
 	event.sigev_notify = SIGEV_THREAD_ID;
-	event.sigev_signo = SIGRTMAX - 2;
+	event.sigev_signo = IPK_SIGNAL_QUEUE_WAIT;
 	event.sigev_notify_thread_id = gettid();
 	if (timer_create(CLOCK_MONOTONIC, &event, &alarm->timer) != 0)
 		return errno == EAGAIN ? -ENOMEM : -errno; /* EAGAIN would read as "no room" */
@@ -93,7 +94,7 @@ alarm_start(struct alarm *alarm, int64_t timeout_ns)
 		return -code;
 	}
 	(void)sigemptyset(&ours);
-	(void)sigaddset(&ours, SIGRTMAX - 2);
+	(void)sigaddset(&ours, IPK_SIGNAL_QUEUE_WAIT);
 	(void)pthread_sigmask(SIG_UNBLOCK, &ours, &alarm->mask_before);
 	return 0;
 }

@@ -1,7 +1,7 @@
 /*
  * ipk_process.c - a child that does not outlive its manager.
  *
- * Owns      one POSIX timer of the calling process, and the handler of SIGRTMAX-1.
+ * Owns      one POSIX timer of the calling process, and the handler of IPK_SIGNAL_PARENT_DEATH.
  * Stands on libc, prctl(2), timer_create(2).
  * State     the id of that timer, written once before the signal can come, never changed.
  *
@@ -13,6 +13,7 @@
  * Blocks    never.  Errors  -errno.
  */
 #include "ipk_process.h"
+#include "ipk_signals.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -56,9 +57,13 @@ ipk_die_with_parent(pid_t parent, int64_t grace_ns)
 		memset(&action, 0, sizeof action);
 		action.sa_handler = on_parent_death;
 		action.sa_flags = SA_RESTART;
-		signum = SIGRTMAX - 1;
-		if (sigaction(signum, &action, NULL) != 0)
-			return -errno;
+		signum = IPK_SIGNAL_PARENT_DEATH;
+		if (sigaction(signum, &action, NULL) != 0) {
+			int code = -errno;
+
+			(void)timer_delete(death_timer);
+			return code;
+		}
 	}
 	if (prctl(PR_SET_PDEATHSIG, signum) != 0)
 		return -errno;

@@ -12,7 +12,7 @@
  * grace_ns  nanoseconds between the parent's death and the SIGKILL.
  *
  * Call it once in the child, from its main thread, after any change of uid or gid (the kernel
- * forgets the wish then). It takes the signal SIGRTMAX-1 for itself when grace_ns > 0.
+ * forgets the wish then). It takes IPK_SIGNAL_PARENT_DEATH (ipk_signals.h) when grace_ns > 0.
  */
 int ipk_die_with_parent(pid_t parent, int64_t grace_ns);
 

@@ -2,7 +2,7 @@
  * ipk_relay.c - a thread that waits at a System V queue for somebody who waits at descriptors.
  *
  * Owns      struct ipk_relay (the caller's memory) from start to close, one thread with a stack
- *           of 64 KiB, and the handler of SIGRTMAX-3.
+ *           of 64 KiB, and the handler of IPK_SIGNAL_RELAY.
  * Stands on libc, pthread, futex(2), msgrcv(2).
  * State     none outside the struct.
  *
@@ -24,12 +24,13 @@
  *       he may find the descriptor readable once more with nothing to collect.
  *   W4  nothing seen is overwritten: arm() does nothing while it waits to be collected.
  *
- * Signals   all are blocked in the thread but SIGRTMAX-3, which the owner sends every millisecond
+ * Signals   all are blocked in the thread but IPK_SIGNAL_RELAY, which the owner sends every millisecond
  *           until the thread has left msgrcv(): one that comes just before the call is not lost.
  * Fork      a child has the struct and no thread; `maker` tells, and every call refuses.
  * Blocks    disarm() and close() until the thread has answered.  Errors  -errno.
  */
 #include "ipk_relay.h"
+#include "ipk_signals.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -141,7 +142,7 @@ kick_while(struct ipk_relay *relay, uint32_t state)
 	static const struct timespec pause = { 0, 1000000 };
 
 	while (load(&relay->state) == state) {
-		(void)pthread_kill(relay->thread, SIGRTMAX - 3); /* not joined, so it exists */
+		(void)pthread_kill(relay->thread, IPK_SIGNAL_RELAY); /* not joined, so it exists */
 		wait_while(&relay->state, state, &pause);
 	}
 }
@@ -163,7 +164,7 @@ start_thread(struct ipk_relay *relay)
 	code = pthread_attr_setstacksize(&attributes, stack);
 	if (code == 0) {
 		(void)sigfillset(&all);
-		(void)sigdelset(&all, SIGRTMAX - 3);
+		(void)sigdelset(&all, IPK_SIGNAL_RELAY);
 		(void)pthread_sigmask(SIG_SETMASK, &all, &before); /* the thread inherits it */
 		code = pthread_create(&relay->thread, &attributes, run, relay);
 		(void)pthread_sigmask(SIG_SETMASK, &before, NULL);
@@ -179,7 +180,7 @@ ipk_relay_start(struct ipk_relay *relay, int id, long type, int flags, int event
 
 	memset(&action, 0, sizeof action);
 	action.sa_handler = on_kick;
-	if (sigaction(SIGRTMAX - 3, &action, NULL) != 0)
+	if (sigaction(IPK_SIGNAL_RELAY, &action, NULL) != 0)
 		return -errno;
 	memset(relay, 0, sizeof *relay);
 	relay->maker = getpid();

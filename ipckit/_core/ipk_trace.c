@@ -1,7 +1,7 @@
 /*
  * ipk_trace.c - single steps of a child.
  *
- * Owns      nothing.   Stands on ptrace(2), waitpid(2), timer_create(2).
+ * Owns      nothing.   Stands on ptrace(2), waitpid(2).
  * State     in the caller's ipk_trace.
  * Blocks    until the child has done what was asked of it, or ended; ipk_trace_within() for at
  *           most its patience.
@@ -205,27 +205,6 @@ uint64_t
 ipk_trace_mark_at(void)
 {
 	return (uint64_t)(uintptr_t)ipk_trace_mark;
-}
-
-int
-ipk_signal_after(void **timer, int signal_number, int64_t ns)
-{
-	struct itimerspec when = {.it_value = {ns / 1000000000, ns % 1000000000}};
-	struct sigevent event = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = signal_number};
-	timer_t made;
-
-	if (ns <= 0)
-		return -EINVAL;
-	if (timer_create(CLOCK_MONOTONIC, &event, &made) != 0)
-		return -errno;
-	*timer = made;
-	return timer_settime(made, 0, &when, NULL) != 0 ? -errno : 0;
-}
-
-int
-ipk_signal_not(void *timer)
-{
-	return timer_delete((timer_t)timer) != 0 ? -errno : 0;
 }
 
 int64_t

@@ -46,11 +46,6 @@ int ipk_trace_kill(struct ipk_trace *trace);
 /* Leave it stopped there, as SIGSTOP does, no longer traced: SIGCONT lets it go on. 0, -errno. */
 int ipk_trace_leave_stopped(struct ipk_trace *trace);
 
-/* Send `signal_number` to the calling process itself after `ns`, whatever it is doing then. The
- * timer, for ipk_signal_not(), is not inherited by fork. 0, -errno. */
-int ipk_signal_after(void **timer, int signal_number, int64_t ns);
-/* End the timer, fired or not. 0, -errno. */
-int ipk_signal_not(void *timer);
 /* CLOCK_MONOTONIC in nanoseconds, with all that the caller did before visible to everybody before
  * it, and nothing of what it does later. */
 int64_t ipk_stamp(void);

@@ -4,7 +4,10 @@ Contract  `running()` is a context: inside it the callback may get TaskTimeout, 
           and the process is killed by the kernel if the block lasts a second longer than the limit,
           whatever code it is in.
 Stands on ipckit._core (ipk_trace: timers that send signals), ipckit.errors.
-Owns      the signal SIGRTMAX - 2 of a task worker with a `task_timeout`.
+Owns      IPK_SIGNAL_TASK_LIMIT (ipk_signals.h) of a task worker with a `task_timeout`.
+Invariants
+  L1  a timer is known to this object before it can run, so stop() ends it whatever exception comes
+      where: TaskTimeout is raised by a signal, between any two bytecodes of the block or of here.
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ __all__ = ["HARD_SECONDS", "TimeLimit"]
 HARD_SECONDS = 1.0
 """Between the exception and the kill."""
 
-_SIGNAL = signal.SIGRTMAX - 2
+_SIGNAL = lib.ipk_signal_task_limit()
 
 
 class TimeLimit:
@@ -31,6 +34,8 @@ class TimeLimit:
     def __init__(self, seconds: float | None) -> None:
         self.seconds = seconds
         self._armed = False
+        self._kill = ffi.new("void **")  # NULL: it does not run
+        self._raise = ffi.new("void **")
         if seconds is not None:
             signal.signal(_SIGNAL, self._is_over)
 
@@ -44,20 +49,30 @@ class TimeLimit:
 
     @contextlib.contextmanager
     def running(self, *, soft: bool = True) -> Iterator[None]:
-        """Limit the block. `soft` False: only by the kill."""
+        """Limit the block. `soft` False: only by the kill.
+
+        An exception may come out of it in place of one of the block, or with the block not begun:
+        call stop() when one did.
+        """
         if self.seconds is None:
             yield
             return
-        timers = [_timer(signal.SIGKILL, self.seconds + HARD_SECONDS)]
-        if soft:
-            self._armed = True
-            timers.append(_timer(_SIGNAL, self.seconds))
         try:
+            _start(self._kill, signal.SIGKILL, self.seconds + HARD_SECONDS)
+            if soft:
+                self._armed = True
+                _start(self._raise, _SIGNAL, self.seconds)
             yield
         finally:
+            self.stop()
+
+    def stop(self) -> None:
+        """End the limit. Harmless without one; TaskTimeout may come out of it once."""
+        try:
             self._armed = False  # a signal before this line is still the attempt's
-            for timer in timers:
-                lib.ipk_signal_not(timer)
+        finally:
+            _stop(self._kill)
+            _stop(self._raise)
 
     def _is_over(self, _number: int, _frame: object) -> None:
         if self._armed:
@@ -65,7 +80,11 @@ class TimeLimit:
             raise self.error()
 
 
-def _timer(number: int, seconds: float) -> Any:
-    made = ffi.new("void **")
-    check(lib.ipk_signal_after(made, number, int(seconds * 1e9)), "timer_create", "a time limit")
-    return made[0]
+def _start(timer: Any, number: int, seconds: float) -> None:
+    check(lib.ipk_signal_after(timer, number, int(seconds * 1e9)), "timer_create", "a time limit")
+
+
+def _stop(timer: Any) -> None:
+    if timer[0]:
+        lib.ipk_signal_not(timer[0])  # twice is harmless, never is not: L1
+        timer[0] = ffi.NULL

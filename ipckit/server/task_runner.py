@@ -166,6 +166,7 @@ class TaskRunner:
             else:
                 returned = self._callback(self._server, task_id, source, data)
         except Exception:
+            self._limit.stop()
             self._ended_badly(job)
         else:
             self._ended_well(job, returned)
@@ -184,6 +185,7 @@ class TaskRunner:
                 if asyncio.iscoroutine(returned):
                     returned = await self._in_time(returned)
         except Exception:
+            self._limit.stop()
             self._ended_badly(job)
         else:
             self._ended_well(job, returned)

@@ -3,6 +3,7 @@
  */
 #include "check.h"
 #include "ipk_process.h"
+#include "ipk_signals.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -64,7 +65,7 @@ outlived_ns(int64_t grace_ns)
 			(void)close(alive[0]);
 			if (ipk_die_with_parent(me, grace_ns) != 0)
 				_exit(1);
-			hear_nothing_but(grace_ns > 0 ? SIGRTMAX - 1 : 0);
+			hear_nothing_but(grace_ns > 0 ? IPK_SIGNAL_PARENT_DEATH : 0);
 			(void)!write(ready[1], "r", 1);
 			for (volatile int spin = 0;; spin = !spin) {
 #ifdef __SANITIZE_THREAD__

@@ -31,6 +31,13 @@ def offenders(paths: list[Path], pattern: str) -> list[str]:
     return [name(path) for path in paths if found.search(path.read_text())]
 
 
+def test_real_time_signals_have_one_place():
+    """F19: who needs a signal takes one in ipk_signals.h, where no other owner has it."""
+    core = [path for path in SOURCES if path.is_relative_to(ROOT / "ipckit")]
+    code = r"^(?!Signals ).*\bSIGRTM(?:AX|IN)\b"
+    assert offenders(core, code) == ["ipckit/_core/ipk_signals.h"]
+
+
 def test_no_test_sleeps_or_mocks():
     """Tests wait for what happens, with a deadline, and use the real thing or a fake of our own."""
     # The one exception waits for the kernel to reap, after the test and with a deadline.

@@ -1,0 +1,28 @@
+/*
+ * ipk_signals.h - the real-time signals of the toolkit, and timers that send a signal.
+ *
+ * Each signal has one owner, named here and nowhere else: a file that needs a signal takes a
+ * constant of its own below. A program that uses one of these for itself loses what its owner does.
+ */
+#ifndef IPK_SIGNALS_H
+#define IPK_SIGNALS_H
+
+#include "ipk.h"
+
+#include <signal.h>
+
+#define IPK_SIGNAL_PARENT_DEATH (SIGRTMAX - 1) /* ipk_process.c, in the server's processes */
+#define IPK_SIGNAL_QUEUE_WAIT (SIGRTMAX - 2)   /* ipk_msgq.c, during a wait with a time limit */
+#define IPK_SIGNAL_RELAY (SIGRTMAX - 3)	       /* ipk_relay.c, SysvQueue.areceive() */
+#define IPK_SIGNAL_TASK_LIMIT (SIGRTMAX - 4)   /* ipckit/server/limit.py, in task workers */
+
+/* IPK_SIGNAL_TASK_LIMIT, for Python. */
+int ipk_signal_task_limit(void);
+/* Send `signal_number` to the calling process itself after `ns`, whatever it is doing then. The
+ * timer, for ipk_signal_not(), is not inherited by fork. 0, -errno: there is no timer then, and
+ * *timer is as it was. */
+int ipk_signal_after(void **timer, int signal_number, int64_t ns);
+/* End the timer, fired or not. 0, -errno. */
+int ipk_signal_not(void *timer);
+
+#endif
