@@ -16,7 +16,8 @@ __all__ = ["add_to"]
 _DEADLINE = 10.0
 _TEXT = """\
 Asks the manager of a running server. PATH is its control socket (`control_path`). Without it: the
-only live one in the runtime directory of this user; if there are more, they are named.
+only live one in the runtime directory of this user; if there are more, they are named. `reload` and
+`stop` take it only if that server was started in this directory; else they name it.
 """
 
 
@@ -69,7 +70,11 @@ def _control_sockets() -> list[str]:
 
 
 def _ask(options: argparse.Namespace, **request: Any) -> dict[str, Any]:
-    path = options.path or _only_live_one()
+    from ipckit.server.spill import runtime_directory  # noqa: PLC0415 - others start without it
+    from ipckit.server.target import only_server  # noqa: PLC0415
+
+    changes = request["command"] in ("reload", "stop")
+    path = options.path or only_server(runtime_directory(None), here=changes)
     with socket.socket(socket.AF_UNIX) as sock:
         sock.settimeout(_DEADLINE)
         try:
@@ -92,19 +97,6 @@ def _ask(options: argparse.Namespace, **request: Any) -> dict[str, Any]:
     if "error" in form:
         raise CommandFailed(form["error"])
     return form
-
-
-def _only_live_one() -> str:
-    from ipckit.server.control import live_sockets  # noqa: PLC0415 - others start without it
-    from ipckit.server.spill import runtime_directory  # noqa: PLC0415
-
-    directory = runtime_directory(None)
-    found = live_sockets(directory) if os.path.isdir(directory) else []
-    if len(found) == 1:
-        return found[0]
-    if not found:
-        raise CommandFailed(f"no server runs with a control socket in {directory}: give its path")
-    raise CommandFailed(f"{len(found)} servers run, say which: {' '.join(found)}")
 
 
 def _status(options: argparse.Namespace) -> int:

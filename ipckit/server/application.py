@@ -228,10 +228,21 @@ def _stand_in(mine: Server, server: Server) -> Runtime:
 
 def _settings_of(server: Server) -> dict[str, Any]:
     return {
-        name: os.fspath(value) if isinstance(value, os.PathLike) else value
-        for name, value in server.setting.items()
-        if name not in _OF_THE_MODULE
+        name: _plain(value) for name, value in server.setting.items() if name not in _OF_THE_MODULE
     }
+
+
+def _plain(value: Any) -> Any:
+    """Return a setting without a class of the module's: a path, an enumeration."""
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if type(value).__module__.partition(".")[0] in ("builtins", "ipckit"):
+        return value
+    if isinstance(value, int):
+        return int.__int__(value)
+    if isinstance(value, str):
+        return str.__str__(value)
+    return value
 
 
 def _changed(form: _Form, server: Server) -> list[str]:
@@ -256,7 +267,7 @@ def _form_of(server: Server) -> _Form:
                 port.host,
                 port.port,
                 int(port.type),
-                {n: value for n, value in port._changes.items() if n not in _OF_THE_MODULE},
+                {n: _plain(v) for n, v in port._changes.items() if n not in _OF_THE_MODULE},
                 port._callbacks.names(),
             )
             for port in server.ports
@@ -269,18 +280,26 @@ def _ask_a_child(application: Application) -> _Form:
     """Load it in a child, and return what it tells. LoadFailed."""
     reading, writing = os.pipe()
     flush_output()
-    pid = os.fork()
-    if pid == 0:
-        os.close(reading)
-        _tell(application, writing)
-    os.close(writing)
-    with open(reading, "rb") as file:
-        told = file.read()
-    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    # Where our parent ignores it, the kernel would reap the child itself.
+    before = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    try:
+        pid = os.fork()
+        if pid == 0:
+            os.close(reading)
+            _tell(application, writing)
+        os.close(writing)
+        with open(reading, "rb") as file:
+            told = file.read()
+        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    finally:
+        signal.signal(signal.SIGCHLD, before)
     if not told:
         how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
         raise LoadFailed(f"the process that loaded {application._module!r} ended early: {how}")
-    form = pickle.loads(told)
+    try:
+        form = pickle.loads(told)
+    except Exception as exc:  # a class of the module's, which is not imported here
+        raise LoadFailed(_not_plain(application, exc)) from None
     if isinstance(form, str):
         raise LoadFailed(form)
     assert isinstance(form, _Form)
@@ -288,17 +307,41 @@ def _ask_a_child(application: Application) -> _Form:
 
 
 def _tell(application: Application, writing: int) -> NoReturn:
-    told: _Form | str
+    code = 1
     try:
         try:
-            told = _form_of(application.load())
+            form = _form_of(application.load())
         except LoadFailed as why:
-            told = str(why)
+            told = pickle.dumps(str(why))
+        else:
+            try:
+                told = pickle.dumps(form)
+            except Exception as exc:
+                told = pickle.dumps(_not_plain(application, exc, form))
         with open(writing, "wb") as file:
-            file.write(pickle.dumps(told))
+            file.write(told)
         flush_output()
+        code = 0
     finally:
-        os._exit(0)
+        os._exit(code)
+
+
+def _not_plain(application: Application, exc: Exception, form: _Form | None = None) -> str:
+    """Say which settings cannot be told to the manager, which has nothing of the module."""
+    every = {} if form is None else dict(form.settings)
+    for port in () if form is None else form.ports:
+        every |= {f"{name} of the port {port.host}": value for name, value in port.settings.items()}
+    names = []
+    for name, value in every.items():
+        try:
+            pickle.dumps(value)
+        except Exception:
+            names.append(name)
+    which = ", ".join(names) or "a setting"
+    return (
+        f"{application._module}:{application._name}: {which} cannot be told to the manager, which "
+        f"imports nothing of the module: use plain values ({type(exc).__name__}: {exc})"
+    )
 
 
 def _in_their_words(exc: BaseException) -> str:

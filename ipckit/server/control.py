@@ -177,7 +177,7 @@ class ControlSocket:
         if client is None:
             return
         try:
-            alive = self._flush(client) if client.unsent else self._hear(client)
+            alive = self._flush_and_go_on(client) if client.unsent else self._hear(client)
         except OSError:
             alive = False
         if not alive:
@@ -204,21 +204,30 @@ class ControlSocket:
         if not part:
             return False
         client.heard += part
-        line, end, rest = client.heard.partition(b"\n")
-        if not end:
-            return len(client.heard) < MAX_REQUEST
-        client.heard = bytearray(rest)
-        client.unsent = answer_line(bytes(line), self._commands)
-        return self._flush(client)
+        return self._answer(client)
 
-    def _flush(self, client: _Client) -> bool:
+    def _answer(self, client: _Client) -> bool:
+        """Answer the lines that are there, one after the other, while the client reads."""
+        while not client.unsent:
+            line, end, rest = client.heard.partition(b"\n")
+            if not end:
+                return len(client.heard) < MAX_REQUEST
+            client.heard = bytearray(rest)
+            client.unsent = answer_line(bytes(line), self._commands)
+            self._flush(client)
+        return True
+
+    def _flush_and_go_on(self, client: _Client) -> bool:
+        self._flush(client)
+        return self._answer(client)
+
+    def _flush(self, client: _Client) -> None:
         try:
             sent = client.sock.send(client.unsent)
         except BlockingIOError:
             sent = 0
         client.unsent = client.unsent[sent:]
         self._poller.modify(client.sock, select.POLLOUT if client.unsent else select.POLLIN)
-        return True
 
     def _drop(self, client: _Client) -> None:
         del self._clients[client.sock.fileno()]

@@ -184,6 +184,7 @@ class Server(ClientCalls):
         self._opened()
         self._check_tasks()
         check_may_fork()
+        self._settings = self._settings.with_whole_paths()
         fill_standard_descriptors()
         self._settings = limits.fit_descriptors(self._settings, self._by_hand)
         with system_call("open", f"log_file {self._settings.log_file}"):

@@ -91,7 +91,12 @@ def _key(value: Any) -> str:
 
 
 def _path(value: Any) -> str:
-    return "" if value is None or isinstance(value, str | os.PathLike) else "a path or None"
+    path = os.fspath(value) if isinstance(value, os.PathLike) else value
+    if path is not None and not isinstance(path, str):
+        return "a path or None"
+    return (
+        "a path or None, not empty and without a NUL" if path == "" or "\0" in (path or "") else ""
+    )
 
 
 def _path_or_no(value: Any) -> str:
@@ -260,6 +265,24 @@ class Settings:
             if name not in known:
                 raise SettingsError(f"there is no setting {name!r}{nearest(name, known)}")
         return dataclasses.replace(self, **changes)
+
+    def with_whole_paths(self) -> Settings:
+        """Return them with absolute paths: the working directory may change later.
+
+        Raises SettingsError: a path is relative, and the working directory was removed.
+        """
+        paths: dict[str, Any] = {}
+        for each in dataclasses.fields(self):
+            value = getattr(self, each.name)
+            if each.metadata["wrong"] in (_path, _path_or_no) and value not in (None, True, False):
+                try:
+                    paths[each.name] = os.path.abspath(os.fspath(value))
+                except FileNotFoundError:
+                    raise SettingsError(
+                        f"{each.name}={value!r}: the working directory was removed; give an "
+                        f"absolute path"
+                    ) from None
+        return self.changed(paths)
 
     def as_dict(self) -> dict[str, Any]:
         """Return name -> value of all settings."""

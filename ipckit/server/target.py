@@ -1,5 +1,9 @@
 """Which running server is meant: from what an operator has at hand to the pid of its manager.
 
+Contract  without a path the only server of the runtime directory is meant. What changes a server
+          (`here`) wants it to be of the working directory as well: there may be one of another
+          project, and ours may not run.
+
 Stands on unix(7) SO_PEERCRED, which tells who listens without being answered, so a manager that is
 stopped is found as well; ipckit.server.control.
 Blocks    never.
@@ -18,7 +22,7 @@ from ipckit.errors import NotFound
 from ipckit.server.control import live_sockets
 from ipckit.server.spill import runtime_directory
 
-__all__ = ["manager_pid"]
+__all__ = ["manager_pid", "only_server"]
 
 _OF_CONTROL = re.compile(r"control-([1-9][0-9]*)(?:-[0-9a-f]+)?\.sock")
 
@@ -36,20 +40,45 @@ def manager_pid(path: str | None) -> int:
         text = f"{path}: {exc.strerror}: give a server's control socket or pid file"
         raise NotFound(exc.errno or errno.ENOENT, text) from None
     if stat.S_ISDIR(kind):
-        return manager_pid(_only_one(path))
+        return manager_pid(only_server(path))
     return _listener_of(path) if stat.S_ISSOCK(kind) else _written_in(path)
 
 
-def _only_one(directory: str) -> str:
-    found = live_sockets(directory)
-    if len(found) == 1:
-        return found[0]
+def only_server(directory: str, *, here: bool = False) -> str:
+    """Return the control socket of the only server of a runtime directory.
+
+    `here`: only if its manager's working directory is ours. NotFound: there is none, or there are
+    several; the text names them.
+    """
+    found = live_sockets(directory) if os.path.isdir(directory) else []
     if not found:
         raise NotFound(
             errno.ENOENT,
             f"no server runs with a control socket in {directory}: give its path, or a pid file's",
         )
-    raise NotFound(errno.ENOENT, f"{len(found)} servers run, say which: {' '.join(found)}")
+    if len(found) > 1:
+        several = ", ".join(map(_in_words, found))
+        raise NotFound(errno.ENOENT, f"{len(found)} servers run, say which: {several}")
+    if here and _folder_of(found[0]) != os.getcwd():
+        raise NotFound(
+            errno.ENOENT,
+            f"the server that runs is not of this directory: {_in_words(found[0])}; if it is "
+            f"meant, give its path",
+        )
+    return found[0]
+
+
+def _folder_of(path: str) -> str | None:
+    """Return the working directory of a server's manager; None: it cannot be seen."""
+    try:
+        return os.readlink(f"/proc/{_listener_of(path)}/cwd")
+    except OSError:
+        return None
+
+
+def _in_words(path: str) -> str:
+    folder = _folder_of(path)
+    return path if folder is None else f"{path} (of {folder})"
 
 
 def _listener_of(path: str) -> int:

@@ -349,3 +349,54 @@ server.on("start", lambda server: print("start", server.port, flush=True))
         assert "RuntimeWarning: a Table without a name" in served.log()
     finally:
         Table.open(name).remove()
+
+
+def test_a_parent_that_ignores_its_children_changes_nothing(tmp_path):
+    """F45: SIGCHLD is inherited ignored; the server comes up, and its events of the manager run."""
+    (tmp_path / "app.py").write_text(textwrap.dedent(APP))
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        served = Served(tmp_path, "app:server")
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+    try:
+        assert served.say()[0] == "start"
+        served.process.send_signal(signal.SIGUSR1)
+        assert served.say() == ["reloaded", "one", "1"]
+    finally:
+        served.end()
+
+
+MAKE = """
+import enum, ipckit
+class Known(enum.IntEnum): TWO = 2
+class Word(str): pass
+def make():
+    class Local(enum.IntEnum): TWO = 2
+    server = ipckit.Server("127.0.0.1", 0, worker_num=Local(2), {more})
+    server.on("receive", print)
+    server.on("start", lambda given: print("start", given.setting["worker_num"], flush=True))
+    return server
+"""
+
+
+def test_settings_of_classes_of_the_module_are_told_to_the_manager(serve):
+    """Also of a class that cannot be imported: the manager has the plain value."""
+    served = serve(MAKE.format(more="log_level=Word('INFO')"), "app:make")
+    assert served.say() == ["start", "2"]
+
+
+def test_a_setting_that_cannot_be_told_to_the_manager_is_named(tmp_path):
+    """The error is not lost with the child that has it."""
+    more = "task_worker_num=1, task_retry_delays=(Local(2),)"
+    (tmp_path / "app.py").write_text(MAKE.format(more=more))
+    done = subprocess.run(
+        [sys.executable, "-m", "ipckit", "run", "app:make"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "app:make: task_retry_delays cannot be told to the manager" in done.stderr

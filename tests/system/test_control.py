@@ -62,6 +62,51 @@ def test_the_only_server_is_found(small, tmp_path):
     assert os.listdir(run / "ipckit") == [f"control-{second.process.pid}.sock"], "no dead ones"
 
 
+def test_what_changes_a_server_wants_it_to_be_of_this_directory(small, tmp_path, monkeypatch):
+    """F31: ours does not run, and another project's does: it is named, and nothing is done."""
+    run = tmp_path / "run"
+    run.mkdir(mode=0o700)
+    other = tmp_path / "other project"
+    other.mkdir()
+    before = os.getcwd()
+    monkeypatch.chdir(other)
+    server = small(ECHO, f"runtime_dir={str(run / 'ipckit')!r}")
+    control = str(run / "ipckit" / f"control-{server.process.pid}.sock")
+    monkeypatch.chdir(before)
+    for command in ("stop", "reload"):
+        told = ipckit(command, code=1, runtime=run)
+        assert "is not of this directory" in told and f"{control} (of {other})" in told
+    assert f"server {server.process.pid} on" in ipckit("status", runtime=run)
+    ipckit("reload", control, runtime=run)
+    monkeypatch.chdir(other)
+    second = small(ECHO, f"runtime_dir={str(run / 'ipckit')!r}")
+    for command in ("stop", "reload", "status"):
+        told = ipckit(command, code=1, runtime=run)
+        assert "2 servers run, say which" in told and control in told
+    second.end()
+    assert ipckit("stop", runtime=run) == f"server {server.process.pid} ends\n"
+    assert server.process.wait(LOOK) == 0
+
+
+def test_requests_in_one_write_are_all_answered(small, path):
+    """F28: in order, also behind an answer that does not fit into the socket at once."""
+    small(ECHO, f"control_path={str(path)!r}")
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.settimeout(LOOK)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
+        sock.connect(str(path))
+        asked = [{"command": "status"}, {"command": f"no {1}"}, {"command": "connections"}] * 60
+        lines = b"".join(json.dumps(each).encode() + b"\n" for each in asked)
+        assert len(lines) < MAX_REQUEST
+        sock.sendall(lines[:-3])
+        sock.sendall(lines[-3:])
+        with sock.makefile("rb") as answers:
+            for each in asked:
+                answer = json.loads(answers.readline())
+                expected = {"status": "stats", "connections": "connections"}
+                assert expected.get(each["command"], "error") in answer
+
+
 def test_paths_that_cannot_be_had(small, path, tmp_path):
     small(ECHO, f"control_path={str(path)!r}")
     with pytest.raises(AssertionError, match=r"AlreadyExists.*control_path.*a live server"):

@@ -228,3 +228,46 @@ def test_letters_of_a_ledger_with_a_name_are_read_and_tried_again_by_any_server(
     left = {type(each.data) for each in DeadLetters(str(path))}
     assert left == {list, tuple}, "and stay letters"
     assert not again.journal("task_failed")
+
+
+def test_relative_paths_are_those_of_the_start(tmp_path):
+    """F27: the manager, a worker and a task worker change their working directory."""
+    (tmp_path / "elsewhere").mkdir()
+    names = (
+        "dead_letter_path",
+        "pid_file",
+        "log_file",
+        "runtime_dir",
+        "control_path",
+        "task_tmpdir",
+    )
+    settings = ", ".join(f"{name}={name!r}" for name in names)
+    code = f"""
+import os, ipckit
+server = ipckit.Server("socket", 0, sock_type=ipckit.SockType.UNIX_STREAM, worker_num=1,
+    task_worker_num=1, task_max_attempts=1, {settings})
+def task(server, task_id, source, data):
+    os.chdir("elsewhere")
+    raise ValueError("no" * 100_000)
+def failed(server, task_id, failure):
+    os.write(1, b"%d\\n" % len(server.dead_letters))
+server.on("start", lambda server: (os.chdir("elsewhere"), os.write(1, b"up\\n")))
+server.on("worker_start", lambda server, worker: server.task("x" * 100_000) if worker == 0 else None)
+server.on("receive", print); server.on("task", task); server.on("task_failed", failed)
+server.start()
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", code], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        try:
+            assert {process.stdout.readline(), process.stdout.readline()} == {b"up\n", b"1\n"}
+            assert len(DeadLetters(str(tmp_path / "dead_letter_path"))) == 1
+            assert not os.listdir(tmp_path / "elsewhere")
+        finally:
+            process.terminate()
+            process.communicate(timeout=30)
+    assert process.returncode == 0
+    left = {each for each in os.listdir(tmp_path) if not each.startswith("dead_letter_path")}
+    assert left == {"elsewhere", "log_file", "runtime_dir", "task_tmpdir"}
+    assert not os.listdir(tmp_path / "runtime_dir") and not os.listdir(tmp_path / "task_tmpdir")
+    assert not os.listdir(tmp_path / "elsewhere")

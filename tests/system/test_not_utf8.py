@@ -19,7 +19,7 @@ TASK = """
 NAME = os.fsdecode(b"caf\\xe9.txt")
 def task(server, task_id, source, data):
     raise ValueError("cannot read " + NAME)
-def failed(server, task_id, source, failure):
+def failed(server, task_id, failure):
     os.write(1, ascii(failure).encode() + b"\\n")
 async def receive(server, fd, reactor, data):
     if data == b"go":
