@@ -2,8 +2,10 @@
 
 Contract  `Crew` is a context: at its end no process of it is left, whatever happened.
           `moment of death` is when the parent saw it: never before the process was dead.
-          Every wait has the run's deadline, three times that while a late one is runnable (a busy
-          machine is not a fault); then `Blocked` is raised, with the stacks of those who were late.
+          Every wait has the run's deadline, and goes on after it while a late one is runnable and
+          has had less CPU time than that (a busy machine is not a fault); then `Blocked` is raised,
+          with the stacks of those that were late.
+          A process that is held or stopped goes on when no other can get on (`progress.py`).
 Fork      of the calling process, in its main thread; it should have no others.
 """
 
@@ -15,7 +17,6 @@ import select
 import signal
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -24,9 +25,10 @@ from ipckit.testing.errors import MachineError
 from ipckit.testing.history import UNDER_WAY, Event, History, Operation
 from ipckit.testing.log import Log
 from ipckit.testing.program import Call, Program
-from ipckit.testing.worker import DONE, WHERE_SIGNAL, Refused, Worker, forked
+from ipckit.testing.progress import Progress, cpu_ns, state
+from ipckit.testing.worker import DONE, HELD, WHERE_SIGNAL, Refused, Worker, forked
 
-STOPPED_FOR = 0.05  # seconds that others get while one is stopped and they wait for it
+EXTENSIONS = 60  # times the deadline at most, on a machine that gives its processes no CPU
 
 
 class Blocked(Exception):
@@ -46,11 +48,11 @@ class Member:
         self.alive = True
         self.told: list[bytes] = []
         self.died_at = 0
-        self.stopped_at = 0.0
+        self.stopped: Progress | None = None  # of the others, since it was
 
     def state(self) -> str:
         """Give the kernel's letter for what it does: R, S, D, T, Z."""
-        return Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0]
+        return state(self.pid)
 
 
 class Crew:
@@ -60,11 +62,12 @@ class Crew:
         self.log = log
         self.seconds = seconds
         self.deadline = time.monotonic() + seconds
-        self.extensions = 2
+        self.extensions = EXTENSIONS
         self.members: list[Member] = []
         self.events: list[Event] = []
         self.expected: set[int] = set()  # lanes that a fault may end
         self._stoppable: set[int] = set()
+        self._while_held = Progress()
         self._read, self._write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._stacks = os.memfd_create("ipckit-stacks", os.MFD_CLOEXEC)
         self._poll = select.poll()
@@ -122,20 +125,48 @@ class Crew:
     def step(self, late: Sequence[Member], patience: float = 0.2) -> None:
         """Wait for the next thing to happen. Blocked: the deadline is over; Crashed."""
         left = self.deadline - time.monotonic()
-        if left <= 0 and self.extensions and any(each.state() == "R" for each in late):
-            self.extensions -= 1  # it does not wait, it has had no CPU
+        if left <= 0 and self.extensions and any(map(self._is_kept_waiting, late)):
+            self.extensions -= 1
             self.deadline += self.seconds
             left = self.seconds
         if left <= 0 and not self._poll.poll(0):  # else this process was late itself
             raise Blocked(self.where(late))
-        stops = self._continue_stopped()
+        look_soon = self._continue_stopped() | self._release_held()
         for descriptor, _ in self._poll.poll(
-            1000 * max(0, min(left, 0.001 if stops else patience))
+            1000 * max(0, min(left, 0.001 if look_soon else patience))
         ):
             if descriptor == self._read:
                 self._hear()
             else:
                 self._bury(descriptor)
+
+    def _is_kept_waiting(self, member: Member) -> bool:
+        """Whether it does not wait for anything but the CPU, and has had little of that."""
+        return member.state() in "RD" and cpu_ns(member.pid) < 1e9 * self.seconds
+
+    def nobody_gets_on(self, but: Member, progress: Progress) -> bool:
+        """Whether all others are done, dead, held, stopped or stuck."""
+        return all(
+            not each.alive
+            or DONE in each.told
+            or HELD in each.told
+            or each.stopped is not None
+            or progress.stuck(each.pid)
+            for each in self.members
+            if each is not but
+        )
+
+    def _release_held(self) -> bool:
+        """Let a held member go on when nobody else can; whether one is held."""
+        held = [each for each in self.members if each.alive and HELD in each.told]
+        if not held:
+            return False
+        first = held[0]
+        if self.nobody_gets_on(first, self._while_held):
+            first.told.remove(HELD)
+            self._while_held = Progress()
+            self.wake(first)
+        return True
 
     def watch_stops(self, lanes: set[int]) -> None:
         """Look after members that a fault may stop."""
@@ -145,20 +176,19 @@ class Crew:
         """Let stopped members go on when nobody else can; whether one may yet be stopped."""
         if not self._stoppable:
             return False
-        now = time.monotonic()
         for member in self.members:
             if member.lane not in self._stoppable or not member.alive:
                 continue
-            if not member.stopped_at:
+            if member.stopped is None:
                 found = os.waitid(os.P_PID, member.pid, os.WSTOPPED | os.WNOHANG)
                 if found is None:
                     continue
-                member.stopped_at = now
+                member.stopped = Progress()
                 self.events.append(Event(member.lane, "stopped", lib.ipk_stamp()))
-            others = [each for each in self.members if each.alive and each is not member]
-            if all(DONE in each.told for each in others) or now > member.stopped_at + STOPPED_FOR:
+            if self.nobody_gets_on(member, member.stopped):
                 self.events.append(Event(member.lane, "continued", lib.ipk_stamp()))
                 os.kill(member.pid, signal.SIGCONT)
+                member.stopped = None
                 self._stoppable.discard(member.lane)
         return bool(self._stoppable)
 
@@ -193,7 +223,7 @@ class Crew:
         called, done = self.log.counts(member.lane)
         how = f"with exit code {code}" if code >= 0 else f"by {signal.Signals(-code).name}"
         where = f"in its call {called}" if called > done else f"after {done} calls"
-        return f"process {member.lane} ended {how}, {where}"
+        return "\n".join([f"process {member.lane} ended {how}, {where}", *self._stack(0)])
 
     def member(self, lane: int) -> Member:
         """Give the member of that lane."""
@@ -216,15 +246,21 @@ class Crew:
             while os.fstat(self._stacks).st_size == size and time.monotonic() < until:
                 time.sleep(0.001)
             time.sleep(0.005)  # the rest of the stack
-            text = os.pread(self._stacks, 65536, size).decode(errors="replace")
-            stack = []
-            for line in text.splitlines():
-                if "ipckit/testing" not in line:
-                    stack.append("  " + line)
-                elif len(stack) > 1:
-                    break  # from here on it is the harness that called
-            lines += stack
+            lines += self._stack(size)
         return "\n".join(lines)
+
+    def _stack(self, start: int) -> list[str]:
+        """Read a stack that a member wrote, as far as it is of the operation."""
+        text = os.pread(self._stacks, 65536, start).decode(errors="replace")
+        stack: list[str] = []
+        for line in text.splitlines():
+            if not line:
+                continue
+            if "ipckit/testing" not in line:
+                stack.append("  " + line)
+            elif any("File" in each for each in stack):
+                break  # from here on it is the harness that called
+        return stack
 
     def history(self, program: Program) -> History:
         """Read what the members logged. MachineError: a result could not be kept."""

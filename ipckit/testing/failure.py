@@ -39,8 +39,10 @@ class Failure:
 
 def save(
     machine: type[ProcessMachine], failure: Failure, seed: int, heading: str, text: str
-) -> list[str]:
-    """Write the failure and its page; give the lines that say where, and how to replay it."""
+) -> tuple[Path | None, list[str]]:
+    """Write the failure and its page; give the file if it can be replayed, and the lines that say
+    where it is, and how to replay it.
+    """
     form = {
         "ipckit-failure": FORMAT,
         "machine": f"{machine.__module__}:{machine.__qualname__}",
@@ -59,14 +61,15 @@ def save(
         drawn = page(failure.history, failure.verdict, title=heading, text=text)
         (FOLDER / f"{stem}.html").write_text(drawn, encoding="utf-8")
     except OSError as error:
-        return [f"It could not be saved: {error}."]
+        return None, [f"It could not be saved: {error}."]
     lines = [f"Time line: {FOLDER / stem}.html"]
-    if failure.program.replayable():
+    replayable = failure.program.replayable()
+    if replayable:
         node = os.environ.get("PYTEST_CURRENT_TEST", "").rpartition(" ")[0] or "FILE::TEST"
         lines.append(f"Replay: python -m pytest '{node}' --ipckit-replay={FOLDER / stem}.json")
     else:
         lines.append("It has arguments that no file can keep: the seed repeats the search.")
-    return lines
+    return (FOLDER / f"{stem}.json" if replayable else None), lines
 
 
 def load(path: Path) -> tuple[Mapping[str, Any], Program, Plan]:

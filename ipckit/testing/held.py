@@ -2,8 +2,8 @@
 
 Contract  Instructions are counted within the C libraries that the machine names in `libraries`
           (parts of their file names; none: every library but Python's and the system's own). The
-          victim begins alone; at the planned instruction it is killed, or held while all others
-          make their calls (those that wait for it get 50 ms), and then goes on or is killed.
+          victim begins alone; at the planned instruction it is killed, or held until all others
+          have made their calls or wait for it, and then goes on or is killed.
           x86-64 only: OSError with ENOSYS elsewhere.
 Stands on ptrace(2), as tests of the table's core do (`ipk_trace.h`).
 """
@@ -18,12 +18,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ipckit._core import ffi, lib
-from ipckit.testing.crew import STOPPED_FOR, Blocked, Crew, Member
+from ipckit.testing.crew import Blocked, Crew, Member
 from ipckit.testing.errors import MachineError
 from ipckit.testing.history import Event, History
 from ipckit.testing.machine import ProcessMachine
-from ipckit.testing.plans import ALL, Plan
+from ipckit.testing.plans import Plan
+from ipckit.testing.preemptions import ALL
 from ipckit.testing.program import Program
+from ipckit.testing.progress import Progress
 from ipckit.testing.real import finish, fork_branches
 from ipckit.testing.worker import DONE
 
@@ -61,7 +63,7 @@ def run(machine: ProcessMachine, program: Program, plan: Plan, crew: Crew) -> tu
     for other in others:
         crew.wake(other)
     if held:
-        _others_first(crew, others)
+        _others_first(crew, victim, others)
         if plan.kill_victim:
             _kill(crew, victim)
         else:
@@ -130,12 +132,10 @@ def _hold(victim: Member, libraries: Sequence[str], count: int) -> tuple[int, bo
     return done[0], False
 
 
-def _others_first(crew: Crew, others: Sequence[Member]) -> None:
-    until = time.monotonic() + STOPPED_FOR
-    while left := [each for each in others if each.alive and DONE not in each.told]:
-        if time.monotonic() > until:
-            return
-        crew.step(left, 0.002)
+def _others_first(crew: Crew, victim: Member, others: Sequence[Member]) -> None:
+    progress = Progress()
+    while not crew.nobody_gets_on(victim, progress):
+        crew.step([each for each in others if each.alive and DONE not in each.told], 0.002)
 
 
 def _ranges(pid: int, libraries: Sequence[str]) -> list[int]:

@@ -4,6 +4,7 @@ Contract  `Plan`s are data. `Planner.plan(program, run)` gives the same one for 
           run number and knowledge; knowledge is how many steps, nanoseconds or instructions each
           operation took so far, and a saved plan needs none.
           A run whose operations' lengths are not known yet is undisturbed but for its faults.
+          `preempted(program, run)` gives the runs with one preemption, in an order that is drawn.
 Pure.
 """
 
@@ -14,14 +15,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from ipckit.testing.preemptions import ALL, Moment, held_at, moments, turns_at
 from ipckit.testing.program import Call, Fault, Program
 from ipckit.testing.worker import ANY, POINT, Act
 
-ALL = 1 << 40  # more steps than any operation has
 GUESS_STEPS = 12
 GUESS_NS = 30_000
 SHORTEST_PAUSE, LONGEST_PAUSE = 20_000, 300_000  # ns, of a call
 LONGEST_WAIT = 1_000_000  # ns, between two calls
+SHIFT = 3  # steps or instructions by which a place is moved to try another one like it
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,13 @@ def _calls_left(of: Sequence[Call], calls: Sequence[Call]) -> tuple[int, ...] | 
     return tuple(found)
 
 
+def _moved(act: Act, draw: random.Random) -> Act:
+    """Give an act a little longer or shorter, sooner or later."""
+    if act.at == "step":
+        act = replace(act, number=max(act.number + draw.randint(-SHIFT, SHIFT), 0))
+    return replace(act, ns=int(act.ns * draw.uniform(0.5, 1.5)))
+
+
 @dataclass
 class Planner:
     """Plans runs for one engine, and learns from them."""
@@ -116,9 +125,7 @@ class Planner:
         draw = random.Random(f"{program.timing}/{run}")
         if self.engine == "ptrace":
             return self._held(program, draw)
-        acts: dict[int, dict[int, tuple[Act, ...]]] = {}
-        for fault in program.faults:
-            self._add(acts, fault.process, fault.operation, self._strike(program, fault, draw))
+        acts = self._strikes(program, draw)
         learning = not all(
             call.name in self.steps for branch in program.branches for call in branch
         )
@@ -128,9 +135,52 @@ class Planner:
             for lane, branch in enumerate(program.branches):
                 for call in range(len(branch)):
                     self._add(acts, lane, call, Act("count", "all"))
+        elif draw.random() < 0.5:
+            moment = draw.choice(self._places(program, after_faults=draw.random() < 0.5))
+            self._add(acts, moment.lane, moment.call, held_at(moment))
         else:
             self._disturb(program, acts, draw)
         return Plan(acts)
+
+    def preempted(self, program: Program, run: int) -> Plan | None:
+        """Plan run number `run` of those with one preemption. None: each was planned.
+
+        With faults, whose moments are drawn, there is no end of them.
+        """
+        draw = random.Random(f"{program.timing}/preempted/{run}")
+        if self.engine == "ptrace":
+            return self._held(program, draw)
+        acts = self._strikes(program, draw)
+        places = self._places(program, after_faults=run % 2 == 1)
+        if run >= len(places) and not program.faults:
+            return None
+        moment = places[run % len(places)]
+        if self.engine == "real":
+            self._add(acts, moment.lane, moment.call, held_at(moment))
+            return Plan(acts)
+        others = [lane for lane in range(len(program.branches)) if lane != moment.lane]
+        draw.shuffle(others)
+        return Plan(acts, turns_at(moment, program, self._steps_of, others))
+
+    def _places(self, program: Program, *, after_faults: bool) -> list[Moment]:
+        """Give where a process may be held: before calls first, then within them, mixed.
+
+        `after_faults`: before calls only if there are faults, to see what comes after these.
+        """
+        before, within = moments(program, self._steps_of)
+        random.Random(program.timing).shuffle(within)
+        return before if program.faults and after_faults else [*before, *within]
+
+    def _steps_of(self, name: str) -> int:
+        return self.steps.get(name, GUESS_STEPS)
+
+    def _strikes(
+        self, program: Program, draw: random.Random
+    ) -> dict[int, dict[int, tuple[Act, ...]]]:
+        acts: dict[int, dict[int, tuple[Act, ...]]] = {}
+        for fault in program.faults:
+            self._add(acts, fault.process, fault.operation, self._strike(program, fault, draw))
+        return acts
 
     def likewise(self, plan: Plan, of: Program, program: Program, run: int) -> Plan | None:
         """Plan `program`, which is `of` without some calls, as the run that `of` failed in.
@@ -138,14 +188,18 @@ class Planner:
         None: it cannot be done. Runs after the first vary it a little.
         """
         lanes = _lanes_left(of, program)
-        if lanes is None or self.engine == "ptrace":
+        if lanes is None:
             return None
         draw = random.Random(f"{program.timing}/likewise/{run}") if run else None
+        if self.engine == "ptrace":
+            return self._held_alike(plan, program, lanes, draw)
         if self.engine == "real":
             return self._disturbed_alike(plan, program, lanes, draw)
-        if not plan.turns or plan.acts:
-            return None
-        return self._turns_alike(plan, of, program, lanes, draw)
+        alike = self._disturbed_alike(plan, program, lanes, draw)
+        if not plan.turns:
+            return alike
+        turns = self._turns_alike(plan, of, program, lanes, draw)
+        return Plan(alike.acts if alike else {}, turns)
 
     def _turns_alike(
         self,
@@ -154,7 +208,7 @@ class Planner:
         program: Program,
         lanes: Sequence[_Lane],
         draw: random.Random | None,
-    ) -> Plan:
+    ) -> tuple[tuple[int, int], ...]:
         """Shorten each lane's turns by what was left out: all of its steps, or fewer, by chance,
         as an operation does not always take as many.
         """
@@ -169,7 +223,7 @@ class Planner:
                     taken = min(less, turn[1])
                     turn[1] -= taken
                     less -= taken
-        return Plan({}, tuple((lane, steps) for lane, steps in turns if steps))
+        return tuple((lane, steps) for lane, steps in turns if steps)
 
     def _disturbed_alike(
         self, plan: Plan, program: Program, lanes: Sequence[_Lane], draw: random.Random | None
@@ -182,9 +236,24 @@ class Planner:
                 for act in plan.acts.get(lane.was, {}).get(was, ()):
                     if act.what in ("kill", "stop") and (number, call) not in struck:
                         continue
-                    longer = draw.uniform(0.5, 1.5) if draw and act.what == "pause" else 1
-                    self._add(acts, number, call, replace(act, ns=int(act.ns * longer)))
+                    self._add(acts, number, call, _moved(act, draw) if draw else act)
         return Plan(acts) if acts else None
+
+    @staticmethod
+    def _held_alike(
+        plan: Plan, program: Program, lanes: Sequence[_Lane], draw: random.Random | None
+    ) -> Plan | None:
+        """Hold or kill the same call at the same instruction, or at one near it."""
+        if plan.victim is None or (plan.kill_victim and not program.faults):
+            return None
+        was, at_call, at = plan.victim
+        for number, lane in enumerate(lanes):
+            if lane.was == was and at_call in lane.calls:
+                call = lane.calls.index(at_call)
+                at = max(at + draw.randint(-SHIFT, SHIFT), 0) if draw and at < ALL else at
+                trace = {number: {call: (Act("trace", "start"),)}}
+                return replace(plan, acts=trace, victim=(number, call, at))
+        return None
 
     def _length(self, calls: Sequence[Call]) -> int:
         return sum(self.steps.get(call.name, GUESS_STEPS) for call in calls)

@@ -4,9 +4,11 @@ Contract  The verdict of a program is kept for the whole search: a program found
           wrong, though it may be right nine times of ten, so hypothesis never sees it change its
           mind. What is reported is the history that was seen, which is a proof even if it never
           happens again; it is saved with all that a replay needs.
-          The first failure is made smaller here (simplify), for `SIMPLER` seconds at most: programs
-          get more runs then, and what a counter-example does not need is left out at once. What
-          hypothesis shrinks besides, arguments above all, has `SHRINKING` seconds.
+          The first failure is made smaller by `shrinking.simplify`; what hypothesis shrinks
+          besides, arguments above all, has `SHRINKING` times the runs of a search.
+          A failure after which nothing works any more is told as what outlives a run
+          (`control.py`), and so is one that a fresh interpreter does not show (`fresh.py`).
+          What is tried is counted in runs: only `seconds`, a user's own setting, goes by the clock.
 Blocks    for as long as the machine's settings say.
 """
 
@@ -16,32 +18,33 @@ import contextlib
 import random
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import hypothesis
 
-from ipckit.testing import held, real, stepped
+from ipckit.testing import control, held, real, stepped
 from ipckit.testing.checker import check
 from ipckit.testing.crew import Blocked, Crashed, Crew
 from ipckit.testing.errors import MachineError
 from ipckit.testing.failure import Failure, load, save
+from ipckit.testing.fresh import RUNS, fails_afresh
 from ipckit.testing.history import History
 from ipckit.testing.log import Log
 from ipckit.testing.machine import InvariantBroken, ProcessMachine
-from ipckit.testing.plans import ALL, Plan, Planner
+from ipckit.testing.plans import Plan, Planner
+from ipckit.testing.preemptions import ALL
 from ipckit.testing.program import Kill, Program, programs
 from ipckit.testing.report import explain, timeline
-from ipckit.testing.simpler import essence, smaller, smaller_by_two
+from ipckit.testing.shrinking import simplify
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
 
 ROUND = 500  # programs: hypothesis remembers each it drew, and every fork copies that
-SHRINKING = 4.0  # seconds
-SIMPLER = 15.0  # seconds
+SHRINKING = 1.0  # times as many runs as a search of the machine's numbers
 HARDER = 3  # times as many runs of a program then
 ENOUGH_ASKED = 10  # runs after which a fault should have struck once
 COUNTED = 20  # runs of the shrunk program, to say how often it fails
@@ -80,7 +83,7 @@ def prove(machine: type[ProcessMachine]) -> None:
         if failure is None:
             prover.demand_something_shown()
             return
-        report = prover.report(failure, seed)
+        report = prover.report(failure, seed, afresh=True)
     finally:
         prover.close()
     error = PropertyFailed(report)
@@ -102,8 +105,11 @@ class Prover:
         self.verdicts: dict[str, Failure | None] = {}
         self.last: Failure | None = None
         self.smallest: Failure | None = None  # that simplify() came to
-        self.first_failure_at: float | None = None
-        self.runs = self.overlapped = 0
+        self.shrinks_until: int | None = None  # so many runs were tried; None: nothing has failed
+        self.tried = 0  # runs
+        self.control = control.Control()
+        self.last_struck: Program | None = None  # the last program of which a fault befell somebody
+        self.runs = self.overlapped = 0  # of them that were judged
         self.asked: Counter[str] = Counter()  # runs with a fault there
         self.struck: Counter[str] = Counter()  # and runs in which it befell somebody
 
@@ -149,34 +155,39 @@ class Prover:
         key = program.key()
         if key in self.verdicts:
             return self.verdicts[key]
-        now = time.monotonic()
-        if self.first_failure_at is None and until is not None and now > until:
-            raise _Enough
         runs = self.machine.runs
-        if self.first_failure_at is not None:
-            if now > self.first_failure_at + SHRINKING:
-                return None  # not tried, and never will be: what is found stays
+        if self.shrinks_until is None:
+            if until is not None and time.monotonic() > until:
+                raise _Enough
+            self.control.begin(program, self.machine.engine, self.try_once)
+        elif self.tried > self.shrinks_until:
+            return None  # not tried, and never will be: what is found stays
+        else:
             runs *= HARDER
-        found = self.try_often(program, runs)
+        found = self.try_often(program, (self.planner.plan(program, run) for run in range(runs)))
         self.verdicts[key] = found
-        if found and self.first_failure_at is None:
-            self.smallest = self.simplify(found)
-            self.first_failure_at = time.monotonic()
+        if found and self.shrinks_until is None:
+            struck = self.last_struck
+            if broken := self.control.fails(self.try_once):
+                self.smallest = self.verdicts[key] = control.told(found, broken, struck)
+                self.shrinks_until = -1
+                return self.smallest
+            self.smallest = simplify(self, found)
+            of_a_search = self.machine.examples * self.machine.runs
+            self.shrinks_until = self.tried + int(SHRINKING * of_a_search)
         return found
 
-    def try_often(self, program: Program, runs: int, like: Failure | None = None) -> Failure | None:
-        """Run a program so many times, or until it fails; every other time as `like` failed."""
-        for run in range(runs):
-            plan = None
-            if like is not None and run % 2 == 0:
-                plan = self.planner.likewise(like.plan, like.program, program, run // 2)
-            found = self.try_once(program, plan or self.planner.plan(program, run))
+    def try_often(self, program: Program, plans: Iterable[Plan]) -> Failure | None:
+        """Run a program as each plan says, until it fails."""
+        for plan in plans:
+            found = self.try_once(program, plan)
             if found:
                 return found
         return None
 
     def try_once(self, program: Program, plan: Plan) -> Failure | None:
         """Run a program as planned, and judge what was seen."""
+        self.tried += 1
         machine = self.machine()
         machine.setup()
         try:
@@ -197,7 +208,9 @@ class Prover:
         self.overlapped += verdict.overlaps > 0
         for fault in program.faults:
             self.asked[fault.at] += 1
-            self.struck[fault.at] += any(each.process == fault.process for each in history.events)
+            if any(each.process == fault.process for each in history.events):
+                self.struck[fault.at] += 1
+                self.last_struck = program
         if verdict.linearizable:
             return None
         kind = "unknown" if verdict.unknown else "not linearizable"
@@ -239,38 +252,14 @@ class Prover:
                 " fewer keys, call a kill_point() inside the operations, or lower `overlap`"
             )
 
-    def simplify(self, failure: Failure) -> Failure:
-        """Leave out what can be left out: chance may have hidden that from hypothesis."""
-        until = time.monotonic() + SIMPLER
-        again = True
-        while again:
-            again = False
-            for program in (
-                *essence(failure.program, failure.history, failure.verdict),
-                *smaller(failure.program),
-                *smaller_by_two(failure.program),
-            ):
-                if time.monotonic() > until:
-                    return failure
-                key = program.key()
-                if key not in self.verdicts or self.verdicts[key] is None:
-                    self.verdicts[key] = self.try_often(
-                        program, HARDER * self.machine.runs, failure
-                    )
-                found = self.verdicts[key]
-                if found is not None and found.kind == failure.kind:
-                    failure, again = found, True
-                    break
-        return failure
-
-    def report(self, failure: Failure, seed: int) -> str:
-        """Say all that helps, and save it."""
+    def report(self, failure: Failure, seed: int, *, afresh: bool = False) -> str:
+        """Say all that helps, and save it; `afresh`: also what a fresh interpreter shows."""
         machine, program = self.machine, failure.program
         often = 0
-        for run in range(2 if failure.kind == "blocked" else COUNTED):
+        of = {"blocked": 2, control.KIND: 0}.get(failure.kind, COUNTED)
+        for run in range(of):
             again = self.planner.plan(program, run) if run % 2 else failure.plan
             often += self.try_once(program, again) is not None
-        of = 2 if failure.kind == "blocked" else COUNTED
         heading = f"{failure.kind}: {machine.__name__}: {program.size()}"
         lines = [heading, "", str(program), ""]
         if failure.text:
@@ -279,10 +268,18 @@ class Prover:
             lines += [*explain(failure.verdict).splitlines()[2:], ""]
         else:
             lines += [timeline(failure.history), ""]
-        lines.append(
-            f"It failed {often} of {of} runs once shrunk; engine {machine.engine}, seed {seed}."
-        )
-        return "\n".join([*lines, *save(machine, failure, seed, heading, "\n".join(lines))])
+        times = f"It failed {often} of {of} runs once shrunk; " if of else ""
+        lines.append(f"{times}engine {machine.engine}, seed {seed}.")
+        path, where = save(machine, failure, seed, heading, "\n".join(lines))
+        likely = 2 * often >= of > 0
+        if afresh and likely and path is not None and fails_afresh(machine, path) is False:
+            lines[0] = f"{control.KIND}: {machine.__name__}: {program.size()}, {failure.kind}"
+            lines += [
+                f"In a fresh interpreter it failed in none of {RUNS} runs. So an earlier run here",
+                "left something that setup() does not make anew, and the program that is shown is",
+                "not all that led to it.",
+            ]
+        return "\n".join([*lines, *where])
 
 
 class _Enough(Exception):

@@ -74,6 +74,7 @@ def smaller(program: Program) -> Iterator[Program]:
         yield replace(program, before=_without(program.before, index))
     for index in range(len(program.after)):
         yield replace(program, after=_without(program.after, index))
+    yield from _in_place(program)
     for lane, branch in enumerate(program.branches):
         for index in range(len(branch)):
             if len(branch) > 1 and not any(
@@ -88,6 +89,20 @@ def smaller(program: Program) -> Iterator[Program]:
                     for each in program.faults
                 )
                 yield replace(program, branches=tuple(branches), faults=faults)
+
+
+def _in_place(program: Program) -> Iterator[Program]:
+    """Let a call made before or after all others take the place of a process's only one."""
+    for lane, branch in enumerate(program.branches):
+        if len(branch) > 1 or any(fault.process == lane for fault in program.faults):
+            continue
+        around = program.branches[:lane], program.branches[lane + 1 :]
+        for index, call in enumerate(program.before):
+            branches = (*around[0], (call,), *around[1])
+            yield replace(program, branches=branches, before=_without(program.before, index))
+        for index, call in enumerate(program.after):
+            branches = (*around[0], (call,), *around[1])
+            yield replace(program, branches=branches, after=_without(program.after, index))
 
 
 def smaller_by_two(program: Program) -> Iterator[Program]:

@@ -1,9 +1,10 @@
 """One process of a run: makes its calls, logs them, and lets befall it what the plan says.
 
 Contract  A call is logged before it begins and after it ended; between the two the plan's acts are
-          done at their moments: `kill` and `stop` are real signals, `pause` a sleep.
+          done at their moments: `kill` and `stop` are real signals, `pause` a sleep, `hold` waits
+          until the parent sees that no other process can get on.
           The process never returns to the code that forked it, and dies with its parent.
-Blocks    between its phases, until the parent writes its eventfd.
+Blocks    between its phases and while it is held, until the parent writes its eventfd.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import random
 import signal
 import time
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -25,7 +26,7 @@ from ipckit.testing.program import Call
 from ipckit.testing.steps import Steps
 from ipckit.testing.values import Raised
 
-READY, DONE, YIELDED = b"R", b"D", b"Y"
+READY, DONE, YIELDED, HELD = b"R", b"D", b"Y", b"H"
 POINT = "point "  # and its name
 ANY = "any point"
 WHERE_SIGNAL = signal.SIGUSR2
@@ -36,7 +37,8 @@ _SIGNALS = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP}
 class Act:
     """One thing that befalls an operation.
 
-    `what`: kill, stop, pause (for `ns`), trace (by the parent, from here on), count (its steps).
+    `what`: kill, stop, pause (for `ns`), hold (until no other gets on), trace (by the parent, from
+    here on), count (its steps).
     `at`: ``before`` (not called yet), ``start``, ``end``, ``step`` (before its `number`-th, from
     0), ``timer`` (`ns` after the start), or POINT with the name of a kill point, or ANY (its
     `number`-th passing).
@@ -77,6 +79,7 @@ class Worker:
         self.index = 0
         self.turns: Turns | None = None
         faulthandler.register(WHERE_SIGNAL, file=stacks, all_threads=True, chain=False)
+        faulthandler.enable(file=stacks)  # a crash is told in the report, once, not on stderr
         gc.disable()  # a collection would touch, and so copy, every page of the parent
 
     def tell(self, kind: bytes) -> None:
@@ -102,16 +105,16 @@ class Worker:
 
     def _one(self, machine: Performer, call: Call, acts: Sequence[Act]) -> None:
         index, self.index = self.index, self.index + 1
-        counted = _Counted(acts, self.turns)
+        counted = _Counted(acts, self.turns, self._do)
         steps = Steps(counted.step, instructions=counted.by_instruction)
         timers = []
         for act in acts:
             if act.at == "before":
-                do(act)
+                self._do(act)
         self.log.call(self.lane, index, lib.ipk_stamp())
         for act in acts:
             if act.at == "start":
-                do(act)
+                self._do(act)
             elif act.at == "timer":
                 timers.append(_timer(_SIGNALS[act.what], act.ns))
         steps.begin()
@@ -127,19 +130,32 @@ class Worker:
             lib.ipk_signal_not(timer)
         for act in acts:
             if act.at == "end":
-                do(act)
+                self._do(act)
         try:
             self.log.done(self.lane, index, moment, counted.count, counted.points, result)
         except ValueError as error:
             self.log.done(self.lane, index, moment, 0, 0, Refused(str(error)))
 
+    def _do(self, act: Act) -> None:
+        """Do it here and now."""
+        if act.what == "pause":
+            time.sleep(act.ns / 1e9)
+        elif act.what == "hold":
+            self.tell(HELD)
+            self.wait()
+        elif act.what == "trace":
+            lib.ipk_trace_me()  # the parent goes on from here
+        elif act.what in _SIGNALS:
+            os.kill(os.getpid(), _SIGNALS[act.what])
+
 
 class _Counted:
     """Counts the steps of one call, and does what is due at each."""
 
-    def __init__(self, acts: Sequence[Act], turns: Turns | None) -> None:
+    def __init__(self, acts: Sequence[Act], turns: Turns | None, do: Callable[[Act], None]) -> None:
         self.count = 0
         self.turns = turns
+        self.do = do
         self.at_step = {act.number: act for act in acts if act.at == "step"}
         self.at_point = {
             (act.at, act.number): act
@@ -154,26 +170,16 @@ class _Counted:
         act = self.at_step.get(self.count)
         self.count += 1
         if act:
-            do(act)
+            self.do(act)
         if name is not None:
             number = self.passed.get(name, 0)
             self.passed[name] = number + 1
             act = self.at_point.get((POINT + name, number)) or self.at_point.get((ANY, self.points))
             self.points += 1
             if act:
-                do(act)
+                self.do(act)
         if self.turns:
             self.turns.step(name)
-
-
-def do(act: Act) -> None:
-    """Do it here and now."""
-    if act.what == "pause":
-        time.sleep(act.ns / 1e9)
-    elif act.what == "trace":
-        lib.ipk_trace_me()  # the parent goes on from here
-    elif act.what in _SIGNALS:
-        os.kill(os.getpid(), _SIGNALS[act.what])
 
 
 def _timer(number: int, ns: int) -> Any:

@@ -30,8 +30,7 @@ from ipckit.testing.worker import Act
 @pytest.fixture(autouse=True)
 def _elsewhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # where failures are saved
-    monkeypatch.setattr("ipckit.testing.prove.SHRINKING", 1.0)  # tests/seeded is about shrinking
-    monkeypatch.setattr("ipckit.testing.prove.SIMPLER", 4.0)
+    monkeypatch.setattr("ipckit.testing.prove.SHRINKING", 0.1)  # tests/seeded is about shrinking
 
 
 class Shared(ProcessMachine):
@@ -305,7 +304,9 @@ def test_a_traced_process_may_wait_for_another_before_its_traced_call():
         prover.close()
 
 
-def test_a_crash_under_ptrace_is_told():
+def test_a_crash_under_ptrace_is_told(capfd):
+    """F33: in the report, with its stack, and nowhere else."""
+
     class Segfaults(Shared):
         engine = "ptrace"
         libraries = ("_rows",)
@@ -324,6 +325,9 @@ def test_a_crash_under_ptrace_is_told():
     error, text = failure_of(Segfaults)
     assert error.failure.kind == "crashed"
     assert "ended by SIGSEGV, in its call 1" in text
+    assert "Fatal Python error: Segmentation fault" in text and "in add" in text
+    assert "test_engines.py" in text and "in _one" not in text
+    assert capfd.readouterr() == ("", "")
 
 
 def test_who_spins_has_no_turn_for_ever():

@@ -21,7 +21,7 @@ class Seeded(ProcessMachine):
     kind = "not linearizable"  # what the failure must be
     processes = 3
     operations = 3
-    seconds = 60.0
+    examples = 400
 
     def setup(self):
         self.memory = mmap.mmap(-1, mmap.PAGESIZE)

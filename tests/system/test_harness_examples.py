@@ -35,8 +35,7 @@ def test_every_example_is_tried():
 def test_the_wrong_one_fails_and_the_right_one_passes(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(FOLDER.parent))
-    monkeypatch.setattr("ipckit.testing.prove.SHRINKING", 1.0)  # found is enough here
-    monkeypatch.setattr("ipckit.testing.prove.SIMPLER", 4.0)
+    monkeypatch.setattr("ipckit.testing.prove.SHRINKING", 0.1)  # found is enough here
     wrong, right = (getattr(loaded(name), each) for each in EXAMPLES[name])
     with pytest.raises(PropertyFailed, match=f"not linearizable: {wrong.__name__}: "):
         prove(wrong)
