@@ -14,15 +14,29 @@ from ipckit.server.settings import Settings
 __all__ = ["descriptors_beside", "fit_descriptors"]
 
 _OTHER = 128
-"""Descriptors of a process beside its connections and the inboxes."""
+"""Descriptors of a process beside its connections and what is reckoned for each other process: its
+own loop, ports, files, and what callbacks open."""
+
+_INBOX = 2
+_WAKE_UPS = 2
+"""Of a slot, one for each of its two places; there are none without tasks."""
+_PIDFDS = 2
+"""Of a slot in a reload, in the manager."""
 
 
-def descriptors_beside(settings: Settings) -> int:
-    """Return how many descriptors a process needs beside one for each connection."""
-    return _OTHER + 5 * (settings.worker_num + settings.task_worker_num)
+def descriptors_beside(settings: Settings, user_processes: int = 0) -> int:
+    """Return how many descriptors a process needs beside one for each connection.
+
+    The manager has the most of them. It also has a copy of each connection.
+    """
+    workers, task_workers = settings.worker_num, settings.task_worker_num
+    wake_ups = _WAKE_UPS if task_workers else 0
+    for_workers = workers * (2 * _INBOX + wake_ups + _PIDFDS)
+    for_task_workers = task_workers * (_INBOX + wake_ups + _PIDFDS)
+    return _OTHER + for_workers + for_task_workers + user_processes
 
 
-def fit_descriptors(settings: Settings, by_hand: set[str]) -> Settings:
+def fit_descriptors(settings: Settings, by_hand: set[str], user_processes: int = 0) -> Settings:
     """Raise this process's soft limit of descriptors to what max_connection needs.
 
     One worker may come to have all connections. Returns the settings, with max_connection lowered
@@ -30,7 +44,7 @@ def fit_descriptors(settings: Settings, by_hand: set[str]) -> Settings:
 
     Raises SettingsError when max_connection was set by hand and cannot be had.
     """
-    others = descriptors_beside(settings)
+    others = descriptors_beside(settings, user_processes)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = settings.max_connection + others
     if hard != resource.RLIM_INFINITY and needed > hard:

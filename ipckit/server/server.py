@@ -186,7 +186,8 @@ class Server(ClientCalls):
         check_may_fork()
         self._settings = self._settings.with_whole_paths()
         fill_standard_descriptors()
-        self._settings = limits.fit_descriptors(self._settings, self._by_hand)
+        processes = len(self._user_processes)
+        self._settings = limits.fit_descriptors(self._settings, self._by_hand, processes)
         with system_call("open", f"log_file {self._settings.log_file}"):
             handler = set_up(self._settings.log_file, self._settings.level)
         try:

@@ -107,6 +107,7 @@ def test_what_an_ordered_end_leaves_is_run_by_the_next(start, name, tmp_path):
     again = second.client()
     second.wait_for(lambda: again("call", "stats")["tasking_num"] == 0, "all are over")
     assert again("call", "task", ["once", 1]) > 11, "task ids go on"
+    second.wait_for(lambda: again("call", "stats")["tasking_num"] == 0, "it is over as well")
 
 
 def test_a_name_has_one_server_and_plain_data(start, name, tmp_path):

@@ -96,7 +96,7 @@ def compare(facts: Facts, settings: Settings, user_processes: int = 0) -> list[L
         Limit(
             "open files, hard limit",
             facts.descriptors,
-            settings.max_connection + descriptors_beside(settings),
+            settings.max_connection + descriptors_beside(settings, user_processes),
             "descriptors",
             "of one process; max_connection, and some for each worker",
             "ulimit -Hn {} as root, LimitNOFILE={} for systemd, or lower max_connection",
