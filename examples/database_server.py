@@ -12,7 +12,7 @@ import sqlite3
 import sys
 import uuid
 
-from ipckit import Server
+from ipckit import Server, TaskQueueFull
 
 port, path = [*sys.argv[1:], *["9505", "notes.sqlite"][len(sys.argv) - 1 :]]
 server = Server("127.0.0.1", int(port))
@@ -45,7 +45,10 @@ def worker_stop(server, worker_id):
 def receive(server, fd, reactor_id, data):
     text = data.decode().strip()
     if text != "pass":
-        server.task((fd, uuid.uuid4().hex, text))
+        try:
+            server.task((fd, uuid.uuid4().hex, text))
+        except TaskQueueFull:
+            server.send(fd, b"busy, try again later\n")
         return
     with sqlite3.connect(":memory:") as connection:
         try:

@@ -14,7 +14,7 @@ Crash     of the task worker: the task runs again, from its last whole batch on.
 
 import sys
 
-from ipckit import Int, IPCError, Server, Str, Table
+from ipckit import Int, IPCError, Server, Str, Table, TaskQueueFull
 
 BATCH = 50
 
@@ -44,8 +44,12 @@ def unsubscribe(fd, topic):
 
 
 def publish(fd, topic, *words):
-    task_id = server.task((fd, topic, " ".join(words)), ordering_key=topic)
-    server.send(fd, f"* #{task_id} is posted\n".encode())
+    try:
+        task_id = server.task((fd, topic, " ".join(words)), ordering_key=topic)
+    except TaskQueueFull:
+        server.send(fd, b"* busy, try again later\n")
+    else:
+        server.send(fd, f"* #{task_id} is posted\n".encode())
 
 
 commands = {"sub": subscribe, "unsub": unsubscribe, "pub": publish}

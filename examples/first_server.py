@@ -6,7 +6,7 @@ python examples/first_server.py [port]        and then, beside it: first_client.
 import sys
 import time
 
-from ipckit import Server
+from ipckit import Server, TaskQueueFull
 
 server = Server("127.0.0.1", int(sys.argv[1]) if len(sys.argv) > 1 else 9501)
 server.set(worker_num=1, task_worker_num=2, open_eof_split=True, package_eof=b"\n")
@@ -19,8 +19,12 @@ def start(server):
 
 @server.on("receive")
 def receive(server, fd, reactor_id, data):
-    task_id = server.task((fd, data.decode().strip()))  # returns at once
-    server.send(fd, f"task {task_id} was posted\n".encode())
+    try:
+        task_id = server.task((fd, data.decode().strip()))  # returns at once
+    except TaskQueueFull:  # more comes than the task workers can do
+        server.send(fd, b"busy, try again later\n")
+    else:
+        server.send(fd, f"task {task_id} was posted\n".encode())
 
 
 @server.on("task")

@@ -105,7 +105,15 @@ class TaskTimeout(IPCError, TimeoutError):
 
 
 class TaskQueueFull(IPCError, _queue.Full):
-    """No room for another task; nothing was stored. `await server.task_later()` waits for room."""
+    """No room for another task; nothing was stored. `await server.task_later()` waits for room.
+
+    Field: `setting` (what is full: `task_queue_size` or `task_memory`; "": the server stops, or
+    another process is storing a task with this `dedup_key`).
+    """
+
+    def __init__(self, message: str = "", *, setting: str = "") -> None:
+        super().__init__(message)
+        self.setting = setting
 
 
 class TableFull(IPCError):

@@ -40,6 +40,7 @@ _COUNTERS = (
     ("ipckit_tasks_buried", "task_buried", "tasks that were given up"),
     ("ipckit_task_attempts_failed", "task_failed", "attempts that ended badly"),
     ("ipckit_task_retries", "task_retries", "attempts after a task's first"),
+    ("ipckit_tasks_refused", "task_refused", "tasks for which there was no room"),
     ("ipckit_callback_errors", "callback_errors", "callbacks that raised"),
     ("ipckit_foreign_refused", "foreign_refused", "messages of other programs that were refused"),
 )

@@ -115,6 +115,7 @@ def _status(options: argparse.Namespace) -> int:
         "task_running",
         "task_done",
         "task_buried",
+        "task_refused",
         "task_oldest_seconds",
         "task_workers_needed",
         "worker_restarts",

@@ -68,6 +68,10 @@ class Row:
     LAST_DEATH = 22  # by the manager, of either incarnation, in the first row: Death.as_word()
     LAST_READ = 23  # a worker: when it last read from a client, ns of the monotonic clock
     DIED_AT = 24  # by the manager, in the first row: when LAST_DEATH was, ns since the epoch
+    TASKS_REFUSED = 25  # TaskQueueFull of task(), taskwait(): there was no room
+    REFUSED_FOR_MEMORY = 26  # of these, those for task_memory; the others for task_queue_size
+    REFUSED_AT = 27  # when the last one was, ns of the monotonic clock
+    MANAGER_ERRORS = 28  # by the manager, in the first row: its callbacks that raised
     TIMES = 32  # histogram of its requests or attempts (ipckit.server.latency)
     WORDS = TIMES + BUCKETS
 

@@ -310,7 +310,7 @@ class Manager:
         try:
             callback(self._server, *args)
         except BaseException:
-            self._board.row(0, 0)[Row.CALLBACK_ERRORS] += 1
+            self._board.row(0, 0)[Row.MANAGER_ERRORS] += 1
             log_callback_error("manager", event)
 
     # -- doing ---

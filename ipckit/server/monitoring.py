@@ -1,4 +1,5 @@
-"""What the manager looks at while it serves: workers that hang, and task workers that fall behind.
+"""What the manager looks at while it serves: workers that hang, task workers that fall behind, and
+tasks that are refused.
 
 Stands on ipckit.server.{beat,task_load}, which decide; the board, where the numbers are.
 Blocks    never.
@@ -15,9 +16,12 @@ from ipckit.server.board import Row
 from ipckit.server.log import log
 from ipckit.server.runtime import Runtime
 from ipckit.server.statistics import task_totals
-from ipckit.server.task_load import PERIOD, KeepingUp
+from ipckit.server.task_load import PERIOD, KeepingUp, Refusals, advice
 
 __all__ = ["Monitor"]
+
+_LOOK = 1.0
+"""Seconds between two looks for refused tasks."""
 
 
 class Monitor:
@@ -28,14 +32,16 @@ class Monitor:
         self._board = runtime.board
         self._hangs = Hangs(runtime.settings.worker_hang_timeout)
         self._keeping_up = KeepingUp(runtime.task_worker_num)
+        self._refusals = Refusals()
         self._next_sample = 0.0
+        self._next_look = 0.0
 
     def next_due(self, now: float) -> float | None:
         """Return when there is something to look at."""
         due = self._hangs.next_due(now)
         if not self._runtime.task_worker_num:
             return due
-        return self._next_sample if due is None else min(due, self._next_sample)
+        return self._next_look if due is None else min(due, self._next_look)
 
     def hanging(self, places: Iterable[int]) -> Iterator[tuple[int, int]]:
         """Give the place of each process that hangs, and the signal that it is to get."""
@@ -54,9 +60,39 @@ class Monitor:
             yield place, number
 
     def look_at_the_load(self) -> None:
-        """Take a sample of the tasks' totals, if it is time; log when it changes who is ahead."""
-        if time.monotonic() < self._next_sample:
+        """Look for refused tasks, and take a sample of the tasks' totals, each when it is time; log
+        what has changed.
+        """
+        now = time.monotonic()
+        if now < self._next_look:
             return
+        self._next_look = now + _LOOK
+        self._look_for_refusals(now)
+        if now >= self._next_sample:
+            self._sample()
+
+    def _look_for_refusals(self, now: float) -> None:
+        board = self._board
+        refused = board.total(Row.TASKS_REFUSED)
+        found = self._refusals.change(now, refused, board.total(Row.REFUSED_FOR_MEMORY))
+        if found is None:
+            return
+        if found.over:
+            log.warning(
+                "no task is refused any more; since the last line %d were, %d in all",
+                found.tasks,
+                refused,
+            )
+            return
+        setting = "task_memory" if 2 * found.for_memory > found.tasks else "task_queue_size"
+        needed = task_totals(self._runtime)[0].needed_since(board.load_before())
+        log.warning(
+            "tasks are refused (TaskQueueFull), %d so far: %s",
+            refused,
+            advice(self._runtime.settings, setting, needed),
+        )
+
+    def _sample(self) -> None:
         totals, waiting, oldest = task_totals(self._runtime)
         self._next_sample = totals.at + PERIOD
         self._board.sample_load(totals)

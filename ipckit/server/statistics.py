@@ -55,7 +55,8 @@ def gather(estate: Estate) -> dict[str, Any]:
     queued, running, done, buried, oldest = _tasks(estate)
     accepted, closed = board.total(Row.ACCEPTED), board.total(Row.CLOSED)
     count = done + buried + queued + running
-    totals = _totals(estate, count)
+    refused = board.total(Row.TASKS_REFUSED)
+    totals = _totals(estate, count + refused)
     busy = _busy(estate, task_workers)
     return {
         "start_time": estate.started_at,
@@ -74,13 +75,16 @@ def gather(estate: Estate) -> dict[str, Any]:
         "task_count": count,
         "task_done": done,
         "task_buried": buried,
+        "task_refused": refused,
+        "task_refused_for_memory": board.total(Row.REFUSED_FOR_MEMORY),
+        "task_refused_seconds": _seconds_since_refusal(board, workers),
         "task_failed": board.total(Row.TASKS_FAILED),
         "task_retries": board.total(Row.TASKS_RETRIED),
         "task_seconds": totals.seconds,
         "task_workers_needed": totals.needed_since(board.load_before()),
         "task_idle_worker_num": estate.task_worker_num - busy,
         "worker_restarts": board.total(Row.RESTARTS),
-        "callback_errors": board.total(Row.CALLBACK_ERRORS),
+        "callback_errors": board.total(Row.CALLBACK_ERRORS) + board.total(Row.MANAGER_ERRORS),
         "foreign_refused": board.total(Row.FOREIGN_REFUSED),
         "workers": [_worker(estate, slot) for slot in range(estate.slots)],
     }
@@ -89,7 +93,14 @@ def gather(estate: Estate) -> dict[str, Any]:
 def task_totals(estate: Estate) -> tuple[Totals, int, float]:
     """Return the totals, how many tasks wait, and the age of the oldest of those."""
     queued, running, done, buried, oldest = _tasks(estate)
-    return _totals(estate, done + buried + queued + running), queued, oldest
+    arrived = done + buried + queued + running + estate.board.total(Row.TASKS_REFUSED)
+    return _totals(estate, arrived), queued, oldest
+
+
+def _seconds_since_refusal(board: BoardView, workers: range) -> float | None:
+    """Return how long ago a worker refused a task; None: never."""
+    last = max(board.row(slot, parity)[Row.REFUSED_AT] for slot in workers for parity in (0, 1))
+    return max(0.0, time.monotonic() - last / 1e9) if last else None
 
 
 def _totals(estate: Estate, arrived: int) -> Totals:

@@ -36,6 +36,7 @@ from ipckit.server.ledger import FILES, Job, TaskLedger
 from ipckit.server.log import kind_of, limited, log
 from ipckit.server.process import describe_exception
 from ipckit.server.spill import body_name
+from ipckit.server.task_load import what_is_full
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -143,7 +144,12 @@ class Submitter:
         Raises TypeError (it cannot be pickled), TaskQueueFull, SystemCallError (it is large, and
         the disk is full); then nothing was stored.
         """
-        return self._store(self._dump(data), dst, waiter, wish)
+        body = self._dump(data)
+        try:
+            return self._store(body, dst, waiter, wish)
+        except TaskQueueFull as error:
+            self._count_refused(error.setting)
+            raise
 
     def post_plainly(self, data: Any) -> int:
         """As post(), for the most common task: any task worker, and nobody of its own waits."""
@@ -151,10 +157,16 @@ class Submitter:
         if task_id.__class__ is int and task_id > 0:
             return task_id
         if task_id is None:  # dump() says which part of it cannot be sent
-            return self._store(self._dump(data), -1, None, None)
+            return self.post(data, -1, None)
         if isinstance(task_id, bytes):
-            return self._store(task_id, -1, None, None)
-        raise self._full(records=task_id != _NO_ROOM_INSIDE)
+            try:
+                return self._store(task_id, -1, None, None)
+            except TaskQueueFull as error:
+                self._count_refused(error.setting)
+                raise
+        full = self._full(records=task_id != _NO_ROOM_INSIDE)
+        self._count_refused(full.setting)
+        raise full
 
     def _store(self, body: bytes, dst: int, waiter: Any, wish: Wish | None) -> int:
         if self._worker.stopping:
@@ -213,16 +225,18 @@ class Submitter:
         self._ledger.spill.write(body_name(task_id), body)
 
     def _full(self, *, records: bool) -> TaskQueueFull:
-        settings = self._settings
-        what = (
-            f"task_queue_size={settings.task_queue_size} tasks are queued or running"
-            if records
-            else f"the data of the tasks that wait fills task_memory={settings.task_memory} bytes"
-        )
+        setting = "task_queue_size" if records else "task_memory"
         return TaskQueueFull(
-            f"{what}: raise it, add task workers, or use `await server.task_later()`, which "
-            f"waits for room"
+            f"{what_is_full(self._settings, setting)}: raise it, add task workers, or use "
+            f"`await server.task_later()`, which waits for room",
+            setting=setting,
         )
+
+    def _count_refused(self, setting: str) -> None:
+        if setting:
+            self._row[Row.TASKS_REFUSED] += 1
+            self._row[Row.REFUSED_FOR_MEMORY] += setting == "task_memory"
+            self._row[Row.REFUSED_AT] = time.monotonic_ns()
 
     async def post_later(self, data: Any, dst: int, waiter: Any, wish: Wish | None = None) -> int:
         """As post(), but wait for a record, in order, and give the loop its turns."""

@@ -1,4 +1,5 @@
-"""How many task workers are needed: arrivals per second x mean run time, of late. Pure.
+"""How many task workers are needed: arrivals per second x mean run time, of late; whether they keep
+up, whether tasks are refused, and when that is said. Pure.
 
 Stands on nothing but the standard library: the caller gives totals, and the moment they were
 taken at.
@@ -8,9 +9,12 @@ Contract  the figures are of the time since a sample of PERIOD to 2 * PERIOD sec
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-__all__ = ["PERIOD", "KeepingUp", "Totals"]
+if TYPE_CHECKING:
+    from ipckit.server.settings import Settings
+
+__all__ = ["PERIOD", "KeepingUp", "Refusals", "Refused", "Totals", "advice", "what_is_full"]
 
 PERIOD = 30.0
 """Seconds between two samples."""
@@ -20,7 +24,7 @@ class Totals(NamedTuple):
     """What is counted over the server's life, at one moment."""
 
     at: float  # of the monotonic clock
-    arrived: int  # tasks
+    arrived: int  # tasks, those that were refused among them
     ended: int  # attempts
     seconds: float  # that those took
 
@@ -57,3 +61,66 @@ class KeepingUp:
         else:
             return None
         return self._behind
+
+
+class Refused(NamedTuple):
+    """Tasks that were refused, to be said."""
+
+    tasks: int
+    for_memory: int  # of them: those for task_memory; the others for task_queue_size
+    seconds: float  # since the line before; 0: there was none
+    over: bool  # no task is refused any more
+
+
+class Refusals:
+    """When it is said that tasks are refused: at once, then every REPEAT seconds, and QUIET seconds
+    after the last one.
+
+    Each task is in one of what change() returns, and what is over is said before the next begins.
+    """
+
+    QUIET = 10.0
+    REPEAT = 60.0
+
+    def __init__(self) -> None:
+        self._seen = (0, 0)  # what was refused, of these for memory, at the last look
+        self._said = (0, 0)  # at the last line
+        self._said_at: float | None = None  # None: nothing yet of what goes on
+        self._last = 0.0  # the last look that found a refused task
+        self._refusing = False
+
+    def change(self, now: float, tasks: int, for_memory: int) -> Refused | None:
+        """Return what is to be said of the totals at this moment; None: nothing."""
+        if tasks > self._seen[0]:
+            self._last = now
+            if not self._refusing:
+                self._refusing = True
+                self._said_at = None
+        self._seen = (tasks, for_memory)
+        if not self._refusing:
+            return None
+        over = now - self._last >= self.QUIET
+        seconds = 0.0 if self._said_at is None else now - self._said_at
+        if not over and self._said_at is not None and seconds < self.REPEAT:
+            return None
+        new, of_memory = tasks - self._said[0], for_memory - self._said[1]
+        self._said, self._said_at, self._refusing = self._seen, now, not over
+        return Refused(new, of_memory, seconds, over)
+
+
+def what_is_full(settings: Settings, setting: str) -> str:
+    """Return in words that a setting's limit is reached: task_queue_size or task_memory."""
+    if setting == "task_memory":
+        return f"the data of the tasks that wait fills task_memory={settings.task_memory} bytes"
+    return f"task_queue_size={settings.task_queue_size} tasks are queued or running"
+
+
+def advice(settings: Settings, setting: str, needed: float) -> str:
+    """Return what is full, and the setting to raise where `needed` task workers are needed."""
+    there = settings.task_worker_num
+    few = needed > there
+    raised = "task_worker_num" if few else f"{setting}, or task_worker_num where this lasts"
+    return (
+        f"{what_is_full(settings, setting)}; what arrives takes {needed:.1f} task workers, there "
+        f"are {there}: raise {raised}"
+    )

@@ -28,6 +28,7 @@ from ipckit.errors import AccessDenied, NotFound
 from ipckit.server.board import BoardView, Phase, Row
 from ipckit.server.latency import percentiles
 from ipckit.server.statistics import gather
+from ipckit.server.task_load import Refusals
 
 __all__ = ["Picture", "Watched", "WorkerPicture"]
 
@@ -75,9 +76,25 @@ class Picture:
     request_times: list[int]  # histograms: ipckit.server.latency
     task_times: list[int]
 
+    @property
+    def refuses_tasks(self) -> bool:
+        """Whether a task was refused just now."""
+        seconds = self.stats["task_refused_seconds"]
+        return seconds is not None and seconds < Refusals.QUIET
+
+    @property
+    def state(self) -> str:
+        """What it is at, in words."""
+        if self.manager == "gone":
+            return "the server has ended"
+        if self.manager != "running":
+            return f"manager {self.manager}"
+        return "refuses tasks" if self.phase == "serving" and self.refuses_tasks else self.phase
+
     def to_json(self) -> dict[str, Any]:
         """Return it for json; percentiles, in seconds, in the place of the histograms."""
         form = asdict(self)
+        form["state"] = self.state
         del form["request_times"], form["task_times"]
         form["request_seconds"] = percentiles(self.request_times)._asdict()
         form["task_seconds"] = percentiles(self.task_times)._asdict()

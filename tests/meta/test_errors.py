@@ -22,7 +22,7 @@ TABLE = {
     "WaitTimeout": ((TimeoutError,), {}),
     "TaskFailed": ((), {"task_id": 7, "attempts": 3, "remote_traceback": "Traceback ..."}),
     "TaskTimeout": ((TimeoutError,), {}),
-    "TaskQueueFull": ((queue.Full,), {}),
+    "TaskQueueFull": ((queue.Full,), {"setting": "task_memory"}),
     "TableFull": ((), {"size": 64, "key": b"k"}),
     "SchemaError": ((ValueError,), {}),
     "SegmentCorrupt": ((), {}),

@@ -128,7 +128,10 @@ def _lines(picture: Any, tables: list[Any]) -> list[str]:
     needed, there = stats["task_workers_needed"], stats["task_worker_num"]
     short = is_short(needed, able_task_workers(picture), stats["task_queued"])
     up = duration(picture.at - stats["start_time"])
-    state = f"{picture.phase}, manager {picture.manager}"
+    state = picture.phase if picture.manager != "running" else picture.state
+    state += f", manager {picture.manager}"
+    ago = stats["task_refused_seconds"]
+    last = "" if ago is None else f", the last one {duration(ago)} ago"
     ended = f"{stats['task_done']} done, {stats['task_buried']} buried"
     lines = [
         f"server {picture.pid} on {', '.join(picture.ports)}, up {up}, {state}",
@@ -137,6 +140,8 @@ def _lines(picture: Any, tables: list[Any]) -> list[str]:
         f"  tasks         {stats['task_queued']} wait, {stats['task_running']} run, the oldest for "
         f"{duration(stats['task_oldest_seconds'])}, " + _times(percentiles(picture.task_times)),
         f"  ended         {ended}, {stats['task_retries']} retries",
+        f"  refused       {stats['task_refused']} tasks{last}",
+        f"  errors        {stats['callback_errors']} in callbacks",
         f"  task workers  {needed:.1f} needed now, {there} there{': too few' if short else ''}",
         "  worker  role         state        pid  for      requests     tasks  restarts       rss",
     ]

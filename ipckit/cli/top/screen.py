@@ -195,6 +195,7 @@ class Top(App[None]):
         able = able_task_workers(picture)
         short = is_short(stats["task_workers_needed"], able, stats["task_queued"])
         base.query_one("#needed").set_class(short, "alarm")
+        base.query_one("#queue").set_class(picture.refuses_tasks, "alarm")
         self._draw_workers(base.query_one("#workers", DataTable), picture)
 
     def _draw_workers(self, shown: DataTable[Text], picture: Picture) -> None:
@@ -242,11 +243,7 @@ class Top(App[None]):
         ]
 
     def _head(self, picture: Picture) -> Text:
-        good = picture.manager == "running" and picture.phase == "serving"
-        mark = _GOOD if good else _ALARM
-        what = picture.phase if picture.manager == "running" else f"manager {picture.manager}"
-        if not good and picture.manager == "gone":
-            what = "the server has ended"
+        mark = _GOOD if picture.state == "serving" else _ALARM
         text = Text.assemble(
             ("ipckit top", "bold"),
             ("  server ", _DIM),
@@ -256,7 +253,7 @@ class Top(App[None]):
             (" up ", _DIM),
             duration(picture.at - picture.stats["start_time"]),
             "   ",
-            (f"● {what}", mark),
+            (f"● {picture.state}", mark),
             "   ",
             (time.strftime("%H:%M:%S", time.localtime(picture.at)), _DIM),
         )
@@ -278,7 +275,9 @@ class Top(App[None]):
             (" connection" if stats["connection_num"] == 1 else " connections", _DIM),
             "\n",
             (sparkline(rates, self._width("requests")), _LINE),
-            "\n\n",
+            "\n",
+            (_counted(stats["callback_errors"], "callback error"), _ALARM),
+            "\n",
             *self._times("request_times"),
         )
 
@@ -314,7 +313,12 @@ class Top(App[None]):
             (" run", _DIM),
             "\n",
             (sparkline(self._series.depths(), self._width("queue")), _LINE),
-            "\n\n",
+            "\n",
+            (
+                _counted(stats["task_refused"], "task") + " refused" * bool(stats["task_refused"]),
+                _ALARM,
+            ),
+            "\n",
             ("oldest ", _DIM),
             (duration(oldest), _ALARM if oldest > 10 else ""),
             ("  retries ", _DIM),
@@ -339,6 +343,11 @@ class Top(App[None]):
             (f"  {there - able} stuck or gone" if able < there else "", _ALARM),
             ("\ntoo few for what arrives" if short else "", _ALARM),
         )
+
+
+def _counted(number: int, what: str) -> str:
+    """Return "3 whats"; "" for none."""
+    return f"{number:,} {what}{'s' * (number != 1)}" if number else ""
 
 
 def _restarts(picture: Picture) -> Text:
