@@ -12,12 +12,12 @@ FAST   := tests/unit tests/property tests/contract tests/meta
 FORKS  := tests/harness tests/seeded
 SUITES := $(filter-out tests/c,$(patsubst %/,%,$(sort $(dir $(wildcard tests/*/test_*.py)))))
 SYSTEM_SOAK := load kills delivery both_ways task_ledger table_processes reload_load manager_kills soak datagrams overload
-SOAK   := $(SYSTEM_SOAK:%=tests/system/test_%.py) tests/contract/test_sync.py tests/harness tests/seeded
+SOAK   := $(SYSTEM_SOAK:%=tests/system/test_%.py) tests/contract/test_sync.py tests/harness tests/seeded tests/inject
 
 CORE   := $(wildcard ipckit/_core/*.c ipckit/_core/*.h ipckit/_core/build.py) CMakeLists.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build check test soak sweep storm demo bench docs c-test killers weak news clean
+.PHONY: help setup build check test soak sweep storm inject demo bench docs c-test killers weak news clean
 
 help: ## print this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
@@ -59,6 +59,9 @@ c-test: $(BUILT) ## the C tests under ASan, UBSan and TSan
 
 killers: $(READY)
 	tests/c/run $(CURDIR)/$(BIN) plain
+
+inject: $(BUILT) ## 3,000 system calls that fail, on every way of a server; prints the counts (2 minutes)
+	PYTHONPATH=tests $(BIN)/python -m inject --size 3500
 
 weak: ## the table's sources under a weak memory model, sound and with eight faults
 	tests/weak/run

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import importlib
 
-from ipckit._distribution import OURS, why_not
+from ipckit._distribution import OURS, clash
 
 _HOME = {
     "ftok": "keys",
@@ -29,7 +29,6 @@ _HOME = {
     "msg_remove_queue": "queue.php",
     "msg_queue_exists": "queue.php",
     "Table": "table",
-    "MemoryTable": "table",
     "Int": "table",
     "Float": "table",
     "Str": "table",
@@ -84,7 +83,7 @@ def __getattr__(name: str) -> object:
     try:
         return getattr(importlib.import_module(f"ipckit.{home}"), name)
     except (ImportError, AttributeError) as exc:
-        hint = why_not(exc)
+        hint = clash()
         if hint:
             raise ImportError(hint) from exc
         raise

@@ -9,9 +9,11 @@ Stands on nothing of ipckit (tier T0).
 
 from __future__ import annotations
 
+import contextlib as _contextlib
 import errno as _errno
 import os
 import queue as _queue
+from collections.abc import Iterator as _Iterator
 
 __all__ = [
     "AccessDenied",
@@ -38,6 +40,7 @@ __all__ = [
     "TaskTimeout",
     "WaitTimeout",
     "from_errno",
+    "system_call",
 ]
 
 
@@ -204,3 +207,17 @@ def from_errno(call: str, code: int, detail: str) -> SystemCallError:
     """
     cls = _BY_CALL.get(call, {}).get(code) or _BY_ERRNO.get(code, SystemCallError)
     return cls(code, f"{call}: {os.strerror(code)}: {detail}")
+
+
+@_contextlib.contextmanager
+def system_call(name: str, detail: str) -> _Iterator[None]:
+    """Raise an OSError of the block as the exception for this call, as from_errno() gives it.
+
+    One of ours passes through: it names its call already.
+    """
+    try:
+        yield
+    except IPCError:
+        raise
+    except OSError as exc:
+        raise from_errno(name, exc.errno or _errno.EIO, detail) from None

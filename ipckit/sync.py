@@ -15,7 +15,7 @@ from typing import Any
 
 from ipckit._core import lib
 from ipckit._core._rows import Arena, Mutex, Number
-from ipckit.errors import from_errno
+from ipckit.errors import system_call
 
 __all__ = ["Atomic", "Lock"]
 
@@ -77,6 +77,8 @@ class Lock(Mutex):
 class _Cell:
     """One object's place in an arena; given back with the object, unless a fork shares it."""
 
+    _forks = -1  # until it has its place
+
     def __init__(self, user: Any) -> None:
         with _arenas.guard:
             self._home = _arenas.current()
@@ -95,15 +97,17 @@ class _Home:
     """An arena, and which of its cells this process may still give out."""
 
     def __init__(self) -> None:
-        fd = os.memfd_create("ipckit.sync", os.MFD_CLOEXEC)
+        what = "shared memory for locks and numbers"
+        with system_call("memfd_create", what):
+            fd = os.memfd_create("ipckit.sync", os.MFD_CLOEXEC)
         try:
-            os.posix_fallocate(fd, 0, lib.ipk_sync_bytes(_CELLS))
-            self.arena = Arena(fd, _CELLS)
-        except OSError as exc:
+            with system_call("posix_fallocate", what):
+                os.posix_fallocate(fd, 0, lib.ipk_sync_bytes(_CELLS))
+            with system_call("mmap", what):
+                self.arena = Arena(fd, _CELLS)
+        except BaseException:
             os.close(fd)
-            raise from_errno(
-                "posix_fallocate", exc.errno or 0, "shared memory for locks and numbers"
-            ) from None
+            raise
         self.free = list(reversed(range(_CELLS)))
 
     def take(self) -> int:

@@ -9,16 +9,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from ipckit._distribution import why_not
+from ipckit._distribution import clash
 from ipckit.errors import from_errno
 
 try:
     from ipckit._core._ipk import ffi as _ffi
     from ipckit._core._ipk import lib as _lib
 except ImportError as exc:
-    hint = why_not(exc)
+    hint = clash()
     if hint:
-        raise ImportError(hint, name=exc.name) from exc
+        raise ImportError(hint) from exc
     raise
 
 ffi: Any = _ffi

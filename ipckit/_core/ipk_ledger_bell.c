@@ -18,15 +18,20 @@
  */
 #include "ipk_ledger_inside.h"
 
+#include <errno.h>
 #include <unistd.h>
 
 void
 ipk_ledger_ring_place(const struct ipk_ledger *ledger, uint32_t place)
 {
 	uint64_t one = 1;
+	ssize_t written;
 
-	if (ledger->bells && write(ledger->bells[place], &one, sizeof(one)) < 0)
-		return; /* EAGAIN: it has been rung more often than it can count */
+	if (!ledger->bells)
+		return;
+	do {
+		written = write(ledger->bells[place], &one, sizeof(one));
+	} while (written < 0 && errno == EINTR); /* EAGAIN: it is readable, as it shall be */
 }
 
 void

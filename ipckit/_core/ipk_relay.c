@@ -126,7 +126,8 @@ run(void *argument)
 
 				rest(relay);
 				/* W3. Full after 2^64-2 writes that nobody read: no. */
-				(void)!write(relay->eventfd, &one, sizeof one);
+				while (write(relay->eventfd, &one, sizeof one) < 0 && errno == EINTR)
+					;
 			}
 		}
 	}

@@ -1,7 +1,8 @@
 """How a start acquires what it needs of the kernel, and how that is undone.
 
 Contract  Undo.close(), or an exception in its block, undoes all that was added, in reverse order,
-          whatever one of the steps raises: that is logged, and the others are done all the same.
+          whatever one of the steps raises: it is done once more, then that is logged, and the
+          others are done all the same. So a step may be done again after it raised.
           The other functions give what they are asked for, or raise the IPCError that names the
           call, and leave nothing.
 Stands on ipckit.errors, mmap(2), socketpair(2), unix(7).
@@ -14,10 +15,10 @@ import contextlib
 import errno
 import mmap
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
-from ipckit.errors import IPCError, from_errno
+from ipckit.errors import IPCError, system_call
 from ipckit.server.log import log
 
 __all__ = ["Undo", "hold_name", "mapped", "socket_pair", "system_call"]
@@ -32,21 +33,15 @@ class Undo(contextlib.ExitStack):
 
 
 def _do(what: str, undo: Callable[..., object], *args: Any) -> None:
-    try:
-        undo(*args)
-    except (IPCError, OSError) as exc:
-        log.warning("%s: it stays: %s", what, exc)
-
-
-@contextlib.contextmanager
-def system_call(name: str, detail: str) -> Iterator[None]:
-    """Have an OSError of the block raised as the IPCError for this call. See from_errno()."""
-    try:
-        yield
-    except OSError as exc:
-        if isinstance(exc, IPCError):
-            raise
-        raise from_errno(name, exc.errno or errno.EIO, detail) from None
+    """Twice, if it fails: what stays is for the next start, or for `ipckit rm --leaked`."""
+    for last in (False, True):
+        try:
+            undo(*args)
+        except (IPCError, OSError) as exc:
+            if last:
+                log.warning("%s: it stays: %s", what, exc)
+        else:
+            return
 
 
 def mapped(fd: int, size: int) -> mmap.mmap:

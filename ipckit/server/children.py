@@ -7,6 +7,7 @@ Blocks    in kill_all() alone, until what was killed has ended.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import signal
@@ -63,8 +64,11 @@ class Children:
             signal.pidfd_send_signal(pidfd, number)
         except ProcessLookupError:
             pass
-        except OSError as exc:
+        except OSError as exc:  # a seccomp filter
             self._guard.note("pidfd_send_signal", exc)
+            # It has not been reaped, so the number is still its own.
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._pids[pidfd], number)
 
     def kill_all(self) -> None:
         """Kill and reap them all."""

@@ -41,6 +41,7 @@ __all__ = ["ControlSocket", "answer_line", "control_sockets", "live_sockets", "o
 MAX_REQUEST = 64 * 1024
 MAX_CLIENTS = 16
 _PREFIX, _SUFFIX = "control-", ".sock"
+_NO_MEMORY_NOW = frozenset({errno.ENOBUFS, errno.ENOMEM, errno.EINTR})
 
 Commands = dict[str, Callable[[dict[str, Any]], dict[str, Any]]]
 
@@ -56,7 +57,7 @@ def answer_line(line: bytes, commands: Commands) -> bytes:
         return _line({"error": f"no command {name!r}; there are {', '.join(commands)}"})
     try:
         return _line(commands[name](request))
-    except (ValueError, TypeError, IPCError) as exc:
+    except (ValueError, TypeError, IPCError, OSError) as exc:
         return _line({"error": f"{type(exc).__name__}: {exc}"})
 
 
@@ -178,8 +179,11 @@ class ControlSocket:
             return
         try:
             alive = self._flush_and_go_on(client) if client.unsent else self._hear(client)
-        except OSError:
+        except ConnectionError:  # it has gone
             alive = False
+        except OSError as exc:
+            alive = exc.errno in _NO_MEMORY_NOW  # then poll(2) says once more that it is readable
+            limited.warning("control socket: recv%s: %s", "" if alive else ", a client goes", exc)
         if not alive:
             self._drop(client)
 
@@ -225,6 +229,11 @@ class ControlSocket:
         try:
             sent = client.sock.send(client.unsent)
         except BlockingIOError:
+            sent = 0
+        except OSError as exc:
+            if exc.errno not in _NO_MEMORY_NOW:
+                raise
+            limited.warning("control socket: send: %s", exc)
             sent = 0
         client.unsent = client.unsent[sent:]
         self._poller.modify(client.sock, select.POLLOUT if client.unsent else select.POLLIN)

@@ -139,7 +139,9 @@ class DeadLetters:
             with self._opened():
                 pass
         except sqlite3.Error as exc:
-            raise SystemCallError(errno.EIO, f"dead letters in {self.path}: {exc}") from None
+            raise SystemCallError(
+                errno.EIO, f"dead letters in {self.path}: {_reason(exc)}"
+            ) from None
 
     def add(self, letter: DeadLetter) -> None:
         """Keep a letter; its id is given here. SystemCallError: there is no room for it."""
@@ -161,7 +163,9 @@ class DeadLetters:
                     ),
                 )
         except (sqlite3.Error, ValueError, OverflowError) as exc:  # what SQLite cannot hold, too
-            raise SystemCallError(errno.EIO, f"a dead letter into {self.path}: {exc}") from None
+            raise SystemCallError(
+                errno.EIO, f"a dead letter into {self.path}: {_reason(exc)}"
+            ) from None
 
     def wanted_again(self) -> list[DeadLetter]:
         """Return the letters that are to be tried again."""
@@ -208,6 +212,12 @@ class DeadLetters:
                 yield base
         finally:
             base.close()
+
+
+def _reason(error: Exception) -> str:
+    """Return what SQLite says; it names its step (SQLITE_IOERR_WRITE), and keeps the errno."""
+    name = getattr(error, "sqlite_errorname", None)
+    return f"{error} ({name})" if name else str(error)
 
 
 def _make_private(path: str) -> None:

@@ -19,8 +19,9 @@ import os
 import socket
 from collections.abc import Iterator
 
-from ipckit.errors import InternalError
+from ipckit.errors import InternalError, system_call
 from ipckit.server.acquire import socket_pair
+from ipckit.server.log import limited
 from ipckit.server.wire import (
     ATTACHED,
     HEAD_SIZE,
@@ -36,6 +37,9 @@ __all__ = ["Inbox"]
 
 _NOW = socket.MSG_DONTWAIT
 _TAKE = socket.MSG_DONTWAIT | socket.MSG_CMSG_CLOEXEC
+_NO_ROOM = frozenset({errno.ENOBUFS, errno.ENOMEM, errno.ETOOMANYREFS})
+"""It passes: of the kernel's memory, and of descriptors under way, there will be more."""
+
 _ROOM_FOR_TWO = socket.CMSG_SPACE(8)
 
 
@@ -79,8 +83,9 @@ class Inbox:
         except BlockingIOError:
             return False
         except OSError as exc:
-            if exc.errno != errno.ETOOMANYREFS:  # descriptors under way: they will be less
+            if exc.errno not in _NO_ROOM:
                 raise
+            limited.warning("sendmsg: a frame for another process waits: %s", exc)
             return False
         return True
 
@@ -108,19 +113,22 @@ class Inbox:
 
 @contextlib.contextmanager
 def _memory_file(body: bytes | memoryview) -> Iterator[int]:
-    """Give the descriptor of a nameless file that holds `body`."""
-    fd = os.memfd_create("ipckit-frame", os.MFD_CLOEXEC)
+    """Give the descriptor of a nameless file that holds `body`. SystemCallError: there is none."""
+    what = f"{len(body)} bytes for another process"
+    with system_call("memfd_create", what):
+        fd = os.memfd_create("ipckit-frame", os.MFD_CLOEXEC)
     try:
         view = memoryview(body)
-        while view:
-            view = view[os.write(fd, view) :]
+        with system_call("write", what):
+            while view:
+                view = view[os.write(fd, view) :]
         yield fd
     finally:
         os.close(fd)
 
 
 def _read_whole(fd: int) -> bytes:
-    size = os.fstat(fd).st_size
+    size = os.lseek(fd, 0, os.SEEK_END)  # which wants no memory, as fstat(2) may
     body = os.pread(fd, size, 0)
     if len(body) == size:
         return body

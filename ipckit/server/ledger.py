@@ -22,7 +22,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ipckit._core import _ledger
-from ipckit.errors import IPCError, ProtocolError
+from ipckit.errors import IPCError, ProtocolError, SystemCallError
 from ipckit.queue import php_format
 from ipckit.server import plain, wire
 from ipckit.server.acquire import Undo, mapped, system_call
@@ -227,13 +227,20 @@ class TaskLedger:
         except IPCError as exc:
             limited.error("why task %d failed could not be kept: %s", task_id, exc)
 
-    def failure_of(self, task_id: int, attempt: int) -> Failure:
-        """Return why an attempt failed, as far as it could be kept."""
+    def failure_of(self, task_id: int, attempt: int, *, later: bool = False) -> Failure:
+        """Return why an attempt failed, as far as it could be kept.
+
+        `later`: the caller can ask again; SystemCallError when it cannot be read now.
+        """
         try:
             form = self.spill.read(note_name(task_id, attempt))
             return Failure(**json.loads(form or b""))
         except (ProtocolError, ValueError, TypeError):  # not ours, or cut off, or spoiled
             return Failure("the reason was not kept")
+        except SystemCallError as exc:
+            if later:
+                raise
+            return Failure(f"the reason cannot be read: {exc}")
 
     # -- the end ---
 

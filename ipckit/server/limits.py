@@ -5,9 +5,11 @@ Stands on getrlimit(2), ipckit.server.settings.
 
 from __future__ import annotations
 
+import errno
+import os
 import resource
 
-from ipckit.errors import SettingsError
+from ipckit.errors import AccessDenied, SettingsError
 from ipckit.server.log import log
 from ipckit.server.settings import Settings
 
@@ -60,5 +62,12 @@ def fit_descriptors(settings: Settings, by_hand: set[str], user_processes: int =
         settings = settings.changed({"max_connection": fitting})
         needed = hard
     if soft != resource.RLIM_INFINITY and soft < needed:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
+        except (OSError, ValueError) as exc:  # ValueError: EPERM, as Python has it
+            raise AccessDenied(
+                errno.EPERM,
+                f"setrlimit: {os.strerror(errno.EPERM)}: {exc}; the soft limit of descriptors is "
+                f"{soft}, {needed} are needed: raise it (ulimit -Sn), or lower max_connection",
+            ) from None
     return settings

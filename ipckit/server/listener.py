@@ -18,7 +18,7 @@ import weakref
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from ipckit.errors import AlreadyExists, IPCError, NotFound, SettingsError, from_errno
+from ipckit.errors import AlreadyExists, IPCError, NotFound, SettingsError, from_errno, system_call
 from ipckit.kinds import SockType
 from ipckit.server import systemd
 from ipckit.server.socket_file import LONGEST, SocketFile, directory_lock, is_abandoned
@@ -88,7 +88,8 @@ def bind(host: str, port: int, sock_type: SockType) -> Bound:
         _keep(inherited, host if family == socket.AF_UNIX else f"{host}:{port}")
         inherited.setblocking(False)
         return Bound(inherited, None)
-    sock = socket.socket(family, kind)
+    with system_call("socket", f"to listen on {host}; raise the limit of descriptors (ulimit -n)"):
+        sock = socket.socket(family, kind)
     file: SocketFile | None = None
     try:
         if family == socket.AF_UNIX:

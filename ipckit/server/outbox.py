@@ -14,15 +14,19 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING
 
-from ipckit.errors import QueueFull
+from ipckit.errors import QueueFull, SystemCallError
 from ipckit.server.board import Row
 from ipckit.server.inbox import Inbox
+from ipckit.server.log import limited
 from ipckit.server.wire import FORWARDED, Head, Kind
 
 if TYPE_CHECKING:
     from ipckit.server.worker import Worker
 
 __all__ = ["Outbox"]
+
+_AGAIN = 0.05
+"""Seconds until a frame is tried again for which there was no descriptor or memory."""
 
 _KEEPS_ORDER = frozenset((Kind.CATCH_UP, Kind.CAUGHT_UP))
 
@@ -54,13 +58,18 @@ class Outbox:
         return bool(self._frames)
 
     def post(self, place: int, head: Head, body: bytes) -> None:
-        """Post now or later. Raises QueueFull when over the bound: nothing was taken.
+        """Post now or later. Nothing was taken when it raises: QueueFull (over the bound),
+        SystemCallError (no descriptor or memory for a large one).
 
         What is passed on for others, and what keeps it in order, has no bound: they had theirs.
         """
-        if not self._frames and self._put(place, head, body):
-            return
         bounded = not head.flags & FORWARDED and head.kind not in _KEEPS_ORDER
+        try:
+            if not self._frames and self._put(place, head, body):
+                return
+        except SystemCallError:
+            if bounded:
+                raise
         if bounded and self._bytes > self._most:
             raise QueueFull(
                 11,
@@ -85,7 +94,15 @@ class Outbox:
         """Post what there is room for."""
         while self._frames:
             place, head, body = self._frames.popleft()
-            if not self._put(place, head, body):
+            try:
+                posted = self._put(place, head, body)
+            except SystemCallError as exc:  # no descriptor or memory for a large one
+                limited.warning("what is sent to worker %d waits: %s", place // 2, exc)
+                self._frames.appendleft((place, head, body))
+                self._wait_for(-1)
+                self._worker.loop.call_later(_AGAIN, self.flush)
+                return
+            if not posted:
                 self._frames.appendleft((place, head, body))
                 self._wait_for(place)
                 return

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from ipckit.errors import MisuseError, SettingsError, from_errno
+from ipckit.errors import MisuseError, SettingsError, from_errno, system_call
 from ipckit.framing import Framing, Rule
 from ipckit.kinds import SockType
 from ipckit.server import listener
@@ -62,7 +62,12 @@ class Port:
         self.host = host
         self.port: int = 0
         if self._bound.socket.family != socket.AF_UNIX:
-            self.port = self._bound.socket.getsockname()[1] or port
+            try:
+                with system_call("getsockname", f"the port on {host}"):
+                    self.port = self._bound.socket.getsockname()[1] or port
+            except BaseException:
+                listener.forget(self._bound)
+                raise
         self._changes: dict[str, Any] = {}
         self._callbacks = Callbacks()
 

@@ -93,8 +93,8 @@ class ManagerSignals:
         return self._wake.fileno()
 
     def clear(self) -> None:
-        """Take back the wake-ups: the loop is going to look."""
-        with contextlib.suppress(BlockingIOError):
+        """Take back the wake-ups: the loop is going to look. Those that stay wake it once more."""
+        with contextlib.suppress(OSError):
             self._wake.recv(4096)
 
     def _set(self, number: int, handler: Any) -> None:

@@ -34,6 +34,8 @@ __all__ = [
     "runtime_directory",
 ]
 
+_NOT_OURS = frozenset({errno.ELOOP, errno.ENXIO, errno.EISDIR})
+"""What open(2) says of a link, or of what is no plain file."""
 
 SPILL_PREFIX = "spill-"
 """How the directory of a server whose ledger has no name begins."""
@@ -131,9 +133,11 @@ class SpillDirectory:
             with system_call("open", detail):
                 self._fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             undo.callback(os.close, self._fd)
-            with system_call("fchown", detail):
-                self._owner = os.fstat(self._fd).st_uid
-                if identity is not None:
+            with system_call("fstat", detail):
+                self._stat = os.fstat(self._fd)
+                self._owner = self._stat.st_uid
+            if identity is not None:
+                with system_call("fchown", detail):
                     os.fchown(self._fd, identity.uid, identity.gid)
                     self._owner = identity.uid
             undo.pop_all()
@@ -170,7 +174,8 @@ class SpillDirectory:
     def read(self, name: str, size: int | None = None) -> bytes | None:
         """Return the body; None when there is no such file.
 
-        Raises ProtocolError: it is not a plain file of ours, or not of this size.
+        Raises ProtocolError: it is not a plain file of ours, or not of this size. SystemCallError:
+        it cannot be read now.
         """
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
         try:
@@ -178,8 +183,10 @@ class SpillDirectory:
         except FileNotFoundError:
             return None
         except OSError as exc:
-            raise ProtocolError(f"spill file {name}: {exc.strerror}; it is not ours") from None
-        with open(fd, "rb", buffering=0) as file:
+            if exc.errno in _NOT_OURS:
+                raise ProtocolError(f"spill file {name}: {exc.strerror}; it is not ours") from None
+            raise from_errno("open", exc.errno or errno.EIO, f"spill file {name}") from None
+        with system_call("read", f"spill file {name}"), open(fd, "rb", buffering=0) as file:
             found = os.fstat(fd)
             if not stat.S_ISREG(found.st_mode) or found.st_uid != self._owner:
                 raise ProtocolError(f"spill file {name}: not a plain file of ours")
@@ -208,8 +215,10 @@ class SpillDirectory:
 
     def destroy(self) -> None:
         """Remove the directory with all that is in it. By the manager, at the end."""
-        mine = os.fstat(self._fd)
-        os.close(self._fd)  # first: to list it takes a descriptor, and there may be no other
+        mine = self._stat
+        if self._fd >= 0:
+            os.close(self._fd)  # first: to list it takes a descriptor, and there may be no other
+            self._fd = -1
         with contextlib.suppress(FileNotFoundError):
             if not os.path.samestat(os.lstat(self.path), mine):
                 return

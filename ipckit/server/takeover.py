@@ -67,9 +67,11 @@ class Takeover:
         if known or self._sessions.owner_of(session) != self._worker.place:
             os.close(head.number)
             return
-        self._taking.add(session)
-        sock = socket.socket(fileno=head.number)
+        # All that is known of it is given: nothing is asked of the kernel, which can fail.
+        family = self._worker.runtime.ports[taken.port].socket.family
+        sock = socket.socket(family, socket.SOCK_STREAM, 0, fileno=head.number)
         sock.setblocking(False)
+        self._taking.add(session)
         self._worker.start(self._connect(taken, sock))
 
     async def _connect(self, taken: Taken, sock: socket.socket) -> None:

@@ -26,6 +26,9 @@ from ipckit.server.spill import body_name
 
 __all__ = ["TaskKeeper"]
 
+_LAST_TRIES = 3
+"""So often a letter is written at the end of the server, when there is no later."""
+
 _AGAIN_NS = 1_000_000_000
 """After so long a letter that could not be written, or read, is tried again."""
 
@@ -160,7 +163,7 @@ class TaskKeeper:
         """The ledger goes with the server: write down what was not run. Return how many."""
         stopped = Failure("the server stopped", at=time.time())
         return sum(
-            self._write_down(record, stopped)
+            any(self._write_down(record, stopped) for _ in range(_LAST_TRIES))
             for state in (_ledger.BLOCKED, _ledger.DELAYED, _ledger.QUEUED)
             for record in self._each(state, -1)
         )
@@ -180,19 +183,20 @@ class TaskKeeper:
             record
         )
         foreign = bool(flags & _ledger.FOREIGN)
-        made = (self._ledger.failure_of(task_id, number) for number in range(1, attempt + 1))
-        letter = DeadLetter(
-            0,
-            task_id,
-            -1 if foreign else source,
-            dst,
-            "php" if foreign else self._ledger.form,
-            self._body(task_id) if body is None else body,
-            (*made, *more),
-            time.time() - (time.monotonic_ns() - created) / 1e9,
-            time.time(),
-        )
+        numbers = range(1, attempt + 1)
         try:
+            made = [self._ledger.failure_of(task_id, number, later=True) for number in numbers]
+            letter = DeadLetter(
+                0,
+                task_id,
+                -1 if foreign else source,
+                dst,
+                "php" if foreign else self._ledger.form,
+                self._body(task_id) if body is None else body,
+                (*made, *more),
+                time.time() - (time.monotonic_ns() - created) / 1e9,
+                time.time(),
+            )
             self._letters.add(letter)
         except (IPCError, OSError) as exc:
             limited.error("task %d cannot be written down as a dead letter: %s", task_id, exc)

@@ -18,9 +18,8 @@ import os
 import re
 import stat
 
-from ipckit._cgroup import refuse_over_group
 from ipckit._core import check, ffi, lib
-from ipckit.errors import AccessDenied, NotFound, SegmentCorrupt, from_errno
+from ipckit.errors import AccessDenied, NotFound, SegmentCorrupt, from_errno, system_call
 from ipckit.table.schema import TYPE_FLOAT, Schema
 
 __all__ = [
@@ -53,7 +52,8 @@ def check_name(name: object) -> str:
 
 def make_anonymous(size: int, schema: Schema) -> int:
     """Return the descriptor of a new segment without a name."""
-    fd = os.memfd_create("ipckit.table", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    with system_call("memfd_create", f"a table of {size} rows"):
+        fd = os.memfd_create("ipckit.table", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     try:
         _fill(fd, size, schema)
         # Nobody who inherits it can cut it off under the others.
@@ -73,7 +73,8 @@ def make_named(name: str, size: int, schema: Schema, mode: int) -> int:
     fd = unnamed_file()
     try:
         _fill(fd, size, schema)
-        os.fchmod(fd, mode)
+        with system_call("fchmod", f"the table {path}"):
+            os.fchmod(fd, mode)
         give_name(fd, path)
     except BaseException:
         os.close(fd)
@@ -83,7 +84,8 @@ def make_named(name: str, size: int, schema: Schema, mode: int) -> int:
 
 def unnamed_file() -> int:
     """Return the descriptor of an empty file of shared memory that has no name yet, mode 0600."""
-    return os.open(FOLDER, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    with system_call("open", f"an unnamed file in {FOLDER}"):
+        return os.open(FOLDER, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
 
 
 def give_name(fd: int, path: str) -> None:
@@ -117,7 +119,9 @@ def open_named(name: str) -> int:
             raise SegmentCorrupt(f"{path} is a symbolic link, no table") from None
         raise from_errno("open", exc.errno or errno.EIO, f"the table {name!r} ({path})") from None
     try:
-        _check_file(os.fstat(fd), path)
+        with system_call("fstat", path):
+            found = os.fstat(fd)
+        _check_file(found, path)
     except BaseException:
         os.close(fd)
         raise
@@ -183,11 +187,6 @@ def _fill(fd: int, size: int, schema: Schema) -> None:
         "layout",
         f"a table of {size} rows of {schema.row_bytes} bytes is over the address space",
     )
-    refuse_over_group(
-        total,
-        "posix_fallocate",
-        f"a table of {size} rows needs {total} bytes of shared memory; make it smaller",
-    )
     try:
         os.posix_fallocate(fd, 0, total)
     except OSError as exc:
@@ -197,7 +196,9 @@ def _fill(fd: int, size: int, schema: Schema) -> None:
             f"a table of {size} rows needs {total} bytes of shared memory; make it smaller, or"
             " free some (see df /dev/shm)",
         ) from None
-    with mmap.mmap(fd, total) as memory, ffi.from_buffer(memory) as base:
+    with system_call("mmap", f"a table of {total} bytes"):
+        memory = mmap.mmap(fd, total)
+    with memory, ffi.from_buffer(memory) as base:
         check(
             lib.ipk_table_format(
                 base, total, size, schema.key_size, columns, count, os.urandom(32)

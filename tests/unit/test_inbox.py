@@ -7,7 +7,9 @@ import select
 import signal
 
 import pytest
+from descriptors import no_descriptors
 
+from ipckit import SystemCallError
 from ipckit.server.inbox import Inbox
 from ipckit.server.wire import ATTACHED, INLINE, Head, Kind
 
@@ -80,3 +82,13 @@ def drain(inbox: Inbox, expected: list[int]) -> int:
         expected[head.sender] += 1
         taken += 1
     return taken
+
+
+def test_a_large_body_without_a_descriptor_is_an_error_of_ours_and_nothing_is_sent(inbox):
+    """P7: memfd_create(2) fails."""
+    with (
+        no_descriptors(),
+        pytest.raises(SystemCallError, match="memfd_create: Too many open files"),
+    ):
+        inbox.post(Head(Kind.MESSAGE), b"x" * (2 * INLINE))
+    assert inbox.take() is None

@@ -6,12 +6,13 @@ import asyncio
 from types import SimpleNamespace
 
 import pytest
+from descriptors import no_descriptors
 
-from ipckit import QueueFull
+from ipckit import QueueFull, SystemCallError
 from ipckit.server.board import Row
 from ipckit.server.inbox import Inbox
 from ipckit.server.outbox import Outbox
-from ipckit.server.wire import FORWARDED, Head, Kind
+from ipckit.server.wire import FORWARDED, INLINE, Head, Kind
 
 SEND = Head(Kind.SEND, ident=7)
 PASSED_ON = SEND._replace(flags=FORWARDED)
@@ -107,3 +108,19 @@ def test_what_waits_can_be_taken_back(slot):
     outbox.post(0, SEND, b"mine")
     assert [body for _, _, body in outbox.take_back()] == [b"mine"]
     assert not outbox.waiting and len(bodies(inbox)) == count
+
+
+def test_a_large_frame_waits_for_a_descriptor_and_an_own_one_is_refused(slot):
+    """P7: what is passed on for others is not lost; what is our own was not taken."""
+    outbox, (first, _) = Outbox(slot, 1 << 20), slot.runtime.inboxes
+    large = b"y" * (2 * INLINE)
+    with no_descriptors():
+        with pytest.raises(SystemCallError, match="memfd_create: Too many open files"):
+            outbox.post(0, SEND, large)
+        assert not outbox.waiting
+        outbox.post(0, PASSED_ON, large)
+        outbox.post(0, SEND, b"behind it")
+        outbox.flush()
+        assert first.take() is None
+    slot.loop.run_until_complete(asyncio.wait_for(outbox.flushed(), 20))
+    assert bodies(first) == [large, b"behind it"]

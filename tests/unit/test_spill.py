@@ -6,6 +6,7 @@ import errno
 import os
 
 import pytest
+from descriptors import no_descriptors
 
 from ipckit import AccessDenied, ProtocolError, SystemCallError
 from ipckit.server.spill import SpillDirectory, private_directory, runtime_directory
@@ -101,3 +102,20 @@ def test_where_run_time_files_go(monkeypatch, tmp_path):
     monkeypatch.delenv("XDG_RUNTIME_DIR")
     user = os.geteuid()
     assert runtime_directory(None) == ("/run/ipckit" if user == 0 else f"/var/tmp/ipckit-{user}")
+
+
+def test_a_body_that_cannot_be_read_now_is_not_taken_for_a_strangers(spill):
+    """P7: EMFILE costs an attempt. A file that is not ours ends the task (test above)."""
+    spill.write("task-3", b"12345")
+    with no_descriptors(), pytest.raises(SystemCallError) as raised:
+        spill.read("task-3", 5)
+    assert raised.value.errno == errno.EMFILE
+    assert spill.read("task-3", 5) == b"12345"
+
+
+def test_the_directory_goes_at_the_second_attempt_too(spill):
+    spill.write("task-3", b"12345")
+    with no_descriptors(), pytest.raises(OSError, match="Too many open files"):
+        spill.destroy()
+    spill.destroy()
+    assert not os.path.exists(spill.path)

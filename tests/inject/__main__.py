@@ -1,0 +1,141 @@
+"""Every failure that was drawn, in lanes beside each other, and the counts by call and errno.
+
+    PYTHONPATH=tests python -m inject [--size N | --all] [--lanes N] [--only TEXT] [--out FILE]
+
+Prints what failed and was withstood, by call, errno and way, then each fault with the case that
+shows it. Exit code 1: there is one that is not known.
+"""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter, defaultdict
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from inject import page
+from inject.cases import Case, every, sample, unknown
+from inject.known import KNOWN, is_known
+from inject.lane import CONFIGURATIONS, Result
+
+TESTS = Path(__file__).parent.parent
+
+
+class Lanes:
+    """The processes that run the cases; use it as a context."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.library = page.build(directory)
+        self._made = 0
+        both = directory / "both.pem"
+        subprocess.run(
+            "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost "
+            f"-keyout {both} -out {directory / 'certificate'}".split(),
+            check=True,
+            capture_output=True,
+        )
+        both.write_text(both.read_text() + (directory / "certificate").read_text())
+
+    def start(self, configuration: str, what: str) -> subprocess.Popen:
+        self._made += 1
+        mine = self.directory / f"lane-{self._made}"
+        mine.mkdir()
+        (mine / "both.pem").write_bytes((self.directory / "both.pem").read_bytes())
+        return subprocess.Popen(
+            [sys.executable, "-m", "inject.lane", str(mine), configuration, what],
+            env={**page.environment(self.library, mine / "page"), "PYTHONPATH": str(TESTS)},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def record(self, configuration: str) -> dict:
+        process = self.start(configuration, "record")
+        out, _ = process.communicate(timeout=120)
+        if process.returncode:
+            raise SystemExit(f"the recording of {configuration} failed")
+        return {tuple(key): times for *key, times in json.loads(out)}
+
+    def run(self, work: tuple[str, list[Case]]) -> list[tuple[str, Result]]:
+        """Return (configuration, Result) of each case."""
+        configuration, cases = work
+        process = self.start(configuration, "run")
+        out, _ = process.communicate(json.dumps(cases))
+        if process.returncode:
+            raise SystemExit(f"a lane of {configuration} ended with {process.returncode}")
+        found = (json.loads(line) for line in out.splitlines())
+        return [(configuration, Result(Case(*case), *rest)) for case, *rest in found]
+
+
+def main() -> int:
+    arguments = argparse.ArgumentParser(prog="inject")
+    arguments.add_argument("--size", type=int, default=3000)
+    arguments.add_argument("--all", action="store_true")
+    arguments.add_argument("--lanes", type=int, default=3 * (os.cpu_count() or 1))
+    arguments.add_argument("--only", default="")
+    arguments.add_argument("--known", action="store_true", help="also those of known.py")
+    arguments.add_argument("--out", help="a file for all results, as JSON")
+    asked = arguments.parse_args()
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="inject-") as directory:
+        lanes = Lanes(Path(directory))
+        work, total, left_out = [], 0, 0
+        for configuration in CONFIGURATIONS:
+            recorded = lanes.record(configuration)
+            strange = unknown(recorded)
+            if strange:
+                raise SystemExit(f"errnos.py says nothing of {sorted(strange)}")
+            cases = [case for case in every(recorded) if asked.only in str(case)]
+            total += len(cases)
+            rest = [case for case in cases if asked.known or not is_known(case)]
+            left_out += len(cases) - len(rest)
+            cases = rest
+            if not asked.all:
+                cases = sample(cases, asked.size // len(CONFIGURATIONS))
+            chunk = 60
+            work += [(configuration, cases[at : at + chunk]) for at in range(0, len(cases), chunk)]
+        with ThreadPoolExecutor(asked.lanes) as pool:
+            results = [result for some in pool.map(lanes.run, work) for result in some]
+    for line in KNOWN:
+        print("KNOWN ", *line)
+    if KNOWN:
+        print(f"{left_out} cases are left out, as they are known to fail")
+    if asked.out:
+        with open(asked.out, "w") as file:
+            json.dump(results, file)
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return report(results, total, time.monotonic() - began, used.ru_utime + used.ru_stime)
+
+
+def report(results: list[tuple[str, Result]], total: int, wall: float, cpu: float) -> int:
+    failed = [(configuration, result) for configuration, result in results if result.failed]
+    by_call: dict[str, Counter[str]] = defaultdict(Counter)
+    for _, result in failed:
+        by_call[result.case.call][errno.errorcode.get(result.case.error, "-")] += 1
+    print(f"{'call':20} failures by errno")
+    for call, errnos in sorted(by_call.items()):
+        print(f"{call:20} " + ", ".join(f"{name} {n}" for name, n in sorted(errnos.items())))
+    for what, which in (("way", lambda c, r: r.case.way), ("configuration", lambda c, r: c)):
+        counts = Counter(which(c, r) for c, r in failed)
+        print(f"by {what}: " + ", ".join(f"{name} {n}" for name, n in sorted(counts.items())))
+    faults = [(configuration, result) for configuration, result in results if result.faults]
+    for configuration, result in faults:
+        print(f"FAULT  {configuration}: {result.case}: {'; '.join(result.faults)[:300]}")
+    print(
+        f"{len(failed)} failures of {total} there are, {len(results) - len(failed)} not met again, "
+        f"{len(faults)} faults; {wall:.0f} s, {cpu:.0f} s of CPU"
+    )
+    return 1 if faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
