@@ -1,7 +1,8 @@
 """`ipckit dead`: the tasks that a server gave up: look at them, have them tried again, forget them.
 
-FILE is the server's `dead_letter_path`. A running server takes up what is to be tried again within
-a second; else the next one with that path does.
+FILE is the server's `dead_letter_path`. On a terminal `show` cuts what is long, and says so; in a
+file or a pipe, and with --full, it is whole. A running server takes up what is to be tried again
+within a second; else the next one with that path does.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import argparse
 import json
 import os
 import sqlite3
+import sys
 import time
 from collections import defaultdict
 from typing import Any
@@ -20,6 +22,9 @@ __all__ = ["add_to"]
 
 _SHOWN_IDS = 8
 """How many letters of a group are named in the list."""
+
+_SHOWN_CHARACTERS = 4000
+"""Of a text that `show` prints on a terminal."""
 
 
 def add_to(subparsers: Any, common: argparse.ArgumentParser) -> None:
@@ -44,6 +49,7 @@ def add_to(subparsers: Any, common: argparse.ArgumentParser) -> None:
         verb.set_defaults(run=run)
         if name == "show":
             verb.add_argument("id", metavar="ID", type=int)
+            verb.add_argument("--full", action="store_true", help="cut nothing on a terminal")
         elif name != "ls":
             which = verb.add_mutually_exclusive_group(required=True)
             which.add_argument("id", metavar="ID", type=int, nargs="*", default=[])
@@ -90,6 +96,8 @@ def _ls(options: argparse.Namespace) -> int:
         ]
         print(json.dumps(form))
         return 0
+    if ordered and sys.stdout.isatty():
+        print(f"{'count':>6} {'the newest':19}  error, and below it the ids")
     for error, letters in ordered:
         ids = [str(letter.id) for letter in letters[:_SHOWN_IDS]]
         more = ["..."] if len(letters) > _SHOWN_IDS else []
@@ -123,11 +131,12 @@ def _show(options: argparse.Namespace) -> int:
     source = f"worker {letter.src_worker_id}" if letter.src_worker_id >= 0 else "another program"
     print(f"letter {letter.id}: task {letter.task_id} of {source}, for task worker {letter.dst}")
     print(f"asked for {_clock(letter.created_at)}, given up {_clock(letter.buried_at)}")
-    print(f"data: {data}")
+    whole = options.full or not sys.stdout.isatty()
+    print(f"data: {_cut(data, whole=whole)}")
     for number, attempt in enumerate(letter.attempts, 1):
-        print(f"\nattempt {number}, {_clock(attempt.at)}: {attempt.error}")
+        print(f"\nattempt {number}, {_clock(attempt.at)}: {_cut(attempt.error, whole=whole)}")
         if attempt.traceback:
-            print(attempt.traceback.rstrip())
+            print(_cut(attempt.traceback.rstrip(), whole=whole))
     return 0
 
 
@@ -153,6 +162,15 @@ def _each(options: argparse.Namespace, letters: Any, act: Any, done: str) -> int
         act(each)
     print(json.dumps({"ids": ids}) if options.json else f"{len(ids)} {done}")
     return 0 if ids else 1
+
+
+def _cut(text: str, *, whole: bool) -> str:
+    """Return the text as a terminal can take it: its beginning and its end, and what is missing."""
+    left = len(text) - _SHOWN_CHARACTERS
+    if whole or left <= 0:
+        return text
+    half = _SHOWN_CHARACTERS // 2
+    return f"{text[:half]}\n[{left:,} characters are left out: --full shows them]\n{text[-half:]}"
 
 
 def _clock(moment: float) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import sqlite3
 import subprocess
 import sys
@@ -271,3 +272,43 @@ server.start()
     assert left == {"elsewhere", "log_file", "runtime_dir", "task_tmpdir"}
     assert not os.listdir(tmp_path / "runtime_dir") and not os.listdir(tmp_path / "task_tmpdir")
     assert not os.listdir(tmp_path / "elsewhere")
+
+
+def on_a_terminal(*words) -> str:
+    """What the command prints on a terminal."""
+    ours, theirs = pty.openpty()
+    try:
+        process = subprocess.Popen([sys.executable, "-m", "ipckit", *words], stdout=theirs)
+        os.close(theirs)
+        printed = b""
+        while part := read(ours):
+            printed += part
+        assert process.wait(30) == 0
+    finally:
+        os.close(ours)
+    return printed.decode().replace("\r\n", "\n")
+
+
+def read(fd: int) -> bytes:
+    try:
+        return os.read(fd, 65536)
+    except OSError:  # EIO: whoever wrote has gone
+        return b""
+
+
+def test_a_terminal_gets_what_it_can_take(tmp_path):
+    """A long text is cut there, with a note; a pipe and --full get all of it; `ls` has a header."""
+    path = str(tmp_path / "letters")
+    body = b's:500000:"' + b"x" * 500_000 + b'";'
+    failure = Failure("ValueError: " + "e" * 100_000, "t" * 100_000, None, 1.0)
+    DeadLetters(path).add(DeadLetter(0, 1, -1, -1, "php", body, (failure,), 1.0, 2.0))
+    shown = on_a_terminal("dead", "show", path, "1")
+    assert len(shown) < 20_000
+    assert shown.count("characters are left out: --full shows them") == 3
+    assert "[496,002 characters are left out" in shown and "data: 'xxx" in shown
+    whole = on_a_terminal("dead", "show", path, "1", "--full")
+    code, piped, _ = ipckit("dead", "show", path, "1")
+    assert code == 0 and len(piped) > 700_000 and whole == piped
+    head, first, *_ = on_a_terminal("dead", "ls", path).splitlines()
+    assert head.split()[0] == "count" and head.endswith("error, and below it the ids")
+    assert first.index("ValueError") == head.index("error,")
