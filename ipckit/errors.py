@@ -40,7 +40,6 @@ __all__ = [
     "TaskTimeout",
     "WaitTimeout",
     "from_errno",
-    "system_call",
 ]
 
 
