@@ -27,6 +27,7 @@ nitpick_ignore_regex = [
     ("py:class", r"ipckit\.(server\.server\._Callback|testing\.machine\.Op)"),
     ("py:class", r"ipckit\.table\.schema\.(Column|Schema)"),
     ("py:class", r"ipckit\.server\.(task_runner\.CurrentTask|attempts\.Failure)"),
+    ("py:class", r"ipckit\.(client\.ClientSettings|server\.setting_types\.(Server|Port)Settings)"),
 ]
 
 

@@ -13,7 +13,7 @@ import socket
 from collections import deque
 from time import monotonic, sleep
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from ipckit.errors import (
     IPCError,
@@ -27,7 +27,7 @@ from ipckit.errors import (
     WaitTimeout,
     from_errno,
 )
-from ipckit.framing import Framer, Framing, PacketRefused
+from ipckit.framing import Framer, Framing, FramingSettings, PacketRefused
 from ipckit.kinds import ANY_TASK_WORKER, SockType
 
 if TYPE_CHECKING:
@@ -47,6 +47,12 @@ _KINDS = {
 }
 
 
+class ClientSettings(FramingSettings, total=False):
+    """The settings of a `Client` as keyword arguments, for type checkers and editors."""
+
+    timeout: float | None
+
+
 class Client:
     """A blocking connection to one port.
 
@@ -54,7 +60,9 @@ class Client:
     one of them closes it.
     """
 
-    def __init__(self, sock_type: SockType = SockType.TCP, **framing_settings: Any) -> None:
+    def __init__(
+        self, sock_type: SockType = SockType.TCP, **framing_settings: Unpack[ClientSettings]
+    ) -> None:
         """Make a client, not connected yet; the settings are those of `set()`.
 
         Raises:
@@ -74,9 +82,11 @@ class Client:
         self._framer: Framer | None = None
         self._packets: deque[bytes] = deque()
         self._refused = ""
-        self.set(framing_settings)
+        self.set({**framing_settings})
 
-    def set(self, settings_dict: dict[str, Any] | None = None, **settings: Any) -> None:
+    def set(
+        self, settings_dict: dict[str, Any] | None = None, **settings: Unpack[ClientSettings]
+    ) -> None:
         """Change settings: those of `Framing`, and `timeout`.
 
         Args:

@@ -23,7 +23,7 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict
 
 from ipckit.errors import MisuseError, ProtocolError, SettingsError
 
@@ -358,6 +358,20 @@ class _FunctionFramer(Framer):
                 packets,
             )
         return total
+
+
+class FramingSettings(TypedDict, total=False):
+    """The settings of `Framing` as keyword arguments, for type checkers and editors."""
+
+    open_eof_check: bool
+    open_eof_split: bool
+    package_eof: bytes | str
+    open_length_check: bool
+    package_length_type: str
+    package_length_offset: int
+    package_body_offset: int
+    package_length_func: Callable[[bytes, int], int] | None
+    package_max_length: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,13 +11,14 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Unpack
 
 from ipckit.errors import MisuseError, SettingsError, from_errno, system_call
 from ipckit.framing import Framing, Rule
 from ipckit.kinds import SockType
 from ipckit.server import listener
 from ipckit.server.events import Callbacks, canonical
+from ipckit.server.setting_types import PortSettings
 from ipckit.server.settings import PORT_SETTINGS, Settings, nearest
 
 __all__ = ["OpenPort", "Port"]
@@ -71,7 +72,9 @@ class Port:
         self._changes: dict[str, Any] = {}
         self._callbacks = Callbacks()
 
-    def set(self, settings_dict: dict[str, Any] | None = None, /, **settings: Any) -> None:
+    def set(
+        self, settings_dict: dict[str, Any] | None = None, /, **settings: Unpack[PortSettings]
+    ) -> None:
         """Change settings of this port alone, all or none of them.
 
         Raises SettingsError (a wrong value, or one that only the server has), MisuseError after

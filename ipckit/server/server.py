@@ -15,12 +15,13 @@ import os
 import signal
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack, overload
 
 from ipckit.errors import MisuseError, SettingsError
 from ipckit.kinds import SockType, TaskIPC
 from ipckit.server import limits, listener, statistics
 from ipckit.server.acquire import Undo, system_call
+from ipckit.server.arguments import check_callback, check_timeout
 from ipckit.server.client_calls import ClientCalls
 from ipckit.server.control import ControlSocket
 from ipckit.server.dead_letters import DeadLetters
@@ -33,6 +34,7 @@ from ipckit.server.port import OpenPort, Port
 from ipckit.server.process import Process
 from ipckit.server.run_record import RunRecord, sweep
 from ipckit.server.runtime import Runtime
+from ipckit.server.setting_types import ServerSettings
 from ipckit.server.settings import Settings
 from ipckit.server.spill import runtime_directory
 from ipckit.server.submitter import Outcome, Submitter, Wish, timed_out
@@ -63,7 +65,12 @@ class Server(ClientCalls):
     """
 
     def __init__(
-        self, host: str, port: int = 0, *, sock_type: SockType = SockType.TCP, **settings: Any
+        self,
+        host: str,
+        port: int = 0,
+        *,
+        sock_type: SockType = SockType.TCP,
+        **settings: Unpack[ServerSettings],
     ) -> None:
         """Bind to an address; clients are listened to from start() on.
 
@@ -77,7 +84,7 @@ class Server(ClientCalls):
             SettingsError: an unknown setting or a wrong value; nothing was bound.
             SystemCallError: the address cannot be had, e.g. errno EADDRINUSE.
         """
-        self._settings = Settings().changed(settings)
+        self._settings = Settings().changed({**settings})
         self._by_hand = {*settings}  # the names that somebody chose
         self._runtime: Runtime | None = None
         fill_standard_descriptors()
@@ -95,7 +102,9 @@ class Server(ClientCalls):
 
     # -- before start() ---
 
-    def set(self, settings_dict: dict[str, Any] | None = None, /, **settings: Any) -> None:
+    def set(
+        self, settings_dict: dict[str, Any] | None = None, /, **settings: Unpack[ServerSettings]
+    ) -> None:
         """Change settings, all or none of them.
 
         Raises SettingsError (which value, which range; for an unknown name the nearest one),
@@ -156,7 +165,7 @@ class Server(ClientCalls):
         Raises TypeError, MisuseError after start().
         """
         self._only_before_start("add_process()")
-        _check_callback(callback)
+        check_callback(callback)
         self._user_processes.append(callback)
         return len(self._user_processes) - 1
 
@@ -347,7 +356,7 @@ class Server(ClientCalls):
             return self._tasks.post_plainly(data)
         submitter = self._submitter("task()")
         wish = Wish.checked(delay, ordering_key, dedup_key)
-        _check_callback(callback, optional=True)
+        check_callback(callback, optional=True)
         return submitter.post(data, self._checked_dst(dst), callback, wish)
 
     async def task_later(
@@ -363,7 +372,7 @@ class Server(ClientCalls):
         """As task(), but wait for room, in order, without holding up the loop."""
         submitter = self._submitter("task_later()")
         wish = Wish.checked(delay, ordering_key, dedup_key)
-        _check_callback(callback, optional=True)
+        check_callback(callback, optional=True)
         return await submitter.post_later(data, self._checked_dst(dst), callback, wish)
 
     async def task_async(  # the API has its own timeout: it raises TaskTimeout
@@ -380,7 +389,7 @@ class Server(ClientCalls):
         """
         submitter = self._submitter("task_async()")
         dst = self._checked_dst(dst)
-        _check_timeout(timeout)
+        check_timeout(timeout)
         result: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         task_id = 0
         try:
@@ -402,7 +411,7 @@ class Server(ClientCalls):
         """
         submitter = self._submitter("taskwait()")
         dst = self._checked_dst(dst)
-        _check_timeout(timeout)
+        check_timeout(timeout)
         deadline = math.inf if timeout is None else time.monotonic() + timeout
         outcome = Outcome()
         task_id = submitter.post(data, dst, outcome)
@@ -422,7 +431,7 @@ class Server(ClientCalls):
         A TaskFailed stands in the place of one that was given up. Blocks as taskwait().
         """
         submitter = self._submitter("task_wait_multi()")
-        _check_timeout(timeout)
+        check_timeout(timeout)
         if isinstance(tasks, str | bytes) or not isinstance(tasks, Sequence):
             raise TypeError(f"tasks={tasks!r}: must be a sequence of data, one for each task")
         deadline = math.inf if timeout is None else time.monotonic() + timeout
@@ -520,7 +529,7 @@ class Server(ClientCalls):
         number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
         if not number or not least <= seconds <= 10**9:
             raise ValueError(f"{call}: seconds={seconds!r}, must be a number of {least:g}..10**9")
-        _check_callback(callback)
+        check_callback(callback)
         return self._in_process(call).after(seconds, callback, args, every=every)
 
     # -- who and what ---
@@ -581,14 +590,3 @@ class Server(ClientCalls):
         number = isinstance(worker_id, int) and not isinstance(worker_id, bool)
         if not number or not 0 <= worker_id <= most:
             raise ValueError(f"{name}={worker_id!r}: must be 0..{most}")
-
-
-def _check_callback(callback: object, *, optional: bool = False) -> None:
-    if not callable(callback) and not (optional and callback is None):
-        raise TypeError(f"callback must be callable, not {callback!r}")
-
-
-def _check_timeout(timeout: float | None) -> None:
-    number = isinstance(timeout, int | float) and not isinstance(timeout, bool)
-    if timeout is not None and (not number or not timeout >= 0):
-        raise ValueError(f"timeout={timeout!r}: must be None or a number of 0 or more seconds")

@@ -201,7 +201,7 @@ class Settings:
     task_max_request_grace: int | None = _setting(None, _grace)
     task_tmpdir: str | os.PathLike[str] | None = _setting(None, _path)
     task_max_attempts: int = _setting(3, _whole(1, 255))
-    task_retry_delays: tuple[float, ...] = _setting((0, 1, 5), _delays)
+    task_retry_delays: tuple[float, ...] | list[float] = _setting((0, 1, 5), _delays)
     task_queue_size: int = _setting(4096, _whole(1, 2**24))
     task_memory: int = _setting(64 * _MIB, _whole(4096, 2**40, " bytes"))
     task_timeout: float | None = _setting(None, _limit)

@@ -16,6 +16,7 @@ import operator
 from collections.abc import Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Any
 
 from ipckit.errors import MisuseError, SchemaError
 
@@ -357,8 +358,8 @@ class LockedRow(MutableMapping[str, Value]):
         self._ended = True
         return self._values
 
-    def __getitem__(self, name: str) -> Value:
-        """Return a column's value. SchemaError."""
+    def __getitem__(self, name: str) -> Any:
+        """Return a column's value, an int, float, str or bytes. SchemaError."""
         values = self._now()
         self._schema.column(name)
         return values[name]

@@ -49,6 +49,8 @@ assert_type("ada" in table, bool)
 assert_type(table.count(), int)
 with table.lock("ada", timeout=1) as row:
     row["visits"] = 1
+    row["visits"] += 1
+    row["name"] = None  # wrong
 table.set("ada", 7)  # wrong
 
 assert_type(Atomic(1).add(2), int)
@@ -65,9 +67,21 @@ for packet in framer.feed(b""):
     assert_type(bytes(packet), bytes)
 
 assert_type(Client(SockType.TCP).recv(), bytes)
+
+Client(SockType.TCP, open_eof_split=True, timeout=2).set(package_eof=b"\n")
+Client(open_eof_splt=True)  # wrong
 TaskClient("key")  # wrong
 
 server = Server("127.0.0.1", sock_type=SockType.TCP, task_ipc_mode=TaskIPC.QUEUE)
+server.set(worker_num=2, task_retry_delays=[0, 1], log_level="DEBUG", control_path=False)
+server.set({"worker_num": 2})
+settings: dict[str, Any] = {"worker_num": 2}
+server.set(**settings)
+server.set(worker_nun=2)  # wrong
+server.set(worker_num="2")  # wrong
+Server("127.0.0.1", task_workers=2)  # wrong
+server.listen("127.0.0.1").set(tcp_keepalive=True, package_max_length=100)
+server.listen("127.0.0.1").set(worker_num=1)  # wrong
 assert_type(server.task({"any": "thing"}), int)
 assert_type(server.send(1, b"bytes"), bool)
 assert_type(server.get_client_info(1), dict[str, Any] | None)

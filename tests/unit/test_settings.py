@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 import re
+from typing import get_type_hints
 
 import pytest
 
 from ipckit import SettingsError
-from ipckit.server.settings import Settings
+from ipckit.client import ClientSettings
+from ipckit.framing import Framing, FramingSettings
+from ipckit.server.setting_types import PortSettings, ServerSettings
+from ipckit.server.settings import PORT_SETTINGS, Settings
 
 # By hand from the promise; `worker_num` is the number of CPUs.
 DEFAULTS = {
@@ -99,3 +103,26 @@ def test_what_depends_on_each_other():
     assert Settings().request_grace(50, 3) == 3
     assert (Settings(log_level="debug").level, Settings(log_level=17).level) == (10, 17)
     assert re.fullmatch(r"\d+", str(Settings().worker_num))
+
+
+@pytest.mark.parametrize(
+    ("typed", "real", "names"),
+    [
+        (FramingSettings, Framing, Framing.names()),
+        (PortSettings, Settings, PORT_SETTINGS),
+        (ServerSettings, Settings, Settings.names()),
+    ],
+)
+def test_what_type_checkers_see_is_what_there_is(typed, real, names):
+    """R-typed-settings: each name is known as a keyword, with the type of its value."""
+    seen, there = get_type_hints(typed), get_type_hints(real)
+    assert seen == {name: there[name] for name in names}
+    assert typed.__required_keys__ == frozenset()
+
+
+def test_the_settings_of_a_client_are_those_of_framing_and_timeout():
+    """R-typed-settings."""
+    assert get_type_hints(ClientSettings) == {
+        **get_type_hints(FramingSettings),
+        "timeout": float | None,
+    }
