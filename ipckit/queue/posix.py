@@ -333,9 +333,16 @@ class PosixQueue(Posix):
         """Take the name away: nobody finds the queue any more.
 
         Who has it open, this object too, goes on using it; the kernel frees it after the last
-        close(). Nobody's wait is ended. Raises NotFound (no such name), AccessDenied.
+        close(). Nobody's wait is ended. Raises NotFound (no such name, or it is another queue's
+        by now, which stays), AccessDenied.
         """
         self._open()
+        if self._is_anothers():
+            raise NotFound(
+                errno.ENOENT,
+                f"mq_unlink: {self._name} is another queue by now, which stays; this one was "
+                f"removed before",
+            )
         try:
             posix_ipc.unlink_message_queue(self._name)
         except posix_ipc.ExistentialError:
@@ -349,6 +356,17 @@ class PosixQueue(Posix):
             ) from None
 
     unlink = remove
+
+    def _is_anothers(self) -> bool:
+        """Whether a queue that is not this one has the name. False where it may not be opened."""
+        try:
+            named = posix_ipc.MessageQueue(self._name, write=False)
+        except (posix_ipc.Error, OSError, ValueError):
+            return False
+        try:
+            return not os.path.samestat(os.fstat(named.mqd), os.fstat(self._open()))
+        finally:
+            named.close()
 
     def close(self) -> None:
         """Let go of the queue, which stays for others; again: nothing.

@@ -113,8 +113,10 @@ class TaskLedger:
             else:
                 self._guard = undo.enter_context(claim(self.name))
                 self._memory, self.taken_up = named_memory(self.name, shape)
+                found = os.lstat(check_name(f"{PREFIX}{self.name}"))
+                self._file = (found.st_dev, found.st_ino)
                 if not self.taken_up:
-                    undo.add("the task ledger", remove_named, f"{PREFIX}{self.name}")
+                    undo.add("the task ledger", self._remove_named)
                 self.spill = SpillDirectory(folder, f"{LEDGER_PREFIX}{self.name}", identity)
                 undo.add("spill files", self.spill.close if self.taken_up else self.spill.destroy)
             self.overview = self.view(self.places)
@@ -260,7 +262,11 @@ class TaskLedger:
                 return
             ends.add("spill files", self.spill.destroy)
             if self.name is not None:
-                ends.add("the task ledger", remove_named, f"{PREFIX}{self.name}")
+                ends.add("the task ledger", self._remove_named)
+
+    def _remove_named(self) -> None:
+        """Unless its name was removed and is another ledger's by now."""
+        remove_named(f"{PREFIX}{self.name}", self._file)
 
     def _close_bells(self) -> None:
         while self.bells:

@@ -26,6 +26,7 @@ __all__ = [
     "FOLDER",
     "PREFIX",
     "check_name",
+    "file_of",
     "give_name",
     "make_anonymous",
     "make_named",
@@ -128,11 +129,28 @@ def open_named(name: str) -> int:
     return fd
 
 
-def remove_named(name: str) -> None:
-    """Take the segment's name away. NotFound, AccessDenied."""
+def file_of(fd: int) -> tuple[int, int]:
+    """Return what no other file has while this one is open or mapped: device and inode."""
+    found = os.fstat(fd)
+    return found.st_dev, found.st_ino
+
+
+def remove_named(name: str, file: tuple[int, int] | None = None) -> None:
+    """Take the segment's name away. NotFound, AccessDenied.
+
+    `file`: only from this one, by file_of(); another one of that name is NotFound, and stays.
+    """
     path = check_name(name)
     try:
+        found = os.lstat(path)
+        if file is not None and (found.st_dev, found.st_ino) != file:
+            raise NotFound(
+                errno.ENOENT,
+                f"unlink: {path} is another one by now, which stays: this one was removed before",
+            )
         os.unlink(path)
+    except NotFound:
+        raise
     except OSError as exc:
         raise from_errno("unlink", exc.errno or errno.EIO, f"the table {name!r}") from None
 

@@ -225,10 +225,13 @@ class Table(Rows):
         self._closed = True
 
     def remove(self) -> None:
-        """Take a named table's name away and close it; who has it open keeps the rows. NotFound."""
+        """Take a named table's name away and close it; who has it open keeps the rows.
+
+        NotFound: the name was taken away before, also if another table has it by now.
+        """
         len(self)  # MisuseError
         if self._name is not None:
-            segment.remove_named(self._name)
+            segment.remove_named(self._name, self._file)
         self.close()
 
     def __enter__(self) -> Self:
@@ -272,6 +275,7 @@ class Table(Rows):
 
     def _take(self, fd: int, schema: Schema | None) -> None:
         """Map the segment; `schema` None: its own."""
+        self._file = segment.file_of(fd)
         try:
             rows, key_size, memory, columns = self._attach(fd)
         except BaseException:
