@@ -11,9 +11,11 @@ from hypothesis import given
 
 from ipckit.server.line_limit import BURST, KINDS, RATE, LineLimit
 
-PAUSES = st.sampled_from([0.0, 0.001, 0.1, 0.5, 1.0, 3.0, 60.0])
-LINES = st.lists(st.tuples(PAUSES, st.sampled_from("abc")), max_size=200)
-STEPS = st.lists(st.tuples(PAUSES, st.sampled_from(["a", "b", "due"])), max_size=200)
+PAUSES = st.sampled_from([*[0.0] * 20, 0.001, 0.001, 0.1, 0.5, 1.0, 3.0, 60.0])
+LINES = st.lists(st.tuples(PAUSES, st.sampled_from("abc")), min_size=50, max_size=200)
+STEPS = st.lists(
+    st.tuples(PAUSES, st.sampled_from(["a", "a", "a", "b", "due"])), min_size=50, max_size=200
+)
 
 
 def admitted(lines, limit=None) -> list[tuple[float, str]]:
