@@ -1,12 +1,11 @@
-"""faster-fifo 1.5.2: what was put is got once, in the order of the puts; and when a process was
-killed in the C++ code the others are not blocked for ever (the package does not claim the latter).
+"""faster-fifo 1.5.2: what was put is got once, in the order of the puts.
 python -m pytest examples/survey/faster_fifo_.py
 """
 
 import pytest
 from hypothesis import strategies as st
 
-from ipckit.testing import Kill, ProcessMachine, op
+from ipckit.testing import ProcessMachine, op
 from ipckit.testing.models import FifoQueue
 
 pytest.importorskip("faster_fifo")
@@ -45,12 +44,5 @@ class FasterFifoReal(FasterFifo):
     runs = 10
 
 
-class FasterFifoKilled(FasterFifo):
-    """The same, with kills."""
-
-    faults = (Kill(),)
-
-
 TestFifo = FasterFifo.TestCase
 TestReal = FasterFifoReal.TestCase
-TestKilled = FasterFifoKilled.TestCase

@@ -1,11 +1,10 @@
-"""CPython 3.11's multiprocessing.Value: increments under its lock add up, and with kills the living
-are not blocked (not claimed: the manual warns of it); without its lock, as a control.
+"""CPython 3.11's multiprocessing.Value: increments under its lock add up; as a control, without it.
 python -m pytest examples/survey/multiprocessing_.py
 """
 
 import multiprocessing
 
-from ipckit.testing import Kill, ProcessMachine, op
+from ipckit.testing import ProcessMachine, op
 
 FORK = multiprocessing.get_context("fork")
 
@@ -13,7 +12,6 @@ FORK = multiprocessing.get_context("fork")
 class ValueCounts(ProcessMachine):
     """Increments under the Value's lock."""
 
-    faults = (Kill(),)
     deadline = 2.0
 
     def setup(self):
@@ -37,7 +35,6 @@ class ValueUnlocked(ValueCounts):
     """Increments without the lock: a control, as the manual says that these get lost."""
 
     engine = "stepped"
-    faults = ()
 
     @op()
     def add(self):

@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import mmap
+import os
 import socket
 from collections.abc import Callable
 from typing import Any
@@ -56,12 +57,22 @@ def socket_pair(kind: int, what: str) -> tuple[socket.socket, socket.socket]:
         return socket.socketpair(socket.AF_UNIX, kind)
 
 
-def hold_name(name: str) -> socket.socket | None:
+def hold_name(name: str, of: str) -> socket.socket | None:
     """Return what only one process can have, with what it forked; None: another one has it.
 
     A name in the abstract namespace goes with the last process that holds it, so no crash leaves
-    a lock behind. Raises SystemCallError.
+    a lock behind. `of` is a path whose device and inode say which namespace or file system the name
+    is of: abstract names are of the network namespace, which containers may share. Raises
+    SystemCallError.
     """
+    try:
+        with system_call("stat", f"{of}, to hold the name {name}"):
+            place = os.stat(of)
+    except OSError as exc:
+        if exc.errno != errno.ENOENT:
+            raise
+    else:
+        name = f"{name}-{place.st_dev}-{place.st_ino}"
     with system_call("socket", f"to hold the name {name}; raise ulimit -n"):
         guard = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     try:

@@ -22,7 +22,14 @@ from ipckit.errors import (
     SettingsError,
 )
 from ipckit.server.acquire import hold_name, mapped, system_call
-from ipckit.table.segment import check_name, give_name, open_named, remove_named, unnamed_file
+from ipckit.table.segment import (
+    FOLDER,
+    check_name,
+    give_name,
+    open_named,
+    remove_named,
+    unnamed_file,
+)
 
 __all__ = ["PREFIX", "claim", "named_memory", "tasks_in"]
 
@@ -34,7 +41,7 @@ Shape = tuple[int, int, int, int, int]
 
 def claim(name: str) -> socket.socket:
     """Return what only one live server can have for this name. AlreadyExists."""
-    guard = hold_name(f"ipckit-task-ledger-{os.geteuid()}-{name}")
+    guard = hold_name(f"ipckit-task-ledger-{os.geteuid()}-{name}", FOLDER)
     if guard is None:
         raise AlreadyExists(
             errno.EEXIST, f"a live server has task_ledger {name!r}: stop it, or choose another name"

@@ -211,7 +211,7 @@ def _make_foreign(
 ) -> ForeignQueue:
     key = settings.message_queue_key
     if key:
-        guard = hold_name(f"ipckit-message-queue-{key & 0xFFFFFFFF:08x}")
+        guard = hold_name(f"ipckit-message-queue-{key & 0xFFFFFFFF:08x}", "/proc/self/ns/ipc")
         if guard is None:
             raise AlreadyExists(
                 errno.EEXIST,

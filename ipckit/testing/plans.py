@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ipckit.testing.preemptions import ALL, Moment, held_at, moments, turns_at
+from ipckit.testing.preemptions import ALL, NEAR, Moment, held_at, moments, turns_at
 from ipckit.testing.program import Call, Fault, Program
 from ipckit.testing.worker import ANY, POINT, Act
 
@@ -282,7 +282,7 @@ class Planner:
         if self.points.get(name) and draw.random() < 0.5:  # its author knows where it hurts
             return Act(fault.kind, ANY, draw.randrange(self.points[name]))
         if self.engine == "stepped" or draw.random() < 0.5:
-            return Act(fault.kind, "step", draw.randrange(self.steps.get(name, GUESS_STEPS) + 1))
+            return Act(fault.kind, "step", draw.randrange(min(self._steps_of(name), NEAR) + 1))
         longest = 1.5 * self.ns.get(name, GUESS_NS)
         return Act(fault.kind, "timer", ns=int(draw.uniform(200, longest)))
 
@@ -297,7 +297,7 @@ class Planner:
             if draw.random() < 0.25:
                 continue
             call = draw.randrange(len(branch))
-            steps = self.steps.get(branch[call].name, GUESS_STEPS)
+            steps = min(self._steps_of(branch[call].name), NEAR)
             if draw.random() < 0.2:  # so that some calls come after those of others
                 self._add(acts, lane, call, Act("pause", "before", ns=draw.randrange(LONGEST_WAIT)))
                 continue

@@ -17,6 +17,7 @@ from ipckit.testing.program import Program
 from ipckit.testing.worker import Act
 
 ALL = 1 << 40  # more steps than any operation has
+NEAR = 400  # steps of a call in which it is held; one that spins may have made 100,000
 
 
 class Moment(NamedTuple):
@@ -33,7 +34,9 @@ def moments(program: Program, steps: Callable[[str], int]) -> tuple[list[Moment]
     for lane, branch in enumerate(program.branches):
         for number, call in enumerate(branch):
             before.append(Moment(lane, number, None))
-            within += [Moment(lane, number, step) for step in range(steps(call.name) + 1)]
+            within += [
+                Moment(lane, number, step) for step in range(min(steps(call.name), NEAR) + 1)
+            ]
     return before, within
 
 

@@ -13,10 +13,10 @@ import errno
 import json
 import os
 import resource
-import socket
 import sys
 
 from ipckit import IPCError, Server, SockType, SysvQueue
+from ipckit.server.acquire import hold_name
 from ipckit.server.ledger import TaskLedger
 from ipckit.server.ledger_file import tasks_in
 from ipckit.server.settings import Settings
@@ -127,9 +127,13 @@ def left() -> list[str]:
     found |= {f"queue {q.key:#x} {q.statistics().messages} {q.statistics().mode:o}" for q in queues}
     if os.path.exists(FILE):
         found |= {f"{tasks_in(FILE)} tasks"}
-    for name in (f"ipckit-message-queue-{KEY:08x}", f"ipckit-task-ledger-{os.geteuid()}-{LEDGER}"):
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as guard:
-            guard.bind(f"\0{name}")
+    for name, of in (
+        (f"ipckit-message-queue-{KEY:08x}", "/proc/self/ns/ipc"),
+        (f"ipckit-task-ledger-{os.geteuid()}-{LEDGER}", "/dev/shm"),
+    ):
+        guard = hold_name(name, of)
+        assert guard is not None, f"{name} is held"
+        guard.close()
     return sorted(found)
 
 

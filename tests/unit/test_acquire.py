@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
 
 import pytest
 from descriptors import no_descriptors
+from family import all_well, family
+from leaks import own_namespaces
 
 from ipckit import Atomic, Int, Lock, SystemCallError, Table
 from ipckit.errors import AlreadyExists, system_call
-from ipckit.server.acquire import Undo
+from ipckit.server.acquire import Undo, hold_name
 
 
 def test_a_step_that_fails_once_is_done_again_and_the_others_are_done():
@@ -67,3 +70,26 @@ def test_shared_memory_without_a_descriptor_is_an_error_of_ours(make):
             make()
     finally:
         ipckit.sync._arenas._home = home
+
+
+@pytest.mark.needs_namespaces
+@pytest.mark.parametrize("of", ["/proc/self/ns/ipc", "/dev/shm"])
+def test_a_name_is_held_once_in_each_namespace(of):
+    """F33: two containers of one network, or two runs of the suites, have a queue of one key."""
+    name = f"ipckit-test-{os.getpid()}"
+
+    def elsewhere():
+        assert own_namespaces() == ""
+        assert hold_name(name, of) is not None
+
+    def here():
+        assert hold_name(name, of) is None
+
+    guard = hold_name(name, of)
+    with guard, family() as start:
+        assert all_well(start(elsewhere), start(here))
+
+
+def test_a_name_is_held_where_there_is_no_proc(tmp_path):
+    with hold_name(f"ipckit-test-{os.getpid()}", str(tmp_path / "none")):
+        assert hold_name(f"ipckit-test-{os.getpid()}", str(tmp_path / "none")) is None

@@ -17,7 +17,7 @@ from ipckit.testing.failure import Failure
 from ipckit.testing.history import History
 from ipckit.testing.machine import ProcessMachine
 from ipckit.testing.plans import Plan, Planner
-from ipckit.testing.preemptions import ALL, Moment, moments, turns_at
+from ipckit.testing.preemptions import ALL, NEAR, Moment, moments, turns_at
 from ipckit.testing.program import Call, Fault, Program
 from ipckit.testing.progress import SPINS, Progress, cpu_ns, sleeps, state
 from ipckit.testing.shrinking import MOST, ROUNDS, simplify
@@ -114,6 +114,12 @@ def test_every_place_of_a_preemption_is_planned_once():
     before, within = moments(program, lambda name: {"put": 2, "get": 1}[name])
     assert len(before) == 3 and len(within) == 3 + 2 + 2 and len(places) == 10
     assert Plan.from_json(plans[0].to_json()) == plans[0]
+
+
+def test_a_call_that_once_spun_is_held_near_its_beginning():
+    """F33: it had 100,000 steps beside load; a list of all takes longer than the runs."""
+    before, within = moments(Program((), ((PUT,), (GET,)), ()), lambda _name: 100_000)
+    assert len(before) == 2 and len(within) == 2 * (NEAR + 1)
 
 
 def test_a_stepped_preemption_is_a_turn_of_so_many_steps():
