@@ -12,7 +12,7 @@ import collections
 import logging
 import sys
 
-from ipckit import Server
+from ipckit import Server, TaskQueueFull
 
 ITEMS, LIMIT = 100, 3
 
@@ -44,8 +44,12 @@ def receive(server, fd, reactor_id, data):
         return
     jobs[fd] = Job()
     workers = server.setting["task_worker_num"]
-    for k in range(workers):
-        server.task((fd, 1, list(range(k, ITEMS, workers))), k)
+    try:
+        for k in range(workers):
+            server.task((fd, 1, list(range(k, ITEMS, workers))), k)
+    except TaskQueueFull:  # what was posted of it is nobody's
+        del jobs[fd]
+        server.send(fd, b"busy, try again later\n")
 
 
 @server.on("close")
@@ -77,11 +81,15 @@ def pipe_message(server, task_worker_id, message):  # back in the worker
         return
     job.failures[item] += 1
     if job.failures[item] < LIMIT:
-        server.task((fd, attempt + 1, [item]))
+        try:
+            server.task((fd, attempt + 1, [item]))
+            return
+        except TaskQueueFull:
+            log.error("item %d was given up: no room for another attempt", item)
     else:
         log.error("item %d was given up after %d attempts", item, attempt)
-        job.given_up.add(item)
-        look(fd, job)
+    job.given_up.add(item)
+    look(fd, job)
 
 
 @server.on("finish")

@@ -1,12 +1,14 @@
 """A callback of the manager's in a short-lived child, where its code must not be the manager's.
 
 Contract  the manager waits for the child, as it waits for a callback of its own; a second TERM or
-          INT kills it. The child ends with the manager.
-Stands on ipckit._core (ipk_process), fork(2), pidfd_open(2).
+          INT kills it. The child ends with the manager. What the callback raises is logged by the
+          manager, whose log has a limit: each child would begin with an empty one.
+Stands on ipckit._core (ipk_process), fork(2), pidfd_open(2), memfd_create(2).
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import select
 import signal
@@ -18,7 +20,8 @@ from ipckit.errors import SystemCallError
 from ipckit.server.deaths import Deaths
 from ipckit.server.environment import Operation, decide
 from ipckit.server.fork import leave, spawn
-from ipckit.server.process import log_callback_error
+from ipckit.server.log import kind_of, limited
+from ipckit.server.process import describe_exception, log_callback_error
 from ipckit.server.signals import as_child, unblock
 
 if TYPE_CHECKING:
@@ -29,13 +32,33 @@ __all__ = ["run_aside"]
 _LOOK = 0.2
 """Seconds between two looks whether the server is told to end at once."""
 
+_MOST_TEXT = 64 * 1024
+"""Bytes of a traceback; its end is what is kept."""
+
 
 def run_aside(manager: Manager, manager_pid: int, work: Callable[[], None]) -> int:
     """Do it in a child, wait, and return its exit code; negative: the signal that ended it.
 
     Raises SystemCallError: no process could be made, in several attempts.
     """
-    _, pidfd = _spawned(manager, lambda: _become(manager, manager_pid, work))
+    try:
+        error = os.memfd_create("ipckit.aside")
+    except OSError:
+        error = -1  # there are no descriptors left: the child logs it
+    try:
+        code = _run(manager, lambda: _become(manager, manager_pid, work, error))
+        text = os.pread(error, _MOST_TEXT, 0).decode("utf-8", "replace") if error >= 0 else ""
+    finally:
+        if error >= 0:
+            os.close(error)
+    if text:
+        kind = f"an event raised {kind_of(text.rstrip().rpartition(os.linesep)[2])}"
+        limited.write(logging.ERROR, "manager: an event raised", kind=kind, more=lambda: text)
+    return code
+
+
+def _run(manager: Manager, child: Callable[[], NoReturn]) -> int:
+    _, pidfd = _spawned(manager, child)
     try:
         poller = select.poll()  # select(2) takes no descriptor over 1023
         poller.register(pidfd, select.POLLIN)
@@ -61,7 +84,7 @@ def _spawned(manager: Manager, child: Callable[[], NoReturn]) -> tuple[int, int]
             select.poll().poll(pause * 1000)
 
 
-def _become(manager: Manager, manager_pid: int, work: Callable[[], None]) -> NoReturn:
+def _become(manager: Manager, manager_pid: int, work: Callable[[], None], error: int) -> NoReturn:
     code = 1
     try:
         manager.leave()
@@ -71,6 +94,10 @@ def _become(manager: Manager, manager_pid: int, work: Callable[[], None]) -> NoR
         work()
         code = 0
     except BaseException:
-        log_callback_error("manager", "an event")
+        if error >= 0:
+            text = describe_exception()[1].encode("utf-8", "backslashreplace")
+            os.pwrite(error, text[-_MOST_TEXT:], 0)
+        else:
+            log_callback_error("manager", "an event")
     finally:
         leave(code)

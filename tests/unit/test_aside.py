@@ -1,13 +1,15 @@
-"""An event of the manager's in a child of its own: descriptors of any number."""
+"""An event of the manager's in a child of its own: descriptors of any number, errors of any number."""
 
 from __future__ import annotations
 
+import logging
 import os
 import resource
 
 import pytest
 
 from ipckit.server.aside import run_aside
+from ipckit.server.log import limited
 
 
 class Manager:
@@ -42,3 +44,21 @@ def test_f9_its_pidfd_may_be_over_1023(over_1024_descriptors):
 def test_how_it_ended(end, code):
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     assert run_aside(Manager(), os.getpid(), end) == code
+
+
+def test_what_it_raises_is_logged_within_the_limit(caplog):
+    """F29, S22: the manager logs it, as each child would begin with a limit of its own."""
+
+    def work():
+        raise LookupError("of an event \udc80")
+
+    limited.forget()
+    with caplog.at_level(logging.ERROR, "ipckit.server"):
+        for _ in range(15):
+            assert run_aside(Manager(), os.getpid(), work) == 1
+        limited.flush()
+    limited.forget()
+    assert 10 <= len(caplog.messages) <= 14
+    assert "LookupError: of an event \\udc80" in caplog.messages[0]
+    last = "more lines like this one were left out: manager: an event raised"
+    assert caplog.messages[-1].endswith(last)
