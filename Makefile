@@ -63,8 +63,9 @@ killers: $(READY)
 inject: $(BUILT) ## 3,000 system calls that fail, on every way of a server; prints the counts (2 minutes)
 	PYTHONPATH=tests $(BIN)/python -m inject --size 3500
 
-weak: ## the table's sources under a weak memory model, sound and with eight faults
+weak: ## the table's sources under a weak memory model, the ledger's under preemption; sound, and with faults
 	tests/weak/run
+	tests/steps/run
 
 sweep: killers ## kill -9 after every instruction of the table's and the ledger's calls; prints the counts (3 min)
 	build/c/plain/tests/c/kill_sweep all

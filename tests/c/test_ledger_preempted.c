@@ -116,7 +116,7 @@ claimed(uint32_t taker, uint64_t id)
 }
 
 static struct ipk_ledger_hold
-told(uint32_t submitter)
+delivering(uint32_t submitter)
 {
 	struct ipk_ledger_hold hold;
 
@@ -159,7 +159,7 @@ its_record_goes_to_another_key(void)
 	ipk_ledger_advance(at(2), FIRST_KEY + 1);
 	hold = claimed(TAKER, 1);
 	CHECK(ipk_ledger_done(at(TAKER), &hold) == 0);
-	forget(0, told(0));
+	forget(0, delivering(0));
 	(void)ordered(at(2), OTHER_KEY);
 	hold = begin_task(at(0), OTHER_KEY); /* its last record first */
 	CHECK(hold.record == mine.record);
@@ -190,7 +190,7 @@ its_record_runs_for_another_key(void)
 {
 	struct ipk_ledger_hold hold;
 
-	forget(0, told(0));
+	forget(0, delivering(0));
 	hold = ordered(at(0), OTHER_KEY);
 	CHECK(hold.record == mine.record);
 	(void)claimed(TAKER + 2, ipk_ledger_turn_of(hold.word));
@@ -235,7 +235,7 @@ a_sweep_leaves_no_gate_of_others(void)
 static void
 it_runs_once_more(void)
 {
-	struct ipk_ledger_hold hold = told(0);
+	struct ipk_ledger_hold hold = delivering(0);
 
 	CHECK(ipk_ledger_retry(at(0), &hold, 0) == 0);
 	(void)claimed(TAKER + 2, 1);
