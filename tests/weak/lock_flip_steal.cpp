@@ -144,6 +144,7 @@ lock_and_commit(int value)
 struct scene {
 	const char *name;
 	void (*acts[THREADS])(); /* the first two may die */
+	bool stalls = false;	 /* each of them loses the CPU once; few die */
 };
 
 static void
@@ -161,7 +162,7 @@ static const scene scenes[] = {
 	/* NEAR's cell, before KEY's in the chain, becomes FAR's in another chain. */
 	{"reuse",
 	 {[] { drop(NEAR); }, [] { put(FAR, 21); },
-	  [] { size_t known = 0; RL_ASSERT(get(known) == 1); }}},
+	  [] { size_t known = 0; RL_ASSERT(get(known) == 1); RL_ASSERT(get(known) == 1); }}, true},
 	{"come and go",
 	 {[] { drop(KEY); put(KEY, 12); }, [] { put(KEY, 21); }, reads_twice}},
 	{"both delete",
@@ -199,17 +200,22 @@ struct play : rl::test_suite<play, THREADS> {
 	{
 		bool died = false;
 
+		int usual = usual_steps[number] ? usual_steps[number] : 30;
+
 		join((int)number);
+		fates[number].taken = 0;
 		if (number < 2) /* one of both may die, or both, or none */
-			fates[number].dies_in = in_one_of(2, MOST_STEPS);
-		fates[number].stalls_in = in_one_of(2, number < 2 ? MOST_STEPS : READER_STEPS);
-		fates[number].stalls_for = (int)rl::rand(2 * MOST_STEPS);
+			fates[number].dies_in = in_one_of(now_played->stalls ? 8 : 4, (unsigned)usual);
+		fates[number].stalls_in = in_one_of(now_played->stalls ? 1 : 2, (unsigned)usual);
+		fates[number].stalls_for = (int)rl::rand(LONGEST_STALL);
 		try {
 			now_played->acts[number]();
 		} catch (const death &) {
 			died = true;
 		}
-		fates[number] = {-1, -1, 0};
+		if (!died) /* so that the next ones lose the CPU where they do something */
+			usual_steps[number] = (7 * usual + fates[number].taken + 7) / 8;
+		fates[number] = {-1, -1, 0, 0};
 		running--;
 		if (died) /* the kernel's mark */
 			(void)__atomic_fetch_or(&all.slots[number].live, OWNER_DIED,
@@ -254,6 +260,7 @@ main(int count, char **arguments)
 		if (count > 2 && strcmp(arguments[2], next.name) != 0)
 			continue;
 		now_played = &next;
+		memset(usual_steps, 0, sizeof(usual_steps));
 		params.iteration_count = iterations;
 		params.execution_depth_limit = 20000;
 		params.progress_output_period = UINT_MAX;

@@ -7,7 +7,7 @@
 
 #include "inside.h"
 
-enum { THREADS = 3, JUDGE = THREADS, MOST_STEPS = 90, READER_STEPS = 30, ABSENT = -1 };
+enum { THREADS = 3, JUDGE = THREADS, LONGEST_STALL = 150, ABSENT = -1 };
 enum { KEY, NEAR, FAR, KEYS }; /* NEAR: in KEY's bucket */
 
 static struct world *world;
@@ -17,8 +17,10 @@ struct fate {
 	int dies_in;
 	int stalls_in;
 	int stalls_for; /* steps of the others */
+	int taken;	/* steps so far */
 };
 static fate fates[THREADS + 1];
+static int usual_steps[THREADS]; /* that a thread takes in this scene */
 static int steps, running, stalled;
 
 struct world {
@@ -48,7 +50,7 @@ struct world {
 		states[0] = ABSENT;
 		state_count = 1;
 		for (int i = 0; i <= THREADS; i++) {
-			fates[i] = {-1, -1, 0};
+			fates[i] = {-1, -1, 0, 0};
 			changes[i] = 0;
 			own[i] = 0;
 		}
@@ -144,6 +146,7 @@ step()
 	fate &mine = fates[me()];
 
 	steps++;
+	mine.taken++;
 	if (mine.dies_in >= 0 && mine.dies_in-- == 0)
 		throw death();
 	if (mine.stalls_in >= 0 && mine.stalls_in-- == 0) {
