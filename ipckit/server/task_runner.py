@@ -5,6 +5,8 @@ Invariants
   R1  an attempt is counted (by the ledger's view) before its end is in the ledger, so who hears of
       it finds it counted.
   R2  an end that comes too late (the attempt was taken from us) changes nothing and is counted.
+  R3  an attempt fails by any BaseException: SystemExit, KeyboardInterrupt and CancelledError too.
+      The process goes on; its dead letter names the exception.
 Speed     a task that is not limited in time, and has nothing uncommon, is one C call, with no
           Python frame but the callback's.
 Blocks    as long as the user's callback does; run_on_loop() not even then.
@@ -108,7 +110,7 @@ class TaskRunner:
                 break
             try:
                 end = view.run(callback, server, read, encode, protocol, until)
-            except Exception:  # of the callback, or of what the data's types do
+            except BaseException:  # R3: of the callback, or of what the data's types do
                 job = view.in_hand()
                 if job is None:
                     raise
@@ -156,7 +158,7 @@ class TaskRunner:
                 source = _source_id(flags, source)
             else:
                 data = self._read(body)
-        except Exception as exc:
+        except BaseException as exc:  # R3
             self._ended_badly(job, hopeless=isinstance(exc, ProtocolError))
             return
         try:
@@ -165,7 +167,7 @@ class TaskRunner:
                     returned = self._callback(self._server, task_id, source, data)
             else:
                 returned = self._callback(self._server, task_id, source, data)
-        except Exception:
+        except BaseException:  # R3
             self._limit.stop()
             self._ended_badly(job)
         else:
@@ -176,7 +178,7 @@ class TaskRunner:
         _, task_id, _, source, flags, body, size, _ = job
         try:
             data = self._ledger.load(flags, task_id, body, size)
-        except Exception as exc:
+        except BaseException as exc:  # R3
             self._ended_badly(job, hopeless=isinstance(exc, ProtocolError))
             return
         try:
@@ -184,7 +186,7 @@ class TaskRunner:
                 returned = self._callback(self._server, task_id, _source_id(flags, source), data)
                 if asyncio.iscoroutine(returned):
                     returned = await self._in_time(returned)
-        except Exception:
+        except BaseException:  # R3
             self._limit.stop()
             self._ended_badly(job)
         else:

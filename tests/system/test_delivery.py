@@ -267,7 +267,7 @@ def test_a_result_that_its_worker_cannot_survive(small, tmp_path, dies, workers)
             note("finish", result.decode(), os.getpid())
             if result == b"bad":
                 if {dies!r} == "exit":
-                    raise SystemExit("cannot go on")
+                    os._exit(5)
                 os.kill(os.getpid(), signal.SIGKILL)
 
         @server.on("task_failed")
@@ -305,3 +305,52 @@ def test_a_result_that_its_worker_cannot_survive(small, tmp_path, dies, workers)
     assert "died 2 times while it was given the result" in letter.error
     if dies == "task_failed":
         assert "the dead letter has all of it" in log
+
+
+@pytest.mark.parametrize("form", ["def", "async def"])
+@pytest.mark.parametrize(
+    ("raised", "error"),
+    [
+        ("SystemExit('no way')", "SystemExit: no way"),
+        ("KeyboardInterrupt", "KeyboardInterrupt"),
+        ("asyncio.CancelledError('why')", "CancelledError: why"),
+        ("GeneratorExit", "GeneratorExit"),
+    ],
+)
+def test_an_attempt_that_wants_to_leave_has_failed(small, tmp_path, raised, error, form):
+    """D10: by any exception; the reason is kept, and its process runs the next task."""
+    told, letters = tmp_path / "told", tmp_path / "letters"
+    server = small(
+        f"""
+        import asyncio
+
+        @server.on("receive")
+        def receive(server, fd, reactor_id, data):
+            server.task(data)
+
+        @server.on("task")
+        {form} task(server, task_id, src_worker_id, data):
+            with open({str(told)!r}, "a") as file:
+                print(data.decode(), os.getpid(), file=file)
+            if data == b"bad":
+                raise {raised}
+        """,
+        f"task_worker_num=1, task_max_attempts=2, task_retry_delays=(0,), "
+        f"dead_letter_path={str(letters)!r}",
+    )
+
+    def ran(count: int) -> bool:
+        return told.exists() and len(told.read_text().splitlines()) >= count
+
+    with server.connect() as client:
+        client.sendall(b"bad")
+        server.wait_for(lambda: ran(2))
+        client.sendall(b"good")
+        server.wait_for(lambda: ran(3))
+    server.wait_for(lambda: len(list(DeadLetters(str(letters)))) == 1)
+    assert "died" not in server.end()
+    lines = [line.split() for line in told.read_text().splitlines()]
+    assert [word for word, _ in lines] == ["bad", "bad", "good"]
+    assert len({pid for _, pid in lines}) == 1
+    (letter,) = DeadLetters(str(letters))
+    assert [error in failure.error for failure in letter.attempts] == [True, True]
