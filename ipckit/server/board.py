@@ -72,6 +72,7 @@ class Row:
     REFUSED_FOR_MEMORY = 26  # of these, those for task_memory; the others for task_queue_size
     REFUSED_AT = 27  # when the last one was, ns of the monotonic clock
     MANAGER_ERRORS = 28  # by the manager, in the first row: its callbacks that raised
+    HANDSHAKES = 29  # TLS handshakes under way; of a death: 0 by the manager
     TIMES = 32  # histogram of its requests or attempts (ipckit.server.latency)
     WORDS = TIMES + BUCKETS
 

@@ -41,7 +41,7 @@ from ipckit.server.sessions import Client, Flag, Word
 if TYPE_CHECKING:
     from ipckit.server.worker import Worker
 
-__all__ = ["Connection"]
+__all__ = ["Connection", "unread_bytes"]
 
 _LINGER = 1.0
 _FLUSH_SECONDS = 10.0
@@ -200,7 +200,7 @@ class Connection(CallbackOrder, asyncio.Protocol):
         elif self._linger is not None and not self._flushes:
             self._transport.close()
             return False
-        return self._settings.ssl is None  # it may still read
+        return True  # it may still read
 
     def connection_lost(self, exc: Exception | None) -> None:
         """It is gone, by us or by the peer."""
@@ -221,8 +221,12 @@ class Connection(CallbackOrder, asyncio.Protocol):
     def _take_rest(self) -> None:
         """Hand out what has come and was not read. C3."""
         self._paused = False
-        for data in (*self._take_kept_back(), *unread_bytes(self._transport)):
-            self.data_received(data)
+        rest = unread_bytes(self._transport)
+        if self._settings.ssl is not None:
+            rest = [self._transport.decrypt(data) for data in rest]
+        for data in (*self._take_kept_back(), *rest):
+            if data:
+                self.data_received(data)
 
     def _wake_senders(self) -> None:
         if self._resumed is not None and not self._resumed.done():

@@ -459,6 +459,7 @@ class Manager:
         row[Row.REQUESTS_DONE] = row[Row.REQUESTS]
         if place // 2 < self._settings.worker_num:
             SessionCounts(self._board, place).settle()
+            self._board.row(place // 2, place % 2)[Row.HANDSHAKES] = 0
             row[Row.CLOSED] += self._backed.sort_out(place)
         if self._tasks is not None:
             self._tasks.sweep(place, row, *self._unswept[place])

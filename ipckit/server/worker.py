@@ -42,6 +42,7 @@ from ipckit.server.session_counts import SessionCounts
 from ipckit.server.submitter import Submitter
 from ipckit.server.takeover import Takeover
 from ipckit.server.timers import LoopTimers
+from ipckit.server.tls import TLSTransport
 from ipckit.server.wire import CLOSE_RESET, FORWARDED, Head, Kind
 
 if TYPE_CHECKING:
@@ -85,12 +86,14 @@ class Worker(Process):
         self.takeover = Takeover(self)
         self.leaving = False
         self.deferring = False  # inside taskwait(): callbacks wait for the loop
+        self._handshakes: set[TLSTransport] = set()
         self._open = 0  # transports not yet lost; more than `connections` while some linger
         self._coroutines: set[asyncio.Task[Any]] = set()
         self._bell = asyncio.Event()
         self._outboxes: dict[int, Outbox] = {}
         self._asked_to_go = False
         self._cancels = False
+        self._has_tls = any(port.settings.ssl is not None for port in runtime.ports)
         limit = self.settings.max_request
         grace = self.settings.request_grace(limit, self.settings.max_request_grace)
         self.counts_requests = bool(limit)
@@ -165,10 +168,10 @@ class Worker(Process):
         if beat:
             self.timers.set(beat, self._heartbeat, (port,), every=True)
         make = self.loop.create_server if port.is_tcp else self.loop.create_unix_server
+        protocol = Connection if port.settings.ssl is None else TLSTransport
         return await make(
-            lambda: Connection(self, port),
+            lambda: protocol(self, port),
             sock=port.socket.dup(),
-            ssl=port.settings.ssl,
             backlog=self.settings.backlog,  # it calls listen(2) again
         )
 
@@ -211,7 +214,8 @@ class Worker(Process):
     def _has_left(self, keep: bool) -> bool:
         self._is_flushed()
         left = keep and self._hand_over()
-        return not left and not self._busy() and not (keep and self.connections)
+        waits = self._busy() or self._handshakes or (keep and self.connections)
+        return not left and not waits
 
     def _hand_over(self) -> bool:
         """Give what is idle to our successor; whether some of it is left, for want of room."""
@@ -249,6 +253,8 @@ class Worker(Process):
             for coroutine in self._coroutines:
                 coroutine.cancel()
         deadline = began + limit
+        for handshake in list(self._handshakes):
+            handshake.abort()
         for connection in list(self.connections.values()):
             connection.end("")
         await self._until(lambda: not self._open and not self._coroutines, deadline)
@@ -471,15 +477,33 @@ class Worker(Process):
     def opened(self, connection: Connection) -> int:
         """Return a session id for a new connection; 0: there are too many."""
         self._open += 1
-        workers = range(self.settings.worker_num)
-        opened = self.board.total(Row.ACCEPTED, workers) - self.board.total(Row.CLOSED, workers)
-        if opened >= self.settings.max_connection:
+        if self._is_full():
             return 0
         session = self.session_counts.open(connection.client())
         can_outlive = connection.port.is_tcp and connection.can_outlive
         if session and self.backer is not None and can_outlive:
             self.backer.add(session, connection.descriptor)
         return session
+
+    def _is_full(self) -> bool:
+        workers = range(self.settings.worker_num)
+        total = self.board.total
+        shaking = total(Row.HANDSHAKES, workers) if self._has_tls else 0
+        opened = total(Row.ACCEPTED, workers) - total(Row.CLOSED, workers)
+        return opened + shaking >= self.settings.max_connection
+
+    def begins_handshake(self, transport: TLSTransport) -> bool:
+        """Count a client that has yet to shake hands; False: there are too many."""
+        if self._is_full():
+            return False
+        self._handshakes.add(transport)
+        self.row[Row.HANDSHAKES] = len(self._handshakes)
+        return True
+
+    def ends_handshake(self, transport: TLSTransport) -> None:
+        """It is a connection now, or gone."""
+        self._handshakes.discard(transport)
+        self.row[Row.HANDSHAKES] = len(self._handshakes)
 
     def took(self, connection: Connection, *, backed: bool) -> None:
         """A connection of another worker is ours."""

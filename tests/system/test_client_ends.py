@@ -8,16 +8,15 @@ SystemExit and its like: it is logged and counted, and the connection and the pr
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
 import select
 import socket
 import struct
-import termios
 
 import pytest
+from ends import acknowledged, reset
 from serving import LOOK, wait_for
 
 LINES = 'open_eof_split=True, package_eof="\\n"'
@@ -61,18 +60,6 @@ def ask(sock: socket.socket, expression: str):
         assert part, "the server closed the connection"
         got += part
     return json.loads(got)
-
-
-def reset(sock: socket.socket) -> None:
-    """Close it by RST."""
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    sock.close()
-
-
-def acknowledged(sock: socket.socket) -> bool:
-    """Whether the other kernel has all that was sent: tcp(7) SIOCOUTQ."""
-    unsent = fcntl.ioctl(sock, termios.TIOCOUTQ, bytes(4))
-    return struct.unpack("i", unsent)[0] == 0
 
 
 LEAVES = {
@@ -132,6 +119,31 @@ async def work(server, fd, rest):
         assert len(ask(other, "closed")) == 1
     log = server.end()
     assert "closed by us True False" in log and "Traceback" not in log
+
+
+def test_a_client_that_ended_its_half_reads_the_answers_of_its_callbacks(small):
+    """S31: of those that wait for a task as well; what a timer sends later is refused."""
+    server = small(
+        GATED
+        + """
+async def work(server, fd, rest):
+    server.after(0.5, lambda: print("later", server.send(fd, b"later"), flush=True))
+    server.send(fd, await server.task_async(b"answer"))
+
+@server.on("task")
+def task(server, task_id, worker_id, data):
+    return data
+""",
+        LINES + ", task_worker_num=1",
+    )
+    with server.connect() as other, server.connect() as sock:
+        sock.sendall(b"work\nwork\n")
+        sock.shutdown(socket.SHUT_WR)
+        other.sendall(b"go\n")
+        with sock.makefile("rb") as stream:
+            assert stream.read() == b"answer" * 2
+    assert [server.line() for _ in range(2)] == [b"later False\n"] * 2
+    server.end()
 
 
 def test_a_task_s_sends_to_a_client_that_left_leave_no_traceback(small, tmp_path):
