@@ -12,7 +12,7 @@ import os
 import socket
 import time
 
-__all__ = ["has_bound", "inherited_socket", "notify"]
+__all__ = ["inherited_socket", "notify"]
 
 _FIRST = 3  # SD_LISTEN_FDS_START
 
@@ -36,18 +36,6 @@ def inherited_socket(
             return sock
         sock.close()
     return None
-
-
-def has_bound(path: str) -> bool:
-    """Whether the socket file at this path is systemd's."""
-    found = [
-        inherited_socket(socket.AF_UNIX, kind, path)
-        for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM)
-    ]
-    for sock in found:
-        if sock is not None:
-            sock.close()
-    return any(found)
 
 
 def notify(state: str, **more: object) -> None:

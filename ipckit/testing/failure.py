@@ -53,13 +53,13 @@ def save(
         "plan": failure.plan.to_json(),
         "history": failure.history.to_json(),
     }
-    content = json.dumps(form, indent=1)
-    stem = f"{machine.__name__}-{hashlib.sha256(content.encode()).hexdigest()[:8]}"
+    content = json.dumps(form, indent=1).encode()
+    stem = f"{machine.__name__}-{hashlib.sha256(content).hexdigest()[:8]}"
     try:
         FOLDER.mkdir(exist_ok=True)
-        (FOLDER / f"{stem}.json").write_text(content, encoding="utf-8")
+        (FOLDER / f"{stem}.json").write_bytes(content)
         drawn = page(failure.history, failure.verdict, title=heading, text=text)
-        (FOLDER / f"{stem}.html").write_text(drawn, encoding="utf-8")
+        (FOLDER / f"{stem}.html").write_text(drawn, encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         return None, [f"It could not be saved: {error}."]
     lines = [f"Time line: {FOLDER / stem}.html"]

@@ -138,7 +138,7 @@ class History:
         """Write one self-contained page with a lane for each process. OSError as `open`'s."""
         from ipckit.testing.page import page  # noqa: PLC0415 - only who draws needs it
 
-        Path(path).write_text(page(self), encoding="utf-8")
+        Path(path).write_text(page(self), encoding="utf-8", errors="backslashreplace")
 
     def to_json(self) -> dict[str, Any]:
         """Give the JSON form, for `from_json()`."""
@@ -179,7 +179,7 @@ class History:
 
     def save(self, path: str | Path) -> None:
         """Write the history to a file for `load()`. OSError as `open`'s."""
-        Path(path).write_text(json.dumps(self.to_json(), indent=1) + "\n", encoding="utf-8")
+        Path(path).write_text(json.dumps(self.to_json(), indent=1) + "\n", encoding="ascii")
 
     @classmethod
     def load(cls, path: str | Path) -> History:

@@ -49,6 +49,13 @@ def bare_encodes(source: str) -> list[tuple[str, int]]:
             of = called.value
             json = isinstance(of, ast.Call) and ast.unparse(of.func) == "json.dumps"
             module = isinstance(of, ast.Name | ast.Attribute) and "msgpack" in ast.unparse(of)
+            ascii_ = any(
+                word.arg == "encoding" and ast.literal_eval(word.value) == "ascii"
+                for word in node.keywords
+                if isinstance(word.value, ast.Constant)
+            )
+            if called.attr == "write_text" and not (errors or ascii_):
+                found.append((function, node.lineno))
             if called.attr == "encode" and not (errors or json or module or safe):
                 found.append((function, node.lineno))
         for child in ast.iter_child_nodes(node):
@@ -63,8 +70,6 @@ def test_no_text_is_encoded_so_that_it_can_fail():
     wrong, used = [], set()
     for path in sorted(PACKAGE.rglob("*.py")):
         name = str(path.relative_to(PACKAGE))
-        if name.startswith("testing/"):
-            continue  # its texts are its own
         for function, line in bare_encodes(path.read_text()):
             where = f"{name}:{function}"
             used.add(where)
@@ -81,6 +86,7 @@ def test_no_text_is_encoded_so_that_it_can_fail():
     [
         "def f(text): return text.encode()",
         "def f(text): return text.encode('utf-8')",
+        "def f(path, text): path.write_text(text, encoding='utf-8')",
         "def f(text):\n    try: pass\n    except UnicodeEncodeError: text.encode()",
         "def f(text):\n    try: text.encode()\n    except OSError: pass",
     ],
@@ -94,6 +100,8 @@ def test_what_can_fail_is_found(line):
     [
         "def f(text): return text.encode('utf-8', 'replace')",
         "def f(text): return json.dumps(text).encode()",
+        "def f(path, text): path.write_text(text, encoding='utf-8', errors='replace')",
+        "def f(path, text): path.write_text(json.dumps(text), encoding='ascii')",
         "def f(text):\n    try: text.encode()\n    except UnicodeEncodeError: pass",
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import itertools
+import os
 import re
 
 import pytest
@@ -102,3 +103,14 @@ def test_labels_of_one_line_do_not_overlap():
 def test_a_history_of_nothing_is_a_page(tmp_path):
     History().to_html(tmp_path / "empty.html")
     assert "0 processes, 0 operations" in (tmp_path / "empty.html").read_text()
+
+
+def test_a_value_that_is_no_utf_8_is_drawn_and_saved(tmp_path):
+    """F1: a name as os.fsdecode() gives it, in a value and in the text of an error."""
+    name = os.fsdecode(b"caf\xe9")
+    history = History([Operation(0, "put", {"value": name}, 0, 1, Raised(("ValueError",), name))])
+    history.to_html(tmp_path / "page.html")
+    assert "caf" in (tmp_path / "page.html").read_text()
+    history.save(tmp_path / "history.json")
+    (loaded,) = History.load(tmp_path / "history.json")
+    assert loaded.result.text == name
