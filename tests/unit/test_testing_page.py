@@ -108,7 +108,8 @@ def test_a_history_of_nothing_is_a_page(tmp_path):
 def test_a_value_that_is_no_utf_8_is_drawn_and_saved(tmp_path):
     """F1: a name as os.fsdecode() gives it, in a value and in the text of an error."""
     name = os.fsdecode(b"caf\xe9")
-    history = History([Operation(0, "put", {"value": name}, 0, 1, Raised(("ValueError",), name))])
+    raised = Raised(("ValueError",), name)
+    history = History([Operation(0, "put", {name: name}, 0, 1, raised)], [Event(0, name, 1)])
     history.to_html(tmp_path / "page.html")
     assert "caf" in (tmp_path / "page.html").read_text()
     history.save(tmp_path / "history.json")
