@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 
 from ipckit import Client
+from ipckit.server.deaths import is_gone
 
 APP = Path(__file__).parent / "system" / "app.py"
 DEADLINE = 30.0
@@ -34,6 +35,11 @@ server.start()
 def children_of(process: subprocess.Popen) -> set[int]:
     pid = process.pid
     return {int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
+
+
+def gone(pid: int) -> bool:
+    """Whether a process has ended; a parent that does not reap keeps it as a zombie."""
+    return is_gone(pid)
 
 
 def sleeps(pid: int) -> bool:
@@ -54,7 +60,7 @@ def kill_manager(process: subprocess.Popen) -> None:
     left = children_of(process)
     process.kill()
     process.wait(LOOK)
-    wait_for(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in left))
+    wait_for(lambda: all(map(gone, left)))
 
 
 def kill_all(process: subprocess.Popen) -> None:

@@ -190,8 +190,8 @@ class ControlSocket:
     def _accept(self, listening: socket.socket) -> None:
         try:
             sock, _ = listening.accept()
-        except OSError:
-            return  # it went, or there are no descriptors left
+        except (BlockingIOError, ConnectionAbortedError):
+            return  # it went
         _, uid, _ = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
         if uid not in (0, os.geteuid()):
             limited.warning("control socket: user %d was refused", uid)

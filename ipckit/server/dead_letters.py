@@ -9,7 +9,7 @@ Contract  a letter is there before its submitter hears that the task was given u
 Trust     a letter's data is pickled. So the file must be ours and closed to others (0600), as the
           directory of the spill files is; else AccessDenied.
 Stands on sqlite3 (WAL), ipckit.server.{attempts,wire,plain}.
-Blocks    on the disk; while another process writes, for 5 s at most.
+Blocks    on the disk; while another process writes, for `patience` seconds at most.
 Crash     of a writer: a letter is there whole or not at all.
 """
 
@@ -49,6 +49,8 @@ create table if not exists letters (
     again integer not null default 0
 )
 """
+PATIENCE = 5.0
+
 _COLUMNS = "id, task_id, source, dst, form, body, attempts, created_at, buried_at"
 
 
@@ -89,6 +91,8 @@ class DeadLetters:
 
     def __init__(self, path: str, wake: Callable[[], None] = lambda: None) -> None:
         self.path = path
+        self.patience = PATIENCE
+        """Seconds to wait while another process writes."""
         self._wake = wake
 
     def __iter__(self) -> Iterator[DeadLetter]:
@@ -144,7 +148,11 @@ class DeadLetters:
             ) from None
 
     def add(self, letter: DeadLetter) -> None:
-        """Keep a letter; its id is given here. SystemCallError: there is no room for it."""
+        """Keep a letter; its id is given here.
+
+        Raises SystemCallError: EBUSY (another process writes), ENOSPC, EIO; EINVAL when this
+        letter cannot be kept at all, such as one of more than a gigabyte.
+        """
         try:
             with self._opened() as base:
                 base.execute(
@@ -162,9 +170,9 @@ class DeadLetters:
                         letter.buried_at,
                     ),
                 )
-        except (sqlite3.Error, ValueError, OverflowError) as exc:  # what SQLite cannot hold, too
+        except (sqlite3.Error, ValueError, OverflowError) as exc:
             raise SystemCallError(
-                errno.EIO, f"a dead letter into {self.path}: {_reason(exc)}"
+                _code_of(exc), f"a dead letter into {self.path}: {_reason(exc)}"
             ) from None
 
     def wanted_again(self) -> list[DeadLetter]:
@@ -203,7 +211,7 @@ class DeadLetters:
     def _opened(self) -> Iterator[sqlite3.Connection]:
         """Give the file's connection; what was done in the block is committed at its end."""
         _make_private(self.path)
-        base = sqlite3.connect(self.path, timeout=5)
+        base = sqlite3.connect(self.path, timeout=self.patience)
         try:
             base.execute("pragma journal_mode = wal")
             base.execute("pragma synchronous = normal")
@@ -218,6 +226,20 @@ def _reason(error: Exception) -> str:
     """Return what SQLite says; it names its step (SQLITE_IOERR_WRITE), and keeps the errno."""
     name = getattr(error, "sqlite_errorname", None)
     return f"{error} ({name})" if name else str(error)
+
+
+def _code_of(error: Exception) -> int:
+    """Return the errno that says what is wrong: the file for now, or this letter for ever."""
+    if not isinstance(error, sqlite3.Error) or isinstance(error, sqlite3.DataError):
+        return errno.EINVAL
+    primary = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_IOERR) & 0xFF
+    known = {
+        sqlite3.SQLITE_BUSY: errno.EBUSY,
+        sqlite3.SQLITE_LOCKED: errno.EBUSY,
+        sqlite3.SQLITE_FULL: errno.ENOSPC,
+        sqlite3.SQLITE_TOOBIG: errno.EINVAL,
+    }
+    return known.get(primary, errno.EIO)
 
 
 def _make_private(path: str) -> None:

@@ -1,6 +1,6 @@
 """How a child process ended: in numbers, in words, and in one word of shared memory.
 
-Source    waitid(2), proc_vmstat(5).
+Source    waitid(2), proc_vmstat(5), proc_pid_stat(5).
 """
 
 from __future__ import annotations
@@ -10,9 +10,13 @@ import os
 import signal
 from typing import NamedTuple
 
-__all__ = ["Death", "Deaths", "reap_orphans"]
+__all__ = ["GONE", "Death", "Deaths", "is_gone", "process_state", "reap_orphans"]
 
 _VMSTAT = "/proc/vmstat"
+GONE = ("", "Z", "X")
+"""States of /proc/PID/stat of what is no process any more: a parent that does not reap keeps it as
+a zombie."""
+
 _IS_ONE = 1 << 17
 _OUT_OF_MEMORY = 1 << 16
 
@@ -98,3 +102,19 @@ def reap_orphans(ours: set[int]) -> None:
             if found is None or found.si_pid in ours:  # ours: the next turn looks again
                 return
             os.waitid(os.P_PID, found.si_pid, look)
+
+
+def process_state(pid: int) -> str:
+    """Return the letter of /proc/PID/stat; "": there is no such process."""
+    if not pid:
+        return ""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return file.read().rpartition(b")")[2].split()[0].decode()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
+def is_gone(pid: int) -> bool:
+    """Whether a process has ended, reaped or not."""
+    return process_state(pid) in GONE

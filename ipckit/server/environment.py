@@ -10,8 +10,9 @@ Invariants
   E2  what the server cannot do without (a process for an empty slot, a step of the manager's loop)
       is never given up, whatever the error is.
   E3  pauses do not become shorter from one failure of a row to the next, and last 5 s at most.
-  E4  an error that does not pass by itself gives up what can be given up, at once or after a few
-      attempts; one that may pass does so only where something else serves in the meantime.
+  E4  an error that does not pass by itself gives up what can be given up; one that may pass does
+      so after a few attempts, where something else serves in the meantime. A dead letter is given
+      up only for its own data: a place that cannot be written may be repaired.
 """
 
 from __future__ import annotations
@@ -19,7 +20,15 @@ from __future__ import annotations
 import errno
 from enum import Enum
 
-__all__ = ["ATTEMPTS", "Operation", "code_of", "decide", "passes", "pause_after"]
+__all__ = [
+    "ATTEMPTS",
+    "Operation",
+    "code_of",
+    "decide",
+    "lies_in_the_data",
+    "passes",
+    "pause_after",
+]
 
 PAUSES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 """Seconds before the next attempt, after so many failures in a row."""
@@ -66,6 +75,11 @@ def passes(code: int | None) -> bool:
     return code in _PASSING
 
 
+def lies_in_the_data(code: int | None) -> bool:
+    """Whether it is what was to be written that cannot be, and not the place for it."""
+    return code is None or code == errno.EINVAL
+
+
 def code_of(error: BaseException) -> int | None:
     """Return the errno of an exception, None if it has none."""
     if isinstance(error, MemoryError):
@@ -87,7 +101,7 @@ def decide(operation: Operation, code: int | None, failures: int) -> float | Non
     if operation in _NEVER_GIVEN_UP:
         return pause_after(failures)
     if operation is Operation.LETTER:
-        if passes(code) or failures < ATTEMPTS:
-            return max(1.0, pause_after(failures))
-        return None
+        if lies_in_the_data(code) and failures >= ATTEMPTS:
+            return None
+        return max(1.0, pause_after(failures))
     return pause_after(failures) if passes(code) and failures < ATTEMPTS else None

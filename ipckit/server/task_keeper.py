@@ -1,12 +1,15 @@
 """The manager's part in tasks: what the dead held, what is due, what is given up.
 
 Stands on ipckit.server.ledger.
-Blocks    on the disk, for a dead letter or a spill file.
+Blocks    on the disk, for a dead letter or a spill file; for another writer of the dead letters
+          for LOCK_SECONDS at most, and PATIENCE at the end of the server.
 Invariants
   K1  a dead process's tasks are settled after it was reaped and before its place is used again.
   K2  a task that is given up is written down before its submitter is told.
   K3  of an end whose callbacks their processes did not survive, so often as MOST_DELIVERIES says,
       the task is given up; and if `task_failed` kills as well, it is over.
+  K4  a letter that cannot be written is tried again after a pause, and holds up nothing; one that
+      never can be is given up after a few attempts, and the log has what was known of its task.
 """
 
 from __future__ import annotations
@@ -18,7 +21,8 @@ from ipckit._core import _ledger
 from ipckit.errors import IPCError, ProtocolError
 from ipckit.server.attempts import MOST_DELIVERIES, Failure
 from ipckit.server.board import Row
-from ipckit.server.dead_letters import DeadLetter, DeadLetters
+from ipckit.server.dead_letters import PATIENCE, DeadLetter, DeadLetters
+from ipckit.server.environment import Operation, code_of, decide, lies_in_the_data
 from ipckit.server.ledger import FILES, TaskLedger
 from ipckit.server.limit import HARD_SECONDS
 from ipckit.server.log import limited, log
@@ -30,7 +34,10 @@ _LAST_TRIES = 3
 """So often a letter is written at the end of the server, when there is no later."""
 
 _AGAIN_NS = 1_000_000_000
-"""After so long a letter that could not be written, or read, is tried again."""
+"""After so long the dead letters are looked at again for those that are to be tried again."""
+
+LOCK_SECONDS = 0.05
+"""Of waiting for another program that writes dead letters."""
 
 
 class TaskKeeper:
@@ -48,6 +55,10 @@ class TaskKeeper:
         self._ledger = ledger
         self._letters = letters
         self._limit = limit  # seconds of an attempt
+        letters.patience = LOCK_SECONDS
+        self._letters_due = 0  # ns: no letter is written, or read, before
+        self._failures = 0  # of the dead letters' file, in a row
+        self._failed_letters: dict[int, int] = {}  # task id -> attempts to write it down
         self._place_of = place_of  # the place of the newest process of a worker
         self._outside = outside  # other programs may ask for letters to be tried again
         self._view = ledger.overview
@@ -123,18 +134,26 @@ class TaskKeeper:
         """Queue what is due, and write down what is given up."""
         self._ledger.silence(self._ledger.manager)
         self.next_due = self._view.wake_due(now)
+        if now >= self._letters_due:
+            try:
+                self._tend_letters(now)
+                self._failures = 0
+            except Exception as exc:  # sqlite3 has its own; the file may be another program's
+                self._failures += 1
+                pause = decide(Operation.STEP, code_of(exc), self._failures) or 0.0
+                self._letters_due = now + int(max(1.0, pause) * 1e9)
+                limited.error("dead letters cannot be written or read: %s", exc)
+        if now < self._letters_due:
+            self._look_at(self._letters_due)
+        elif self._outside:
+            self._look_at(now + _AGAIN_NS)
+
+    def _tend_letters(self, now: int) -> None:
         for record in self._each(_ledger.BURIED, -1):
-            if not self._bury(record):
+            self._bury(record)
+        for letter in self._letters.wanted_again():
+            if not self._try_again(letter):
                 self._look_at(now + _AGAIN_NS)
-        try:
-            for letter in self._letters.wanted_again():
-                if not self._try_again(letter):
-                    self._look_at(now + _AGAIN_NS)
-        except Exception as exc:  # sqlite3 has its own; the file may be another program's
-            log.error("dead letters cannot be read: %s", exc)
-            self._look_at(now + _AGAIN_NS)
-        if self._outside:
-            self._look_at(now + _AGAIN_NS)
 
     def _look_at(self, moment: int) -> None:
         self.next_due = min(self.next_due or moment, moment)
@@ -162,46 +181,58 @@ class TaskKeeper:
     def _keep_the_rest(self) -> int:
         """The ledger goes with the server: write down what was not run. Return how many."""
         stopped = Failure("the server stopped", at=time.time())
+        self._letters.patience = PATIENCE  # there is no next time
         return sum(
-            any(self._write_down(record, stopped) for _ in range(_LAST_TRIES))
+            any(self._kept(record, stopped) for _ in range(_LAST_TRIES))
             for state in (_ledger.BLOCKED, _ledger.DELAYED, _ledger.QUEUED)
             for record in self._each(state, -1)
         )
 
-    def _bury(self, record: int) -> bool:
-        """K2. False: it could not be written down, and stays buried in the ledger."""
-        task_id, _, _, attempt, *_ = self._view.look(record)
-        if not self._write_down(record):
+    def _kept(self, record: int, why: Failure) -> bool:
+        try:
+            self._letters.add(self._letter_of(record, why))
+        except (IPCError, OSError) as exc:
+            limited.error("a task that was not run is not in the dead letters: %s", exc)
             return False
+        return True
+
+    def _bury(self, record: int) -> None:
+        """K2, K4. Raises SystemCallError: no letter can be written now."""
+        task_id, _, _, attempt, *_ = self._view.look(record)
+        letter = self._letter_of(record)
+        try:
+            self._letters.add(letter)
+        except (IPCError, OSError) as exc:
+            failures = self._failed_letters[task_id] = self._failed_letters.get(task_id, 0) + 1
+            if not lies_in_the_data(code_of(exc)):
+                raise
+            if decide(Operation.LETTER, code_of(exc), failures) is not None:
+                self._look_at(time.monotonic_ns() + _AGAIN_NS)
+                return
+            limited.error("task %d has no dead letter: %s; %s", task_id, exc, letter.error)
+        self._failed_letters.pop(task_id, None)
         if self._view.written_down(record) == 1:
             self._ledger.remove_files(task_id, attempt)
             self._view.clear(record)
-        return True
 
-    def _write_down(self, record: int, *more: Failure) -> bool:
+    def _letter_of(self, record: int, *more: Failure) -> DeadLetter:
         task_id, _, _, attempt, _, source, dst, flags, _, created, *_, body = self._view.look(
             record
         )
         foreign = bool(flags & _ledger.FOREIGN)
         numbers = range(1, attempt + 1)
-        try:
-            made = [self._ledger.failure_of(task_id, number, later=True) for number in numbers]
-            letter = DeadLetter(
-                0,
-                task_id,
-                -1 if foreign else source,
-                dst,
-                "php" if foreign else self._ledger.form,
-                self._body(task_id) if body is None else body,
-                (*made, *more),
-                time.time() - (time.monotonic_ns() - created) / 1e9,
-                time.time(),
-            )
-            self._letters.add(letter)
-        except (IPCError, OSError) as exc:
-            limited.error("task %d cannot be written down as a dead letter: %s", task_id, exc)
-            return False
-        return True
+        made = [self._ledger.failure_of(task_id, number, later=True) for number in numbers]
+        return DeadLetter(
+            0,
+            task_id,
+            -1 if foreign else source,
+            dst,
+            "php" if foreign else self._ledger.form,
+            self._body(task_id) if body is None else body,
+            (*made, *more),
+            time.time() - (time.monotonic_ns() - created) / 1e9,
+            time.time(),
+        )
 
     def _body(self, task_id: int) -> bytes:
         try:

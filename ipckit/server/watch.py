@@ -26,6 +26,7 @@ from typing import Any, Self
 from ipckit._core import _ledger
 from ipckit.errors import AccessDenied, NotFound
 from ipckit.server.board import BoardView, Phase, Row
+from ipckit.server.deaths import GONE, process_state
 from ipckit.server.latency import percentiles
 from ipckit.server.statistics import gather
 from ipckit.server.task_load import Refusals
@@ -230,7 +231,7 @@ class Watched:
             slot,
             "worker" if slot < self.worker_num else "task worker",
             pid,
-            worker_state(_process_state(pid), since, mean),
+            worker_state(process_state(pid), since, mean),
             doing,
             since,
             one["requests"],
@@ -245,7 +246,7 @@ class Watched:
     def _manager_state(self) -> str:
         if not self.alive:
             return "gone"
-        return "stopped" if _process_state(self.pid) in ("T", "t") else "running"
+        return "stopped" if process_state(self.pid) in ("T", "t") else "running"
 
     def _board_memory(self) -> mmap.mmap:
         """Return the newest board: one of a server that ended may not be gone yet."""
@@ -296,21 +297,10 @@ def worker_state(process: str, since: float | None, mean: float) -> str:
     """Return a worker's state. `process`: as in /proc/PID/stat, "" when there is none; `since`:
     seconds it has been at one thing; `mean`: seconds that such a thing takes.
     """
-    if process in ("", "Z", "X"):
+    if process in GONE:
         return "gone"
     if process in ("T", "t"):
         return "stopped"
     if since is None:
         return "idle"
     return "stuck" if since > max(_SLOW_SECONDS, _SLOW_TIMES * mean) else "busy"
-
-
-def _process_state(pid: int) -> str:
-    """Return the letter of /proc/PID/stat; "": there is no such process."""
-    if not pid:
-        return ""
-    try:
-        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
-            return file.read().rpartition(")")[2].split()[0]
-    except (FileNotFoundError, ProcessLookupError):
-        return ""

@@ -7,12 +7,16 @@ it serves; log readers go, log handlers raise, callbacks start threads and exit.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import resource
 import signal
+import socket
+import sqlite3
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 from typing import Any
 
@@ -329,3 +333,63 @@ def test_f25_as_pid_1_it_reaps_orphans(tmp_path):
         outer.kill()
         outer.wait()
         outer.stdout.close()
+
+
+def test_no_descriptor_for_a_client_of_the_control_socket(small, tmp_path):
+    """S40: it waits, the loop does not spin, and it is answered when there is one again."""
+    log, control = tmp_path / "log", tmp_path / "control"
+    server = small(WHO, f"log_file={str(log)!r}, control_path={str(control)!r}")
+    pid = server.process.pid
+    with (
+        Limited(server, resource.RLIMIT_NOFILE, len(open_descriptors(pid))),
+        socket.socket(socket.AF_UNIX) as client,
+    ):
+        client.settimeout(LOOK)
+        client.connect(str(control))
+        client.sendall(b'{"command": "status"}\n')
+        server.wait_for(lambda: "the control socket failed" in log.read_text())
+        assert log.read_text().count("the control socket failed") < 10
+        before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (before[1], before[1]))
+        assert json.loads(client.recv(100_000))["pid"] == pid
+
+
+LETTERS = """
+@server.on("receive")
+def receive(server, fd, reactor_id, data):
+    if data == b"pid":
+        server.send(fd, str(os.getpid()).encode())
+    else:
+        server.task("bad")
+
+@server.on("task")
+def task(server, task_id, src_worker_id, data):
+    raise ValueError(data)
+"""
+
+
+def test_another_program_holds_the_dead_letters(small, tmp_path):
+    """S40: its lock holds up a letter, and neither a worker's successor nor the other letters."""
+    path, log = tmp_path / "letters", tmp_path / "log"
+    server = small(
+        LETTERS,
+        f"task_worker_num=1, task_max_attempts=1, dead_letter_path={str(path)!r}, "
+        f"log_file={str(log)!r}",
+    )
+    base = sqlite3.connect(path, isolation_level=None)
+    try:
+        base.execute("begin exclusive")
+        with server.connect() as client:
+            client.sendall(b"task")
+            server.wait_for(lambda: "database is locked" in log.read_text())
+        began = time.monotonic()
+        for _ in range(5):
+            before = pid_of_a_worker(server)
+            os.kill(before, signal.SIGKILL)
+            server.wait_for(lambda before=before: before not in server.children())
+        assert time.monotonic() - began < 12, "five waits of five seconds"
+        base.execute("rollback")
+        count = "select count(*) from letters where error like '%bad%'"
+        server.wait_for(lambda: base.execute(count).fetchone()[0] == 1)
+    finally:
+        base.close()

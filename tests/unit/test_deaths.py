@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ipckit.server.deaths import Death, Deaths
+from ipckit.cli.inventory.collect import _verdict
+from ipckit.cli.inventory.processes import Users
+from ipckit.server.deaths import Death, Deaths, is_gone, process_state
 
 
 def dead(end) -> int:
@@ -68,3 +70,19 @@ def test_a_word_tells_the_same(code, number, is_signal, memory):
     death = Death(None, number, memory) if is_signal else Death(code, None)
     assert Death.of_word(death.as_word()) == death
     assert Death.of_word(0) is None
+
+
+def test_a_zombie_has_ended():
+    """Beside a parent that does not reap, what has ended stays in /proc."""
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0)
+    try:
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+        assert os.path.exists(f"/proc/{pid}")
+        assert process_state(pid) == "Z" and is_gone(pid)
+        assert _verdict(f"spill-{pid}-00") == "leaked"
+        assert Users().alive_and_dead([pid, os.getpid()]) == ((os.getpid(),), (pid,))
+    finally:
+        os.waitpid(pid, 0)
+    assert is_gone(pid) and is_gone(0) and not is_gone(os.getpid())

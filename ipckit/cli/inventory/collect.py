@@ -20,6 +20,7 @@ from ipckit.cli.inventory.processes import Users
 from ipckit.errors import from_errno
 from ipckit.server import leftovers
 from ipckit.server.control import control_sockets
+from ipckit.server.deaths import is_gone
 from ipckit.server.run_record import dead_runs, live_runs, sweep
 from ipckit.server.socket_file import is_abandoned
 from ipckit.server.spill import LEDGER_PREFIX, SPILL_PREFIX
@@ -111,7 +112,7 @@ def _verdict(name: str) -> str:
     if name.startswith(LEDGER_PREFIX):
         return IDLE
     pid = name.removeprefix(SPILL_PREFIX).partition("-")[0]
-    return USED if os.path.exists(f"/proc/{pid}") else LEAKED
+    return USED if pid.isdecimal() and not is_gone(int(pid)) else LEAKED
 
 
 def _file(path: str, kind: str, thing: leftovers.Thing, verdict: str = IDLE) -> Entry:

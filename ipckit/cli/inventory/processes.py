@@ -13,6 +13,8 @@ import os
 from collections import defaultdict
 from collections.abc import Iterable
 
+from ipckit.server.deaths import is_gone
+
 __all__ = ["Users"]
 
 _SYSTEM_V = b"/SYSV"
@@ -29,7 +31,7 @@ class Users:
         self.hidden = 0
         """Processes that we may not look at."""
         for name in os.listdir("/proc"):
-            if name.isdecimal():
+            if name.isdecimal() and not is_gone(int(name)):
                 self._alive.add(int(name))
                 if int(name) != os.getpid():
                     self._look_at(int(name))
