@@ -31,14 +31,17 @@ from ipckit.server.backing import Backed
 from ipckit.server.board import Phase, Row
 from ipckit.server.children import Children
 from ipckit.server.control import ControlSocket
+from ipckit.server.ending import CLOSING_SECONDS, Ending, Step
 from ipckit.server.environment import code_of, pause_after
 from ipckit.server.fleet import (
     FLAPPING_WINDOW,
+    Abort,
     Action,
     Flapping,
     Fleet,
     Fork,
     GiveUp,
+    Kill,
     Leave,
     ReloadBegun,
     ReloadDone,
@@ -47,7 +50,13 @@ from ipckit.server.fork import leave, thread_names
 from ipckit.server.guard import Guard
 from ipckit.server.log import limited, log
 from ipckit.server.monitoring import Monitor
-from ipckit.server.process import EXIT_BROKEN, Process, describe_exception, log_callback_error
+from ipckit.server.process import (
+    EXIT_BROKEN,
+    LOOK_SECONDS,
+    Process,
+    describe_exception,
+    log_callback_error,
+)
 from ipckit.server.runtime import Runtime
 from ipckit.server.session_counts import SessionCounts
 from ipckit.server.signals import STOP, ManagerSignals
@@ -63,8 +72,6 @@ if TYPE_CHECKING:
 __all__ = ["Manager"]
 
 _SWEEP = "settling what a dead process held"
-_DUMP_SECONDS = 0.5
-"""Between the stack dump of a process that did not end in time and its SIGKILL."""
 
 _LEFT_OUT = 0.02
 """Least seconds between two turns while a step is left out: what it has to do stays due."""
@@ -78,7 +85,11 @@ class Manager:
         self._runtime = runtime
         self._board = runtime.board
         self._settings = runtime.settings
-        self._fleet = Fleet(self._settings.worker_num, self._settings.task_worker_num)
+        self._fleet = Fleet(
+            self._settings.worker_num,
+            self._settings.task_worker_num,
+            self._settings.leave_within + CLOSING_SECONDS,
+        )
         self._pidfds: dict[int, int] = {}  # pidfd -> place
         self._owed: dict[int, deque[tuple[Head, bytes]]] = {}  # place -> frames without room
         self._signals = ManagerSignals()
@@ -87,8 +98,7 @@ class Manager:
         self._children = Children(self._poller, self._guard)
         self._unswept: dict[int, tuple[str, int | None]] = {}  # place -> how its process died
         self._stop_asked = 0
-        self._deadline: float | None = None
-        self._dumped: float | None = None
+        self._end = Ending(self._settings.max_wait_time)
         self._boot_errors: dict[int, str] = {}
         self._failure: BaseException | None = None
         self._refused: Exception | None = None  # why the last fork failed
@@ -135,13 +145,13 @@ class Manager:
 
     def reload(self, *, only_task: bool) -> bool:
         """As SIGUSR1 or SIGUSR2; False: one runs, this one comes after it."""
-        started, actions = self._fleet.reload(only_task=only_task)
+        started, actions = self._fleet.reload(time.monotonic(), only_task=only_task)
         self._do(actions)
         return started
 
-    def replace(self, slot: int) -> None:
-        """Replace one process."""
-        self._do(self._fleet.replace(slot))
+    def replace(self, slot: int, place: int | None = None) -> None:
+        """Replace one process of a slot, that at `place` if it is given."""
+        self._do(self._fleet.replace(slot, time.monotonic(), place))
 
     @property
     def in_a_hurry(self) -> bool:
@@ -216,8 +226,7 @@ class Manager:
             self._users.next_due(),
             self._monitor.next_due(now),
             self._guard.next_due(),
-            self._deadline,
-            self._dumped,
+            self._end.next_due(),
             limited.next_due(),
         )
         times = [end for end in ends if end is not None]
@@ -226,7 +235,7 @@ class Manager:
         if self._owed or self._backed.waiting:
             times.append(now + 0.01)
         least = _LEFT_OUT if self._guard.next_due() is not None else 0.0
-        return max(least, min(times) - now) * 1000 + 1 if times else 60_000
+        return max(least, min([now + LOOK_SECONDS, *times]) - now) * 1000 + 1
 
     def _look_for_hangs(self) -> None:
         for place, number in self._monitor.hanging(self._pidfds.values()):
@@ -257,20 +266,22 @@ class Manager:
             case Kind.BOOT_FAILED:
                 self._boot_errors[place] = body.decode(errors="replace")
             case Kind.LEAVING:
-                self._do(self._fleet.leaving(place, gone=bool(head.number)))
+                gone = bool(head.number)
+                self._do(self._fleet.leaving(place, time.monotonic(), gone=gone))
             case Kind.RELOAD:
                 self.reload(only_task=bool(head.number))
             case Kind.SHUTDOWN:
                 self._stop()
             case Kind.STOP:
-                self.replace(head.number)
+                of_its_own = place // 2 == head.number
+                self.replace(head.number, place if of_its_own else None)
 
     def _ready(self, place: int) -> None:
         member = self._fleet.member(place)
         if member is None:
             return
         self._board.row(place // 2, place % 2)[Row.INCARNATION] = member.incarnation
-        self._do(self._fleet.ready(place))
+        self._do(self._fleet.ready(place, time.monotonic()))
         self._runtime.record.note_segments(member.pid)
         if not self._started and self._fleet.all_ready() and not self._stop_asked:
             self._started = self._runtime.progress.was_up = True
@@ -327,6 +338,10 @@ class Manager:
         match action:
             case Leave():
                 self._ask_to_leave(action.place)
+            case Abort():
+                self._abort(action.place)
+            case Kill():
+                self._signal(action.place, signal.SIGKILL)
             case ReloadBegun():
                 systemd.notify("RELOADING")
                 self._event("before_reload")
@@ -414,6 +429,18 @@ class Manager:
         if member is not None:
             self._board.row(place // 2, place % 2)[Row.LEAVE] = member.incarnation
             self._signal(place, signal.SIGTERM)
+
+    def _abort(self, place: int) -> None:
+        member = self._fleet.member(place)
+        log.error(
+            "worker %d (process %d) was replaced and does not end: reload_timeout=%g s, and "
+            "max_wait_time=%g s for its end, are over; it is killed after a stack dump",
+            place // 2,
+            member.pid if member is not None else -1,
+            self._settings.reload_timeout,
+            self._settings.max_wait_time,
+        )
+        self._signal(place, signal.SIGABRT)
 
     def _signal(self, place: int, number: int) -> None:
         for pidfd, where in self._pidfds.items():
@@ -529,7 +556,7 @@ class Manager:
             log.info("the server ends in order; a second signal ends it at once")
             self._fleet.stop()
             self._users.stop()
-            self._deadline = time.monotonic() + self._settings.max_wait_time
+            self._end.begin(time.monotonic())
             self._set_phase(Phase.STOPPING)
         else:
             self._set_phase(Phase.ABORTING)
@@ -544,25 +571,17 @@ class Manager:
             self._children.send_signal(pidfd, number)
 
     def _watch_the_end(self) -> None:
-        """Task workers first, then the workers, and nobody for longer than max_wait_time."""
-        if not self._stop_asked:
-            return
-        now = time.monotonic()
-        task_workers = [
-            member
-            for member in self._fleet.members()
-            if member.place // 2 >= self._settings.worker_num
-        ]
-        if self._board.phase == Phase.STOPPING and not task_workers:
-            self._set_phase(Phase.FINISHING)
-        if self._deadline is not None and now >= self._deadline:
-            self._deadline = None
-            self._dumped = now + _DUMP_SECONDS
-            for member in self._late():
-                log.error("worker %d did not end within max_wait_time", member)
-        elif self._dumped is not None and now >= self._dumped:
-            self._dumped = now + _DUMP_SECONDS
-            self._signal_all(signal.SIGKILL)
+        first = self._settings.worker_num
+        task_workers = any(member.place // 2 >= first for member in self._fleet.members())
+        match self._end.step(time.monotonic(), task_workers=task_workers):
+            case Step.FINISH:
+                if self._board.phase == Phase.STOPPING:
+                    self._set_phase(Phase.FINISHING)
+            case Step.DUMP:
+                for number in self._late():
+                    log.error("worker %d did not end within max_wait_time", number)
+            case Step.KILL:
+                self._signal_all(signal.SIGKILL)
 
     def _late(self) -> list[int]:
         """Ask who is left for a stack dump; return their numbers."""

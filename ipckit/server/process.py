@@ -39,6 +39,7 @@ __all__ = [
     "EXIT_BROKEN",
     "EXIT_DONE",
     "EXIT_RETIRED",
+    "LOOK_SECONDS",
     "Process",
     "describe_exception",
     "log_callback_error",
@@ -55,6 +56,10 @@ FILE_PROMISED = 1 << 40
 
 ORPHAN_SECONDS = 1.0
 """For the work in hand after the manager's death; then the process kills itself."""
+
+LOOK_SECONDS = 1.0
+"""How long a process sleeps at most before it looks whether it shall end: a program may take away
+its SIGTERM."""
 
 _LAST_GRACE_NS = 1_500_000_000
 
@@ -125,6 +130,11 @@ class Process(ABC):
     def _tell(self, kind: Kind, number: int = 0, body: bytes = b"") -> None:
         """Post to the manager, waiting for room: it never waits for us."""
         _tell(self.runtime, self.place, kind, number, body)
+
+    @property
+    def told_to_leave(self) -> bool:
+        """Whether the manager wants this process to go, and the server to stay."""
+        return self.row[Row.LEAVE] == self.incarnation
 
     @property
     def stopping(self) -> bool:

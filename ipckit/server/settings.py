@@ -188,6 +188,7 @@ class Settings:
     max_request_grace: int | None = _setting(None, _grace)
     max_wait_time: float = _setting(3, _number(0, 86400))
     reload_async: bool = _setting(default=True, wrong=_flag)
+    reload_timeout: float = _setting(30, _number(0, 86400))
     worker_hang_timeout: float | None = _setting(None, _hang)
     user: str | int | None = _setting(None, _user)
     group: str | int | None = _setting(None, _group)
@@ -298,6 +299,11 @@ class Settings:
         if isinstance(self.log_level, int):
             return self.log_level
         return logging.getLevelNamesMapping()[self.log_level.upper()]
+
+    @property
+    def leave_within(self) -> float:
+        """Seconds for the work, and the end, of a process that was replaced."""
+        return self.reload_timeout + self.max_wait_time
 
     @property
     def heartbeat_interval(self) -> float:

@@ -129,12 +129,20 @@ class Submitter:
         self._looking = False  # _look_again is on its way
         self._rests = 0  # so many times it does not look for the next end without a bell
         self._heard = 0  # when the last end was told, ns of the monotonic clock
+        self._left = False
         self.bell = ledger.bells[worker.place]
 
     @property
     def outstanding(self) -> int:
         """How many tasks of this worker are not over."""
         return self._view.outstanding()
+
+    @property
+    def awaited(self) -> bool:
+        """Whether anybody of this process waits for one of them; the others' ends are for
+        `finish`, here or in the successor.
+        """
+        return any(waiter is not _NOBODY for waiter in self._waiters.values())
 
     # -- posting ---
 
@@ -332,7 +340,7 @@ class Submitter:
     def _tell_some(self, *, defer: bool = False) -> bool:
         """Tell what ended, at most a turn's worth; False: nothing did."""
         view, worker, waiters = self._view, self._worker, self._waiters
-        if not view.collect(_ENDS_A_TURN):
+        if self._left or not view.collect(_ENDS_A_TURN):
             return False
         finish = None if defer else worker.callbacks.get("finish")
         server, read = worker.server, self._read
@@ -471,6 +479,11 @@ class Submitter:
         with contextlib.suppress(IPCError):
             while self._waiting:
                 self._wake_one()  # they find that the server stops
+
+    def leave(self) -> None:
+        """This process leaves and waits no longer: every end from now on is its successor's."""
+        self._left = True
+        self._loop.remove_reader(self.bell)
 
     def _wake_one(self) -> None:
         while self._waiting:

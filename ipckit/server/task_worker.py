@@ -8,6 +8,8 @@ Invariants
   K1  one task at a time: the next is claimed when the end of the last one is written. So a death
       costs one attempt of one task.
   K2  a foreign message is taken only with a record in hand, so a full ledger leaves it there.
+  K4  it looks at the phase and at what the manager wants between two turns, and once in
+      LOOK_SECONDS while it sleeps: a program may have taken its SIGTERM away.
   K3  before it waits it says that it sleeps, and looks once more: no bell is missed.
 Blocks    never for another process, but in send() and close() for a worker that does not read.
 Crash     the task in hand is tried again, by the manager's sweep.
@@ -37,6 +39,7 @@ from ipckit.server.log import kind_of, limited
 from ipckit.server.process import (
     EXIT_DONE,
     EXIT_RETIRED,
+    LOOK_SECONDS,
     Process,
     report_on,
 )
@@ -52,10 +55,6 @@ if TYPE_CHECKING:
 __all__ = ["TaskWorker"]
 
 _ASYNC_EVENTS = ("task", "pipe_message", "worker_start", "worker_exit", "worker_stop")
-_LOOK_SECONDS = 1.0
-"""How long a sleep lasts at most; and how often the first task worker looks for messages of types
-nobody takes."""
-
 _TASKS_A_TURN = 16
 _TURN_NS = 1_000_000
 """So many tasks are run, and none is begun after this time, before a look at frames, timers and
@@ -116,7 +115,7 @@ class TaskWorker(Process):
 
     def _leaves(self) -> bool:
         """Whether nothing more is taken."""
-        return self._going or self._runner.left == 0 or self.stopping
+        return self._going or self._runner.left == 0 or self.stopping or self.told_to_leave
 
     def _end(self) -> int:
         """Hand on what we were rung for, tell the manager; return the exit code."""
@@ -280,7 +279,7 @@ class TaskWorker(Process):
 
     def _poll_ms(self, pause: float | None) -> float:
         """Return how long to wait at most, in ms."""
-        return (_LOOK_SECONDS if pause is None else min(pause, _LOOK_SECONDS)) * 1000
+        return (LOOK_SECONDS if pause is None else min(pause, LOOK_SECONDS)) * 1000
 
     # -- taking ---
 
@@ -355,7 +354,7 @@ class TaskWorker(Process):
         now = time.monotonic()
         if now < self._next_look or self._foreign is None:
             return
-        self._next_look = now + _LOOK_SECONDS
+        self._next_look = now + LOOK_SECONDS
         while (message := self._foreign.take_unserved()) is not None:
             refused = self._foreign.refuse(message)
             if refused is not None:

@@ -34,10 +34,12 @@ from ipckit.server.process import (
     EXIT_DONE,
     EXIT_RETIRED,
     FILE_PROMISED,
+    LOOK_SECONDS,
     ORPHAN_SECONDS,
     Process,
     report_on,
 )
+from ipckit.server.retirement import finish_own_work
 from ipckit.server.session_counts import SessionCounts
 from ipckit.server.submitter import Submitter
 from ipckit.server.takeover import Takeover
@@ -54,8 +56,9 @@ __all__ = ["Worker"]
 _CALLBACKS_SHARE = 0.8
 """Of max_wait_time, for callbacks to end by themselves; the rest is for connections."""
 
-_HAND_OVER_SECONDS = 1.0
-"""For connections that are idle when the patience for the others is over."""
+_FLUSH_SECONDS = 0.5
+"""For the last bytes to clients, and to other processes, when the server's max_wait_time is over;
+both, and worker_stop, are within CLOSING_SECONDS."""
 
 _FRAMES_A_TURN = 256
 """Most frames taken from the inbox before the loop sees to its clients again."""
@@ -110,12 +113,15 @@ class Worker(Process):
 
     def bell(self) -> None:
         """Look at the phase and at what the manager wants."""
-        if self.board.phase == Phase.SERVING and not self._told_to_leave():
+        if self.board.phase == Phase.SERVING and not self.told_to_leave:
             self._ask_to_go()  # somebody else's SIGTERM: first a successor, then we go
         self._bell.set()
 
-    def _told_to_leave(self) -> bool:
-        return self.row[Row.LEAVE] == self.incarnation
+    def _look(self) -> None:
+        """As bell(), without a signal: the program may have taken our SIGTERM away."""
+        if self.stopping or self.told_to_leave:
+            self._bell.set()
+        self.loop.call_later(LOOK_SECONDS, self._look)
 
     async def _main(self) -> int:
         self.loop.add_signal_handler(signal.SIGTERM, self.bell)
@@ -136,29 +142,34 @@ class Worker(Process):
         readers = [DatagramReader(self, port) for port in self.runtime.ports if port.datagrams]
         self.announce_ready()
         self._beat()
-        while self.board.phase == Phase.SERVING and not self._told_to_leave():
+        self._look()
+        while self.board.phase == Phase.SERVING and not self.told_to_leave:
             await self._ring()
-        began = time.monotonic()
+        told = time.monotonic()
         for acceptor in acceptors:
             acceptor.close()
         for reader in readers:
             reader.close()
         retiring = self.board.phase == Phase.SERVING
         self.emit("worker_exit", self.slot)
-        limit = patience = self.settings.max_wait_time
-        if retiring and not self.settings.reload_async:
-            patience = 0
+        limit = self.settings.max_wait_time
+        share = _CALLBACKS_SHARE
         if retiring:
-            await self._finish_own_work(patience)
+            await finish_own_work(self, told)
+            told = time.monotonic()  # its end is like that of the server
+            share = 0 if self.board.phase == Phase.SERVING else share
         while self.board.phase == Phase.STOPPING:
             await self._ring()
-        await self._finish_all(began, patience)
+        await self._finish_all(told + share * limit, told + limit)
         self.timers.clear_all()
         await self._stop_callback()
         # What comes from now on the manager passes on; what we took must not end with us.
         self.loop.remove_reader(self.inbox.reading.fileno())
         # When all end there is nobody to pass it on to: then not for longer than a second.
-        await self._until(self._is_flushed, time.monotonic() + (limit if retiring else 1))
+        now = time.monotonic()
+        await self._until(
+            self._is_flushed, max(told + limit, now + _FLUSH_SECONDS) if retiring else now + 1
+        )
         if retiring and not self._is_flushed():
             log.warning("worker %d: others have not taken what was sent to them", self.slot)
         return EXIT_RETIRED if retiring else EXIT_DONE
@@ -186,37 +197,6 @@ class Worker(Process):
         await self._bell.wait()
         self._bell.clear()
 
-    async def _finish_own_work(self, patience: float) -> None:
-        """Retiring: read no more requests, wait for what is under way, and hand over what can be.
-
-        What cannot (TLS) is served to its end, if connections are kept at all.
-        """
-        self.leaving = True
-        keep = self.backer is not None
-        if self.backer is not None:
-            self.backer.flush()
-        for connection in list(self.connections.values()):
-            if connection.can_outlive or not keep:
-                connection.stop_reading()
-        deadline = time.monotonic() + patience
-        await self._until(
-            lambda: self._has_left(keep) or self.board.phase != Phase.SERVING,
-            deadline,
-        )
-        if keep:  # also without patience: those that are idle, and find room only now
-            self.takeover.patient = False
-            await self._until(lambda: not self._hand_over(), time.monotonic() + _HAND_OVER_SECONDS)
-            self.takeover.leave()
-        if self._busy() and self.board.phase == Phase.SERVING:
-            why = "max_wait_time is over" if patience else "reload_async is off"
-            log.warning("worker %d leaves with work under way: %s", self.slot, why)
-
-    def _has_left(self, keep: bool) -> bool:
-        self._is_flushed()
-        left = keep and self._hand_over()
-        waits = self._busy() or self._handshakes or (keep and self.connections)
-        return not left and not waits
-
     def _hand_over(self) -> bool:
         """Give what is idle to our successor; whether some of it is left, for want of room."""
         heir = 2 * self.slot + self.board.parity(self.slot)
@@ -231,6 +211,9 @@ class Worker(Process):
     def _busy(self) -> bool:
         if self.submitter is not None and self.submitter.outstanding:
             return True
+        return self._is_running()
+
+    def _is_running(self) -> bool:
         return bool(self._coroutines) or any(c.busy for c in self.connections.values())
 
     @staticmethod
@@ -239,25 +222,28 @@ class Worker(Process):
         while not over() and time.monotonic() < deadline:  # noqa: ASYNC110  (see above)
             await asyncio.sleep(0.002)
 
-    async def _finish_all(self, began: float, patience: float) -> None:
+    async def _finish_all(self, callbacks_end: float, deadline: float) -> None:
         """The last frames, the last callbacks, then the end of every connection."""
-        limit = self.settings.max_wait_time
         self.leaving = True
         self.read_inbox(every=True)
-        if self.submitter is not None:
+        if self.submitter is not None and self.stopping:
             self.submitter.stop()
-        await self._until(lambda: not self._coroutines, began + _CALLBACKS_SHARE * patience)
+        elif self.submitter is not None:
+            self.submitter.leave()
+        await self._until(lambda: not self._coroutines, callbacks_end)
         if self._coroutines:
             log.warning("worker %d: %d callbacks were cancelled", self.slot, len(self._coroutines))
             self._cancels = True
             for coroutine in self._coroutines:
                 coroutine.cancel()
-        deadline = began + limit
         for handshake in list(self._handshakes):
             handshake.abort()
         for connection in list(self.connections.values()):
             connection.end("")
-        await self._until(lambda: not self._open and not self._coroutines, deadline)
+        await self._until(
+            lambda: not self._open and not self._coroutines,
+            max(deadline, time.monotonic() + _FLUSH_SECONDS),
+        )
 
     async def _stop_callback(self) -> None:
         stop = self.callbacks.get("worker_stop")

@@ -1,4 +1,5 @@
-"""The fleet under any order of events: F1 to F3, F5, bounded forks, and a reload that ends."""
+"""The fleet under any order of events: F1 to F3, F5 to F7 of ipckit.server.fleet, bounded forks, and
+a reload that ends."""
 
 from __future__ import annotations
 
@@ -8,18 +9,25 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from ipckit.server.ending import CLOSING_SECONDS, Ending, Step
 from ipckit.server.fleet import (
+    DUMP_SECONDS,
     EXIT_BOOT_FAILED,
     EXIT_BROKEN,
+    Abort,
     Flapping,
     Fleet,
     Fork,
     GiveUp,
+    Kill,
     Leave,
     ReloadBegun,
     ReloadDone,
     Stage,
 )
+
+LIMIT = 30.0
+"""Seconds for a process to leave."""
 
 
 class Fleets(RuleBasedStateMachine):
@@ -29,18 +37,25 @@ class Fleets(RuleBasedStateMachine):
     def boot(self, workers, task_workers):
         self.slots = workers + task_workers
         self.workers = workers
-        self.fleet = Fleet(workers, task_workers)
+        self.fleet = Fleet(workers, task_workers, LIMIT)
         self.now = 0.0
         self.pid = 0
         self.gave_up = False
         self.stopped = False
-        self.reloads_open = 0
-        self.told: set[int] = set()
+        self.reloading = False
+        self.only_task = False
+        self.queued: bool | None = None  # only_task of the reload that waits
+        self.told: dict[int, float] = {}  # place -> when it has to be gone
+        self.aborted: dict[int, float] = {}  # place -> when it has to be killed
+        self.incarnations = [0] * self.slots
+        self.wanted = [0] * self.slots  # F7: one that is newer than this has to come
+        self.stale: list[int] = []  # F3: at the begin of the reload that runs
         self.refused = 0  # of the next forks
         self.was_ready = False
         self.do(self.fleet.boot())
 
     def do(self, actions):
+        killed = []
         for action in actions:
             match action:
                 case Fork() if self.gave_up:
@@ -53,17 +68,52 @@ class Fleets(RuleBasedStateMachine):
                         self.fork_failed(action)
                         continue
                     self.pid += 1
+                    self.incarnations[action.place // 2] = action.incarnation
                     self.fleet.forked(action.place, action.incarnation, self.pid)
                 case Leave():
                     slot = action.place // 2
                     successor = self.fleet.serving(slot)
                     assert successor is not None and successor.place != action.place
-                    self.told.add(action.place)
+                    if not self.stopped:
+                        self.told[action.place] = self.now + LIMIT
+                case Abort():
+                    assert self.now >= self.told[action.place] and not self.stopped
+                    assert action.place not in self.aborted
+                    self.aborted[action.place] = self.now + DUMP_SECONDS
+                case Kill():
+                    assert self.now >= self.aborted[action.place]
+                    killed.append(action.place)
+                case ReloadBegun():
+                    assert not self.reloading
+                    self.reloading = True
+                    self.stale = list(self.incarnations)
                 case ReloadDone():
-                    self.reloads_open -= 1
+                    assert self.reloading
+                    self.reloading = False
+                    assert action.ok == (action.place is None)
+                    if action.ok:
+                        self.all_is_new()
+                    if self.queued is not None:
+                        self.only_task, self.queued = self.queued, None
                 case GiveUp():
                     self.gave_up = True
                     self.stop()
+        for place in killed:  # the manager hears of it later
+            self.gone(place, None)
+
+    def all_is_new(self):
+        """F3. What a reload leaves was forked after it began."""
+        for slot in range(self.workers if self.only_task else 0, self.slots):
+            newest = self.fleet.newest(slot)
+            assert newest is None or newest.incarnation > self.stale[slot], "F39"
+
+    def gone(self, place, code):
+        slot = place // 2
+        if self.fleet.member(place).incarnation == self.wanted[slot]:
+            self.wanted[slot] = 0  # F7: it is gone
+        self.told.pop(place, None)
+        self.aborted.pop(place, None)
+        self.do(self.fleet.died(place, code, self.now))
 
     def fork_failed(self, fork):
         """F5, F4."""
@@ -85,42 +135,60 @@ class Fleets(RuleBasedStateMachine):
     @rule(data=st.data())
     def ready(self, data):
         member = data.draw(st.sampled_from(self.members(Stage.BOOTING)))
-        self.do(self.fleet.ready(member.place))
+        self.do(self.fleet.ready(member.place, self.now))
         assert self.fleet.serving(member.place // 2) is member
         self.was_ready |= self.fleet.all_ready()
 
-    @precondition(lambda self: self.members(Stage.SERVING))
+    @precondition(lambda self: self.members(Stage.SERVING, Stage.BOOTING))
     @rule(data=st.data(), gone=st.booleans())
     def leaving(self, data, gone):
-        member = data.draw(st.sampled_from(self.members(Stage.SERVING)))
-        self.do(self.fleet.leaving(member.place, gone=gone))
+        member = data.draw(st.sampled_from(self.members(Stage.SERVING, Stage.BOOTING)))
+        gone = gone and member.stage is Stage.SERVING
+        if gone and not self.stopped:
+            self.told[member.place] = self.now + LIMIT
+        self.wanted[member.place // 2] = member.incarnation
+        self.do(self.fleet.leaving(member.place, self.now, gone=gone))
 
     @precondition(lambda self: self.fleet.members())
     @rule(data=st.data(), code=st.sampled_from([0, 6, None, 1, EXIT_BOOT_FAILED]))
     def dies(self, data, code):
         member = data.draw(st.sampled_from(self.fleet.members()))
-        self.told.discard(member.place)
-        self.do(self.fleet.died(member.place, code, self.now))
+        self.gone(member.place, code)
 
-    @precondition(lambda self: not self.stopped and self.fleet.all_ready())
+    @precondition(lambda self: not self.stopped)
     @rule(only_task=st.booleans())
     def reload(self, only_task):
-        started, actions = self.fleet.reload(only_task=only_task)
+        started, actions = self.fleet.reload(self.now, only_task=only_task)
+        assert started != self.reloading
         if started:
-            self.reloads_open += 1
+            self.only_task = only_task
         else:
-            assert self.fleet.reloading
-        self.reloads_open += sum(isinstance(a, ReloadDone) for a in actions[:-1])
+            self.queued = only_task and self.queued is not False
         self.do(actions)
 
     @rule(data=st.data())
     def replace(self, data):
-        self.do(self.fleet.replace(data.draw(st.integers(0, self.slots - 1))))
+        slot = data.draw(st.integers(0, self.slots - 1))
+        meant = self.fleet.serving(slot) or self.fleet.newest(slot)
+        if meant is not None:
+            self.wanted[slot] = meant.incarnation
+        self.do(self.fleet.replace(slot, self.now))
 
-    @rule(seconds=st.floats(0, 20))
+    @precondition(lambda self: self.members(Stage.BOOTING))
+    @rule(data=st.data())
+    def replace_one_that_boots(self, data):
+        """As stop() in `worker_start` does."""
+        member = data.draw(st.sampled_from(self.members(Stage.BOOTING)))
+        self.wanted[member.place // 2] = member.incarnation
+        self.do(self.fleet.replace(member.place // 2, self.now, member.place))
+
+    @rule(seconds=st.integers(0, 20))
     def tick(self, seconds):
         self.now += seconds
         self.do(self.fleet.tick(self.now))
+        if not self.stopped:
+            late = [place for place, by in self.told.items() if self.now >= by]
+            assert all(self.now < self.aborted[place] for place in late), "late"
 
     @rule()
     def stop(self):
@@ -132,10 +200,14 @@ class Fleets(RuleBasedStateMachine):
     def every_slot_is_served_or_will_be(self):
         """F2."""
         due = self.fleet.next_due()
+        for by in {**self.told, **self.aborted}.values() if not self.stopped else ():
+            assert due is not None and due <= by, "late"
         for slot in range(self.slots):
             here = [m for m in self.fleet.members() if m.place // 2 == slot]
             assert len(here) <= 2
             assert len({m.place for m in here}) == len(here)
+            for stage in (Stage.BOOTING, Stage.SERVING):
+                assert sum(m.stage is stage for m in here) <= 1, "F1"
             if not self.stopped:
                 coming = any(not m.told or m.stage != Stage.LEAVING for m in here)
                 assert due is not None or coming or len(here) == 2
@@ -149,22 +221,25 @@ class Fleets(RuleBasedStateMachine):
             self.now += 30
             self.do(self.fleet.tick(self.now))
             for member in self.members(Stage.BOOTING):
-                self.do(self.fleet.ready(member.place))
+                self.do(self.fleet.ready(member.place, self.now))
             for member in self.members(Stage.LEAVING):
-                self.told.discard(member.place)
-                self.do(self.fleet.died(member.place, 6, self.now))
-            if not self.fleet.reloading and not self.members(Stage.BOOTING, Stage.LEAVING):
+                self.gone(member.place, 6)
+            moving = self.members(Stage.BOOTING, Stage.LEAVING)
+            if not self.fleet.reloading and not moving and self.fleet.next_due() is None:
                 break
         assert not self.fleet.reloading
         assert self.fleet.all_ready()
         assert len(self.fleet.members()) == self.slots
+        for slot in range(self.slots):
+            newest = self.fleet.newest(slot)
+            assert newest is not None and newest.incarnation > self.wanted[slot], "F7"
 
 
 TestFleets = Fleets.TestCase
 
 
 def test_five_deaths_before_ready_end_it():
-    fleet = Fleet(1, 0)
+    fleet = Fleet(1, 0, LIMIT)
     (fork,) = fleet.boot()
     now = 0.0
     for death in range(1, 6):
@@ -180,15 +255,15 @@ def test_five_deaths_before_ready_end_it():
 
 
 def test_a_failed_boot_ends_it_at_once_but_not_a_server_that_was_ready():
-    fleet = Fleet(1, 0)
+    fleet = Fleet(1, 0, LIMIT)
     (fork,) = fleet.boot()
     fleet.forked(fork.place, fork.incarnation, 1)
     assert isinstance(fleet.died(fork.place, EXIT_BOOT_FAILED, 0.0)[0], GiveUp)
 
-    fleet = Fleet(1, 0)
+    fleet = Fleet(1, 0, LIMIT)
     (fork,) = fleet.boot()
     fleet.forked(fork.place, fork.incarnation, 1)
-    fleet.ready(fork.place)
+    fleet.ready(fork.place, 0.0)
     (again,) = fleet.died(fork.place, None, 0.0)
     fleet.forked(again.place, again.incarnation, 2)
     assert fleet.died(again.place, EXIT_BOOT_FAILED, 0.0) == []
@@ -196,35 +271,35 @@ def test_a_failed_boot_ends_it_at_once_but_not_a_server_that_was_ready():
 
 
 def test_nothing_is_replaced_after_stop():
-    fleet = Fleet(1, 0)
+    fleet = Fleet(1, 0, LIMIT)
     (fork,) = fleet.boot()
     fleet.forked(fork.place, fork.incarnation, 1)
-    fleet.ready(fork.place)
+    fleet.ready(fork.place, 0.0)
     fleet.stop()
-    assert fleet.replace(0) == []
-    assert fleet.reload(only_task=False) == (False, [])
+    assert fleet.replace(0, 1.0) == []
+    assert fleet.reload(1.0, only_task=False) == (False, [])
 
 
 def test_a_reload_whose_new_process_fails_keeps_the_old_one():
-    fleet = Fleet(2, 0)
+    fleet = Fleet(2, 0, LIMIT)
     for fork in fleet.boot():
         fleet.forked(fork.place, fork.incarnation, fork.place + 1)
-        fleet.ready(fork.place)
-    started, (_, fork) = fleet.reload(only_task=False)
+        fleet.ready(fork.place, 0.0)
+    started, (_, fork) = fleet.reload(1.0, only_task=False)
     assert started
     fleet.forked(fork.place, fork.incarnation, 9)
-    assert fleet.died(fork.place, EXIT_BOOT_FAILED, 1.0) == [ReloadDone(ok=False)]
+    assert fleet.died(fork.place, EXIT_BOOT_FAILED, 1.0) == [ReloadDone(ok=False, place=fork.place)]
     assert not fleet.reloading and fleet.all_ready()
 
 
 def test_a_ready_one_that_dies_is_followed_at_once_but_ten_times_a_second_at_most():
     """From the promise: at once, 10 forks a second for a slot, no limit in number, and told."""
-    fleet = Fleet(1, 0)
+    fleet = Fleet(1, 0, LIMIT)
     (fork,) = fleet.boot()
     now, forks, told = 0.0, [], []
     while now < 5.0:
         fleet.forked(fork.place, fork.incarnation, 1)
-        fleet.ready(fork.place)
+        fleet.ready(fork.place, 0.0)
         now += 0.01
         actions = fleet.died(fork.place, None, now)
         told += [action for action in actions if isinstance(action, Flapping)]
@@ -241,17 +316,17 @@ def test_a_ready_one_that_dies_is_followed_at_once_but_ten_times_a_second_at_mos
 
 
 def test_who_dies_now_and_then_is_not_flapping():
-    fleet = Fleet(1, 0)
+    fleet = Fleet(1, 0, LIMIT)
     (fork,) = fleet.boot()
     for turn in range(100):
         fleet.forked(fork.place, fork.incarnation, 1)
-        fleet.ready(fork.place)
+        fleet.ready(fork.place, 0.0)
         (fork,) = fleet.died(fork.place, None, turn * 2.0)
 
 
 def test_after_stop_nothing_is_due():
     """Else the manager would wake for it again and again until the end."""
-    fleet = Fleet(1, 0)
+    fleet = Fleet(1, 0, LIMIT)
     (fork,) = fleet.boot()
     fleet.forked(fork.place, fork.incarnation, 1)
     fleet.died(fork.place, None, 1.0)
@@ -264,13 +339,13 @@ def boot(fleet):
     """Bring all of it up."""
     for fork in fleet.boot():
         fleet.forked(fork.place, fork.incarnation, 1)
-        fleet.ready(fork.place)
+        fleet.ready(fork.place, 0.0)
     assert fleet.all_ready()
 
 
 def test_a_server_that_was_up_is_never_given_up():
     """One bad worker does not take the others along."""
-    fleet = Fleet(2, 0)
+    fleet = Fleet(2, 0, LIMIT)
     boot(fleet)
     now = 0.0
     (fork,) = fleet.died(0, None, now)
@@ -281,18 +356,18 @@ def test_a_server_that_was_up_is_never_given_up():
         (fork,) = fleet.tick(now)
     assert now > 60, "it is tried ever more rarely"
     fleet.forked(fork.place, fork.incarnation, 1)
-    fleet.ready(fork.place)
+    fleet.ready(fork.place, 0.0)
     assert fleet.all_ready()
 
 
 def test_one_that_gets_ready_and_dies_again_and_again_ends_a_server_that_was_never_up():
-    fleet = Fleet(2, 0)
+    fleet = Fleet(2, 0, LIMIT)
     first, other = fleet.boot()
     fleet.forked(other.place, other.incarnation, 1)  # it takes its time
     now, fork = 0.0, first
     for death in range(1, 6):
         fleet.forked(fork.place, fork.incarnation, 1)
-        fleet.ready(fork.place)
+        fleet.ready(fork.place, 0.0)
         now += 0.1
         actions = fleet.died(fork.place, None, now)
         if death < 5:
@@ -301,18 +376,18 @@ def test_one_that_gets_ready_and_dies_again_and_again_ends_a_server_that_was_nev
 
 
 def test_who_ends_in_order_before_all_are_up_is_no_failure():
-    fleet = Fleet(2, 0)
+    fleet = Fleet(2, 0, LIMIT)
     first, other = fleet.boot()
     fleet.forked(other.place, other.incarnation, 1)
     fork = first
     for turn in range(8):
         fleet.forked(fork.place, fork.incarnation, 1)
-        fleet.ready(fork.place)
+        fleet.ready(fork.place, 0.0)
         (fork,) = fleet.died(fork.place, 6, turn * 3.0)
 
 
 def test_a_broken_end_now_and_then_is_followed_as_soon_as_the_first():
-    fleet = Fleet(1, 0)
+    fleet = Fleet(1, 0, LIMIT)
     boot(fleet)
     pauses = []
     for hour in range(10):
@@ -321,19 +396,19 @@ def test_a_broken_end_now_and_then_is_followed_as_soon_as_the_first():
         pauses.append(fleet.next_due() - now)
         (fork,) = fleet.tick(fleet.next_due())
         fleet.forked(fork.place, fork.incarnation, 1)
-        fleet.ready(fork.place)
+        fleet.ready(fork.place, 0.0)
     assert pauses == [pytest.approx(0.1)] * 10
 
 
 def test_a_reload_that_waits_behind_one_that_fails_comes():
-    fleet = Fleet(2, 0)
+    fleet = Fleet(2, 0, LIMIT)
     boot(fleet)
-    (began, fork) = fleet.reload(only_task=False)[1]
+    (began, fork) = fleet.reload(1.0, only_task=False)[1]
     assert began == ReloadBegun()
     fleet.forked(fork.place, fork.incarnation, 9)
-    assert fleet.reload(only_task=False) == (False, [])
+    assert fleet.reload(1.0, only_task=False) == (False, [])
     done, began, fork = fleet.died(fork.place, EXIT_BOOT_FAILED, 1.0)
-    assert (done, began) == (ReloadDone(ok=False), ReloadBegun())
+    assert (done, began) == (ReloadDone(ok=False, place=fork.place), ReloadBegun())
     assert isinstance(fork, Fork) and fleet.reloading
 
 
@@ -344,7 +419,7 @@ def refuse(fleet, fork, now, code=errno.EAGAIN):
 def test_f3_a_refused_fork_of_a_server_that_is_up_is_tried_for_ever():
     """F3: with growing pauses, whatever the error is, and a process that is made ends the row."""
     for code in (errno.EAGAIN, errno.EPERM):
-        fleet = Fleet(2, 0)
+        fleet = Fleet(2, 0, LIMIT)
         boot(fleet)
         (fork,) = fleet.died(0, None, 0.0)
         now, pauses = 0.0, []
@@ -357,13 +432,13 @@ def test_f3_a_refused_fork_of_a_server_that_is_up_is_tried_for_ever():
         assert pauses[:6] == pytest.approx([0.1, 0.2, 0.5, 1.0, 2.0, 5.0])
         assert pauses[6:] == pytest.approx([5.0] * 44)
         fleet.forked(fork.place, fork.incarnation, 1)
-        fleet.ready(fork.place)
+        fleet.ready(fork.place, now)
         assert fleet.all_ready()
 
 
 def test_f3_before_the_server_is_up_a_few_attempts_end_it():
     """F3, S3: none of them counts as a fork, and those of other slots do not count."""
-    fleet = Fleet(20, 0)
+    fleet = Fleet(20, 0, LIMIT)
     forks = fleet.boot()
     assert all(refuse(fleet, fork, 0.0) == [] for fork in forks), "20 refusals at one moment"
     now = 0.0
@@ -372,20 +447,43 @@ def test_f3_before_the_server_is_up_a_few_attempts_end_it():
         actions = [refuse(fleet, fork, now) for fork in fleet.tick(now) if fork.place == 0]
         assert bool(actions[0]) == (attempt == 5)
     assert isinstance(actions[0][0], GiveUp) and "fork: no" in actions[0][0].why
-    fleet = Fleet(1, 0)
+    fleet = Fleet(1, 0, LIMIT)
     (fork,) = fleet.boot()
     assert isinstance(refuse(fleet, fork, 0.0, errno.EPERM)[0], GiveUp), "it will be so again"
 
 
 def test_f3_a_reload_whose_forks_are_refused_ends_and_the_old_processes_stay():
     """F3: it is tried a few times before."""
-    fleet = Fleet(1, 0)
+    fleet = Fleet(1, 0, LIMIT)
     boot(fleet)
-    _, (_, fork) = fleet.reload(only_task=False)
+    _, (_, fork) = fleet.reload(0.0, only_task=False)
     now = 0.0
     for _ in range(4):
         assert refuse(fleet, fork, now) == []
         now = fleet.next_due()
         (fork,) = fleet.tick(now)
-    assert refuse(fleet, fork, now) == [ReloadDone(ok=False)]
+    assert refuse(fleet, fork, now) == [ReloadDone(ok=False, place=fork.place)]
     assert fleet.all_ready() and not fleet.reloading and fleet.next_due() is None
+
+
+def test_the_end_goes_step_by_step_whoever_is_left():
+    """F38: the workers' end begins at max_wait_time at the latest; the dump is after the closing."""
+    end = Ending(1.0)
+    assert end.step(5.0, task_workers=True) is None and end.next_due() is None
+    end.begin(10.0)
+    assert end.step(10.9, task_workers=True) is None
+    assert end.step(11.0, task_workers=True) is Step.FINISH
+    assert end.step(11.0 + CLOSING_SECONDS - 0.1, task_workers=True) is None
+    dumped = 11.0 + CLOSING_SECONDS
+    assert end.next_due() == dumped
+    assert end.step(dumped, task_workers=True) is Step.DUMP
+    assert end.step(dumped + DUMP_SECONDS / 2, task_workers=True) is None
+    assert end.step(dumped + DUMP_SECONDS, task_workers=True) is Step.KILL
+    assert end.step(dumped + 2 * DUMP_SECONDS, task_workers=False) is Step.KILL
+
+
+def test_the_workers_end_at_once_where_no_task_worker_is_left():
+    end = Ending(1.0)
+    end.begin(10.0)
+    assert end.step(10.1, task_workers=False) is Step.FINISH
+    assert end.next_due() == 11.0 + CLOSING_SECONDS

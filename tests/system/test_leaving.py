@@ -1,0 +1,270 @@
+"""Processes that leave: a limit for each, a log line, and nothing lost.
+
+Reloads, replacements and the end, beside requests that take long, callbacks that block, programs
+that change their signal handlers, and processes that are not up yet.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+
+import pytest
+
+PROGRAM = """
+import signal, threading, time
+
+def say(*words):  # one write: several processes share the pipe
+    os.write(1, (" ".join(map(str, words)) + "\\n").encode())
+
+async def released(fifo):
+    loop, came = asyncio.get_running_loop(), asyncio.Event()
+    fd = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+    loop.add_reader(fd, came.set)
+    try:
+        await came.wait()
+    finally:
+        loop.remove_reader(fd)
+        os.close(fd)
+
+def block():
+    threading.Event().wait(300)
+
+@server.on("receive")
+async def receive(server, fd, reactor_id, data):
+    word, _, rest = data.decode().partition(" ")
+    if word == "who":
+        server.send(fd, str(os.getpid()).encode())
+    elif word == "released":
+        say("begins")
+        await released(rest)
+        server.send(fd, b"answer of " + str(os.getpid()).encode())
+    elif word == "block":
+        say("begins")
+        block()
+    elif word == "block_task":
+        server.task("block")
+    elif word == "ask":
+        server.send(fd, await server.task_async(rest))
+    elif word == "stop":
+        for number in rest.split():
+            server.stop(int(number))
+        server.send(fd, b"asked")
+
+@server.on("task")
+def task(server, task_id, source, data):
+    say("begins")
+    if data == "block":
+        block()
+    with open(data, "rb") as fifo:
+        return fifo.read()
+
+@server.on("finish")
+def finish(server, task_id, result):
+    say("finish", result.decode())
+
+@server.on("worker_stop")
+def worker_stop(server, worker_id):
+    say("worker_stop", worker_id)
+
+@server.on("after_reload")
+def after_reload(server):
+    say("reloaded")
+"""
+
+
+def words_until(server, last: str) -> list[str]:
+    """Read lines of the program up to one that is `last`."""
+    words: list[str] = []
+    while last not in words:
+        line = server.process.stdout.readline()  # the test's own time limit is the deadline
+        assert line, words
+        words.append(line.decode().strip())
+    return words
+
+
+@pytest.fixture
+def fifo(tmp_path) -> str:
+    os.mkfifo(tmp_path / "fifo")
+    return str(tmp_path / "fifo")
+
+
+def release(fifo: str, text: bytes = b"now") -> None:
+    with open(fifo, "wb") as file:
+        file.write(text)
+
+
+def ask(sock, what: str) -> bytes:
+    sock.sendall(what.encode())
+    return sock.recv(100)
+
+
+def test_a_request_that_takes_longer_than_max_wait_time_is_answered_at_a_reload(small, fifo):
+    """F16, S50: reload_timeout is the limit of a reload, not max_wait_time."""
+    server = small(PROGRAM, "max_wait_time=0.2")
+    with server.connect() as client:
+        client.sendall(f"released {fifo}".encode())
+        words_until(server, "begins")
+        began = time.monotonic()
+        server.process.send_signal(signal.SIGUSR1)
+        server.wait_for(lambda: time.monotonic() > began + 1)  # long after max_wait_time
+        release(fifo)
+        old = int(client.recv(100).removeprefix(b"answer of "))
+        words_until(server, "reloaded")
+        new = int(ask(client, "who"))
+        assert new != old, "the connection goes on in the successor"
+        assert server.children() == {new}
+    assert "work under way" not in server.end()
+
+
+def test_what_a_reload_cuts_is_logged_and_its_result_goes_to_the_successor(small, fifo):
+    """F16, D7, S50: the setting's name, how many are cut, and nothing that was computed is lost."""
+    server = small(PROGRAM, "task_worker_num=1, reload_timeout=0.3, max_wait_time=0.2")
+    with server.connect() as client:
+        client.sendall(f"ask {fifo}".encode())
+        words_until(server, "begins")
+        server.process.send_signal(signal.SIGUSR1)
+        words_until(server, "worker_stop 0")
+        assert client.recv(100) == b"", "it is cut"
+        release(fifo, b"computed")
+        words_until(server, "finish computed")
+    log = server.end()
+    assert "reload_timeout=0.3 s is over; 1 connections are cut, the results of 1 tasks" in log
+
+
+@pytest.mark.parametrize("what", ["block", "block_task"])
+@pytest.mark.parametrize("how", ["reload", "stop"])
+def test_who_is_blocked_and_shall_leave_is_killed_with_a_stack_dump(small, what, how):
+    """F20, F34, S50: a deadline, a log line, and the next reload has its turn."""
+    server = small(PROGRAM, "task_worker_num=1, reload_timeout=0.3, max_wait_time=0.2")
+    with server.connect() as client, contextlib.suppress(ConnectionError):
+        client.sendall(what.encode())
+        words_until(server, "begins")
+        blocked = 0 if what == "block" else 1
+        old = server.children()
+        if how == "reload":
+            server.process.send_signal(signal.SIGUSR1)
+            words_until(server, "reloaded")
+        elif what == "block_task":
+            with server.connect() as other:
+                assert ask(other, "stop 1") == b"asked"
+            server.wait_for(lambda: len(old & server.children()) == 1)
+        else:
+            server.process.send_signal(signal.SIGUSR1)  # a worker cannot be asked while it blocks
+            words_until(server, "reloaded")
+        if what == "block":  # a task that is cut is tried again, and blocks again
+            server.process.send_signal(signal.SIGUSR1)
+            words_until(server, "reloaded")
+    log = server.end()
+    assert f"worker {blocked} (process" in log and "reload_timeout=0.3 s" in log
+    assert "in block" in log, "the stack dump"
+
+
+@pytest.mark.parametrize("change", ["lambda *_: None", "signal.SIG_IGN"])
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_a_program_that_takes_sigterm_away_is_reloaded_and_ends(small, change, asynchronous):
+    """F20: the manager's wish is looked for without the signal."""
+    start = f"""
+@server.on("worker_start")
+{"async " if asynchronous else ""}def worker_start(server, worker_id):
+    signal.signal(signal.SIGTERM, {change})
+"""
+    server = small(PROGRAM + start, "task_worker_num=1")
+    old = server.children()
+    server.process.send_signal(signal.SIGUSR1)
+    words_until(server, "reloaded")
+    assert not old & server.children() and len(server.children()) == 2
+    log = server.end()
+    assert "did not end" not in log
+    assert {"worker_stop 0", "worker_stop 1"} <= set(log.splitlines())
+
+
+def test_idle_clients_cost_nobody_its_worker_stop(small):
+    """F38, S18: max_wait_time is no longer than a connection lingers that its client keeps open."""
+    server = small(PROGRAM, "worker_num=2, max_wait_time=1")
+    with contextlib.ExitStack() as clients:
+        for _ in range(20):
+            ask(clients.enter_context(server.connect()), "who")
+        log = server.end()
+    assert "did not end" not in log
+    assert {"worker_stop 0", "worker_stop 1"} <= set(log.splitlines())
+
+
+def test_a_blocked_task_worker_costs_no_worker_its_worker_stop(small):
+    """F38: the workers' end begins within max_wait_time, whoever else is blocked."""
+    server = small(PROGRAM, "task_worker_num=1, max_wait_time=0.3")
+    with server.connect() as client:
+        client.sendall(b"block_task")
+        words_until(server, "begins")
+    log = server.end()
+    assert "worker 1 did not end within max_wait_time" in log
+    assert "worker 0 did not end" not in log
+    assert "worker_stop 0" in log.splitlines()
+
+
+BOOTING = """
+@server.on("worker_start")
+async def worker_start(server, worker_id):
+    if os.path.exists({flag!r}):
+        os.unlink({flag!r})
+        say("held")
+        {held}
+"""
+
+
+def test_a_reload_while_a_process_boots_replaces_that_one_too(small, fifo, tmp_path):
+    """F39, S51: what boots has read the old code already."""
+    flag = str(tmp_path / "flag")
+    held = f"await released({fifo!r})"
+    server = small(PROGRAM + BOOTING.format(flag=flag, held=held))
+    (first,) = server.children()
+    open(flag, "wb").close()
+    os.kill(first, signal.SIGKILL)
+    words_until(server, "held")
+    (booting,) = server.children()
+    server.process.send_signal(signal.SIGUSR1)
+    server.wait_for(lambda: not signal_is_pending(server.process.pid))
+    release(fifo)
+    words_until(server, "reloaded")
+    assert booting not in server.children() and len(server.children()) == 1
+    server.end()
+
+
+@pytest.mark.parametrize("held", ["server.stop()", "os.kill(os.getpid(), signal.SIGTERM)"])
+def test_who_asks_for_its_replacement_in_worker_start_is_replaced(small, tmp_path, held):
+    """F40: also by a SIGTERM of somebody else's that comes while it boots."""
+    flag = str(tmp_path / "flag")
+    server = small(PROGRAM + BOOTING.format(flag=flag, held=held))
+    (first,) = server.children()
+    open(flag, "wb").close()
+    os.kill(first, signal.SIGKILL)
+    words_until(server, "worker_stop 0")
+    server.wait_for(lambda: len(server.children()) == 1)
+    server.end()
+
+
+def test_stop_of_a_process_that_boots_comes_when_it_is_up(small, fifo, tmp_path):
+    """F40, S51: another worker asks for it."""
+    flag = str(tmp_path / "flag")
+    held = f"await released({fifo!r})"
+    server = small(PROGRAM + BOOTING.format(flag=flag, held=held), "worker_num=2")
+    with server.connect() as client:
+        staying = int(ask(client, "who"))
+        (other,) = server.children() - {staying}
+        open(flag, "wb").close()
+        os.kill(other, signal.SIGKILL)
+        words_until(server, "held")
+        (booting,) = server.children() - {staying}
+        assert ask(client, "stop 0 1") == b"asked"
+        server.wait_for(lambda: staying not in server.children())  # so the other was heard of too
+        release(fifo)
+        server.wait_for(lambda: booting not in server.children() and len(server.children()) == 2)
+    server.end()
+
+
+def signal_is_pending(pid: int) -> bool:
+    with open(f"/proc/{pid}/status", encoding="ascii") as file:
+        lines = dict(line.split(":", 1) for line in file)
+    return any(int(lines[name], 16) for name in ("SigPnd", "ShdPnd"))
