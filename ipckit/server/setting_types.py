@@ -34,6 +34,7 @@ class ServerSettings(PortSettings, total=False):
     max_request_grace: int | None
     max_wait_time: float
     reload_async: bool
+    reload_timeout: float
     worker_hang_timeout: float | None
     user: str | int | None
     group: str | int | None

@@ -30,6 +30,7 @@ WRONG = {
     "max_request_grace": GRACE,
     "max_wait_time": ("3", 86401, "a number of 0..86400 seconds"),
     "reload_async": FLAG,
+    "reload_timeout": ("3", 86401, "a number of 0..86400 seconds"),
     "worker_hang_timeout": ("2", 0.01, "a number of 0.1..86400 seconds, or None"),
     "user": (1.5, "nobody at all", "the name or the number of a user of this machine, or None"),
     "group": (1.5, 2**32, "the name or the number of a group of this machine, or None"),

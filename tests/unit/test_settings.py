@@ -22,6 +22,7 @@ DEFAULTS = {
     "task_retry_delays": (0, 1, 5), "task_timeout": None, "task_queue_size": 4096,
     "task_memory": 64 * 1024 * 1024, "task_delivery": "at_least_once", "dead_letter_path": None,
     "max_request": 0, "max_request_grace": None, "max_wait_time": 3, "reload_async": True,
+    "reload_timeout": 30,
     "keep_connections": True, "max_connection": 10000, "backlog": 512, "worker_hang_timeout": None,
     "heartbeat_idle_time": 0, "heartbeat_check_interval": 0, "open_eof_check": False,
     "open_eof_split": False, "package_eof": b"\r\n\r\n", "open_length_check": False,
