@@ -9,6 +9,7 @@ Stands on ipckit.errors, ipckit.framing, ipckit.kinds; TaskClient alone also on 
 from __future__ import annotations
 
 import errno
+import os
 import socket
 from collections import deque
 from time import monotonic, sleep
@@ -37,6 +38,17 @@ __all__ = ["Client", "TaskClient"]
 
 _READ = 256 * 1024  # most bytes of one read with framing
 _AGAIN = 0.002  # seconds between two tries at a full backlog
+_LONGEST_PATH = 107  # bytes: unix(7), sun_path without its last NUL
+
+
+class _AsSet:
+    def __repr__(self) -> str:
+        return "<as set>"
+
+
+_AS_SET: Any = _AsSet()
+"""The time limit of the client, where a call gives none of its own; None means no limit."""
+
 _KINDS = {
     SockType.TCP: (socket.AF_INET, socket.SOCK_STREAM),
     SockType.UDP: (socket.AF_INET, socket.SOCK_DGRAM),
@@ -124,8 +136,8 @@ class Client:
         Args:
             host: name or address; the path of a unix socket.
             port: 1..65535; not used for unix sockets.
-            timeout: seconds, None for no limit. It also limits each send() and recv(), unless
-                the setting `timeout` was made.
+            timeout: seconds; None waits for ever, 0 tries once. It is also the limit of each
+                send() and recv() that has none of its own, unless the setting `timeout` was made.
 
         Raises:
             WaitTimeout: no answer in time. PeerGone: nobody listens there.
@@ -157,8 +169,13 @@ class Client:
         self._packets.clear()
         self._refused = ""
 
-    def send(self, data: bytes | bytearray | memoryview) -> int:
+    def send(self, data: bytes | bytearray | memoryview, *, timeout: float | None = _AS_SET) -> int:
         """Send all of `data`; return its length in bytes.
+
+        Args:
+            data: 1 byte or more, or a datagram.
+            timeout: seconds for this call; None waits for ever, 0 tries once. Without it: the
+                setting `timeout`, or else the timeout of connect().
 
         Raises:
             WaitTimeout: the peer does not read. The text says how many bytes went out: send the
@@ -166,14 +183,17 @@ class Client:
             PeerGone: the connection is closed. MisuseError: not connected.
             MessageTooLarge: over what a datagram can be.
 
-        Blocks: at most the time limit.
+        Blocks: at most `timeout`.
         Source: send(2).
         """
         sock = self._connected("send")
         if not isinstance(data, bytes | bytearray | memoryview):
             raise TypeError(f"data must be bytes, not {type(data).__name__}: encode it first")
+        if not memoryview(data).c_contiguous:
+            raise TypeError("data is not contiguous: send a copy, bytes(data)")
         view = memoryview(data).cast("B")
-        deadline = self._deadline()
+        limit = self._limit(timeout)
+        deadline = _deadline(limit)
         sent = 0
         try:
             if not view and self._kind == socket.SOCK_DGRAM:
@@ -183,19 +203,20 @@ class Client:
                 sent += sock.send(view[sent:], socket.MSG_NOSIGNAL)
         except (TimeoutError, BlockingIOError):
             raise WaitTimeout(
-                f"send: {sent} of {len(view)} bytes went to {self._where}{_within(self._limit)}; "
+                f"send: {sent} of {len(view)} bytes went to {self._where}{_within(limit)}; "
                 f"send the rest, or close()"
             ) from None
         except OSError as exc:
             raise self._failed("send", exc, len(view)) from None
         return len(view)
 
-    def recv(self, size: int = 65536) -> bytes:
+    def recv(self, size: int = 65536, *, timeout: float | None = _AS_SET) -> bytes:
         r"""Return what came; b"" at the end of the connection.
 
         Args:
             size: most bytes to return, >= 1. With framing: one whole packet is returned, mark
                 or header included, however long it is.
+            timeout: as in send().
 
         Raises:
             WaitTimeout: nothing came in time (no whole packet; its part is kept).
@@ -204,13 +225,14 @@ class Client:
             MessageTooLarge: a datagram is longer than `size`; it stays, for a larger one.
             MisuseError: not connected.
 
-        Blocks: at most the time limit.
+        Blocks: at most `timeout`.
         Source: recv(2).
         """
         sock = self._connected("recv")
         if not isinstance(size, int) or size < 1:
             raise ValueError(f"size={size!r}: must be an int of 1 or more bytes")
-        deadline = self._deadline()
+        limit = self._limit(timeout)
+        deadline = _deadline(limit)
         try:
             if self._framer is not None:
                 return self._packet(sock, self._framer, deadline)
@@ -222,7 +244,7 @@ class Client:
             raise
         except (TimeoutError, BlockingIOError):
             raise WaitTimeout(
-                f"recv: nothing came from {self._where}{_within(self._limit)}; recv() again, or "
+                f"recv: nothing came from {self._where}{_within(limit)}; recv() again, or "
                 f"with a longer timeout"
             ) from None
         except OSError as exc:
@@ -298,6 +320,12 @@ class Client:
 
     def _address(self, host: str, port: int) -> Any:
         if self._family == socket.AF_UNIX:
+            size = len(os.fsencode(host))
+            if size > _LONGEST_PATH or (host[:1] != "\0" and "\0" in host):
+                raise ValueError(
+                    f"host={host!r}: the path of a unix socket has at most {_LONGEST_PATH} bytes, "
+                    f"this one has {size}, and no NUL but the first byte of an abstract name"
+                )
             return host
         if not isinstance(port, int) or not 0 < port < 65536:
             raise ValueError(f"port={port!r}: must be an int of 1..65535")
@@ -316,14 +344,12 @@ class Client:
             raise MisuseError(f"{verb}: not connected; connect(host, port) first")
         return self._sock
 
-    @property
-    def _limit(self) -> float | None:
-        limit: float | None = self._settings.get("timeout", self._connect_timeout)
-        return limit
-
-    def _deadline(self) -> float | None:
-        limit = self._limit
-        return None if limit is None else monotonic() + limit
+    def _limit(self, timeout: float | None) -> float | None:
+        if timeout is _AS_SET:
+            limit: float | None = self._settings.get("timeout", self._connect_timeout)
+            return limit
+        _check_timeout(timeout)
+        return timeout
 
     def _failed(self, call: str, exc: OSError, size: int) -> IPCError:
         if isinstance(exc, ConnectionError):
@@ -346,6 +372,10 @@ def _check_timeout(timeout: float | None) -> None:
         raise TypeError(f"timeout={timeout!r}: must be seconds, or None for no limit")
     if not timeout >= 0:
         raise ValueError(f"timeout={timeout!r}: must be seconds >= 0, or None for no limit")
+
+
+def _deadline(limit: float | None) -> float | None:
+    return None if limit is None else monotonic() + limit
 
 
 def _left(deadline: float | None) -> float | None:

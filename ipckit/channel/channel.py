@@ -20,13 +20,17 @@ Invariants
   H2  `torn` is true exactly between a system call and the account of it. An exception out of a
       signal handler that strikes there leaves it true, and the channel is then dead.
   H3  `_fds` are those that came with the frame in the decoder, and no others.
+  H4  the kernel limits the descriptors that a user has in flight, in all sockets together, and no
+      event tells when they become less. `_crowded` says that this was met: a wait is then a pause.
 """
 
 from __future__ import annotations
 
 import array
 import asyncio
+import errno
 import os
+import resource
 import select
 import socket
 from collections.abc import Callable, Sequence
@@ -51,6 +55,7 @@ DEFAULT_MAX_FRAME = 64 * 1024 * 1024
 
 _TURN = 32  # pieces (1 MiB) between two looks at the clock, and at the loop's other tasks
 _NO_SIGNAL = socket.MSG_NOSIGNAL
+_CROWDED_SECONDS = 0.005  # H4: between two attempts
 
 
 class _Side:
@@ -104,6 +109,7 @@ class Channel:
         self._in = _Side("receive", select.POLLIN)
         self._owed = b""
         self._fds: list[int] = []
+        self._crowded = False
         self._dead = ""
 
     @classmethod
@@ -142,8 +148,9 @@ class Channel:
             timeout: seconds; None waits for ever, 0 tries once.
 
         Raises:
-            WaitTimeout: the reader did not make room in time. The frame never arrives: the
-                reader throws away the part he has. The channel goes on.
+            WaitTimeout: the reader did not make room in time, or this user had more descriptors
+                in flight than ulimit -n. The frame never arrives: the reader throws away the
+                part he has. The channel goes on.
             PeerGone: the other end is closed. MessageTooLarge: nothing was sent.
             ProtocolError: the channel died earlier. MisuseError: closed, or another send() is
                 under way. SystemCallError: e.g. a closed descriptor in `fds`; nothing arrives.
@@ -305,15 +312,7 @@ class Channel:
     def _outgoing(
         self, body: bytes | bytearray | memoryview, kind: int, ident: int, fds: Sequence[int]
     ) -> tuple[Outgoing, list[tuple[int, int, bytes]]]:
-        view: bytes | memoryview
-        if body.__class__ is bytes:
-            view = body
-        else:
-            try:
-                view = memoryview(body).cast("B")
-            except TypeError:
-                name = type(body).__name__
-                raise TypeError(f"body must be bytes, not {name}: encode it first") from None
+        view = body if body.__class__ is bytes else _as_bytes(body)
         numbers = _numbers(fds) if fds else ()
         head = encode_head(len(view), kind, ident, len(numbers), self._max_frame)
         if not numbers:
@@ -353,6 +352,7 @@ class Channel:
     def _write(self, out: Outgoing, rights: list[tuple[int, int, bytes]]) -> bool:
         """Write while there is room, at most a turn; return whether the frame is done."""
         side, sock = self._out, self._sock
+        self._crowded = False
         for _ in range(_TURN):
             side.torn = True
             try:
@@ -368,7 +368,10 @@ class Channel:
             except OSError as exc:
                 side.torn = False
                 if isinstance(exc, ConnectionError):
-                    raise PeerGone("send: the other end was closed; close this too") from None
+                    raise self._closed() from None
+                if exc.errno == errno.ETOOMANYREFS and rights:
+                    self._crowded = True
+                    return False
                 what = f"{len(out.unit)} bytes"
                 if rights:
                     numbers = array.array("i", rights[0][2]).tolist()
@@ -378,6 +381,9 @@ class Channel:
             if out.done:
                 return True
         return False
+
+    def _closed(self) -> PeerGone:
+        return PeerGone("send: the other end was closed; close this too")
 
     def _give_up(self, out: Outgoing) -> None:
         torn = self._out.torn
@@ -461,6 +467,14 @@ class Channel:
             os.close(self._fds.pop())
 
     def _wait(self, side: _Side, deadline: float | None, timeout: float | None) -> None:
+        if side is self._out and self._crowded:
+            left = None if deadline is None else deadline - monotonic()
+            if left is not None and left <= 0:
+                raise self._late(side, timeout)
+            pause = _CROWDED_SECONDS if left is None else min(left, _CROWDED_SECONDS)
+            if self._hung_up(pause * 1000):
+                raise self._closed()
+            return
         poll = side.poll
         if poll is None:
             poll = side.poll = select.poll()
@@ -469,7 +483,20 @@ class Channel:
         if not poll.poll(left):  # goes on by itself after a signal, with the time left
             raise self._late(side, timeout)
 
+    def _hung_up(self, pause_ms: float) -> bool:
+        """H4. Pause; return whether the other end was closed, which would end it at once."""
+        poll = select.poll()
+        poll.register(self._sock, 0)
+        return bool(poll.poll(pause_ms))
+
     async def _ready(self, side: _Side) -> None:
+        if side is self._out and self._crowded:
+            await asyncio.sleep(_CROWDED_SECONDS)
+            if self._sock.fileno() < 0:
+                raise MisuseError(f"{side.verb}: the channel was closed")
+            if self._hung_up(0):
+                raise self._closed()
+            return
         loop = asyncio.get_running_loop()
         fd = self._sock.fileno()
         future: asyncio.Future[None] = loop.create_future()
@@ -488,7 +515,13 @@ class Channel:
                 remove(fd)
 
     def _late(self, side: _Side, timeout: float | None) -> WaitTimeout:
-        if side is self._out:
+        if side is self._out and self._crowded:
+            limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+            why = (
+                f"this user has more descriptors in flight, sent and not received, than ulimit "
+                f"-n, {limit}: receive them, or raise it; this frame never arrives: send it again"
+            )
+        elif side is self._out:
             why = "the reader made no room; this frame never arrives: send it again, or close()"
         else:
             why = "no whole frame came; what has come is kept: receive again"
@@ -500,6 +533,20 @@ def _check_max_frame(max_frame: int) -> None:
         raise TypeError(f"max_frame={max_frame!r}: must be an int of 0..{MAX_SIZE} bytes")
     if not 0 <= max_frame <= MAX_SIZE:
         raise ValueError(f"max_frame={max_frame!r}: must be 0..{MAX_SIZE} bytes")
+
+
+def _as_bytes(body: object) -> memoryview:
+    try:
+        view = memoryview(body)  # type: ignore[arg-type]  # whatever a caller gives
+    except TypeError:
+        name = type(body).__name__
+        raise TypeError(f"body must be bytes, not {name}: encode it first") from None
+    if not view.c_contiguous:
+        raise TypeError("body is not contiguous: send a copy, bytes(body)")
+    try:
+        return view.cast("B")
+    except (TypeError, NotImplementedError):
+        raise TypeError(f"body has items of format {view.format!r}: send bytes(body)") from None
 
 
 def _numbers(fds: Sequence[int]) -> array.array[int]:

@@ -412,3 +412,58 @@ def test_a_closed_task_client_stays_closed(queue):
     with pytest.raises(MisuseError, match="closed"):
         client.post("x", timeout=0)
     assert len(queue) == 0
+
+
+def test_a_call_has_a_time_limit_of_its_own():
+    """`timeout=` of recv() and send() comes before the setting and the limit of connect()."""
+    over = threading.Event()
+    with serve(lambda conn: over.wait(WAIT)) as where, Client() as client:
+        client.connect(*where, timeout=WAIT)
+        with pytest.raises(WaitTimeout, match="in 0 s"):
+            client.recv(timeout=0)
+        begin = monotonic()
+        with pytest.raises(WaitTimeout, match=r"in 0\.05 s"):
+            client.recv(timeout=0.05)
+        assert monotonic() - begin >= 0.05
+        client.set(timeout=0)
+        with pytest.raises(WaitTimeout, match="in 0 s"):
+            client.recv()
+        assert client.send(b"", timeout=0) == 0
+        for wrong, error in (("5", TypeError), (-1, ValueError), (float("nan"), ValueError)):
+            with pytest.raises(error, match="timeout="):
+                client.recv(timeout=wrong)
+            with pytest.raises(error, match="timeout="):
+                client.send(b"x", timeout=wrong)
+        with pytest.raises(WaitTimeout, match=r"of 50000000 bytes.*in 0\.05 s"):
+            client.send(bytes(50_000_000), timeout=0.05)
+        over.set()
+
+
+def test_no_time_limit_waits_for_as_long_as_it_takes():
+    """None is no limit, also where connect() had one."""
+
+    def late(conn):
+        assert conn.recv(1) == b"?"
+        asked.wait(WAIT)
+        threading.Event().wait(0.6)  # over the half second of connect()
+        conn.sendall(b"at last")
+
+    asked = threading.Event()
+    with serve(late) as where, Client() as client:
+        client.connect(*where)
+        client.send(b"?", timeout=None)
+        asked.set()
+        assert client.recv(timeout=None) == b"at last"
+
+
+@pytest.mark.parametrize("host", ["/tmp/" + "x" * 103, "a\0b"])
+def test_a_path_that_no_unix_socket_can_have(host):
+    with pytest.raises(ValueError, match="at most 107 bytes"):
+        Client(SockType.UNIX_STREAM).connect(host)
+
+
+def test_data_that_is_not_contiguous_is_named():
+    with serve(lambda conn: None) as where, Client() as client:
+        client.connect(*where)
+        with pytest.raises(TypeError, match=r"not contiguous.*bytes\(data\)"):
+            client.send(memoryview(b"abcdef")[::2])
