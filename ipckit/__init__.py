@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import importlib
 
-from ipckit._distribution import OURS, clash
+from ipckit._distribution import OURS, why_not
 
 _HOME = {
     "ftok": "keys",
@@ -29,6 +29,7 @@ _HOME = {
     "msg_remove_queue": "queue.php",
     "msg_queue_exists": "queue.php",
     "Table": "table",
+    "MemoryTable": "table",
     "Int": "table",
     "Float": "table",
     "Str": "table",
@@ -83,7 +84,7 @@ def __getattr__(name: str) -> object:
     try:
         return getattr(importlib.import_module(f"ipckit.{home}"), name)
     except (ImportError, AttributeError) as exc:
-        hint = clash()
+        hint = why_not(exc)
         if hint:
             raise ImportError(hint) from exc
         raise

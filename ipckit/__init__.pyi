@@ -46,6 +46,7 @@ from ipckit.sync import Lock as Lock
 from ipckit.table import Bytes as Bytes
 from ipckit.table import Float as Float
 from ipckit.table import Int as Int
+from ipckit.table import MemoryTable as MemoryTable
 from ipckit.table import Str as Str
 from ipckit.table import Table as Table
 

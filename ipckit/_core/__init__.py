@@ -9,16 +9,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from ipckit._distribution import clash
+from ipckit._distribution import why_not
 from ipckit.errors import from_errno
 
 try:
     from ipckit._core._ipk import ffi as _ffi
     from ipckit._core._ipk import lib as _lib
 except ImportError as exc:
-    hint = clash()
+    hint = why_not(exc)
     if hint:
-        raise ImportError(hint) from exc
+        raise ImportError(hint, name=exc.name) from exc
     raise
 
 ffi: Any = _ffi

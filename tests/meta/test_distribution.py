@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ipckit._distribution import OURS, clash
+from ipckit._distribution import OURS, clash, why_not
 
 ROOT = Path(__file__).parents[2]
 WAIT = 30
@@ -23,6 +23,10 @@ def site(tmp_path):
         shutil.copy(source, tmp_path / "ipckit")
     distribution(tmp_path, OURS)
     return tmp_path
+
+
+def no_modules(_folder, names):
+    return [name for name in names if name.endswith(".so")]
 
 
 def distribution(site: Path, name: str) -> None:
@@ -87,3 +91,28 @@ def test_the_other_distribution_does_no_harm_while_all_is_there(site):
 def test_this_installation_has_no_clash():
     """The tests run against one ipckit."""
     assert clash() == ""
+
+
+def test_a_checkout_with_another_environment_says_what_to_do(site):
+    """The C core was built for another Python, or not at all: it is no bare ModuleNotFoundError."""
+    shutil.copytree(ROOT / "ipckit" / "_core", site / "ipckit" / "_core", ignore=no_modules)
+    shutil.copytree(ROOT / "ipckit" / "table", site / "ipckit" / "table")
+    for line in ("from ipckit import Table", "import ipckit._core"):
+        said = first_error(site, line)
+        assert said.startswith("ImportError: ipckit's C core is not there for this Python, ")
+        assert sys.executable in said and "`make setup`" in said
+
+
+def test_a_dependency_that_is_missing_is_named(site):
+    """With the way to have it."""
+    shutil.copytree(ROOT / "ipckit" / "queue", site / "ipckit" / "queue")
+    (site / "ipckit" / "_core").mkdir()
+    (site / "ipckit" / "_core" / "__init__.py").write_text("import cffi")
+    said = first_error(site, "from ipckit import SysvQueue")
+    assert said.startswith("ImportError: ipckit needs the module 'cffi', which is not there")
+    assert f"`pip install {OURS}`" in said
+
+
+def test_another_import_error_stays_what_it_is():
+    assert why_not(ModuleNotFoundError("no", name="mine")) == ""
+    assert why_not(ImportError("cannot import name")) == ""
