@@ -13,6 +13,7 @@ OTHERS = {
     "Client.recv": "<as set>",
     "Client.send": "<as set>",
     "Server.taskwait": "0.5",  # Swoole's
+    "Server.task_wait_multi": "0.5",
 }
 
 
