@@ -94,6 +94,7 @@ alone | MemoryQueue().send(b"", type="a") | TypeError | type='a' | an int | must
 alone | MemoryQueue(max_bytes=1).send(b"ab") | MessageTooLarge | 2 bytes | max_bytes is 1 | send less
 alone | MemoryQueue().receive_nowait() | QueueEmpty | type=0 | no message | send one first, or wait longer
 # -- tables
+alone | MemoryTable(0) | ValueError | size=0 | 1..2**31-1 rows | must be
 alone | Table(0) | ValueError | size=0 | 1..2**31-1 rows | must be
 alone | Table("8") | TypeError | not str | an int, the number of rows | must be
 alone | Table(8, columns={}) | ValueError | 0 columns | 1..256 | column() adds one
