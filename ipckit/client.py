@@ -216,7 +216,7 @@ class Client:
         Args:
             size: most bytes to return, >= 1. With framing: one whole packet is returned, mark
                 or header included, however long it is.
-            timeout: as in send().
+            timeout: seconds, as in send().
 
         Raises:
             WaitTimeout: nothing came in time (no whole packet; its part is kept).
