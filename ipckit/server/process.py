@@ -46,6 +46,9 @@ __all__ = [
     "report_on",
 ]
 
+_OURS = os.path.dirname(os.path.dirname(__file__)) + os.sep
+"""Where the code of ipckit is."""
+
 EXIT_DONE = 0
 EXIT_BOOT_FAILED = 3
 EXIT_BROKEN = 5
@@ -301,10 +304,10 @@ def log_callback_error(where: str, event: str) -> None:
     Errors of one type that one line of code raises are of one kind.
     """
     error = sys.exception()
-    last = error.__traceback__ if error is not None else None
-    while last is not None and last.tb_next is not None:
-        last = last.tb_next
-    place = "" if last is None else f" in {last.tb_frame.f_code.co_filename}:{last.tb_lineno}"
+    place = ""
+    for frame, line in traceback.walk_tb(error.__traceback__ if error is not None else None):
+        if not frame.f_code.co_filename.startswith(_OURS):  # the last place in the user's code
+            place = f" in {frame.f_code.co_filename}:{line}"
     name = f"{type(error).__qualname__}{place}"
     limited.write(
         logging.ERROR,

@@ -118,6 +118,8 @@ def what_is_full(settings: Settings, setting: str) -> str:
 def advice(settings: Settings, setting: str, needed: float) -> str:
     """Return what is full, and the setting to raise where `needed` task workers are needed."""
     there = settings.task_worker_num
+    if not needed:
+        return f"{what_is_full(settings, setting)}: raise task_worker_num, or {setting} for a burst"
     few = needed > there
     raised = "task_worker_num" if few else f"{setting}, or task_worker_num where this lasts"
     return (

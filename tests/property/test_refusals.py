@@ -32,7 +32,7 @@ def test_each_refused_task_is_in_one_line_and_the_lines_are_few(looks):
             said.append((now, found))
         if more and not refusing_before:
             assert found is not None and not found.over, "the first is said at once"
-    now += Refusals.QUIET
+    now += Refusals.QUIET + 0.001  # sums of floats
     end = refusals.change(now, total, memory)
     if end is not None:
         said.append((now, end))
@@ -60,6 +60,11 @@ def test_the_setting_to_change_is_named(setting, needed, raised):
     """F29."""
     text = advice(Settings(worker_num=1, task_worker_num=4), setting, needed)
     assert raised in text and f"{setting}=" in text and f"takes {needed} task workers" in text
+
+
+def test_where_no_attempt_has_ended_there_is_no_figure():
+    text = advice(Settings(worker_num=1, task_worker_num=4), "task_queue_size", 0.0)
+    assert text.endswith("raise task_worker_num, or task_queue_size for a burst")
 
 
 def test_what_was_refused_has_arrived():

@@ -6,7 +6,18 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
-from ipckit.cli.top.series import Moment, Series, bar, duration, is_short, rate, size, sparkline
+from ipckit.cli.top.series import (
+    Moment,
+    Series,
+    bar,
+    count,
+    duration,
+    fitting,
+    is_short,
+    rate,
+    size,
+    sparkline,
+)
 from ipckit.server.latency import BUCKETS, upper_bound
 
 SECONDS = st.floats(0, 999 * 86400)
@@ -120,3 +131,27 @@ def test_bytes_in_words():
     assert [size(n) for n in (0, 1023, 1536, 24 << 20, 3 << 40)] == [
         "0 B", "1023 B", "1.5 KiB", "24.0 MiB", "3072 GiB"
     ]  # fmt: skip
+
+
+COLUMNS = (("worker", 6), ("role", 11), ("doing", 25), ("in all", 10), ("memory", 9))
+
+
+@given(st.integers(0, 120))
+def test_the_columns_that_are_shown_fit(width):
+    """R-top-80: what is left out is what may be, and only where there is no room for it."""
+    least, order = {"doing": 17, "role": 6}, ("in all", "memory", "doing", "role")
+    shown = fitting(COLUMNS, least, order, width)
+    assert [name for name, _ in shown] == [name for name, _ in COLUMNS if name in dict(shown)]
+    assert {"worker", "role", "doing"} <= set(dict(shown))
+    taken = sum(each + 2 for _, each in shown)
+    assert taken <= width or shown == [("worker", 6), ("role", 6), ("doing", 17)]
+    if taken <= width - 12:
+        assert shown == list(COLUMNS), "nothing gave way in vain"
+
+
+@given(st.floats(0, 9e11))
+def test_a_count_is_short(number):
+    assert len(count(number)) <= 4
+    unit = {"k": 1e3, "M": 1e6, "G": 1e9}.get(count(number)[-1], 1)
+    value = float(count(number).rstrip("kMG")) * unit
+    assert abs(value - number) <= max(0.5, 0.06 * number)

@@ -234,6 +234,34 @@ def test_its_keys(served, tmp_path):
         table.remove()
 
 
+@pytest.mark.parametrize("size", [(80, 24), (100, 30), (129, 24), (130, 34)])
+def test_nothing_is_cut_off(served, size):
+    """R-top-80: 80 columns and 24 lines are enough."""
+    ask(served, "wait wait " + "quick " * 20)
+
+    async def use():
+        with Watched(served.process.pid) as watched:
+            app = Top(watched, 0.1)
+            async with app.run_test(size=size) as pilot:
+                await settles(pilot, lambda: "20 wait" in shown(app, "#queue"))
+                await pilot.pause()
+                strips = app.screen._compositor.render_strips()
+                lines = ["".join(part.text for part in strip) for strip in strips]
+                workers = app.query_one("#workers", DataTable)
+                assert workers.max_scroll_x == 0 and len(workers.columns) >= 7
+                if size[1] <= 24:
+                    assert workers.max_scroll_y == 0
+                await pilot.resize_terminal(130, 34)
+                await settles(pilot, lambda: len(workers.columns) == 10)
+            return lines
+
+    lines = asyncio.run(use())
+    assert not [line for line in lines if "…" in line], lines
+    text = "\n".join(lines)
+    for word in ("● serving", "task 1, attempt 1", "20 wait", "2 run", "retries 0", "q quit"):
+        assert word in text, text
+
+
 @pytest.mark.needs_tmux
 def test_it_runs_in_a_terminal(served, tmp_path):
     ask(served, "wait fail")

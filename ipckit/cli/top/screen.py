@@ -22,7 +22,9 @@ from ipckit.cli.top.series import (
     Series,
     able_task_workers,
     bar,
+    count,
     duration,
+    fitting,
     is_short,
     moment_of,
     size,
@@ -50,8 +52,19 @@ _COLUMNS = (
     ("memory", 9),
 )
 """With their widths. A worker handles requests, a task worker attempts of tasks."""
+_LEAST = {"doing": 17, "role": 6, "restarts": 8}
+_ORDER = ("in all", "memory", "doing", "role", "a second")
+"""What gives way where they do not all fit: 80 columns are enough for the rest."""
+
+_WIDE, _TALL = 130, 30
+"""Columns and lines of a terminal from which on nothing is cut down."""
+
 _LEFT = ("role", "state", "doing")
 _SORTS = ("worker", "state", "for", "a second", "in all", "restarts", "memory")
+
+
+_Parts = list[str | tuple[str, str]]
+"""Of a text: each with its style, or without one."""
 
 
 class Top(App[None]):
@@ -59,6 +72,8 @@ class Top(App[None]):
 
     TITLE = "ipckit top"
     ENABLE_COMMAND_PALETTE = False
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (_WIDE, "-wide")]  # noqa: RUF012  (as the base class has it)
+    VERTICAL_BREAKPOINTS = [(0, "-short"), (_TALL, "-tall")]  # noqa: RUF012  (the same)
     CSS = """
     Screen { background: #14181f; color: #d7dde8; }
     #head { height: 1; padding: 0 2; background: #222b38; }
@@ -76,6 +91,9 @@ class Top(App[None]):
     #head, .card, #low Static { text-wrap: nowrap; text-overflow: ellipsis; }
     #restarts { width: 1fr; margin: 0 1 0 0; }
     #tables { width: 1fr; }
+    .-narrow .card { padding: 0; margin: 0; }
+    .-short #cards { margin: 0 1; }
+    .-short #low, .-short #low Static { height: 4; }
     Footer { background: #222b38; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -125,11 +143,12 @@ class Top(App[None]):
         """Take the first look."""
         workers = self.query_one("#workers", DataTable)
         workers.border_title = "workers"
-        for name, width in _COLUMNS:
-            side: JustifyMethod = "left" if name in _LEFT else "right"
-            workers.add_column(Text(name, justify=side), key=name, width=width)
         self.look()
         self.set_interval(self._interval, self.look)
+
+    def on_resize(self) -> None:
+        """Draw it for the size that the terminal has now, when all has its place."""
+        self.call_after_refresh(self._draw)
 
     def on_unmount(self) -> None:
         """Let go of the tables."""
@@ -200,9 +219,15 @@ class Top(App[None]):
 
     def _draw_workers(self, shown: DataTable[Text], picture: Picture) -> None:
         row = shown.cursor_row
-        shown.clear()
+        # The border takes two cells, and so does the bar of more rows than there is room for.
+        columns = fitting(_COLUMNS, _LEAST, _ORDER, self.size.width - 6)
+        shown.clear(columns=True)
+        for name, width in columns:
+            side: JustifyMethod = "left" if name in _LEFT else "right"
+            shown.add_column(Text(name, justify=side), key=name, width=width)
         for worker in self._sorted(picture.workers):
-            shown.add_row(*self._cells(worker), key=str(worker.worker_id))
+            cells = self._cells(worker, short=dict(columns)["role"] < 11)
+            shown.add_row(*(cells[name] for name, _ in columns), key=str(worker.worker_id))
         shown.move_cursor(row=row, animate=False)
         order = "▼" if self.descending else "▲"
         shown.border_subtitle = f"by {self.sort} {order}"
@@ -221,46 +246,54 @@ class Top(App[None]):
 
         return sorted(workers, key=value, reverse=self.descending)
 
-    def _cells(self, worker: WorkerPicture) -> list[Text]:
+    def _cells(self, worker: WorkerPicture, *, short: bool) -> dict[str, Text]:
         rate = sum(self._series.of_worker(worker.worker_id))  # one of them is 0
         style = _STATES[worker.state]
         alarm = style if worker.state in ("stuck", "stopped") else ""
-        return [
-            Text(str(worker.worker_id), alarm, justify="right"),
-            Text(worker.role, alarm),
-            Text(worker.state, style),
-            Text(str(worker.pid or "-"), alarm or _DIM, justify="right"),
-            Text(duration(worker.since), alarm, justify="right"),
-            Text(worker.doing or "-", alarm or ("" if worker.doing else _DIM)),
-            Text(f"{rate:,.1f}", "" if rate else _DIM, justify="right"),
-            Text(f"{worker.requests + worker.tasks:,}", _DIM, justify="right"),
-            Text(
+        role = worker.role.removesuffix(" worker") if short else worker.role
+        cells = {
+            "worker": (str(worker.worker_id), alarm),
+            "role": (role, alarm),
+            "state": (worker.state, style),
+            "pid": (str(worker.pid or "-"), alarm or _DIM),
+            "for": (duration(worker.since), alarm),
+            "doing": (worker.doing or "-", alarm or ("" if worker.doing else _DIM)),
+            "a second": (f"{rate:,.1f}", "" if rate else _DIM),
+            "in all": (f"{worker.requests + worker.tasks:,}", _DIM),
+            "restarts": (
                 f"{worker.restarts}{' !' if worker.flapping else ''}",
                 _WARN if worker.restarts else _DIM,
-                justify="right",
             ),
-            Text(size(worker.rss), _DIM, justify="right"),
-        ]
+            "memory": (size(worker.rss), _DIM),
+        }
+        return {
+            name: Text(text, style, justify="left" if name in _LEFT else "right")
+            for name, (text, style) in cells.items()
+        }
 
     def _head(self, picture: Picture) -> Text:
-        mark = _GOOD if picture.state == "serving" else _ALARM
-        text = Text.assemble(
-            ("ipckit top", "bold"),
-            ("  server ", _DIM),
+        state = f"● {picture.state}", _GOOD if picture.state == "serving" else _ALARM
+        paused = ("   ‖ paused" if self.paused else "", "bold #ffd166")
+        server = (
+            ("server ", _DIM),
             str(picture.pid),
             (" on ", _DIM),
             escape_surrogates(", ".join(picture.ports)),
             (" up ", _DIM),
             duration(picture.at - picture.stats["start_time"]),
-            "   ",
-            (f"● {picture.state}", mark),
-            "   ",
-            (time.strftime("%H:%M:%S", time.localtime(picture.at)), _DIM),
         )
-        if self.paused:
-            text.append("   ‖ paused", "bold #ffd166")
+        clock = time.strftime("%H:%M:%S", time.localtime(picture.at)), _DIM
+        if self._is_narrow:  # what may be cut off is last
+            text = Text.assemble(state, paused, "  ", *server)
+        else:
+            name = ("ipckit top  ", "bold")
+            text = Text.assemble(name, *server, "   ", state, "   ", clock, paused)
         text.no_wrap = True
         return text
+
+    @property
+    def _is_narrow(self) -> bool:
+        return self.size.width < _WIDE
 
     def _width(self, name: str) -> int:
         return max(8, self.screen_stack[0].query_one(f"#{name}").content_size.width)
@@ -268,60 +301,63 @@ class Top(App[None]):
     def _requests(self, picture: Picture) -> Text:
         rates = self._series.rates("requests")
         stats = picture.stats
-        return Text.assemble(
-            (f"{rates[-1] if rates else 0:,.0f}", "bold"),
-            (" a second  ", _DIM),
-            f"{stats['connection_num']:,}",
-            (" connection" if stats["connection_num"] == 1 else " connections", _DIM),
-            "\n",
-            (sparkline(rates, self._width("requests")), _LINE),
-            "\n",
-            (_counted(stats["callback_errors"], "callback error"), _ALARM),
-            "\n",
-            *self._times("request_times"),
-        )
+        now, opened = rates[-1] if rates else 0.0, stats["connection_num"]
+        errors = stats["callback_errors"]
+        if self._is_narrow:
+            first: _Parts = [(count(now), "bold"), ("/s ", _DIM), count(opened), (" conn", _DIM)]
+            alarm = f"{count(errors)} errors" if errors else ""
+        else:
+            what = " connection" if opened == 1 else " connections"
+            first = [(f"{now:,.0f}", "bold"), (" a second  ", _DIM), f"{opened:,}", (what, _DIM)]
+            alarm = _counted(errors, "callback error")
+        line = sparkline(rates, self._width("requests"))
+        times = self._times("request_times")
+        return Text.assemble(*first, "\n", (line, _LINE), "\n", (alarm, _ALARM), "\n", *times)
 
     def _tasks(self, picture: Picture) -> Text:
         rates = self._series.rates("tasks")
-        buried = picture.stats["task_buried"]
-        return Text.assemble(
-            (f"{rates[-1] if rates else 0:,.1f}", "bold"),
-            (" a second  ", _DIM),
-            (f"{buried:,}", _WARN if buried else ""),
-            (" buried", _DIM),
-            "\n",
-            (sparkline(rates, self._width("tasks")), _LINE),
-            "\n\n",
-            *self._times("task_times"),
-        )
+        now, buried = rates[-1] if rates else 0.0, picture.stats["task_buried"]
+        style = _WARN if buried else ""
+        if self._is_narrow:
+            first: _Parts = [(count(now), "bold"), ("/s ", _DIM), (count(buried), style)]
+        else:
+            first = [(f"{now:,.1f}", "bold"), (" a second  ", _DIM), (f"{buried:,}", style)]
+        line = sparkline(rates, self._width("tasks"))
+        times = self._times("task_times")
+        return Text.assemble(*first, (" buried", _DIM), "\n", (line, _LINE), "\n\n", *times)
 
-    def _times(self, name: str) -> list[str | tuple[str, str]]:
-        found = self._series.percentiles(name)
-        width = self._width("tasks") // 3
+    def _times(self, name: str) -> _Parts:
+        found = self._series.percentiles(name)._asdict()
+        if self._is_narrow:
+            del found["p90"]
+        width = self._width(name.replace("_times", "s")) // len(found)
         return [
-            ("".join(f"{title:{width}}" for title in ("p50", "p90", "p99")), _DIM),
-            "\n" + "".join(f"{duration(value):{width}}" for value in found),
+            ("".join(f"{title:{width}}" for title in found), _DIM),
+            "\n" + "".join(f"{duration(value):{width}}" for value in found.values()),
         ]
 
     def _queue(self, picture: Picture) -> Text:
         stats = picture.stats
         waiting, oldest = stats["task_queued"], stats["task_oldest_seconds"]
+        running, refused = stats["task_running"], stats["task_refused"]
+        style = "bold" if not waiting else f"bold {_WARN}"
+        if self._is_narrow:
+            first: _Parts = [(count(waiting), style), (" wait ", _DIM), count(running)]
+            first.append((" run", _DIM))
+            alarm = f"{count(refused)} refused" if refused else ""
+        else:
+            first = [(f"{waiting:,}", style), (" wait  ", _DIM), f"{running:,}", (" run", _DIM)]
+            alarm = f"{_counted(refused, 'task')} refused" if refused else ""
         return Text.assemble(
-            (f"{waiting:,}", "bold" if not waiting else f"bold {_WARN}"),
-            (" wait  ", _DIM),
-            f"{stats['task_running']:,}",
-            (" run", _DIM),
+            *first,
             "\n",
             (sparkline(self._series.depths(), self._width("queue")), _LINE),
             "\n",
-            (
-                _counted(stats["task_refused"], "task") + " refused" * bool(stats["task_refused"]),
-                _ALARM,
-            ),
+            (alarm, _ALARM),
             "\n",
             ("oldest ", _DIM),
             (duration(oldest), _ALARM if oldest > 10 else ""),
-            ("  retries ", _DIM),
+            ("\nretries " if self._is_narrow else "  retries ", _DIM),
             f"{stats['task_retries']:,}",
         )
 
@@ -331,18 +367,21 @@ class Top(App[None]):
         busy = there - stats["task_idle_worker_num"]
         able = able_task_workers(picture)
         short = is_short(needed, able, stats["task_queued"])
-        return Text.assemble(
-            (f"{needed:.1f}", _ALARM if short else "bold"),
-            (" needed now  ", _DIM),
-            (str(there), ""),
-            (" there", _DIM),
-            "\n",
-            (bar(busy / there if there else 0.0, self._width("needed")), _LINE),
-            "\n\n",
-            (f"{busy} busy", ""),
-            (f"  {there - able} stuck or gone" if able < there else "", _ALARM),
-            ("\ntoo few for what arrives" if short else "", _ALARM),
-        )
+        style = _ALARM if short else "bold"
+        filled = bar(busy / there if there else 0.0, self._width("needed")), _LINE
+        idle = f"{there - able} stuck or gone" if able < there else "", _ALARM
+        few = "too few for what arrives" if short else "", _ALARM
+        if self._is_narrow:
+            first: _Parts = [(f"{needed:.1f}", style), (" needed", _DIM)]
+            rest: _Parts = [
+                f"{busy} of {there} busy\n",
+                idle,
+                "\n",
+                ("too few" if short else "", _ALARM),
+            ]
+            return Text.assemble(*first, "\n", filled, "\n", *rest)
+        first = [(f"{needed:.1f}", style), (" needed now  ", _DIM), str(there), (" there", _DIM)]
+        return Text.assemble(*first, "\n", filled, "\n\n", f"{busy} busy  ", idle, "\n", few)
 
 
 def _counted(number: int, what: str) -> str:

@@ -19,7 +19,9 @@ __all__ = [
     "Series",
     "able_task_workers",
     "bar",
+    "count",
     "duration",
+    "fitting",
     "is_short",
     "moment_of",
     "rate",
@@ -122,6 +124,32 @@ def bar(share: float, width: int) -> str:
     """Return a bar that is full at 1."""
     full = round(min(max(share, 0.0), 1.0) * width)
     return "█" * full + "░" * (width - full)
+
+
+def fitting(
+    columns: Sequence[tuple[str, int]], least: dict[str, int], order: Sequence[str], width: int
+) -> list[tuple[str, int]]:
+    """Return the columns that fit into a width, each with two cells around it: those in `order` are
+    cut down to their `least` width, or left out where they have none, one after the other.
+    """
+    shown = dict(columns)
+    for name in order:
+        if sum(each + 2 for each in shown.values()) <= width:
+            break
+        if name in least:
+            shown[name] = least[name]
+        else:
+            del shown[name]
+    return list(shown.items())
+
+
+def count(number: float) -> str:
+    """Return a count in at most four characters."""
+    for unit in ("", "k", "M", "G"):
+        if number < 999.5 or unit == "G":
+            break
+        number /= 1000
+    return f"{number:.1f}{unit}" if unit and number < 9.95 else f"{number:.0f}{unit}"
 
 
 def duration(seconds: float | None) -> str:
