@@ -14,6 +14,7 @@ import mmap
 import os
 import socket
 
+from ipckit._cgroup import refuse_over_group
 from ipckit._core import _ledger
 from ipckit.errors import (
     AlreadyExists,
@@ -78,6 +79,11 @@ def _make(name: str, shape: Shape) -> mmap.mmap:
     with system_call("open", "a file of shared memory in /dev/shm for task_ledger"):
         fd = unnamed_file()
     try:
+        refuse_over_group(
+            size,
+            "posix_fallocate",
+            f"a task ledger of {size} bytes of shared memory; lower task_memory",
+        )
         with system_call(
             "posix_fallocate",
             f"a task ledger of {size} bytes of shared memory: lower task_memory, or free some "

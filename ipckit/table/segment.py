@@ -18,6 +18,7 @@ import os
 import re
 import stat
 
+from ipckit._cgroup import refuse_over_group
 from ipckit._core import check, ffi, lib
 from ipckit.errors import AccessDenied, NotFound, SegmentCorrupt, from_errno, system_call
 from ipckit.table.schema import TYPE_FLOAT, Schema
@@ -204,6 +205,11 @@ def _fill(fd: int, size: int, schema: Schema) -> None:
         lib.ipk_table_layout(size, schema.key_size, columns, count),
         "layout",
         f"a table of {size} rows of {schema.row_bytes} bytes is over the address space",
+    )
+    refuse_over_group(
+        total,
+        "posix_fallocate",
+        f"a table of {size} rows needs {total} bytes of shared memory; make it smaller",
     )
     try:
         os.posix_fallocate(fd, 0, total)

@@ -15,13 +15,14 @@ import os
 import platform
 import pwd
 import re
+import resource
 import stat
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from ipckit import _distribution
+from ipckit import _cgroup, _distribution
 from ipckit.cli.machine.facts import Facts
 
 if TYPE_CHECKING:
@@ -40,6 +41,15 @@ _LOGIND = (
     "/etc/systemd/logind.conf.d",
 )
 _FUTEX_WAITV = 449
+_PR_SET_PDEATHSIG, _PR_GET_PDEATHSIG = 1, 2
+_ROBUST_LIST = {
+    "x86_64": (274, 273),
+    "aarch64": (100, 99),
+    "riscv64": (100, 99),
+    "ppc64le": (299, 300),
+    "s390x": (305, 304),
+}
+"""Numbers of get_robust_list(2) and set_robust_list(2), which the C library does not give."""
 _FIRST_USER = 1000
 _LOW_SHM = 16 * 2**20
 _LONGEST_SOCKET = 107
@@ -69,10 +79,13 @@ def examine(facts: Facts, directories: Callable[[], Sequence[str]]) -> list[Chec
         "distribution": _other_distribution,
         "modules": _modules,
         "kernel calls": _kernel_calls,
+        "robust lists": _robust_lists,
         "futex_waitv": _futex_waitv,
         "queues": _queues,
         "named segments": _unnamed_files,
         "shared memory": lambda: _shared_memory(facts),
+        "memory of the control group": lambda: group_memory(_cgroup.memory_left(), facts.shm_free),
+        "file size": lambda: file_size(resource.getrlimit(resource.RLIMIT_FSIZE)[0]),
         "runtime directory": lambda: runtime_place(directories()[0]),
         "XDG_RUNTIME_DIR": _session_directory,
         "RemoveIPC": _remove_ipc,
@@ -151,10 +164,42 @@ def _kernel_calls() -> Check:
             os.close(call())
         except OSError as why:
             missing.append(f"{name}: {why.strerror}")
+    try:
+        _death_signal()
+    except OSError as why:
+        missing.append(f"prctl, by which children end with the manager: {why.strerror}")
     if missing:
         step = "use a newer kernel, or a container profile (seccomp) that allows these calls"
         return Check("kernel calls", WRONG, "; ".join(missing), step)
-    return Check("kernel calls", OK, "pidfd_open, memfd_create, eventfd")
+    return Check("kernel calls", OK, "pidfd_open, memfd_create, eventfd, prctl")
+
+
+def _death_signal() -> None:
+    """Set the signal of our parent's death to what it is. OSError: prctl(2) is refused."""
+    libc, number = ctypes.CDLL(None, use_errno=True), ctypes.c_int()
+    if libc.prctl(_PR_GET_PDEATHSIG, ctypes.byref(number)) or libc.prctl(_PR_SET_PDEATHSIG, number):
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+
+
+def _robust_lists() -> Check:
+    name, numbers = "robust lists", _ROBUST_LIST.get(platform.machine())
+    if numbers is None:
+        return Check(name, NOTE, f"not looked at on {platform.machine()}")
+    libc = ctypes.CDLL(None, use_errno=True)
+    head, size = ctypes.c_void_p(), ctypes.c_size_t()
+    get, set_ = numbers
+    if libc.syscall(get, 0, ctypes.byref(head), ctypes.byref(size)) or libc.syscall(
+        set_, head, size
+    ):
+        return Check(
+            name,
+            WRONG,
+            f"set_robust_list is refused ({os.strerror(ctypes.get_errno())}): the lock of a "
+            f"process that dies is never released",
+            "use a container profile (seccomp) that allows get_robust_list and set_robust_list",
+        )
+    return Check(name, OK, "the kernel releases the locks of the dead")
 
 
 def _futex_waitv() -> Check:
@@ -204,6 +249,43 @@ def _shared_memory(facts: Facts) -> Check:
         step = "free some (ipckit ls), or make it larger: ipckit limits"
         return Check("shared memory", WRONG, f"{_SHM} is full: {found}", step)
     return Check("shared memory", OK, found)
+
+
+def group_memory(left: float | None, shm_free: int | None) -> Check:
+    """Return whether the control group lets a program have the shared memory that there is. Pure.
+
+    `left`: bytes under its limit; None, infinity: no limit.
+    """
+    name = "memory of the control group"
+    if left is None or left == float("inf"):
+        return Check(name, OK, "no limit")
+    found = f"{left / 2**20:,.0f} MiB are left under its limit"
+    step = "raise memory.max (systemd: MemoryMax=; docker run --memory)"
+    if left < _LOW_SHM:
+        return Check(name, WRONG, f"{found}; a process over it is killed by SIGKILL", step)
+    if shm_free is not None and left < shm_free:
+        return Check(
+            name,
+            NOTE,
+            f"{found}, less than is free in {_SHM}: tables, ledgers and queues count, and a "
+            f"process over it is killed by SIGKILL",
+            step,
+        )
+    return Check(name, OK, found)
+
+
+def file_size(limit: int) -> Check:
+    """Return whether files may be as large as tables and ledgers are. Pure."""
+    name = "file size"
+    if limit == resource.RLIM_INFINITY:
+        return Check(name, OK, "no limit")
+    return Check(
+        name,
+        WRONG if limit < _LOW_SHM else NOTE,
+        f"at most {limit:,} bytes: so large may a table, a task ledger, a log or a body in a file "
+        f"be (EFBIG)",
+        "ulimit -f unlimited, LimitFSIZE=infinity for systemd",
+    )
 
 
 def runtime_place(path: str) -> Check:
