@@ -27,6 +27,7 @@ from ipckit.server.control import ControlSocket
 from ipckit.server.dead_letters import DeadLetters
 from ipckit.server.events import Callbacks
 from ipckit.server.fork import check_may_fork, fill_standard_descriptors
+from ipckit.server.from_thread import in_another_thread, run_on_loop, wait_for_each
 from ipckit.server.log import log, set_up
 from ipckit.server.manager import Manager
 from ipckit.server.pid_file import PidFile
@@ -404,12 +405,15 @@ class Server(ClientCalls):
             submitter.abandon(task_id)
 
     def taskwait(self, data: Any, timeout: float = 0.5, dst: int = -1) -> Any:
-        """Run a task and return its result. Blocks this worker, at most `timeout` seconds.
+        """Run a task and return its result. Blocks this worker, at most `timeout` seconds; in a
+        thread that is not the loop's only that one: then it is as task_async().
 
         Meanwhile no client is served; frames of other processes are read, and their callbacks
         run after it. Raises as task_async(), and TaskQueueFull.
         """
         submitter = self._submitter("taskwait()")
+        if in_another_thread():
+            return run_on_loop(submitter.loop, self.task_async(data, timeout, dst))
         dst = self._checked_dst(dst)
         check_timeout(timeout)
         deadline = math.inf if timeout is None else time.monotonic() + timeout
@@ -434,6 +438,8 @@ class Server(ClientCalls):
         check_timeout(timeout)
         if isinstance(tasks, str | bytes) or not isinstance(tasks, Sequence):
             raise TypeError(f"tasks={tasks!r}: must be a sequence of data, one for each task")
+        if in_another_thread():
+            return run_on_loop(submitter.loop, wait_for_each(self, tasks, timeout))  # type: ignore[no-any-return]
         deadline = math.inf if timeout is None else time.monotonic() + timeout
         outcomes = [Outcome() for _ in tasks]
         ids: list[int] = []

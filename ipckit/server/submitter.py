@@ -111,7 +111,7 @@ class Submitter:
 
     def __init__(self, worker: Worker, ledger: TaskLedger) -> None:
         self._worker = worker
-        self._loop = worker.loop
+        self.loop = worker.loop
         self._row = worker.row
         self._ledger = ledger
         self._view = ledger.view(worker.place)
@@ -260,7 +260,7 @@ class Submitter:
             ):
                 self._wake_one()
                 return task_id
-            future: asyncio.Future[None] = self._loop.create_future()
+            future: asyncio.Future[None] = self.loop.create_future()
             if first:
                 self._waiting.append(future)
             else:
@@ -331,7 +331,7 @@ class Submitter:
                 return
         if not self._looking:
             self._looking = True
-            self._loop.call_soon(self._look_again)
+            self.loop.call_soon(self._look_again)
 
     def _look_again(self) -> None:
         self._looking = False
@@ -483,7 +483,7 @@ class Submitter:
     def leave(self) -> None:
         """This process leaves and waits no longer: every end from now on is its successor's."""
         self._left = True
-        self._loop.remove_reader(self.bell)
+        self.loop.remove_reader(self.bell)
 
     def _wake_one(self) -> None:
         while self._waiting:

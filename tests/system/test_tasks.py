@@ -10,7 +10,7 @@ from serving import Refused
 
 from ipckit import SysvQueue
 from ipckit.server.foreign import ForeignQueue, ForeignTaker
-from ipckit.server.task_worker import _LOOK_SECONDS
+from ipckit.server.process import LOOK_SECONDS
 
 KIB = 1024
 VALUES = [
@@ -241,7 +241,7 @@ def test_a_queue_that_somebody_removes_is_told_and_harms_nothing_else(start, que
     made = SysvQueue.create(0x71ABCDEF) if again else None
     try:
         running.wait_for(lambda: "the message queue was removed" in running.log(), "it is told")
-        end = time.monotonic() + 2 * _LOOK_SECONDS  # task worker 0 looks for unserved types
+        end = time.monotonic() + 2 * LOOK_SECONDS  # task worker 0 looks for unserved types
         while time.monotonic() < end:
             assert ask("await", "task_async", ("finish", "well"), 5) == "well"
         assert len(running.journal("worker_start")) == 2, "nobody died of it"
@@ -292,3 +292,43 @@ def test_at_most_once_repeats_nothing(start, mode, how):
     assert ask("await", "task_async", ("finish", "alive"), 30) == "alive"
     stats = ask("call", "stats")
     assert (stats["task_buried"], stats["task_failed"], stats["task_retries"]) == (1, 1, 0)
+
+
+@pytest.mark.parametrize("call", ["taskwait", "task_wait_multi"])
+def test_a_thread_waits_for_tasks_and_the_loop_goes_on(small, call):
+    """D9: its own answers, each as soon as it is there; clients are served meanwhile."""
+    server = small(
+        f"""
+        import asyncio
+
+        def wait(server, number):
+            for turn in range(100):
+                if {call!r} == "taskwait":
+                    assert server.taskwait((number, turn), 60) == (number, turn)
+                else:
+                    asked = [(number, turn), (number, -turn)]
+                    assert server.task_wait_multi(asked, 60) == dict(enumerate(asked))
+            return turn
+
+        @server.on("receive")
+        async def receive(server, fd, reactor_id, data):
+            loop = asyncio.get_running_loop()
+            began = loop.time()
+            waits = (loop.run_in_executor(None, wait, server, n) for n in range(4))
+            answers = await asyncio.gather(*waits, return_exceptions=True)
+            server.send(fd, repr((answers, loop.time() - began < 20)).encode())
+
+        @server.on("task")
+        def task(server, task_id, src_worker_id, data):
+            return data
+
+        @server.on("finish")
+        def finish(server, task_id, result):
+            raise AssertionError("it has a waiter")
+        """,
+        "task_worker_num=2",
+    )
+    with server.connect() as client:
+        client.sendall(b"go")
+        assert client.recv(4000) == b"([99, 99, 99, 99], True)"
+    assert "it has a waiter" not in server.end()
