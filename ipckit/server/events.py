@@ -20,21 +20,23 @@ __all__ = ["MANAGER_EVENTS", "Callbacks", "canonical"]
 MANAGER_EVENTS = ("start", "shutdown", "worker_error", "before_reload", "after_reload")
 """They run in the manager, which has no loop: `def` only."""
 
-WORKER_EVENTS = (
-    "worker_start",
-    "worker_stop",
-    "worker_exit",
-    "connect",
-    "receive",
-    "packet",
-    "close",
-    "connection_taken",
-    "task",
-    "finish",
-    "task_failed",
-    "pipe_message",
-)
-_ALL = (*MANAGER_EVENTS, *WORKER_EVENTS)
+_FROM = ("fd", "reactor_id")
+_ARGUMENTS: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(MANAGER_EVENTS, ()),
+    "worker_error": ("worker_id", "pid", "exit_code", "signal"),
+    **dict.fromkeys(("worker_start", "worker_stop", "worker_exit"), ("worker_id",)),
+    **dict.fromkeys(("connect", "close", "connection_taken"), _FROM),
+    "receive": (*_FROM, "data"),
+    "packet": ("data", "client"),
+    "task": ("task_id", "src_worker_id", "data"),
+    "finish": ("task_id", "result"),
+    "task_failed": ("task_id", "error"),
+    "pipe_message": ("src_worker_id", "message"),
+}
+"""Event -> what its callback gets after the server."""
+
+_ALL = tuple(_ARGUMENTS)
+WORKER_EVENTS = tuple(name for name in _ALL if name not in MANAGER_EVENTS)
 
 
 def canonical(event: str) -> str:
@@ -59,6 +61,25 @@ def is_async(callback: Callable[..., Any]) -> bool:
     )
 
 
+def check_arguments(what: str, callback: Callable[..., Any], arguments: tuple[str, ...]) -> None:
+    """SettingsError if `callback` cannot be called with so many arguments by position.
+
+    What has no signature that Python knows, as some builtins, is taken as it is.
+    """
+    try:
+        signature = inspect.signature(callback, follow_wrapped=False)
+    except (ValueError, TypeError):
+        return
+    try:
+        signature.bind(*arguments)
+    except TypeError as exc:
+        name = getattr(callback, "__qualname__", repr(callback))
+        raise SettingsError(
+            f"the callback of {what} is called as f({', '.join(arguments)}), and {name}{signature} "
+            f"cannot be: {exc}; change its parameters"
+        ) from None
+
+
 class Callbacks:
     """Event name -> the user's callable. Filled before start(), inherited by every process."""
 
@@ -74,6 +95,7 @@ class Callbacks:
             raise SettingsError(
                 f"{name!r} runs in the manager, which has no event loop: write it with `def`"
             )
+        check_arguments(repr(name), callback, ("server", *_ARGUMENTS[name]))
         self._of[name] = callback
 
     def get(self, name: str) -> Callable[..., Any] | None:

@@ -59,3 +59,62 @@ def test_wrong_callbacks():
     with pytest.raises(SettingsError, match="event=5: must be a str"):
         callbacks.set(5, print)
     assert not callbacks.has("task") and callbacks.get("task") is None
+
+
+def wrapped(*args, **kwargs):
+    """It takes anything, whatever it wraps."""
+
+
+wrapped.__wrapped__ = lambda: None
+
+
+@pytest.mark.parametrize(
+    "callback",
+    [
+        lambda server, fd, reactor_id, data: None,
+        lambda *args: None,
+        lambda server, *rest, **more: None,
+        lambda server, fd, reactor_id, data, more=1: None,
+        functools.partial(lambda mine, server, fd, reactor_id, data: None, "mine"),
+        functools.partial(lambda server, fd, reactor_id, data, mine: None, mine=1),
+        print,
+        type,  # no signature that Python knows
+        AsyncCall(),
+        wrapped,
+    ],
+)
+def test_a_callback_that_takes_the_event_s_arguments_is_set(callback):
+    Callbacks().set("receive", callback)
+
+
+@pytest.mark.parametrize(
+    ("event", "callback", "expected"),
+    [
+        ("receive", lambda server, fd, data: None, "f(server, fd, reactor_id, data)"),
+        (
+            "receive",
+            lambda server, fd, reactor_id, data, more: None,
+            "f(server, fd, reactor_id, data)",
+        ),
+        (
+            "receive",
+            lambda server, fd, reactor_id, data, *, more: None,
+            "f(server, fd, reactor_id, data)",
+        ),
+        (
+            "receive",
+            functools.partial(lambda server, fd: None, 1),
+            "f(server, fd, reactor_id, data)",
+        ),
+        ("workerStart", lambda: None, "f(server, worker_id)"),
+        ("task", lambda server, data: None, "f(server, task_id, src_worker_id, data)"),
+        ("start", lambda server, more: None, "f(server)"),
+    ],
+)
+def test_a_callback_of_the_wrong_arity_is_refused_when_it_is_set(event, callback, expected):
+    """S1: with the event's name and what it is called with; not at the first packet."""
+    callbacks = Callbacks()
+    with pytest.raises(SettingsError) as caught:
+        callbacks.set(event, callback)
+    assert expected in str(caught.value) and repr(canonical(event)) in str(caught.value)
+    assert callbacks.names() == ()
