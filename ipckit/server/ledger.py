@@ -113,10 +113,12 @@ class TaskLedger:
             else:
                 self._guard = undo.enter_context(claim(self.name))
                 self._memory, self.taken_up = named_memory(self.name, shape)
-                found = os.lstat(check_name(f"{PREFIX}{self.name}"))
-                self._file = (found.st_dev, found.st_ino)
+                self._file: tuple[int, int] | None = None
                 if not self.taken_up:
                     undo.add("the task ledger", self._remove_named)
+                with system_call("lstat", f"the task ledger {self.name!r}"):
+                    found = os.lstat(check_name(f"{PREFIX}{self.name}"))
+                self._file = (found.st_dev, found.st_ino)
                 self.spill = SpillDirectory(folder, f"{LEDGER_PREFIX}{self.name}", identity)
                 undo.add("spill files", self.spill.close if self.taken_up else self.spill.destroy)
             self.overview = self.view(self.places)
