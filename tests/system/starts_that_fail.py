@@ -9,6 +9,7 @@ Prints a line of JSON for each start: which call failed, what start() raised, wh
 
 from __future__ import annotations
 
+import codecs
 import errno
 import json
 import os
@@ -20,6 +21,8 @@ from ipckit.server.acquire import hold_name
 from ipckit.server.ledger import TaskLedger
 from ipckit.server.ledger_file import tasks_in
 from ipckit.server.settings import Settings
+
+codecs.lookup("ascii")  # else the first use imports it, and that may be what fails
 
 KEY = 0x1BC0DE01
 LEDGER = "start-undone"
