@@ -12,6 +12,8 @@ Invariants
       connection looks at its session.
   B2  a child of the manager closes the copies it inherits before it does anything else: a copy in
       another process would keep a client waiting for an end of file.
+  B3  the kernel's counts are of one moment: what the peer sends or acknowledges between two of the
+      calls that read them is noticed, and they are read again.
 Stands on ipckit.server.{inbox,sessions}, unix(7) SCM_RIGHTS, tcp(7) TCP_INFO.
 Blocks    never: what finds no room is tried again.
 Crash     of a worker before its tick: no copy, and the kernel ends the connection.
@@ -30,6 +32,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ipckit.server import wire
 from ipckit.server.inbox import Inbox
+from ipckit.server.log import limited
 from ipckit.server.sessions import Sessions
 from ipckit.server.wire import Head, Kind
 
@@ -37,6 +40,9 @@ if TYPE_CHECKING:
     import asyncio
 
 __all__ = ["Backed", "Backer", "Dropped", "Taken"]
+
+_LOOKS = 100
+"""So often the counts of a connection are read until they are of one moment."""
 
 _TICK = 0.005
 """Seconds between a connection and its copy: one that comes and goes at once costs nothing."""
@@ -120,9 +126,14 @@ class Backer:
             self._due.cancel()
             self._due = None
         while self._new:
-            some = [(session, self._new[session]()) for session in list(self._new)[:_MOST]]
-            open_ones = [(session, fd) for session, fd in some if fd >= 0]
-            if open_ones and not self._send(_ADD, *zip(*open_ones, strict=True)):
+            try:
+                some = [(session, self._new[session]()) for session in list(self._new)[:_MOST]]
+                open_ones = [(session, fd) for session, fd in some if fd >= 0]
+                sent = not open_ones or self._send(_ADD, *zip(*open_ones, strict=True))
+            except OSError as exc:  # a transport makes its socket object when it is asked for it
+                limited.warning("a connection waits for its copy: %s", exc)
+                sent = False
+            if not sent:
                 self._due = self._loop.call_later(_TICK, self._tick)
                 return
             for session, _ in some:
@@ -141,11 +152,12 @@ class Backer:
         rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
         try:
             self._road.sendmsg([message], rights, socket.MSG_DONTWAIT)
-        except (BlockingIOError, OSError) as exc:
+        except BlockingIOError:
+            return False
+        except OSError as exc:
             # ETOOMANYREFS: more descriptors are under way than the limit allows; they will be less.
-            if isinstance(exc, BlockingIOError) or fds:
-                return False
-            raise
+            limited.warning("sendmsg: copies of connections wait: %s", exc)
+            return False
         return True
 
 
@@ -258,27 +270,46 @@ class Backed:
 
 
 def _is_whole(fd: int, read: int, written: int) -> bool:
-    """Whether a dead process had worked off what it read, and written what was promised."""
-    sock = socket.socket(fileno=fd)
+    """Whether a dead process had worked off what it read, and written what was promised. B3."""
+    for _ in range(_LOOKS):
+        try:
+            before = _tcp_info(fd)
+            unread, unacknowledged = array.array("i", [0]), array.array("i", [0])
+            fcntl.ioctl(fd, termios.FIONREAD, unread)
+            fcntl.ioctl(fd, _SIOCOUTQ, unacknowledged)
+            after = _tcp_info(fd)
+        except OSError as exc:
+            limited.warning("a copy of a connection cannot be examined: %s", exc)
+            continue
+        if before != after:
+            continue
+        state, acknowledged, received = after
+        return (
+            state == _ESTABLISHED
+            and received - unread[0] == read
+            and acknowledged + unacknowledged[0] == written
+        )
+    return False
+
+
+def _tcp_info(fd: int) -> tuple[int, int, int]:
+    """Return the state, the bytes that the peer has acknowledged, and those that it has sent."""
+    sock = _as_socket(fd)
     try:
         info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _INFO_SIZE)
-        unread, unacknowledged = array.array("i", [0]), array.array("i", [0])
-        fcntl.ioctl(fd, termios.FIONREAD, unread)
-        fcntl.ioctl(fd, _SIOCOUTQ, unacknowledged)
-    except OSError:
-        return False
     finally:
         sock.detach()
     acknowledged, received = _INFO_COUNTS.unpack_from(info, _INFO_AT)
-    return (
-        info[0] == _ESTABLISHED
-        and received - unread[0] == read
-        and acknowledged + unacknowledged[0] == written
-    )
+    return info[0], acknowledged, received
+
+
+def _as_socket(fd: int) -> socket.socket:
+    """Return the socket object of a descriptor; the kernel is not asked of which kind it is."""
+    return socket.socket(socket.AF_INET, socket.SOCK_STREAM, 0, fileno=fd)
 
 
 def _shut_down(fd: int) -> None:
-    sock = socket.socket(fileno=fd)
+    sock = _as_socket(fd)
     try:
         sock.shutdown(socket.SHUT_RDWR)
     except OSError:

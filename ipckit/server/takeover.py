@@ -21,10 +21,12 @@ Crash     of the heir before it has the connection: the manager has a copy, and 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
 from typing import TYPE_CHECKING
 
+from ipckit.errors import SystemCallError
 from ipckit.server import wire
 from ipckit.server.backing import Dropped, Taken
 from ipckit.server.connection import Connection
@@ -87,7 +89,12 @@ class Takeover:
             await worker.loop.connect_accepted_socket(lambda: Connection(worker, port, taken), sock)
         except OSError as exc:
             limited.warning("connection %d was not taken over: %s", taken.session, exc)
+            with contextlib.suppress(OSError):  # the client sees it although there is a copy
+                sock.shutdown(socket.SHUT_RDWR)
             sock.close()
+            if worker.backer is not None and taken.backed:
+                worker.backer.known(taken.session)
+                worker.backer.forget(taken.session)
             known = self._sessions.describe(taken.session)
             worker.session_counts.close(taken.session)
             worker.ended_elsewhere(Dropped(taken.session, taken.port, known))
@@ -194,10 +201,18 @@ class Takeover:
             return False
         if self.patient and worker.own_frames_waiting:
             return False
-        if not self.pay() or not self._sessions.hand_over(session, worker.place, heir):
+        if not self.pay():
+            return False
+        try:  # first: what can fail
+            fd = os.dup(connection.descriptor())
+        except OSError as exc:
+            limited.warning("dup: connection %d is not handed over yet: %s", session, exc)
+            return False
+        if not self._sessions.hand_over(session, worker.place, heir):
+            os.close(fd)
             return False
         body = wire.dump(connection.state())
-        self._owed = heir, Head(Kind.TAKE, ident=session), body, os.dup(connection.descriptor())
+        self._owed = heir, Head(Kind.TAKE, ident=session), body, fd
         del worker.connections[session]
         if worker.backer is not None:
             worker.backer.forget(session, tell=False)
@@ -212,7 +227,11 @@ class Takeover:
         """
         if self._owed is not None:
             heir, head, body, fd = self._owed
-            if not self._worker.runtime.inboxes[heir].post_with(head, body, fd):
+            try:
+                if not self._worker.runtime.inboxes[heir].post_with(head, body, fd):
+                    return False
+            except SystemCallError as exc:  # no descriptor or memory for a long remainder
+                limited.warning("connection %d waits to be handed over: %s", head.ident, exc)
                 return False
             os.close(fd)
             self._owed = None

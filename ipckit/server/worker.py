@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import uvloop
 
 from ipckit.server import clients, wire
+from ipckit.server.acceptor import Acceptor
 from ipckit.server.backing import Backer, Dropped
 from ipckit.server.beat import BEATS
 from ipckit.server.board import Phase, Row
@@ -138,7 +139,7 @@ class Worker(Process):
                     await result
         except BaseException:
             return self.boot_failed()
-        acceptors = [await self._accept(port) for port in self.runtime.ports if not port.datagrams]
+        acceptors = [self._accept(port) for port in self.runtime.ports if not port.datagrams]
         readers = [DatagramReader(self, port) for port in self.runtime.ports if port.datagrams]
         self.announce_ready()
         self._beat()
@@ -174,17 +175,12 @@ class Worker(Process):
             log.warning("worker %d: others have not taken what was sent to them", self.slot)
         return EXIT_RETIRED if retiring else EXIT_DONE
 
-    async def _accept(self, port: OpenPort) -> asyncio.AbstractServer:
+    def _accept(self, port: OpenPort) -> Acceptor:
         beat = port.settings.heartbeat_interval
         if beat:
             self.timers.set(beat, self._heartbeat, (port,), every=True)
-        make = self.loop.create_server if port.is_tcp else self.loop.create_unix_server
         protocol = Connection if port.settings.ssl is None else TLSTransport
-        return await make(
-            lambda: protocol(self, port),
-            sock=port.socket.dup(),
-            backlog=self.settings.backlog,  # it calls listen(2) again
-        )
+        return Acceptor(self, port, lambda: protocol(self, port))
 
     def _beat(self) -> None:
         """Say that the loop turns, if somebody wants to know."""

@@ -12,9 +12,6 @@ from inject.cases import Case
 from inject.page import ROLES
 
 _KNOWN = """
-* worker accept4 * * libuv closes the waiting clients of EMFILE and ENFILE, and nobody logs it
-* worker setsockopt inet * uvloop closes the connection, and nobody logs it
-* worker listen * * uvloop goes on without that port
 """.strip()
 
 KNOWN = [line.split(None, 5) for line in _KNOWN.splitlines() if line]

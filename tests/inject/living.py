@@ -99,7 +99,7 @@ class Living:
             self._serve()
         self.status: int | None = None
         self.floor = 0
-        """Descriptors of the manager while there are no clients."""
+        """Sockets of the manager while there are no clients."""
 
     def _serve(self) -> None:
         """In the child: it becomes the manager."""
@@ -220,6 +220,14 @@ class Living:
             return len(os.listdir(f"/proc/{self.pid}/fd"))
         except FileNotFoundError:
             return 0
+
+    def copies(self) -> int:
+        """Return how many sockets the manager has: those of connections, beside its own few."""
+        found = 0
+        for one in Path(f"/proc/{self.pid}/fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                found += os.readlink(one).startswith("socket:")
+        return found
 
     def all_descriptors(self) -> dict[int, int]:
         """Return how many each process has, by its number; -1: the manager."""

@@ -148,14 +148,14 @@ def task_death(asked: Asked) -> None:
 def worker_death(asked: Asked) -> None:
     """kill -9 of a worker with idle connections, which go on in its successor."""
     living = asked.living
-    living.wait(lambda: living.descriptors() <= living.floor, "no copies are left")
+    living.wait(lambda: living.copies() <= living.floor, "no copies are left")
     lines = [asked.line() for _ in range(4)]
     for line in lines:
         asked.call(line, "echo", wanted=("echo",))
     victim = living.process_of(0)
     # Their answers are out; now nothing of them is under way, and the manager has its copies.
     copied = living.floor + len(lines) - len(asked.closed)
-    living.wait(lambda: living.descriptors() >= copied, "the manager has copies")
+    living.wait(lambda: living.copies() >= copied, "the manager has copies")
     living.wait(lambda: sleeps(victim), "the worker is idle")
     os.kill(victim, signal.SIGKILL)
     living.wait(lambda: victim not in living.children(), "the dead process is reaped")

@@ -1,0 +1,108 @@
+"""How a worker takes the clients of one port from the kernel.
+
+By accept(2) of our own: libuv closes the clients that wait when its process has no descriptor left,
+and tells nobody of that, nor of any other failure.
+
+Contract  a client that cannot be taken now waits in the port's backlog, and is taken when it can
+          be. Every failure is in the log, with the call and its errno.
+Invariants
+  A1  a call that fails for want of something (a descriptor, memory) is made again after a pause;
+      the other workers and the connections there are go on.
+  A2  a call that fails because of its client (it has gone, the network or a firewall refused it)
+      costs that client alone.
+  A3  a client that was taken has a transport, or is closed and in the log.
+Stands on accept(2), uvloop.
+Blocks    never.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from ipckit.server.log import limited
+from ipckit.server.port import OpenPort
+
+if TYPE_CHECKING:
+    from ipckit.server.worker import Worker
+
+__all__ = ["Acceptor"]
+
+_PAUSE = 0.1
+"""Seconds between a call that failed for want of something and the next."""
+
+_OF_ITS_CLIENT = frozenset(
+    {
+        errno.ECONNABORTED,
+        errno.EHOSTDOWN,
+        errno.EHOSTUNREACH,
+        errno.ENETDOWN,
+        errno.ENETUNREACH,
+        errno.ENONET,
+        errno.ENOPROTOOPT,
+        errno.EOPNOTSUPP,
+        errno.EPERM,
+        errno.EPROTO,
+    }
+)
+"""A2. See accept(2), "Error handling"."""
+
+
+class Acceptor:
+    """The clients of one port that come to this worker."""
+
+    def __init__(
+        self, worker: Worker, port: OpenPort, protocol: Callable[[], asyncio.BaseProtocol]
+    ) -> None:
+        """Take them from now on. `protocol` makes what a client's transport talks to."""
+        self._worker = worker
+        self._port = port
+        self._protocol = protocol
+        self._pause: asyncio.TimerHandle | None = None
+        self._resume()
+
+    def close(self) -> None:
+        """Take no more. Who has not been taken waits for another worker."""
+        if self._pause is not None:
+            self._pause.cancel()
+            self._pause = None
+        self._worker.loop.remove_reader(self._port.socket.fileno())
+
+    def _resume(self) -> None:
+        self._pause = None
+        self._worker.loop.add_reader(self._port.socket.fileno(), self._ready)
+
+    def _ready(self) -> None:
+        try:
+            sock, _ = self._port.socket.accept()
+        except BlockingIOError:
+            return  # another worker was faster
+        except OSError as exc:
+            self._log("accept", exc)
+            if exc.errno not in _OF_ITS_CLIENT:  # A1
+                self._worker.loop.remove_reader(self._port.socket.fileno())
+                self._pause = self._worker.loop.call_later(_PAUSE, self._resume)
+            return
+        self._worker.start(self._begin(sock))
+
+    async def _begin(self, sock: socket.socket) -> None:
+        try:
+            sock.setblocking(False)
+            await self._worker.loop.connect_accepted_socket(self._protocol, sock)
+        except OSError as exc:  # A3
+            self._log("a client's socket", exc)
+            sock.close()
+
+    def _log(self, what: str, error: OSError) -> None:
+        limited.warning(
+            "worker %d: port %s:%s: %s failed: %s",
+            self._worker.slot,
+            self._port.host,
+            self._port.port,
+            what,
+            error,
+            kind=f"{what} failed: {error.errno}",
+        )
