@@ -10,6 +10,8 @@ Invariants
       the task is given up; and if `task_failed` kills as well, it is over.
   K4  a letter that cannot be written is tried again after a pause, and holds up nothing; one that
       never can be is given up after a few attempts, and the log has what was known of its task.
+  K5  one call of tend() looks at LETTERS_A_TURN letters at most, so the manager sees to signals and
+      deaths between them. The next call goes on behind them. The end of the server writes the rest.
 """
 
 from __future__ import annotations
@@ -28,13 +30,16 @@ from ipckit.server.limit import HARD_SECONDS
 from ipckit.server.log import limited, log
 from ipckit.server.spill import body_name
 
-__all__ = ["TaskKeeper"]
+__all__ = ["LETTERS_A_TURN", "TaskKeeper"]
 
 _LAST_TRIES = 3
 """So often a letter is written at the end of the server, when there is no later."""
 
 _AGAIN_NS = 1_000_000_000
 """After so long the dead letters are looked at again for those that are to be tried again."""
+
+LETTERS_A_TURN = 64
+"""Each is a transaction of its own."""
 
 LOCK_SECONDS = 0.05
 """Of waiting for another program that writes dead letters."""
@@ -58,6 +63,7 @@ class TaskKeeper:
         letters.patience = LOCK_SECONDS
         self._letters_due = 0  # ns: no letter is written, or read, before
         self._failures = 0  # of the dead letters' file, in a row
+        self._next_letter = 0  # the record at which the next turn begins
         self._failed_letters: dict[int, int] = {}  # task id -> attempts to write it down
         self._place_of = place_of  # the place of the newest process of a worker
         self._outside = outside  # other programs may ask for letters to be tried again
@@ -149,11 +155,24 @@ class TaskKeeper:
             self._look_at(now + _AGAIN_NS)
 
     def _tend_letters(self, now: int) -> None:
-        for record in self._each(_ledger.BURIED, -1):
-            self._bury(record)
+        self._write_letters(now, LETTERS_A_TURN)
         for letter in self._letters.wanted_again():
             if not self._try_again(letter):
                 self._look_at(now + _AGAIN_NS)
+
+    def _write_letters(self, now: int, most: int) -> None:
+        """K5. Raises SystemCallError: no letter can be written now."""
+        began, left = self._next_letter, most
+        for record in self._each(_ledger.BURIED, -1, began):
+            if not left:
+                self._next_letter = record
+                self._look_at(now)
+                return
+            left -= 1
+            self._bury(record)
+        self._next_letter = 0
+        if began:
+            self._look_at(now)
 
     def _look_at(self, moment: int) -> None:
         self.next_due = min(self.next_due or moment, moment)
@@ -165,6 +184,9 @@ class TaskKeeper:
 
     def account_for_the_rest(self) -> None:
         """The server ends: log what was not run, and where it is."""
+        self._letters.patience = PATIENCE  # there is no next time
+        if self._outside:
+            self._write_the_rest()
         left = self.unfinished()
         if not left:
             return
@@ -178,10 +200,17 @@ class TaskKeeper:
             kept,
         )
 
+    def _write_the_rest(self) -> None:
+        """K5. In a ledger with a name they wait for the next server if they cannot be written."""
+        self._next_letter = 0
+        try:
+            self._write_letters(0, self._ledger.records)
+        except Exception as exc:  # sqlite3 has its own; the file may be another program's
+            limited.error("dead letters were not written: %s", exc)
+
     def _keep_the_rest(self) -> int:
         """The ledger goes with the server: write down what was not run. Return how many."""
         stopped = Failure("the server stopped", at=time.time())
-        self._letters.patience = PATIENCE  # there is no next time
         return sum(
             any(self._kept(record, stopped) for _ in range(_LAST_TRIES))
             for state in (_ledger.BLOCKED, _ledger.DELAYED, _ledger.QUEUED)
@@ -283,8 +312,8 @@ class TaskKeeper:
                 self._ledger.remove_files(task_id, attempt)
             self._view.clear(record)
 
-    def _each(self, state: int, place: int) -> Iterator[int]:
+    def _each(self, state: int, place: int, first: int = 0) -> Iterator[int]:
         """Give every record that is in this state when it is looked at, held by that place."""
-        record = -1
+        record = first - 1
         while (record := self._view.next(record + 1, state, place)) >= 0:
             yield record
