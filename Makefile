@@ -17,7 +17,7 @@ SOAK   := $(SYSTEM_SOAK:%=tests/system/test_%.py) tests/contract/test_sync.py te
 CORE   := $(wildcard ipckit/_core/*.c ipckit/_core/*.h ipckit/_core/build.py) CMakeLists.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build check test soak sweep storm inject demo bench docs c-test killers weak news clean
+.PHONY: help setup build check test suites forks soak sweep storm inject demo bench docs c-test killers weak news clean
 
 help: ## print this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
@@ -44,9 +44,14 @@ check: $(BUILT) ## format, lint, types, tiers, fast tests (under a minute)
 
 test: $(BUILT) ## everything: check, the C tests with sanitizers, and all slow suites
 	$(MAKE) --no-print-directory -j2 --output-sync=target check c-test weak
-	$(MAKE) --no-print-directory sweep storm
-	$(PYTEST) --no-header $(FORKS)
+	$(MAKE) --no-print-directory -j2 --output-sync=line suites sweep storm forks
+
+# Two at a time: each run of pytest has namespaces of its own, so none sees what another makes.
+suites: $(BUILT)
 	$(PYTEST) --no-header $(filter-out $(FAST) $(FORKS),$(SUITES))
+
+forks: $(BUILT)
+	$(PYTEST) --no-header $(FORKS)
 
 soak: $(BUILT) killers ## the suites with a soak size, in full size (S=n: n seconds for each machine of the harness)
 	IPCKIT_SOAK=1 $(PYTEST) -s --timeout 7200 $(if $(S),--ipckit-seconds=$(S)) $(SOAK)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -31,43 +32,47 @@ LEAKS = {
     ),
 }  # fmt: skip
 
-BODY = """
+HEAD = """
 import ctypes, os, subprocess, sys, warnings
 warnings.simplefilter("ignore")
 libc = ctypes.CDLL(None)
-def test_it():
-    {call}
 """
 
 
-def run(folder: Path, call: str, settles: float) -> subprocess.Popen:
-    """pytest in a process of its own, with the conftest of the suites and one test."""
+def run(folder: Path, calls: list[str], settles: float) -> subprocess.Popen:
+    """pytest in a process of its own, with the conftest of the suites and a test for each call."""
     source = CONFTEST.read_text()
     assert "SETTLES = 10.0" in source
     (folder / "conftest.py").write_text(source.replace("SETTLES = 10.0", f"SETTLES = {settles}"))
-    (folder / "test_one.py").write_text(BODY.format(call=call))
+    tests = (f"def test_{number}():\n    {call}\n" for number, call in enumerate(calls))
+    (folder / "test_one.py").write_text(HEAD + "".join(tests))
     return subprocess.Popen(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--color=no", folder],
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(CONFTEST.parent)},
+        env={**os.environ, "PYTHONPATH": str(CONFTEST.parent), "COLUMNS": "200"},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
     )
 
 
-@pytest.mark.parametrize("kind", LEAKS)
-def test_a_leak_is_found(kind, tmp_path):
-    call, told = LEAKS[kind]
-    ran = run(tmp_path, call, 0.2)
-    out, _ = ran.communicate(timeout=60)
+@pytest.fixture(scope="module")
+def report(tmp_path_factory):
+    """What each test with a leak was told, by its number."""
+    ran = run(tmp_path_factory.mktemp("leaks"), [call for call, _ in LEAKS.values()], 0.2)
+    out, _ = ran.communicate(timeout=100)
     assert ran.returncode == 1, out
-    assert f"left behind: {told}" in out
+    return dict(re.findall(r"^ERROR .*::test_(\d+) - (.*)$", out, re.MULTILINE))
+
+
+@pytest.mark.parametrize("kind", LEAKS)
+def test_a_leak_is_found(kind, report):
+    assert f"left behind: {LEAKS[kind][1]}" in report[str([*LEAKS].index(kind))]
 
 
 def test_a_test_that_leaves_nothing_passes(tmp_path):
     call = "open('/dev/shm/gone', 'w').close(); os.unlink('/dev/shm/gone')"
-    ran = run(tmp_path, call, 10.0)
+    ran = run(tmp_path, [call], 10.0)
     out, _ = ran.communicate(timeout=60)
     assert ran.returncode == 0, out
 
@@ -76,7 +81,8 @@ def test_what_another_program_makes_beside_is_no_leak(tmp_path):
     """F33: while the test runs, others make an object of each kind, and keep it."""
     made = tmp_path / "made"
     os.mkfifo(made)
-    running = run(tmp_path, f"open({str(made)!r}, 'w').close(); open({str(made)!r}).read()", 0.2)
+    call = f"open({str(made)!r}, 'w').close(); open({str(made)!r}).read()"
+    running = run(tmp_path, [call], 0.2)
     with running, contextlib.ExitStack() as stack:
         stack.callback(running.kill)
         made.read_text()  # the test is under way
