@@ -43,7 +43,7 @@ def test_the_needs_are_a_modules(tmp_path):
     module = ("--module", "app:server", "--set", "backlog=100")
     told = run("limits", *module, folder=tmp_path)
     needs = {limit["name"]: limit["needed"] for limit in told["limits"]}
-    assert needs["open files, hard limit"] == 1000 + 128 + 5 * 8
+    assert needs["open files, hard limit"] == 1000 + 128 + 3 * 8 + 5 * 6
     assert needs["kernel.pid_max"] == 10 and needs["net.core.somaxconn"] == 100
     told = run("limits", *module, folder=tmp_path, preexec_fn=few_descriptors)
     assert told["short"] == ["open files, hard limit"]

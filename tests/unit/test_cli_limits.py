@@ -51,7 +51,7 @@ def test_the_kernels_defaults_are_enough():
         ("processes of the control group", {}, "cgroup_pids", 14, 14),
         ("processes of this user", {}, "processes", 14, 14),
         ("kernel.pid_max", {}, "pid_max", 14, 14),
-        ("open files, hard limit", {"max_connection": 100}, "descriptors", 288, 288),
+        ("open files, hard limit", {"max_connection": 100}, "descriptors", 308, 308),
         ("fs.mqueue.msg_max", {}, "mq_messages", 10, 10),
         ("fs.mqueue.msgsize_max", {}, "mq_size", 8192, 8192),
     ],

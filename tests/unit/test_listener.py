@@ -165,6 +165,12 @@ def test_a_lock_that_somebody_keeps_costs_a_moment(path, monkeypatch):
         listener.forget(listener.bind(path, 0, SockType.UNIX_STREAM))
 
 
+def close_ports(server):
+    """As the end of a server does."""
+    for port in server.ports:
+        port.forget()
+
+
 @pytest.mark.parametrize(
     ("host", "text"),
     [
@@ -182,7 +188,7 @@ def test_a_path_that_no_unix_socket_can_have(host, text, kind):
     server = Server("127.0.0.1", 0)
     with pytest.raises(SettingsError, match=text):
         server.listen(host, 0, kind)
-    server._forget_ports()
+    close_ports(server)
 
 
 def test_the_longest_path(tmp_path):
@@ -214,9 +220,9 @@ def test_an_address_that_the_program_has_is_refused_by_the_call(kind, first, sec
         with pytest.raises(SystemCallError):
             Server(second, server.port, sock_type=kind)
     finally:
-        server._forget_ports()
+        close_ports(server)
     again = Server(second, server.ports[0].port, sock_type=kind)
-    again._forget_ports()
+    close_ports(again)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -227,7 +233,7 @@ def test_a_unix_path_that_the_program_has_is_refused_by_the_call(kind, path):
         with pytest.raises(AlreadyExists):
             server.listen(path, 0, kind)
     finally:
-        server._forget_ports()
+        close_ports(server)
     assert not os.path.exists(path)
 
 
