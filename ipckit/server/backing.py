@@ -181,10 +181,15 @@ class Backed:
         """Take what the workers sent."""
         while True:
             try:
-                message, ancillary, _, _ = self.road.recvmsg(_LARGEST, _ROOM, _TAKE)
+                message, ancillary, flags, _ = self.road.recvmsg(_LARGEST, _ROOM, _TAKE)
             except BlockingIOError:
                 return
             sessions = [number for (number,) in _SESSIONS.iter_unpack(message[1:])]
+            if flags & socket.MSG_CTRUNC:
+                limited.warning(
+                    "recvmsg: no descriptor is free (ulimit -n): connections without a copy end "
+                    "with their worker, if that dies"
+                )
             if message[:1] == _ADD:
                 fds = array.array("i", ancillary[0][2]) if ancillary else []
                 for session, fd in zip(sessions, fds, strict=False):

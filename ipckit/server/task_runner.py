@@ -220,7 +220,7 @@ class TaskRunner:
                 if left == _NO_ROOM:
                     self._ledger.put_result(self._view, record, task_id, attempt, value)
                     left = self._done(record)
-        except (TypeError, IPCError):  # it cannot be pickled, or kept
+        except (TypeError, MemoryError, IPCError):  # it cannot be pickled, or kept
             self._ended_badly(job)
             return
         self._over()

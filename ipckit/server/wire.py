@@ -98,11 +98,14 @@ ENCODE: tuple[Callable[..., bytes], int | None] = pickle.dumps, pickle.HIGHEST_P
 
 def dump(data: Any, name: str = "data") -> bytes:
     """Return `data` pickled; TypeError naming the part of it, as `name`, that cannot be.
+    MemoryError: it could be, with more memory.
 
     Blocks: never. Changes nothing.
     """
     try:
         return pickle.dumps(data, pickle.HIGHEST_PROTOCOL)
+    except MemoryError:
+        raise
     except Exception as exc:
         where, what = _culprit(data, name, 0)
         raise TypeError(

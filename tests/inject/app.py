@@ -92,6 +92,8 @@ def _callbacks(server: Server, page: Page, sent_file: str) -> None:
             request(verb, session, int(token), *rest)
         except IPCError as exc:
             answer(session, token, "refused", type(exc).__name__, exc)
+        except MemoryError:
+            answer(session, token, "refused", "MemoryError")
         except OSError as exc:
             page.note(CALLBACK_RAISED, exc.errno or 0)
             answer(session, token, "raised", exc)

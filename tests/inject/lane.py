@@ -1,6 +1,7 @@
 """One lane of failures: a process with the library preloaded, which runs case after case.
 
     python -m inject.lane DIRECTORY CONFIGURATION record     prints what calls each way makes
+    python -m inject.lane DIRECTORY CONFIGURATION starve     reaches limits on each way
     python -m inject.lane DIRECTORY CONFIGURATION run        takes cases from stdin, prints the results
 
 A case arms one failure, goes one way, and is judged by itself:
@@ -32,6 +33,7 @@ from inject.client import Closed, Hang, Wrong
 from inject.errnos import QUIET
 from inject.living import WORKERS, Living, Place
 from inject.page import WORKER, Page
+from inject.starvation import CASES, KNOWN, Starved, starved
 from inject.ways import WAYS, Asked
 
 CONFIGURATIONS = {
@@ -216,7 +218,30 @@ class Lane:
             self._scrap()
         return failed, faults, log
 
-    def _judge(self, case: Case, living: Living, asked: Asked) -> list[str]:
+    def starve(self, case: Starved) -> list[str]:
+        """Go a way while a role has reached a limit; return what is wrong."""
+        living = self.living()
+        (way,) = (way for way in self.ways if way.__name__ == case.way)
+        asked = Asked(living, self.token)
+        asked.may_give_up = True
+        faults: list[str] = []
+        with starved(living, case):
+            try:
+                way(asked)
+            except _TROUBLE as exc:
+                faults.append(repr(exc))
+            finally:
+                asked.close()
+        if not faults:
+            faults += self._judge(case, living, asked)
+        if not living.alive:
+            faults.append(f"the server ended: {living.outcome}")
+        if faults:
+            faults.append(living.text()[-1500:])
+            self._scrap()
+        return faults
+
+    def _judge(self, case: Case | Starved, living: Living, asked: Asked) -> list[str]:
         faults = list(asked.raised)
         if asked.closed and case.role != WORKER:
             faults.append(f"a client was cut off: {asked.closed[0]}")
@@ -348,6 +373,15 @@ def main() -> None:
     lane = Lane(directory, configuration)
     if what == "record":
         print(json.dumps([[*key, times] for key, times in lane.record().items()]))
+        return
+    if what == "starve":
+        for way in lane.ways:
+            for role, limits in CASES.items():
+                for limit in limits:
+                    case = Starved(way.__name__, role, limit)
+                    if str(case) not in KNOWN:
+                        print(json.dumps([str(case), lane.starve(case)]), flush=True)
+        print(json.dumps(["the end", lane.stop()]))
         return
     cases = [Case(*one) for one in json.load(sys.stdin)]
     for result in lane.run(cases):

@@ -32,6 +32,8 @@ class Asked:
         self.closed: list[str] = []
         self.refused: list[str] = []
         self.raised: list[str] = []
+        self.may_give_up = False
+        """Whether every attempt of a task may have failed: its letter is written."""
         self._lines: list[Line] = []
 
     def line(self, port: int = TCP) -> Line | None:
@@ -68,6 +70,8 @@ class Asked:
             return []
         if words[0] == "refused":
             self.refused.append(" ".join(words))
+        elif words[0] == "given_up" and self.may_give_up:
+            self.refused.append("given up")
         elif words[0] == "raised":
             self.raised.append(" ".join(words))
         elif wanted and words != list(map(str, wanted)):
