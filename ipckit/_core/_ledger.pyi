@@ -17,6 +17,7 @@ BEGUN: int
 RETURNED: int
 ENDED: int
 UNTOLD: int
+FORKED: int
 
 WANTED: int
 FOREIGN: int
@@ -88,7 +89,8 @@ class Ledger:
     ) -> bool | tuple[int, tuple[int, int, int, int, int, bytes | None, int, int], Any] | None: ...
     # None: there is no task. True, False: one was run to its end, and began before `until` (ns) or
     # not. Else the rest is left to the caller: stage, as claim(), what the callback returned
-    # (RETURNED) or as done() (ENDED).
+    # (RETURNED, FORKED) or as done() (ENDED).
+    def forked(self) -> None: ...  # in a child of the callback: run() leaves all to the caller
     def in_hand(self) -> tuple[int, int, int, int, int, bytes | None, int, int] | None: ...
     def unread(self) -> bool: ...  # whether run() or hear() raised while it read
     def give(self, result: bytes, /) -> None: ...

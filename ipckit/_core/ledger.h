@@ -18,7 +18,7 @@
 enum { LEDGER_ENDS = 256 }; /* collected at once, most */
 
 /* How far a call is that is left to Python. */
-enum ledger_stage { LEDGER_BEGUN = 1, LEDGER_RETURNED, LEDGER_ENDED, LEDGER_UNTOLD };
+enum ledger_stage { LEDGER_BEGUN = 1, LEDGER_RETURNED, LEDGER_ENDED, LEDGER_UNTOLD, LEDGER_FORKED };
 
 struct view {
 	PyObject_HEAD
@@ -36,6 +36,7 @@ struct view {
 	struct ipk_ledger_hold hand; /* the task that Python code is run for */
 	int in_hand;		     /* there is one */
 	int unread;		     /* it failed while its data, or its result, was read */
+	int forked;		     /* by a callback: nothing here is this process's */
 	PyObject *given;	     /* the result that finish() gave; NULL: none */
 	struct ipk_ledger_hold ends[LEDGER_ENDS];
 	uint32_t collected; /* of `ends` */
@@ -84,6 +85,7 @@ LEDGER_FAST(ledger_hear);
 LEDGER_FAST(ledger_run);
 PyObject *ledger_in_hand(PyObject *self, PyObject *unused);
 PyObject *ledger_unread(PyObject *self, PyObject *unused);
+PyObject *ledger_forked(PyObject *self, PyObject *unused);
 PyObject *ledger_give(PyObject *self, PyObject *result);
 PyObject *ledger_given(PyObject *self, PyObject *unused);
 /* Data as a body, by encode(data) or encode(data, protocol); NULL: raised. */

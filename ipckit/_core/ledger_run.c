@@ -6,7 +6,7 @@
  * What is not common is left to Python, which is told how far the attempt is: a task of a
  * stranger, data in a file, a result for which there is no room. An exception of the callback, or
  * of the data's types while they are read, goes up; in_hand() says which task it was, until its
- * end is written.
+ * end is written. A process that the callback forked and that comes back from it writes nothing.
  */
 #include "ledger.h"
 
@@ -141,6 +141,8 @@ LEDGER_FAST(ledger_run)
 	Py_XDECREF(id);
 	Py_XDECREF(source);
 	Py_DECREF(data);
+	if (returned && view->forked)
+		return leave(view, &hold, LEDGER_FORKED, Py_NewRef(Py_None), returned);
 	return returned ? write_end(view, &hold, returned, args[3], args[4], go_on) : NULL;
 }
 
@@ -162,6 +164,15 @@ ledger_unread(PyObject *self, PyObject *unused)
 {
 	(void)unused;
 	return PyBool_FromLong(((struct view *)self)->unread);
+}
+
+/* forked(): this process was forked by the callback; the task in hand is its parent's */
+PyObject *
+ledger_forked(PyObject *self, PyObject *unused)
+{
+	(void)unused;
+	((struct view *)self)->forked = 1;
+	Py_RETURN_NONE;
 }
 
 /* give(result): the end of the task in hand has this one */

@@ -26,7 +26,7 @@ from ipckit.errors import MisuseError, QueueFull
 from ipckit.server import wire
 from ipckit.server.board import Phase, Row
 from ipckit.server.log import limited, log
-from ipckit.server.signals import as_child, unblock
+from ipckit.server.signals import as_child, catch_term, unblock
 from ipckit.server.wire import CLOSE_RESET, Head, Kind
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ class Process(ABC):
             signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         process = cls(server, runtime, place, incarnation)
         server._process = process
-        signal.signal(signal.SIGTERM, lambda _number, _frame: process.bell())
+        catch_term(lambda _number, _frame: process.bell())
         unblock()
         return process.run()
 

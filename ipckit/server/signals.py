@@ -13,6 +13,9 @@ Invariants
   G1  no signal meets a child before it has handlers of its own.
   G2  nothing is ignored that was not ignored before: a program that a callback starts has the
       default dispositions.
+  G3  SIGTERM for a process that a callback forks is that process's: it has the default disposition
+      in place of our handler (one of the program's stays), and no wake-up descriptor of ours. One
+      that comes during the fork waits until then.
 """
 
 from __future__ import annotations
@@ -21,12 +24,21 @@ import contextlib
 import os
 import signal
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from ipckit.server.acquire import socket_pair, system_call
 
-__all__ = ["STOP", "ManagerSignals", "all_blocked", "as_child", "unblock"]
+__all__ = [
+    "STOP",
+    "ManagerSignals",
+    "all_blocked",
+    "as_child",
+    "catch_term",
+    "note_term_handler",
+    "unblock",
+]
 
 STOP = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP})
 """These end the server in order."""
@@ -46,6 +58,12 @@ _taken: set[int] = set()
 
 _mask: set[int] = set()
 """The caller's mask, in a child until unblock()."""
+
+_ours: list[Any] = []
+"""Handlers of SIGTERM that are this process's, and not the program's."""
+
+_forking = threading.local()
+"""`mask`: that of a thread that forks."""
 
 
 class ManagerSignals:
@@ -68,6 +86,7 @@ class ManagerSignals:
             if number not in _IF_DEFAULT or signal.getsignal(number) == signal.SIG_DFL:
                 self._set(number, self._note)
         # As PID 1 it inherits orphans, and must notice their ends.
+        note_term_handler()
         init = os.getpid() == 1
         self._set(signal.SIGCHLD, self._note if init else signal.SIG_DFL)
         _taken.update(self._before)
@@ -83,6 +102,7 @@ class ManagerSignals:
         for number, handler in self._before.items():
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
         _taken.clear()
+        _ours.clear()
         if self._old_mask is not None:
             signal.pthread_sigmask(signal.SIG_SETMASK, self._old_mask)
         self._wake.close()
@@ -116,14 +136,25 @@ def all_blocked() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, _mask)
 
 
-def as_child(on_term: Callable[[int, Any], None] | signal.Handlers = signal.SIG_DFL) -> None:
-    """Give a child its dispositions; `on_term`: of SIGTERM."""
+def as_child() -> None:
+    """Give a child of the manager its dispositions; that of SIGTERM is the default."""
     signal.set_wakeup_fd(-1)
     for number in _taken:
         signal.signal(number, _nothing)
         signal.siginterrupt(number, False)  # calls of C code go on
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    signal.signal(signal.SIGTERM, on_term)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def catch_term(handler: Callable[[int, Any], None]) -> None:
+    """Have SIGTERM handled in this process, and not in those that its callbacks fork (G3)."""
+    signal.signal(signal.SIGTERM, handler)
+    note_term_handler()
+
+
+def note_term_handler() -> None:
+    """As catch_term(), for a handler that an event loop has set just now."""
+    _ours.append(signal.getsignal(signal.SIGTERM))
 
 
 def unblock() -> None:
@@ -133,3 +164,27 @@ def unblock() -> None:
 
 def _nothing(_number: int, _frame: object) -> None:
     """G2: a real handler, so that a program that is started has the default again."""
+
+
+def _before_fork() -> None:
+    if _ours:
+        _forking.mask = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM,))
+
+
+def _after_fork() -> None:
+    mask = _forking.__dict__.pop("mask", None)
+    if mask is not None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+def _in_child() -> None:
+    """G3. Of a callback's fork, and before as_child() of the manager's own."""
+    if _ours:
+        if signal.getsignal(signal.SIGTERM) in _ours:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.set_wakeup_fd(-1)
+        _ours.clear()
+    _after_fork()
+
+
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_in_child)

@@ -7,6 +7,8 @@ Invariants
   R2  an end that comes too late (the attempt was taken from us) changes nothing and is counted.
   R3  an attempt fails by any BaseException: SystemExit, KeyboardInterrupt and CancelledError too.
       The process goes on; its dead letter names the exception.
+  R4  a process that the callback forked neither ends the task nor begins another: it ends where it
+      comes back from the callback.
 Speed     a task that is not limited in time, and has nothing uncommon, is one C call, with no
           Python frame but the callback's.
 Blocks    as long as the user's callback does; run_on_loop() not even then.
@@ -16,6 +18,7 @@ Crash     the task in hand is tried again, by the manager's sweep.
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import sys
 import time
@@ -30,6 +33,7 @@ from ipckit.server.ledger import Job, TaskLedger
 from ipckit.server.limit import TimeLimit
 from ipckit.server.log import kind_of, limited
 from ipckit.server.process import Process, describe_exception
+from ipckit.server.user_forks import end_forked
 
 __all__ = ["CurrentTask", "TaskRunner"]
 
@@ -71,6 +75,13 @@ class TaskRunner:
         """Attempts that are still begun; -1: no limit."""
         self.interrupted = False
         """Set by a signal's handler: run_claimed() begins no other task."""
+        self._is_fork = False
+        os.register_at_fork(after_in_child=self._forked)
+
+    def _forked(self) -> None:
+        """R4. In the child."""
+        self._is_fork = True
+        self._view.forked()
 
     # -- what the callback sees ---
 
@@ -143,7 +154,7 @@ class TaskRunner:
         """Do the rest of an attempt that Ledger.run() left."""
         if stage == _ledger.BEGUN:
             self.run(job)
-        elif stage == _ledger.RETURNED:
+        elif stage in (_ledger.RETURNED, _ledger.FORKED):
             self._ended_well(job, value)
         else:
             self._over()
@@ -203,6 +214,8 @@ class TaskRunner:
             raise
 
     def _ended_well(self, job: Job, returned: Any) -> None:
+        if self._is_fork:
+            end_forked("task")
         record, task_id, attempt, _, flags, _, _, _ = job
         value = self._view.given()
         try:
@@ -237,6 +250,8 @@ class TaskRunner:
 
     def _ended_badly(self, job: Job, *, hopeless: bool = False) -> None:
         """Write down what is being handled: call it in an except clause."""
+        if self._is_fork:
+            end_forked("task")
         record, task_id, attempt, *_ = job
         failure = Failure(*describe_exception(), at=time.time())
         kind = f"attempt failed: {kind_of(failure.error)}"

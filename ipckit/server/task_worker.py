@@ -43,6 +43,7 @@ from ipckit.server.process import (
     Process,
     report_on,
 )
+from ipckit.server.signals import note_term_handler
 from ipckit.server.spill import body_name
 from ipckit.server.task_runner import CurrentTask, TaskRunner
 from ipckit.server.timers import HeapTimers, LoopTimers
@@ -199,6 +200,7 @@ class TaskWorker(Process):
     async def _main(self, loop: asyncio.AbstractEventLoop) -> int:
         awake = asyncio.Event()
         loop.add_signal_handler(signal.SIGTERM, self._bell_on_loop, awake)
+        note_term_handler()
         try:
             await self._call_later("worker_start", self.slot)
         except BaseException:

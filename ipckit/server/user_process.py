@@ -24,6 +24,7 @@ from ipckit.errors import MisuseError, SystemCallError
 from ipckit.server.environment import pause_after
 from ipckit.server.events import is_async
 from ipckit.server.process import EXIT_DONE, Process, report_on
+from ipckit.server.signals import note_term_handler
 from ipckit.server.timers import LoopTimers
 from ipckit.server.wire import Head
 
@@ -76,6 +77,7 @@ class UserProcess(Process):
         self._timers = LoopTimers(loop, self.callback_failed)
         running = loop.create_task(self._callback(self.server))
         loop.add_signal_handler(signal.SIGTERM, running.cancel)
+        note_term_handler()
         await running
 
     def bell(self) -> None:

@@ -42,6 +42,7 @@ from ipckit.server.process import (
 )
 from ipckit.server.retirement import finish_own_work
 from ipckit.server.session_counts import SessionCounts
+from ipckit.server.signals import note_term_handler
 from ipckit.server.submitter import Submitter
 from ipckit.server.takeover import Takeover
 from ipckit.server.timers import LoopTimers
@@ -126,6 +127,7 @@ class Worker(Process):
 
     async def _main(self) -> int:
         self.loop.add_signal_handler(signal.SIGTERM, self.bell)
+        note_term_handler()
         self.loop.add_reader(self.runtime.manager_pidfd, self._manager_gone)
         self.loop.add_reader(self.inbox.reading.fileno(), self.read_inbox)
         if self.submitter is not None:
