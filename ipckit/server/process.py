@@ -135,6 +135,11 @@ class Process(ABC):
         _tell(self.runtime, self.place, kind, number, body)
 
     @property
+    def name(self) -> str:
+        """What the log calls this process: its role and number."""
+        return f"{self.role} {self.slot}"
+
+    @property
     def told_to_leave(self) -> bool:
         """Whether the manager wants this process to go, and the server to stay."""
         return self.row[Row.LEAVE] == self.incarnation

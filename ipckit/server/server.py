@@ -510,7 +510,8 @@ class Server(ClientCalls):
     def after(self, seconds: float, callback: Callable[..., Any], *args: Any) -> int:
         """Call `callback(*args)` once, after `seconds`, in this process; return its id.
 
-        Else as tick(); 0 is the next turn of the loop.
+        Else as tick(); 0 is the next turn of the loop. If this process ends before, it is dropped,
+        which is logged.
         """
         return self._timer("after()", seconds, callback, args, every=False)
 

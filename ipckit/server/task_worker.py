@@ -47,7 +47,7 @@ from ipckit.server.process import (
 from ipckit.server.signals import note_term_handler
 from ipckit.server.spill import body_name
 from ipckit.server.task_runner import CurrentTask, TaskRunner
-from ipckit.server.timers import HeapTimers, LoopTimers
+from ipckit.server.timers import HeapTimers, LoopTimers, log_dropped
 from ipckit.server.wire import Head, Kind
 
 if TYPE_CHECKING:
@@ -167,6 +167,7 @@ class TaskWorker(Process):
                 self._call_now(event, self.slot)
             except BaseException:
                 self.callback_failed(event)
+        log_dropped(self.name, self._timers.drop_all(), self._timers.running)
         return code
 
     def _call_now(self, event: str, *args: Any) -> None:
@@ -234,6 +235,7 @@ class TaskWorker(Process):
                 await self._call_later(event, self.slot)
             except BaseException:
                 self.callback_failed(event)
+        log_dropped(self.name, self._timers.drop_all(), self._timers.running)
         return code
 
     def _bell_on_loop(self, awake: asyncio.Event) -> None:

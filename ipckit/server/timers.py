@@ -2,6 +2,10 @@
 
 Contract  ids are 1, 2, ... of one process; what a timer's callback raises goes to `failed`.
 Blocks    never.  Errors  none.
+Invariant
+  M1  a process does not wait for its timers when it ends. A callback of after() that did not run,
+      or a coroutine of a timer that is not over, is logged with its number and its process. A
+      tick() ends with its process by its meaning: it is not logged.
 """
 
 from __future__ import annotations
@@ -12,7 +16,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["HeapTimers", "LoopTimers"]
+from ipckit.server.log import limited
+
+__all__ = ["HeapTimers", "LoopTimers", "log_dropped"]
 
 
 def _timer_ids() -> Callable[[], int]:
@@ -27,6 +33,22 @@ def _timer_ids() -> Callable[[], int]:
     return next_id
 
 
+def log_dropped(process: str, waiting: int, running: int = 0) -> None:
+    """M1. `process`: its role and number; `waiting`, `running`: as drop_all() and `running`."""
+    if waiting:
+        limited.warning(
+            "%s: %d timers of after() were dropped at its end: their callbacks did not run",
+            process,
+            waiting,
+        )
+    if running:
+        limited.warning(
+            "%s: %d callbacks of timers were dropped at its end: they were under way",
+            process,
+            running,
+        )
+
+
 class LoopTimers:
     """tick() and after() on an event loop."""
 
@@ -34,6 +56,7 @@ class LoopTimers:
         self._loop = loop
         self._failed = failed
         self._handles: dict[int, asyncio.TimerHandle] = {}
+        self._once: set[int] = set()  # those of after() that have not run
         self._next_id = _timer_ids()
         self._tasks: set[asyncio.Task[Any]] = set()
 
@@ -43,20 +66,30 @@ class LoopTimers:
         """Call after `seconds`, once or each time anew; return the id."""
         timer = self._next_id()
         due = self._loop.time() + seconds
+        if not every:
+            self._once.add(timer)
         self._arm(timer, due, seconds if every else 0, callback, args)
         return timer
 
     def clear(self, timer: int) -> bool:
         """Drop it; False: there is none."""
         handle = self._handles.pop(timer, None)
+        self._once.discard(timer)
         if handle is not None:
             handle.cancel()
         return handle is not None
 
-    def clear_all(self) -> None:
-        """Drop all."""
+    def drop_all(self) -> int:
+        """Drop all; return how many of after() had not run."""
+        dropped = len(self._once)
         for timer in list(self._handles):
             self.clear(timer)
+        return dropped
+
+    @property
+    def running(self) -> int:
+        """How many coroutines of timers are under way."""
+        return len(self._tasks)
 
     def _arm(
         self,
@@ -85,6 +118,7 @@ class LoopTimers:
             self._arm(timer, due + (missed + 1) * period, period, callback, args)
         else:
             del self._handles[timer]
+            self._once.discard(timer)
         try:
             result = callback(*args)
         except BaseException:
@@ -126,6 +160,16 @@ class HeapTimers:
     def clear(self, timer: int) -> bool:
         """Drop it; False: there is none."""
         return self._live.pop(timer, None) is not None
+
+    def drop_all(self) -> int:
+        """Drop all; return how many of after() had not run."""
+        dropped = sum(not period for period, _, _ in self._live.values())
+        self._live.clear()
+        self._heap.clear()
+        return dropped
+
+    running = 0
+    """None is ever under way between two tasks."""
 
     def fire(self) -> float | None:
         """Call what is due; return the seconds to the next one, None: there is none."""

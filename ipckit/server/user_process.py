@@ -25,7 +25,7 @@ from ipckit.server.environment import pause_after
 from ipckit.server.events import is_async
 from ipckit.server.process import EXIT_DONE, Process, report_on
 from ipckit.server.signals import note_term_handler
-from ipckit.server.timers import LoopTimers
+from ipckit.server.timers import LoopTimers, log_dropped
 from ipckit.server.wire import Head
 
 if TYPE_CHECKING:
@@ -78,7 +78,10 @@ class UserProcess(Process):
         running = loop.create_task(self._callback(self.server))
         loop.add_signal_handler(signal.SIGTERM, running.cancel)
         note_term_handler()
-        await running
+        try:
+            await running
+        finally:
+            log_dropped(self.name, self._timers.drop_all(), self._timers.running)
 
     def bell(self) -> None:
         """SIGTERM came; later ones leave the callback its time to clean up."""

@@ -46,7 +46,7 @@ from ipckit.server.session_counts import SessionCounts
 from ipckit.server.signals import note_term_handler
 from ipckit.server.submitter import Submitter
 from ipckit.server.takeover import Takeover
-from ipckit.server.timers import LoopTimers
+from ipckit.server.timers import LoopTimers, log_dropped
 from ipckit.server.tls import TLSTransport
 from ipckit.server.wire import CLOSE_RESET, FORWARDED, Head, Kind
 
@@ -166,7 +166,7 @@ class Worker(Process):
         while self.board.phase == Phase.STOPPING:
             await self._ring()
         await self._finish_all(told + share * limit, told + limit)
-        self.timers.clear_all()
+        dropped = self.timers.drop_all()
         await self._stop_callback()
         # What comes from now on the manager passes on; what we took must not end with us.
         self.loop.remove_reader(self.inbox.reading.fileno())
@@ -177,6 +177,7 @@ class Worker(Process):
         )
         if retiring and not self._is_flushed():
             log.warning("worker %d: others have not taken what was sent to them", self.slot)
+        log_dropped(self.name, dropped + self.timers.drop_all(), self.timers.running)
         return EXIT_RETIRED if retiring else EXIT_DONE
 
     def _accept(self, port: OpenPort) -> Acceptor:
