@@ -73,6 +73,7 @@ class Row:
     REFUSED_AT = 27  # when the last one was, ns of the monotonic clock
     MANAGER_ERRORS = 28  # by the manager, in the first row: its callbacks that raised
     HANDSHAKES = 29  # TLS handshakes under way; of a death: 0 by the manager
+    LEAVING_SINCE = 30  # by the manager: since when it leaves, ns since the epoch; 0: it does not
     TIMES = 32  # histogram of its requests or attempts (ipckit.server.latency)
     WORDS = TIMES + BUCKETS
 

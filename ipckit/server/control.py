@@ -1,8 +1,8 @@
 """The control socket: what an operator asks the manager of a running server.
 
 A unix stream socket, 0600. One JSON object a line in, one a line out: {"command": "status"},
-"connections" ("start", "count"), "reload" ("only_task"), "stop". An answer has "error" if the
-command cannot be.
+"connections" ("start", "count"), "reload" ("only_task"), "reload_outcome" ("reload" and
+"server" of the answer to "reload"), "stop". An answer has "error" if the command cannot be.
 
 Contract  only our user and root are answered. The manager never waits for a client: input and
           number of clients are bounded, and who does not read its answer is dropped for the next.
@@ -20,6 +20,7 @@ import os
 import select
 import socket
 import struct
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,7 @@ from ipckit.server.socket_file import LONGEST, remove_abandoned
 from ipckit.server.spill import private_directory, runtime_directory
 
 if TYPE_CHECKING:
+    from ipckit.server.manager import Manager
     from ipckit.server.server import Server
 
 __all__ = ["ControlSocket", "answer_line", "control_sockets", "live_sockets", "open_control"]
@@ -162,10 +164,10 @@ class ControlSocket:
         self._commands: Commands = {}
         self._poller = select.poll()
 
-    def serve(self, poller: select.poll, server: Server) -> None:
+    def serve(self, poller: select.poll, server: Server, manager: Manager) -> None:
         """Register with the manager's poller; answer for this server."""
         self._poller = poller
-        self._commands = _commands(server)
+        self._commands = _commands(server, manager)
         if self._listener is not None:
             poller.register(self._listener, select.POLLIN)
 
@@ -257,7 +259,9 @@ class ControlSocket:
         self.leave()
 
 
-def _commands(server: Server) -> Commands:
+def _commands(server: Server, manager: Manager) -> Commands:
+    identity = f"{os.getpid()}-{time.time_ns()}"  # another server may have our path later
+
     def status(_: dict[str, Any]) -> dict[str, Any]:
         return {
             "pid": os.getpid(),
@@ -273,10 +277,27 @@ def _commands(server: Server) -> Commands:
         return {"connections": [{"fd": fd, **info} for fd, info in infos if info is not None]}
 
     def reload(request: dict[str, Any]) -> dict[str, Any]:
-        return {"started": server.reload(only_task=request.get("only_task") is True)}
+        started, number = manager.reload(only_task=request.get("only_task") is True)
+        if not number:
+            raise ValueError("the server ends: it is not reloaded")
+        return {"started": started, "reload": number, **outcome_of(number)}
+
+    def reload_outcome(request: dict[str, Any]) -> dict[str, Any]:
+        if request.get("server", identity) != identity:
+            return {"server": identity, "done": False}
+        return outcome_of(request.get("reload"))
+
+    def outcome_of(number: object) -> dict[str, Any]:
+        return {"server": identity, **manager.reloads.answer(number)}
 
     def stop(_: dict[str, Any]) -> dict[str, Any]:
         server.shutdown()
         return {"pid": os.getpid()}
 
-    return {"status": status, "connections": connections, "reload": reload, "stop": stop}
+    return {
+        "status": status,
+        "connections": connections,
+        "reload": reload,
+        "reload_outcome": reload_outcome,
+        "stop": stop,
+    }

@@ -22,6 +22,8 @@ Invariants
       the deadline, Kill DUMP_SECONDS later.
   F7  a request to replace a slot is never lost: the process that it meant, booting or serving, is
       replaced as soon as it serves and the other place is free.
+  F8  reloads are numbered 1, 2, ... as they begin; the one that waits has the next number. Each has
+      one ReloadDone, unless stop() comes first.
 """
 
 from __future__ import annotations
@@ -118,13 +120,17 @@ class Kill:
 class ReloadBegun:
     """A reload begins."""
 
+    number: int
+
 
 @dataclass(frozen=True, slots=True)
 class ReloadDone:
-    """The reload is over. `ok`: every slot was replaced; else the place of what did not boot."""
+    """The reload is over. `ok`: every slot was replaced, and every old process has left."""
 
+    number: int
     ok: bool
-    place: int | None = None
+    place: int | None = None  # of the process that did not boot
+    killed: tuple[int, ...] = ()  # slots whose old process did not leave in time
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +184,8 @@ class Fleet:
         self._reload: deque[int] = deque()
         self._replacing: int | None = None
         self._reload_queued: bool | None = None  # only_task of the reload that comes next
+        self._reload_number = 0  # of the last one that began
+        self._late: list[int] = []  # slots with an Abort in the reload that runs
 
     # -- what is ---
 
@@ -207,6 +215,13 @@ class Fleet:
     def reloading(self) -> bool:
         """Whether a reload runs."""
         return self._replacing is not None
+
+    @property
+    def last_reload(self) -> int:
+        """F8. Number of the reload that began, or waits, last; 0: none comes any more."""
+        if self._stopping:
+            return 0
+        return self._reload_number + (self._reload_queued is not None)
 
     def is_flapping(self, slot: int) -> bool:
         """Whether its processes died again and again, the last time it was looked at."""
@@ -314,7 +329,9 @@ class Fleet:
         for slot in self._slots[first:]:
             slot.stale = slot.incarnation
         self._reload = deque(range(first, len(self._slots)))
-        return True, [ReloadBegun(), *self._next_replacement(now)]
+        self._reload_number += 1
+        self._late = []
+        return True, [ReloadBegun(self._reload_number), *self._next_replacement(now)]
 
     def replace(self, slot_number: int, now: float, place: int | None = None) -> list[Action]:
         """Replace one process: the successor is ready, then the old one goes. F7.
@@ -348,6 +365,8 @@ class Fleet:
                 else:
                     member.leave_by, member.aborted = now + DUMP_SECONDS, True
                     actions.append(Abort(member.place))
+                    if member.place // 2 == self._replacing:
+                        self._late.append(member.place // 2)
         return actions
 
     def stop(self) -> None:
@@ -475,7 +494,8 @@ class Fleet:
     def _reload_over(self, now: float, *, failed: int | None = None) -> list[Action]:
         self._reload.clear()
         self._replacing = None
-        actions: list[Action] = [ReloadDone(failed is None, failed)]
+        done = ReloadDone(self._reload_number, failed is None, failed, tuple(self._late))
+        actions: list[Action] = [done]
         if self._reload_queued is not None:
             only_task, self._reload_queued = self._reload_queued, None
             actions += self.reload(now, only_task=only_task)[1]

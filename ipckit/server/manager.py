@@ -21,7 +21,6 @@ import os
 import select
 import signal
 import time
-from collections import deque
 from typing import TYPE_CHECKING, NoReturn
 
 from ipckit.errors import BootFailed, MisuseError
@@ -46,10 +45,12 @@ from ipckit.server.fleet import (
     ReloadBegun,
     ReloadDone,
 )
-from ipckit.server.fork import fill_standard_descriptors, leave, thread_names
+from ipckit.server.fork import leave, thread_names
 from ipckit.server.guard import Guard
+from ipckit.server.in_order import InOrder
 from ipckit.server.log import limited, log
 from ipckit.server.monitoring import Monitor
+from ipckit.server.pending import PendingFrames
 from ipckit.server.process import (
     EXIT_BROKEN,
     LOOK_SECONDS,
@@ -57,6 +58,7 @@ from ipckit.server.process import (
     describe_exception,
     log_callback_error,
 )
+from ipckit.server.reloads import Reloads
 from ipckit.server.runtime import Runtime
 from ipckit.server.session_counts import SessionCounts
 from ipckit.server.signals import STOP, ManagerSignals
@@ -90,16 +92,19 @@ class Manager:
             self._settings.task_worker_num,
             self._settings.leave_within + CLOSING_SECONDS,
         )
+        self._do = InOrder(self._do_one)  # what the fleet wants
         self._pidfds: dict[int, int] = {}  # pidfd -> place
-        self._owed: dict[int, deque[tuple[Head, bytes]]] = {}  # place -> frames without room
         self._signals = ManagerSignals()
         self._poller = select.poll()
         self._guard = Guard(self._poller)
+        self._pending = PendingFrames(runtime.inboxes, self._guard.note)  # M1
         self._children = Children(self._poller, self._guard)
         self._unswept: dict[int, tuple[str, int | None]] = {}  # place -> how its process died
         self._stop_asked = 0
         self._end = Ending(self._settings.max_wait_time)
-        self._boot_errors: dict[int, str] = {}
+        self._boot_errors: dict[int, str] = {}  # place -> traceback of the process that is there
+        self.reloads = Reloads()
+        """Their outcomes."""
         self._failure: BaseException | None = None
         self._refused: Exception | None = None  # why the last fork failed
         self._started = False
@@ -143,11 +148,16 @@ class Manager:
         if self._failure is not None:
             raise self._failure
 
-    def reload(self, *, only_task: bool) -> bool:
-        """As SIGUSR1 or SIGUSR2; False: one runs, this one comes after it."""
+    def reload(self, *, only_task: bool) -> tuple[bool, int]:
+        """As SIGUSR1 or SIGUSR2. Return whether it begins now, and its number.
+
+        It does not begin while one runs: it comes after that. 0: none comes, the server ends.
+        """
         started, actions = self._fleet.reload(time.monotonic(), only_task=only_task)
+        number = self._fleet.last_reload
+        self.reloads.requested(number)
         self._do(actions)
-        return started
+        return started, number
 
     def replace(self, slot: int, place: int | None = None) -> None:
         """Replace one process of a slot, that at `place` if it is given."""
@@ -167,7 +177,7 @@ class Manager:
                 with system_call("start", "the task ledger cannot be taken up"):
                     self._tasks.take_up()
             self._poller.register(self._tasks.bell, select.POLLIN)
-        self._control.serve(self._poller, self._server)
+        self._control.serve(self._poller, self._server, self)
         self._do(self._fleet.boot())
         while self._fleet.members() or self._users.alive or not self._stop_asked:
             self._turn(self._wait())
@@ -179,7 +189,7 @@ class Manager:
     def _wait(self) -> list[int]:
         """Return the descriptors that ask for something."""
         try:
-            return self._guard.poll(self._pause_ms())
+            return [fd for fd, _ in self._poller.poll(self._pause_ms())]
         except OSError as exc:  # no memory, or a limit of descriptors below what it has
             self._guard.note("poll", exc)
             time.sleep(pause_after(1))
@@ -211,7 +221,7 @@ class Manager:
         if self._tasks is not None:
             run("tending tasks", self._tasks.tend, time.monotonic_ns())
             run("looking at the load", self._monitor.look_at_the_load)
-        run("passing frames on", self._post_owed)
+        run("passing frames on", self._pending.flush)
         run("handing connections on", self._backed.hand_on, self._heir_of)
         run("watching the end", self._watch_the_end)
 
@@ -232,7 +242,7 @@ class Manager:
         times = [end for end in ends if end is not None]
         if self._tasks is not None:
             times += [self._tasks.next_due / 1e9] if self._tasks.next_due else []
-        if self._owed or self._backed.waiting:
+        if self._pending or self._backed.waiting:
             times.append(now + 0.01)
         least = _LEFT_OUT if self._guard.next_due() is not None else 0.0
         return max(least, min([now + LOOK_SECONDS, *times]) - now) * 1000 + 1
@@ -267,6 +277,8 @@ class Manager:
                 self._boot_errors[place] = body.decode(errors="replace")
             case Kind.LEAVING:
                 gone = bool(head.number)
+                if gone:
+                    self._board.row(place // 2, place % 2)[Row.LEAVING_SINCE] = time.time_ns()
                 self._do(self._fleet.leaving(place, time.monotonic(), gone=gone))
             case Kind.RELOAD:
                 self.reload(only_task=bool(head.number))
@@ -303,7 +315,6 @@ class Manager:
         before = set(thread_names())
         try:
             callback(self._server)
-            fill_standard_descriptors()
             if begun := [name for name in thread_names() if name not in before]:
                 raise MisuseError(
                     f"the `start` callback began threads in the manager ({', '.join(begun)}), "
@@ -324,17 +335,15 @@ class Manager:
         except BaseException:
             self._board.row(0, 0)[Row.MANAGER_ERRORS] += 1
             log_callback_error("manager", event)
-        fill_standard_descriptors()
 
     # -- doing ---
 
-    def _do(self, actions: list[Action]) -> None:
-        for action in actions:
-            if isinstance(action, Fork):
-                if not self._stop_asked:  # an action before this one may have given up
-                    self._fork(action)
-            else:
-                self._guard.attempt("what the fleet wants", self._act, action)
+    def _do_one(self, action: Action) -> None:
+        if isinstance(action, Fork):
+            if not self._stop_asked:  # an action before this one may have given up
+                self._fork(action)
+        else:
+            self._guard.attempt("what the fleet wants", self._act, action)
 
     def _act(self, action: Action) -> None:
         match action:
@@ -350,6 +359,7 @@ class Manager:
             case ReloadDone():
                 if not action.ok:
                     log.error("reload ended: a new process did not come up; the old ones stay")
+                self.reloads.over(action.number, action.place, action.killed)
                 self._event("after_reload")
                 systemd.notify("READY")
             case GiveUp():
@@ -368,7 +378,9 @@ class Manager:
         before = row[Row.READS]
         try:
             self._sweep_again(fork.place)
-            for word in (Row.BUSY_SINCE, Row.LEAVE, Row.BEAT):
+            self._boot_errors.pop(fork.place, None)
+            self.reloads.begins(fork.place)
+            for word in (Row.BUSY_SINCE, Row.LEAVE, Row.BEAT, Row.LEAVING_SINCE):
                 row[word] = 0
             row[Row.READS] = 1
             if self._tasks is not None and self._fleet.member(fork.place ^ 1) is None:
@@ -380,6 +392,7 @@ class Manager:
             self._guard.note(f"making worker {fork.place // 2}", exc)
             self._refused = exc
             why = f"{type(exc).__name__}: {exc}"
+            self.reloads.failed(fork.place, why)
             self._do(self._fleet.fork_failed(fork.place, why, code_of(exc), time.monotonic()))
             return
         self._refused = None
@@ -429,7 +442,8 @@ class Manager:
     def _ask_to_leave(self, place: int) -> None:
         member = self._fleet.member(place)
         if member is not None:
-            self._board.row(place // 2, place % 2)[Row.LEAVE] = member.incarnation
+            row = self._board.row(place // 2, place % 2)
+            row[Row.LEAVE], row[Row.LEAVING_SINCE] = member.incarnation, time.time_ns()
             self._signal(place, signal.SIGTERM)
 
     def _abort(self, place: int) -> None:
@@ -467,6 +481,7 @@ class Manager:
             self._board.row(slot, 0)[Row.DIED_AT] = time.time_ns()
             self._board.row(slot, 0)[Row.LAST_DEATH] = death.as_word()
             self._event("worker_error", slot, pid, death.exit_code or 0, death.signal or 0)
+        self.reloads.failed(place, self._boot_errors.get(place) or text)
         actions = self._fleet.died(place, death.exit_code, time.monotonic())
         row = self._board.row(slot, place % 2)
         if self._fleet.member(place ^ 1) is not None:
@@ -483,7 +498,7 @@ class Manager:
     def _sweep(self, place: int) -> None:
         """M2. What the dead process held is settled before anybody has its place."""
         row = self._board.row(place // 2, place % 2)
-        for word in (Row.PID, Row.BUSY_SINCE, Row.BEAT):
+        for word in (Row.PID, Row.BUSY_SINCE, Row.BEAT, Row.LEAVING_SINCE):
             row[word] = 0
         row[Row.REQUESTS_DONE] = row[Row.REQUESTS]
         if place // 2 < self._settings.worker_num:
@@ -510,27 +525,8 @@ class Manager:
             if head.flags & WITH_FD:  # a connection; of each, the manager has a copy
                 os.close(head.number)
             else:
-                self._tell(heir, head._replace(flags=head.flags | FORWARDED), body)
-        self._tell(heir, Head(Kind.DRAIN))
-
-    def _tell(self, place: int, head: Head, body: bytes = b"") -> None:
-        """M1."""
-        self._owed.setdefault(place, deque()).append((head, body))
-        self._post_owed()
-
-    def _post_owed(self) -> None:
-        for place, frames in list(self._owed.items()):
-            while frames and self._posted(place, *frames[0]):
-                frames.popleft()
-            if not frames:
-                del self._owed[place]
-
-    def _posted(self, place: int, head: Head, body: bytes) -> bool:
-        try:
-            return self._runtime.inboxes[place].post(head, body)
-        except OSError as exc:  # no memory, or no descriptor for a long one
-            self._guard.note("posting to a worker", exc)
-            return False
+                self._pending.send(heir, head._replace(flags=head.flags | FORWARDED), body)
+        self._pending.send(heir, Head(Kind.DRAIN))
 
     # -- the end ---
 
@@ -557,6 +553,7 @@ class Manager:
             systemd.notify("STOPPING")
             log.info("the server ends in order; a second signal ends it at once")
             self._fleet.stop()
+            self.reloads.server_ends()
             self._users.stop()
             self._end.begin(time.monotonic())
             self._set_phase(Phase.STOPPING)

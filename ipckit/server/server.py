@@ -271,10 +271,10 @@ class Server(ClientCalls):
 
     def shutdown(self) -> None:
         """End the server in order, as SIGTERM does; from any of its processes. Does not wait."""
-        if self._process is not None:
-            self._process.control(Kind.SHUTDOWN)
-        elif not self._running("shutdown()").tell_manager(Kind.SHUTDOWN, 0):
+        if self._process is None:
             os.kill(self._running("shutdown()").manager_pid, signal.SIGTERM)
+        else:
+            self._process.control(Kind.SHUTDOWN)
 
     def reload(self, only_task: bool = False) -> bool:
         """Replace the processes one by one: the new one is ready, then the old one leaves.
@@ -284,7 +284,7 @@ class Server(ClientCalls):
         comes after it. From a worker the answer is always True: asked. Does not wait.
         """
         if self._manager is not None:
-            return self._manager.reload(only_task=only_task)
+            return self._manager.reload(only_task=only_task)[0]
         if self._process is None:  # an event of the manager's, aside
             number = signal.SIGUSR2 if only_task else signal.SIGUSR1
             os.kill(self._running("reload()").manager_pid, number)

@@ -151,6 +151,11 @@ def _worker(estate: Estate, slot: int) -> dict[str, Any]:
         "last_death": None if death is None else str(death),
         "flapping": any(row[Row.FLAPPING] > time.monotonic_ns() for row in rows),
         "rss": _resident(pid),
+        "leaving": [
+            {"pid": row[Row.PID], "since": row[Row.LEAVING_SINCE] / 1e9}
+            for row in rows
+            if row[Row.PID] and row[Row.LEAVING_SINCE]
+        ],
     }
 
 

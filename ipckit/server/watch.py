@@ -61,6 +61,7 @@ class WorkerPicture:
     died_at: float | None  # seconds since the epoch
     flapping: bool
     rss: int  # bytes
+    leaving: list[dict[str, Any]]  # as in stats(): "pid", "since" (seconds since the epoch)
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,6 +242,7 @@ class Watched:
             died_at / 1e9 if died_at else None,
             one["flapping"],
             one["rss"],
+            one["leaving"],
         )
 
     def _manager_state(self) -> str:

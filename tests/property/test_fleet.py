@@ -1,4 +1,4 @@
-"""The fleet under any order of events: F1 to F3, F5 to F7 of ipckit.server.fleet, bounded forks, and
+"""The fleet under any order of events: F1 to F3, F5 to F8 of ipckit.server.fleet, bounded forks, and
 a reload that ends."""
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from ipckit.server.fleet import (
     ReloadDone,
     Stage,
 )
+from ipckit.server.in_order import InOrder
 
 LIMIT = 30.0
 """Seconds for a process to leave."""
@@ -42,7 +43,11 @@ class Fleets(RuleBasedStateMachine):
         self.pid = 0
         self.gave_up = False
         self.stopped = False
+        self.in_order = InOrder(self.do_one)  # as the manager does
+        self.killed: list[int] = []
         self.reloading = False
+        self.number = 0  # F8: of the last reload that began
+        self.late: set[int] = set()  # slots with an Abort since then
         self.only_task = False
         self.queued: bool | None = None  # only_task of the reload that waits
         self.told: dict[int, float] = {}  # place -> when it has to be gone
@@ -55,51 +60,57 @@ class Fleets(RuleBasedStateMachine):
         self.do(self.fleet.boot())
 
     def do(self, actions):
-        killed = []
-        for action in actions:
-            match action:
-                case Fork() if self.gave_up:
-                    pass  # of the same list: the manager makes no process any more
-                case Fork():
-                    assert not self.stopped
-                    assert self.fleet.member(action.place) is None, "F1: the place is taken"
-                    if self.refused:
-                        self.refused -= 1
-                        self.fork_failed(action)
-                        continue
-                    self.pid += 1
-                    self.incarnations[action.place // 2] = action.incarnation
-                    self.fleet.forked(action.place, action.incarnation, self.pid)
-                case Leave():
-                    slot = action.place // 2
-                    successor = self.fleet.serving(slot)
-                    assert successor is not None and successor.place != action.place
-                    if not self.stopped:
-                        self.told[action.place] = self.now + LIMIT
-                case Abort():
-                    assert self.now >= self.told[action.place] and not self.stopped
-                    assert action.place not in self.aborted
-                    self.aborted[action.place] = self.now + DUMP_SECONDS
-                case Kill():
-                    assert self.now >= self.aborted[action.place]
-                    killed.append(action.place)
-                case ReloadBegun():
-                    assert not self.reloading
-                    self.reloading = True
-                    self.stale = list(self.incarnations)
-                case ReloadDone():
-                    assert self.reloading
-                    self.reloading = False
-                    assert action.ok == (action.place is None)
-                    if action.ok:
-                        self.all_is_new()
-                    if self.queued is not None:
-                        self.only_task, self.queued = self.queued, None
-                case GiveUp():
-                    self.gave_up = True
-                    self.stop()
-        for place in killed:  # the manager hears of it later
-            self.gone(place, None)
+        self.in_order(actions)
+        while self.killed:  # the manager learns of it later
+            self.gone(self.killed.pop(0), None)
+
+    def do_one(self, action):
+        match action:
+            case Fork() if self.gave_up:
+                pass  # of the same list: the manager makes no process any more
+            case Fork():
+                assert not self.stopped
+                assert self.fleet.member(action.place) is None, "F1: the place is taken"
+                if self.refused:
+                    self.refused -= 1
+                    self.fork_failed(action)
+                    return
+                self.pid += 1
+                self.incarnations[action.place // 2] = action.incarnation
+                self.fleet.forked(action.place, action.incarnation, self.pid)
+            case Leave():
+                slot = action.place // 2
+                successor = self.fleet.serving(slot)
+                assert successor is not None and successor.place != action.place
+                if not self.stopped:
+                    self.told[action.place] = self.now + LIMIT
+            case Abort():
+                assert self.now >= self.told[action.place] and not self.stopped
+                assert action.place not in self.aborted
+                self.aborted[action.place] = self.now + DUMP_SECONDS
+                self.late.add(action.place // 2)
+            case Kill():
+                assert self.now >= self.aborted[action.place]
+                self.killed.append(action.place)
+            case ReloadBegun():
+                assert not self.reloading
+                self.reloading = True
+                self.number += 1
+                self.late.clear()
+                assert action.number == self.number, "F8"
+                self.stale = list(self.incarnations)
+            case ReloadDone():
+                assert self.reloading
+                self.reloading = False
+                assert action.ok == (action.place is None)
+                assert action.number == self.number and self.late.issuperset(action.killed)
+                if action.ok:
+                    self.all_is_new()
+                if self.queued is not None:
+                    self.only_task, self.queued = self.queued, None
+            case GiveUp():
+                self.gave_up = True
+                self.stop()
 
     def all_is_new(self):
         """F3. What a reload leaves was forked after it began."""
@@ -160,6 +171,7 @@ class Fleets(RuleBasedStateMachine):
     def reload(self, only_task):
         started, actions = self.fleet.reload(self.now, only_task=only_task)
         assert started != self.reloading
+        assert self.fleet.last_reload == self.number + 1, "F8"
         if started:
             self.only_task = only_task
         else:
@@ -288,7 +300,9 @@ def test_a_reload_whose_new_process_fails_keeps_the_old_one():
     started, (_, fork) = fleet.reload(1.0, only_task=False)
     assert started
     fleet.forked(fork.place, fork.incarnation, 9)
-    assert fleet.died(fork.place, EXIT_BOOT_FAILED, 1.0) == [ReloadDone(ok=False, place=fork.place)]
+    assert fleet.died(fork.place, EXIT_BOOT_FAILED, 1.0) == [
+        ReloadDone(1, ok=False, place=fork.place)
+    ]
     assert not fleet.reloading and fleet.all_ready()
 
 
@@ -404,12 +418,28 @@ def test_a_reload_that_waits_behind_one_that_fails_comes():
     fleet = Fleet(2, 0, LIMIT)
     boot(fleet)
     (began, fork) = fleet.reload(1.0, only_task=False)[1]
-    assert began == ReloadBegun()
+    assert began == ReloadBegun(1)
     fleet.forked(fork.place, fork.incarnation, 9)
     assert fleet.reload(1.0, only_task=False) == (False, [])
     done, began, fork = fleet.died(fork.place, EXIT_BOOT_FAILED, 1.0)
-    assert (done, began) == (ReloadDone(ok=False, place=fork.place), ReloadBegun())
+    assert (done, began) == (ReloadDone(1, ok=False, place=fork.place), ReloadBegun(2))
     assert isinstance(fork, Fork) and fleet.reloading
+
+
+@pytest.mark.parametrize("seconds", [LIMIT - 1, LIMIT])
+def test_f8_a_reload_names_whom_it_had_to_abort(seconds):
+    """F8, F30: not those who left in time."""
+    fleet = Fleet(1, 0, LIMIT)
+    boot(fleet)
+    _, (_, fork) = fleet.reload(0.0, only_task=False)
+    fleet.forked(fork.place, fork.incarnation, 9)
+    (leave,) = fleet.ready(fork.place, 0.0)
+    late = seconds >= LIMIT
+    assert fleet.tick(seconds) == ([Abort(leave.place)] if late else [])
+    killed = (0,) if late else ()
+    assert fleet.died(leave.place, None, seconds) == [ReloadDone(1, ok=True, killed=killed)]
+    fleet.stop()
+    assert fleet.last_reload == 0
 
 
 def refuse(fleet, fork, now, code=errno.EAGAIN):
@@ -462,7 +492,7 @@ def test_f3_a_reload_whose_forks_are_refused_ends_and_the_old_processes_stay():
         assert refuse(fleet, fork, now) == []
         now = fleet.next_due()
         (fork,) = fleet.tick(now)
-    assert refuse(fleet, fork, now) == [ReloadDone(ok=False, place=fork.place)]
+    assert refuse(fleet, fork, now) == [ReloadDone(1, ok=False, place=fork.place)]
     assert fleet.all_ready() and not fleet.reloading and fleet.next_due() is None
 
 

@@ -77,6 +77,8 @@ def completes(shell: Terminal, tmp_path: Path) -> None:
     shell.shows("ipckit dead show ")
     shell.type("\x15ipckit reload --only\t")
     shell.shows("ipckit reload --only-task ")
+    shell.type("\x15ipckit reload --wa\t")
+    shell.shows("ipckit reload --wait ")
     shell.type("\x15ipckit run shop\t")
     shell.shows("ipckit run shop:server")
     shell.type("\x15ipckit limits --set max_conn\t")
@@ -115,6 +117,7 @@ def test_fish(tmp_path):
         ("conn", "connections"),
         ("dead sh", "show"),
         ("reload --on", "--only-task"),
+        ("reload --wa", "--wait"),
     ):
         done = subprocess.run(
             ["fish", "--no-config", "-c", script.format(typed)],

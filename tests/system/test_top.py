@@ -262,6 +262,31 @@ def test_nothing_is_cut_off(served, size):
         assert word in text, text
 
 
+def test_a_process_that_leaves_has_a_line_of_its_own(served, tmp_path):
+    """F30: the worker, "leaving", the pid, for how long; until it has left."""
+    ask(served, "wait")
+    form = until(lambda: once(tmp_path / "pid"), lambda form: form["stats"]["task_running"] == 1)
+    (old,) = [one for one in form["workers"] if one["doing"]]
+
+    def lines(app) -> list[list[str]]:
+        shown = app.screen_stack[0].query_one("#workers", DataTable)
+        rows = ([str(cell) for cell in shown.get_row_at(row)] for row in range(shown.row_count))
+        return [row[:4] for row in rows if "leaving" in row]
+
+    async def use():
+        with Watched(served.process.pid) as watched:
+            app = Top(watched, 0.1)
+            async with app.run_test(size=(130, 34)) as pilot:
+                assert not lines(app)
+                served.process.send_signal(signal.SIGUSR2)
+                line = [str(old["worker_id"]), "", "leaving", str(old["pid"])]
+                await settles(pilot, lambda: line in lines(app))
+                (tmp_path / "mended").touch()
+                await settles(pilot, lambda: not lines(app))
+
+    asyncio.run(use())
+
+
 @pytest.mark.needs_tmux
 def test_it_runs_in_a_terminal(served, tmp_path):
     ask(served, "wait fail")

@@ -152,6 +152,11 @@ def _lines(picture: Any, tables: list[Any]) -> list[str]:
             f"{size(each.rss):>9}{'  flapping' if each.flapping else ''}"
             f"{'  ' + each.doing if each.doing else ''}"
         )
+        lines += [
+            f"  worker {each.worker_id}: process {leaving['pid']} leaves, "
+            f"for {duration(max(0.0, picture.at - leaving['since']))}"
+            for leaving in each.leaving
+        ]
         if each.last_death:
             lines.append(f"  {'':6}  last death {_clock(each.died_at)}: {each.last_death}")
     for table in tables:

@@ -7,7 +7,7 @@ Blocks    never for the server. A look takes a few milliseconds and is made on t
 from __future__ import annotations
 
 import time
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from rich.console import JustifyMethod  # noqa: TC002  (as TC003)
 from rich.text import Text
@@ -228,6 +228,10 @@ class Top(App[None]):
         for worker in self._sorted(picture.workers):
             cells = self._cells(worker, short=dict(columns)["role"] < 11)
             shown.add_row(*(cells[name] for name, _ in columns), key=str(worker.worker_id))
+            for leaving in worker.leaving:
+                late = {**dict.fromkeys(cells, Text("")), **_leaving(worker, leaving, picture.at)}
+                key = f"{worker.worker_id}, process {leaving['pid']}"
+                shown.add_row(*(late[name] for name, _ in columns), key=key)
         shown.move_cursor(row=row, animate=False)
         order = "▼" if self.descending else "▲"
         shown.border_subtitle = f"by {self.sort} {order}"
@@ -382,6 +386,16 @@ class Top(App[None]):
             return Text.assemble(*first, "\n", filled, "\n", *rest)
         first = [(f"{needed:.1f}", style), (" needed now  ", _DIM), str(there), (" there", _DIM)]
         return Text.assemble(*first, "\n", filled, "\n\n", f"{busy} busy  ", idle, "\n", few)
+
+
+def _leaving(worker: WorkerPicture, leaving: dict[str, Any], now: float) -> dict[str, Text]:
+    """Return the cells of a process of this worker that was replaced and has not ended."""
+    return {
+        "worker": Text(str(worker.worker_id), _DIM, justify="right"),
+        "state": Text("leaving", _WARN),
+        "pid": Text(str(leaving["pid"]), _DIM, justify="right"),
+        "for": Text(duration(max(0.0, now - leaving["since"])), _DIM, justify="right"),
+    }
 
 
 def _counted(number: int, what: str) -> str:
