@@ -11,7 +11,9 @@ Invariants
   A2  a call that fails because of its client (it has gone, the network or a firewall refused it)
       costs that client alone.
   A3  a client that was taken has a transport, or is closed and in the log.
-Stands on accept(2), uvloop.
+  A4  no client has one of the descriptors 0 to 2, though a callback has closed them: what C code
+      prints as an error would be sent to that client.
+Stands on accept(2), fcntl(2), ipckit.server.fork, uvloop.
 Blocks    never.
 """
 
@@ -19,10 +21,12 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import fcntl
 import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from ipckit.server.fork import fill_standard_descriptors
 from ipckit.server.log import limited
 from ipckit.server.port import OpenPort
 
@@ -30,6 +34,8 @@ if TYPE_CHECKING:
     from ipckit.server.worker import Worker
 
 __all__ = ["Acceptor"]
+
+_STDERR = 2
 
 _PAUSE = 0.1
 """Seconds between a call that failed for want of something and the next."""
@@ -78,6 +84,8 @@ class Acceptor:
     def _ready(self) -> None:
         try:
             sock, _ = self._port.socket.accept()
+            if sock.fileno() <= _STDERR:
+                sock = _moved(sock)
         except BlockingIOError:
             return  # another worker was faster
         except OSError as exc:
@@ -106,3 +114,11 @@ class Acceptor:
             error,
             kind=f"{what} failed: {error.errno}",
         )
+
+
+def _moved(sock: socket.socket) -> socket.socket:
+    """A4. Give it a descriptor over 2. Raises OSError, and has closed it."""
+    with sock:
+        fd = fcntl.fcntl(sock.fileno(), fcntl.F_DUPFD_CLOEXEC, _STDERR + 1)
+    fill_standard_descriptors()
+    return socket.socket(fileno=fd)

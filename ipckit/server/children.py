@@ -74,12 +74,17 @@ class Children:
         """Kill and reap them all."""
         for pidfd in self._pids:
             self.send_signal(pidfd, signal.SIGKILL)
-        for pidfd in self._pids:
-            self._deaths.take(pidfd)
+        for pidfd, pid in self._pids.items():
+            try:
+                self._deaths.take(pidfd)
+            except OSError:  # the program has closed the pidfd
+                with contextlib.suppress(ChildProcessError):
+                    os.waitpid(pid, 0)
         self.leave()
 
     def leave(self) -> None:
         """In a child: they are the manager's."""
         for pidfd in self._pids:
-            os.close(pidfd)
+            with contextlib.suppress(OSError):  # the program has closed it
+                os.close(pidfd)
         self._pids.clear()

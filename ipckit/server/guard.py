@@ -18,9 +18,9 @@ import traceback
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from ipckit.errors import IPCError
+from ipckit.errors import IPCError, MisuseError
 from ipckit.server.environment import Operation, code_of, decide
-from ipckit.server.log import limited
+from ipckit.server.log import limited, log
 
 __all__ = ["Guard"]
 
@@ -65,6 +65,22 @@ class Guard:
             if failed is not None:
                 del self._failed[key]
                 self._listen(fd, select.POLLIN)
+
+    def poll(self, pause_ms: float) -> list[int]:
+        """Wait; return the descriptors that ask for something.
+
+        Raises MisuseError when one of them is closed: the manager can neither see its processes
+        end nor hear that it shall.
+        """
+        found = self._poller.poll(pause_ms)
+        if closed := [fd for fd, events in found if events & select.POLLNVAL]:
+            error = MisuseError(
+                f"descriptors of the manager were closed ({', '.join(map(str, closed))}), and the "
+                f"server ends: a callback of the manager may close only what it opened itself"
+            )
+            log.critical("%s", error)  # what is closed makes more errors on the way out
+            raise error
+        return [fd for fd, _ in found]
 
     def next_due(self) -> float | None:
         """Return when a step that was left out is due; poll the descriptors that are due again."""

@@ -45,7 +45,7 @@ from ipckit.server.fleet import (
     ReloadBegun,
     ReloadDone,
 )
-from ipckit.server.fork import leave, thread_names
+from ipckit.server.fork import fill_standard_descriptors, leave, thread_names
 from ipckit.server.guard import Guard
 from ipckit.server.in_order import InOrder
 from ipckit.server.log import limited, log
@@ -189,7 +189,7 @@ class Manager:
     def _wait(self) -> list[int]:
         """Return the descriptors that ask for something."""
         try:
-            return [fd for fd, _ in self._poller.poll(self._pause_ms())]
+            return self._guard.poll(self._pause_ms())
         except OSError as exc:  # no memory, or a limit of descriptors below what it has
             self._guard.note("poll", exc)
             time.sleep(pause_after(1))
@@ -315,6 +315,7 @@ class Manager:
         before = set(thread_names())
         try:
             callback(self._server)
+            fill_standard_descriptors()
             if begun := [name for name in thread_names() if name not in before]:
                 raise MisuseError(
                     f"the `start` callback began threads in the manager ({', '.join(begun)}), "
@@ -335,6 +336,7 @@ class Manager:
         except BaseException:
             self._board.row(0, 0)[Row.MANAGER_ERRORS] += 1
             log_callback_error("manager", event)
+        fill_standard_descriptors()
 
     # -- doing ---
 

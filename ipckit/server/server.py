@@ -271,10 +271,10 @@ class Server(ClientCalls):
 
     def shutdown(self) -> None:
         """End the server in order, as SIGTERM does; from any of its processes. Does not wait."""
-        if self._process is None:
-            os.kill(self._running("shutdown()").manager_pid, signal.SIGTERM)
-        else:
+        if self._process is not None:
             self._process.control(Kind.SHUTDOWN)
+        elif not self._running("shutdown()").tell_manager(Kind.SHUTDOWN, 0):
+            os.kill(self._running("shutdown()").manager_pid, signal.SIGTERM)
 
     def reload(self, only_task: bool = False) -> bool:
         """Replace the processes one by one: the new one is ready, then the old one leaves.

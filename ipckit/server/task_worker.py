@@ -34,6 +34,7 @@ from ipckit.queue import Message
 from ipckit.server import wire
 from ipckit.server.board import Row
 from ipckit.server.foreign import ForeignTaker
+from ipckit.server.fork import fill_standard_descriptors
 from ipckit.server.ledger import Job, TaskLedger
 from ipckit.server.log import kind_of, limited
 from ipckit.server.process import (
@@ -141,6 +142,7 @@ class TaskWorker(Process):
             self._call_now("worker_start", self.slot)
         except BaseException:
             return self.boot_failed()
+        fill_standard_descriptors()
         self.announce_ready()
         timers = cast("HeapTimers", self._timers)
         poller = select.poll()
@@ -206,6 +208,7 @@ class TaskWorker(Process):
             await self._call_later("worker_start", self.slot)
         except BaseException:
             return self.boot_failed()
+        fill_standard_descriptors()
         for fd in self._filenos():
             loop.add_reader(fd, awake.set)
         self.announce_ready()

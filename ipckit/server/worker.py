@@ -28,6 +28,7 @@ from ipckit.server.beat import BEATS
 from ipckit.server.board import Phase, Row
 from ipckit.server.connection import Connection
 from ipckit.server.datagrams import DatagramReader
+from ipckit.server.fork import fill_standard_descriptors
 from ipckit.server.log import log
 from ipckit.server.outbox import Outbox
 from ipckit.server.port import OpenPort
@@ -141,6 +142,7 @@ class Worker(Process):
                     await result
         except BaseException:
             return self.boot_failed()
+        fill_standard_descriptors()
         acceptors = [self._accept(port) for port in self.runtime.ports if not port.datagrams]
         readers = [DatagramReader(self, port) for port in self.runtime.ports if port.datagrams]
         self.announce_ready()

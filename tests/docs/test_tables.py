@@ -88,16 +88,28 @@ def test_every_public_word_is_in_the_glossary_with_its_chinese():
         assert word in told, word
 
 
-def test_what_is_said_of_deaths_names_tests_that_there_are():
+def named_tests() -> set[str]:
+    return {
+        f"{path.stem}::{name}"
+        for path in (ROOT / "tests").glob("*/test_*.py")
+        for name in re.findall(r"^(?:async )?def (test_\w+)", path.read_text(), re.MULTILINE)
+    }
+
+
+def test_what_is_said_of_deaths_names_named_tests():
     page = (DOCS / "explanation/crashes.md").read_text()
     section = page[page.index("## Where it is tried") :]
     named = set(re.findall(r"`(\w+::\w+)`", section))
     files = set(re.findall(r"`(\w+\.c)`", section))
     assert len(named) > 25 and len(files) == 4
-    there = {
-        f"{path.stem}::{name}"
-        for path in (ROOT / "tests").glob("*/test_*.py")
-        for name in re.findall(r"^(?:async )?def (test_\w+)", path.read_text(), re.MULTILINE)
-    }
-    assert named - there == set()
+    assert named - named_tests() == set()
     assert [name for name in files if not (ROOT / "tests/c" / name).exists()] == []
+
+
+def test_each_change_of_user_code_names_named_tests():
+    page = (DOCS / "explanation/user-code.md").read_text()
+    rows = re.findall(r"^\| (?!what user code does|where they begin|-)(.+)$", page, re.MULTILINE)
+    assert len(rows) > 20
+    untested = [row for row in rows if "::" not in row and "not promised" not in row]
+    assert untested == []
+    assert set(re.findall(r"`(\w+::\w+)`", page)) - named_tests() == set()
