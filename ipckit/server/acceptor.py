@@ -23,8 +23,9 @@ import asyncio
 import errno
 import fcntl
 import socket
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Coroutine
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from ipckit.server.fork import fill_standard_descriptors
 from ipckit.server.log import limited
@@ -94,15 +95,24 @@ class Acceptor:
                 self._worker.loop.remove_reader(self._port.socket.fileno())
                 self._pause = self._worker.loop.call_later(_PAUSE, self._resume)
             return
-        self._worker.start(self._begin(sock))
+        sock.setblocking(False)
+        self._go_on(self._worker.loop.connect_accepted_socket(self._protocol, sock), sock)
 
-    async def _begin(self, sock: socket.socket) -> None:
+    def _go_on(
+        self, beginning: Coroutine[Any, Any, Any], sock: socket.socket, _: object = None
+    ) -> None:
+        """Go on with a connection's beginning: it waits once, for its connection_made(). A task of
+        asyncio's for it would cost as much as all the rest.
+        """
         try:
-            sock.setblocking(False)
-            await self._worker.loop.connect_accepted_socket(self._protocol, sock)
+            waits_for = beginning.send(None)
+        except StopIteration:
+            return
         except OSError as exc:  # A3
             self._log("a client's socket", exc)
             sock.close()
+            return
+        waits_for.add_done_callback(partial(self._go_on, beginning, sock))
 
     def _log(self, what: str, error: OSError) -> None:
         limited.warning(
