@@ -11,7 +11,7 @@ FAST   := tests/unit tests/property tests/contract tests/meta
 # A fork copies the page tables of all that earlier tests left: these have a process of their own.
 FORKS  := tests/harness tests/seeded
 SUITES := $(filter-out tests/c,$(patsubst %/,%,$(sort $(dir $(wildcard tests/*/test_*.py)))))
-SYSTEM_SOAK := load kills delivery both_ways task_ledger table_processes reload_load manager_kills soak datagrams tls_uploads overload reload_wait
+SYSTEM_SOAK := many_connections load kills delivery both_ways task_ledger table_processes reload_load manager_kills soak datagrams tls_uploads overload reload_wait
 SOAK   := $(SYSTEM_SOAK:%=tests/system/test_%.py) tests/contract/test_sync.py tests/harness tests/seeded tests/inject
 
 CORE   := $(wildcard ipckit/_core/*.c ipckit/_core/*.h ipckit/_core/build.py) CMakeLists.txt

