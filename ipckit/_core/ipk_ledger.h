@@ -180,8 +180,11 @@ int64_t ipk_ledger_dedup(struct ipk_ledger *ledger, uint32_t record, const uint6
 /* Let it go: QUEUED, DELAYED until `due` (0: not), or BLOCKED; and ring who can take it. */
 void ipk_ledger_publish(struct ipk_ledger *ledger, const struct ipk_ledger_hold *hold,
 			int64_t due);
-/* Ask for a bell when a record is freed; look for one again after it. */
+/* Ask for a bell when a record is freed; look for room again after it. */
 void ipk_ledger_wish_room(struct ipk_ledger *ledger);
+/* Whether there is a free record, and room for a body of this size, `most` as above. Takes nothing,
+ * so it rings nobody: an attempt that fails frees its record, and so rings all that wish room. */
+int ipk_ledger_has_room(const struct ipk_ledger *ledger, uint64_t size, uint64_t most);
 /* Take up to `most` ends: DELIVERING, ours. Returns how many; call again while it is `most`. */
 uint32_t ipk_ledger_collect(struct ipk_ledger *ledger, struct ipk_ledger_hold *holds,
 			    uint32_t most);

@@ -120,6 +120,24 @@ ipk_ledger_fill(struct ipk_ledger *ledger, uint32_t record, struct ipk_ledger_bo
 	return 0;
 }
 
+int
+ipk_ledger_fits(const struct ipk_ledger *ledger, uint64_t size)
+{
+	int inside = size <= IPK_LEDGER_INSIDE;
+	uint32_t number = inside ? 0 : ledger->shape.blocks;
+	uint32_t end = inside ? ledger->shape.blocks : ipk_ledger_units(ledger);
+	uint64_t wanted = inside ? (size + IPK_LEDGER_BLOCK - 1) / IPK_LEDGER_BLOCK : 1;
+
+	if (size <= IPK_LEDGER_INLINE)
+		return 1;
+	if (size > IPK_LEDGER_SLAB)
+		return 0;
+	for (; number < end; number++)
+		if (!IPK_LOAD_NOW(&ledger->block_of[number]) && --wanted == 0)
+			return 1;
+	return 0;
+}
+
 uint64_t
 ipk_ledger_body_bytes(const struct ipk_ledger *ledger, const struct ipk_ledger_body *body,
 		      void *bytes, uint64_t room)

@@ -145,6 +145,8 @@ ipk_ledger_units(const struct ipk_ledger *ledger)
 	return ledger->shape.blocks + ledger->shape.slabs;
 }
 
+/* Whether as many blocks, or a slab, are free now as a body of this size takes. */
+int ipk_ledger_fits(const struct ipk_ledger *ledger, uint64_t size);
 /* 0, -ENOSPC: nothing is held then. */
 int ipk_ledger_fill(struct ipk_ledger *ledger, uint32_t record, struct ipk_ledger_body *body,
 		    const void *bytes, uint64_t size);

@@ -106,17 +106,40 @@ ipk_ledger_put_body(struct ipk_ledger *ledger, uint32_t record, const void *byte
 	return ipk_ledger_fill(ledger, record, &ledger->record[record].body, bytes, size);
 }
 
+/* Whether a body of so many KiB may lie in a file, beside those of the other records. */
+static int
+fits_beside(const struct ipk_ledger *ledger, uint32_t record, uint64_t kib, uint64_t most)
+{
+	uint64_t sum = 0;
+
+	for (uint32_t other = 0; other < ledger->shape.records; other++)
+		if (other != record)
+			sum += IPK_LOAD_NOW(&ledger->beside[other]);
+	return !sum || (sum + kib) * 1024 <= most;
+}
+
+int
+ipk_ledger_has_room(const struct ipk_ledger *ledger, uint64_t size, uint64_t most)
+{
+	uint32_t count = ledger->shape.records;
+	uint32_t record = 0;
+
+	while (record < count &&
+	       ipk_ledger_state_of(IPK_LOAD_NOW(&ledger->word[record])) != IPK_LEDGER_FREE)
+		record++;
+	if (record == count)
+		return 0;
+	return ipk_ledger_fits(ledger, size) ||
+	       (size > IPK_LEDGER_INSIDE && fits_beside(ledger, record, (size + 1023) / 1024, most));
+}
+
 int
 ipk_ledger_put_beside(struct ipk_ledger *ledger, uint32_t record, uint64_t size, uint64_t most)
 {
 	uint64_t kib = (size + 1023) / 1024;
-	uint64_t sum = 0;
 
 	IPK_STORE_NOW(&ledger->beside[record], kib < UINT32_MAX ? (uint32_t)kib : UINT32_MAX);
-	for (uint32_t other = 0; other < ledger->shape.records; other++)
-		if (other != record)
-			sum += IPK_LOAD_NOW(&ledger->beside[other]);
-	if (sum && (sum + kib) * 1024 > most) {
+	if (!fits_beside(ledger, record, kib, most)) {
 		IPK_STORE_NOW(&ledger->beside[record], 0);
 		return -ENOSPC;
 	}

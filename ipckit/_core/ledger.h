@@ -73,6 +73,7 @@ LEDGER_FAST(ledger_post);
 PyObject *ledger_heed(PyObject *self, PyObject *word);
 PyObject *ledger_want_bell(PyObject *self, PyObject *unused);
 PyObject *ledger_wish_room(PyObject *self, PyObject *unused);
+LEDGER_FAST(ledger_has_room);
 PyObject *ledger_outstanding(PyObject *self, PyObject *unused);
 
 /* -- ledger_hear.c -- */

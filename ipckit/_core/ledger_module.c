@@ -237,6 +237,7 @@ static PyMethodDef view_methods[] = {
 	{"deliveries", ledger_deliveries, METH_O, NULL},
 	{"want_bell", ledger_want_bell, METH_NOARGS, NULL},
 	{"wish_room", ledger_wish_room, METH_NOARGS, NULL},
+	{"has_room", FAST(ledger_has_room)},
 	{"outstanding", ledger_outstanding, METH_NOARGS, NULL},
 	{"run", FAST(ledger_run)},
 	{"in_hand", ledger_in_hand, METH_NOARGS, NULL},

@@ -239,6 +239,21 @@ ledger_wish_room(PyObject *self, PyObject *unused)
 	Py_RETURN_NONE;
 }
 
+LEDGER_FAST(ledger_has_room)
+{
+	struct view *view = (struct view *)self;
+	unsigned long long size;
+	unsigned long long most;
+
+	if (ledger_count_arguments(count, 2) < 0)
+		return NULL;
+	size = PyLong_AsUnsignedLongLong(args[0]);
+	most = PyLong_AsUnsignedLongLong(args[1]);
+	if (PyErr_Occurred())
+		return NULL;
+	return PyBool_FromLong(ipk_ledger_has_room(&view->ledger, size, most));
+}
+
 PyObject *
 ledger_outstanding(PyObject *self, PyObject *unused)
 {

@@ -11,6 +11,9 @@ Invariants
   S3  while ends come in they are looked for once a turn of the loop, and nobody rings; a bell is
       asked for, and then looked once more, before this process waits for one. After it looked in
       vain it asks for a bell at once, some times.
+  S4  an attempt to store that fails gives back the record that it took, which wakes every process
+      that waits for room, its own too. So only the first attempt of a task is made without a look;
+      a process that waits and is woken looks, which takes nothing and wakes nobody.
 Crash     who waits here is lost with this process; the tasks are not, and their results go to the
           `finish` callback of our successor.
 """
@@ -256,7 +259,7 @@ class Submitter:
         first = True
         while True:
             if (not first or not self._waiting) and (
-                task_id := self._try_store(body, dst, waiter, wish)
+                task_id := self._try_store(body, dst, waiter, wish, again=not first)
             ):
                 self._wake_one()
                 return task_id
@@ -275,16 +278,23 @@ class Submitter:
                     self._waiting.remove(future)
                 raise
 
-    def _try_store(self, body: bytes, dst: int, waiter: Any, wish: Wish | None) -> int:
-        """Return the id, 0 when there is no room; then the bell will ring."""
-        for _ in range(2):
-            try:
-                return self._store(body, dst, waiter, wish)
-            except TaskQueueFull:
-                if self._worker.stopping:
-                    raise
+    def _try_store(
+        self, body: bytes, dst: int, waiter: Any, wish: Wish | None, *, again: bool
+    ) -> int:
+        """Return the id, 0 when there is no room; then the bell will ring. S4."""
+        for looks in (again, True):
+            if not looks or self._may_store(body):
+                try:
+                    return self._store(body, dst, waiter, wish)
+                except TaskQueueFull:
+                    if self._worker.stopping:
+                        raise
             self._view.wish_room()  # first the wish, then another look: no ring is missed
         return 0
+
+    def _may_store(self, body: bytes) -> bool:
+        """Whether an attempt is worth it: there is room, or it raises why not."""
+        return self._worker.stopping or self._view.has_room(len(body), self._ledger.most_beside)
 
     def abandon(self, task_id: int) -> None:
         """Who waited for this task waits no longer; its result is told to nobody."""

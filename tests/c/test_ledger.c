@@ -77,6 +77,13 @@ full(void)
 	for (int i = 0; i < 3; i++) /* 8 blocks each: the arena has 24 */
 		CHECK(post(at(0), 4096, IPK_LEDGER_ANY, 0, 0) > 0);
 	CHECK(post(at(0), 153, IPK_LEDGER_ANY, 0, 0) == -ENOSPC);
+	/* A look says the same, and rings nobody. */
+	ipk_ledger_wish_room(at(2));
+	(void)rings_of(2);
+	CHECK(!ipk_ledger_has_room(at(2), 153, 0) && ipk_ledger_has_room(at(2), 152, 0));
+	CHECK(rings_of(2) == 0);
+	CHECK(ipk_ledger_has_room(at(2), 4097, 0));
+	CHECK(ipk_ledger_has_room(at(2), IPK_LEDGER_SLAB + 1, 0)); /* the only one in a file */
 	CHECK(post(at(0), IPK_LEDGER_SLAB + 1, IPK_LEDGER_ANY, 0, 0) == -ENOSPC);
 	for (int i = 0; i < SLABS; i++)
 		CHECK(post(at(2), 4097, IPK_LEDGER_ANY, 0, 0) > 0);
@@ -86,6 +93,7 @@ full(void)
 	for (int i = 3 + SLABS; i < RECORDS; i++)
 		CHECK(post(at(0), 100, IPK_LEDGER_ANY, 0, 0) > 0);
 	CHECK(post(at(2), 1, IPK_LEDGER_ANY, 0, 0) == -ENOSPC);
+	CHECK(!ipk_ledger_has_room(at(2), 1, 0));
 	(void)rings_of(2);
 	ipk_ledger_wish_room(at(2));
 	CHECK(post(at(2), 1, IPK_LEDGER_ANY, 0, 0) == -ENOSPC);

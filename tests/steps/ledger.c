@@ -76,12 +76,13 @@ put_together(struct ipk_ledger *ledger, const struct post *post)
 	uint64_t before = 0;
 	uint64_t id;
 
-	for (;;) {
+	for (int again = 0;; again = 1) { /* as Submitter.post_later() */
 		before = 0;
 		for (id = 1; id < MOST_IDS; id++)
 			if (tasks[id].stored && post->key && tasks[id].post->key == post->key)
 				before |= bit(id);
-		if (ipk_ledger_take(ledger, &hold) == 0) {
+		if ((!again || ipk_ledger_has_room(ledger, post->size, 0)) &&
+		    ipk_ledger_take(ledger, &hold) == 0) {
 			id = ipk_ledger_turn_of(hold.word);
 			body_of(bytes, post->size, id, 0);
 			if (ipk_ledger_put_body(ledger, hold.record, bytes, post->size) == 0)
@@ -91,12 +92,8 @@ put_together(struct ipk_ledger *ledger, const struct post *post)
 		}
 		ipk_ledger_wish_room(ledger);
 		delivered += deliver_all(ledger);
-		if (ipk_ledger_take(ledger, &hold) == 0) { /* after the wish, once more */
-			RULE(ipk_ledger_end(ledger, &hold) == 0, "a task is taken away");
-			ipk_ledger_clear(ledger, &hold);
-			(void)search_yield(); /* there is a record, and there are no blocks */
+		if (ipk_ledger_has_room(ledger, post->size, 0)) /* after the wish, once more */
 			continue;
-		}
 		wait_for_event(ledger->place);
 	}
 	RULE(id < 64, "an id is not new");
