@@ -3,7 +3,7 @@
  *
  * Owns      the slots of a segment.  Stands on glibc's robust mutexes, open(2) of /proc/self/fd.
  * State     in shared memory; a party is its thread's.
- * Blocks    join and leave, while another thread does one of them.
+ * Blocks    join and leave, while another thread does one of them; not with registry->no_wait.
  * Sources   docs.kernel.org locking/robust-futex-ABI; fcntl(2), open file description locks;
  *           proc(5).
  */
@@ -165,8 +165,8 @@ lock_registry(const struct ipk_registry *registry)
 		(void)close(fd);
 		return -ESTALE;
 	}
-	if (fcntl(fd, F_OFD_SETLKW, &whole) != 0) {
-		code = -errno;
+	if (fcntl(fd, registry->no_wait ? F_OFD_SETLK : F_OFD_SETLKW, &whole) != 0) {
+		code = errno == EACCES ? -EAGAIN : -errno; /* fcntl(2): held elsewhere is either */
 		(void)close(fd);
 		return code;
 	}

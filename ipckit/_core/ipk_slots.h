@@ -50,10 +50,12 @@ struct ipk_registry {
 	int fd;	      /* of the segment, in this process */
 	uint64_t dev; /* what fstat(2) said of it */
 	uint64_t ino;
+	int no_wait; /* join and leave answer -EAGAIN where they would wait */
 };
 
 /*
- * Take a free or dead slot for the calling thread. Blocks while another thread joins or leaves.
+ * Take a free or dead slot for the calling thread. Blocks while another thread joins or leaves,
+ * unless registry->no_wait is set.
  * The caller then settles what party->slot's lists still name, and clears them.
  * 0, -EUSERS when all slots belong to living threads, -EINTR, -ESTALE when fd is another file
  * by now, -ENOENT when it is closed or there is no /proc.

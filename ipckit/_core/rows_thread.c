@@ -10,7 +10,8 @@
  * A segment stays mapped as long as any thread of this process has a slot in it: the kernel walks
  * a dying thread's robust list through the mapping, and would stop at a hole.
  * Fork      the child's thread has no slots; it joins anew at its first write. The mutex is held
- *           over fork, so that no description of the registry's lock is inherited.
+ *           over fork, so that no description of the registry's lock is inherited. Nobody waits for
+ *           another process while he has the mutex: fork would wait for that, too.
  */
 #include "rows.h"
 
@@ -19,6 +20,7 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { MOST_MEMBERSHIPS = 1024 }; /* the kernel walks at most 2,048 entries of a robust list */
@@ -28,6 +30,8 @@ struct membership {
 	struct segment *segment;
 	struct ipk_party party;
 };
+
+enum { FIRST_PAUSE_NS = 100000, LONGEST_PAUSE_NS = 10000000 };
 
 static __thread struct membership *mine;
 static pthread_mutex_t registry_mutex = PTHREAD_MUTEX_INITIALIZER;
@@ -47,17 +51,32 @@ holds_lock(const struct membership *member)
 	return 0;
 }
 
+/* Between two tries at a registry that another thread has, without the mutex. 0 or -EINTR. */
+static int
+pause_between_tries(long *ns)
+{
+	struct timespec pause = {.tv_nsec = *ns};
+
+	if (*ns < LONGEST_PAUSE_NS)
+		*ns *= 2;
+	return nanosleep(&pause, NULL) == 0 ? 0 : -errno;
+}
+
 static int
 leave(struct membership *member)
 {
+	long ns = FIRST_PAUSE_NS;
 	int code;
 
-	do {
+	for (;;) {
 		(void)pthread_mutex_lock(&registry_mutex);
 		code = ipk_slot_leave(&member->segment->registry, &member->party);
 		(void)pthread_mutex_unlock(&registry_mutex);
-	} while (code == -EINTR);
-	return code;
+		if (code == -EAGAIN)
+			(void)pause_between_tries(&ns);
+		else if (code != -EINTR)
+			return code;
+	}
 }
 
 /* Whoever ends with a lock, or without a registry, is marked dead by the kernel; the mapping has
@@ -148,7 +167,10 @@ segment_open(int fd, uint32_t cells, int *code, const char **why)
 		free(segment);
 		return NULL;
 	}
-	segment->registry = (struct ipk_registry){fd, (uint64_t)seen.st_dev, (uint64_t)seen.st_ino};
+	segment->registry = (struct ipk_registry){.fd = fd,
+						  .dev = (uint64_t)seen.st_dev,
+						  .ino = (uint64_t)seen.st_ino,
+						  .no_wait = 1};
 	segment->handles = 1;
 	segment->users = 1;
 	return segment;
@@ -225,15 +247,13 @@ too_many(void)
 	return count >= MOST_MEMBERSHIPS;
 }
 
-/* Without the GIL. 0 or -errno. */
+/* One try. 0, -EAGAIN: another thread joins or leaves; or another -errno. */
 static int
-join(struct membership *member)
+try_to_join(struct membership *member)
 {
 	struct segment *segment = member->segment;
 	int code;
 
-	if (too_many())
-		return -EMFILE;
 	(void)pthread_mutex_lock(&registry_mutex);
 	code = segment->is_table
 		       ? ipk_table_join(&segment->table, &segment->registry, &member->party)
@@ -244,6 +264,21 @@ join(struct membership *member)
 		mine = member;
 	}
 	(void)pthread_mutex_unlock(&registry_mutex);
+	return code;
+}
+
+/* Without the GIL. 0 or -errno. */
+static int
+join(struct membership *member)
+{
+	long ns = FIRST_PAUSE_NS;
+	int code = too_many() ? -EMFILE : try_to_join(member);
+
+	while (code == -EAGAIN) {
+		code = pause_between_tries(&ns);
+		if (code == 0)
+			code = try_to_join(member);
+	}
 	return code;
 }
 

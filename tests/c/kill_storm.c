@@ -316,7 +316,8 @@ make(void)
 	    ipk_table_format(base, bytes, ROWS, 4, columns, COLUMNS, seed) ||
 	    ipk_table_attach(&table, base, bytes, &why))
 		exit(2);
-	registry = (struct ipk_registry){fd, (uint64_t)seen.st_dev, (uint64_t)seen.st_ino};
+	registry = (struct ipk_registry){
+		.fd = fd, .dev = (uint64_t)seen.st_dev, .ino = (uint64_t)seen.st_ino};
 	for (uint32_t i = 0; i < KEYS; i++)
 		(void)ipk_key_make(&table, &keys[i], &i, sizeof(i));
 	state = 1;

@@ -208,7 +208,8 @@ make(void)
 	base = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (base == MAP_FAILED)
 		exit(2);
-	registry = (struct ipk_registry){fd, (uint64_t)seen.st_dev, (uint64_t)seen.st_ino};
+	registry = (struct ipk_registry){
+		.fd = fd, .dev = (uint64_t)seen.st_dev, .ino = (uint64_t)seen.st_ino};
 	ipk_sync_attach(&sync_arena, base, CELLS);
 }
 

@@ -87,7 +87,8 @@ world_make(void)
 	if (ipk_table_format(base, bytes, SIZE, 16, columns, COLUMNS, seed) ||
 	    ipk_table_attach(&table, base, bytes, &why))
 		fail("format");
-	registry = (struct ipk_registry){fd, (uint64_t)seen.st_dev, (uint64_t)seen.st_ino};
+	registry = (struct ipk_registry){
+		.fd = fd, .dev = (uint64_t)seen.st_dev, .ino = (uint64_t)seen.st_ino};
 	choose_keys();
 }
 

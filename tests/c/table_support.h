@@ -96,7 +96,8 @@ table_make(uint32_t rows, uint32_t key_size, struct ipk_column *columns, uint32_
 	CHECK(base != MAP_FAILED);
 	CHECK(ipk_table_format(base, (uint64_t)bytes, rows, key_size, columns, count, seed) == 0);
 	CHECK(ipk_table_attach(&table, base, (uint64_t)bytes, &why) == 0 && why == NULL);
-	registry = (struct ipk_registry){fd, (uint64_t)seen.st_dev, (uint64_t)seen.st_ino};
+	registry = (struct ipk_registry){
+		.fd = fd, .dev = (uint64_t)seen.st_dev, .ino = (uint64_t)seen.st_ino};
 }
 
 /* The threads of a process join one by one, as with the package: TSan does not know the file's
