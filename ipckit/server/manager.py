@@ -94,7 +94,7 @@ class Manager:
         )
         self._do = InOrder(self._do_one)  # what the fleet wants
         self._pidfds: dict[int, int] = {}  # pidfd -> place
-        self._signals = ManagerSignals()
+        self.signals = ManagerSignals()  # the caller restores them, when all is undone
         self._poller = select.poll()
         self._guard = Guard(self._poller)
         self._pending = PendingFrames(runtime.inboxes, self._guard.note)  # M1
@@ -135,7 +135,7 @@ class Manager:
     def run(self) -> None:
         """Serve until the end. Raises BootFailed, and what the `start` callback raised."""
         try:
-            self._signals.install()
+            self.signals.install()
             gc.freeze()  # what is here now is shared with the children; do not let gc touch it
             self._serve()
         finally:
@@ -144,7 +144,6 @@ class Manager:
                 limited.flush()
             finally:
                 gc.unfreeze()
-                self._signals.restore()
         if self._failure is not None:
             raise self._failure
 
@@ -166,11 +165,11 @@ class Manager:
     @property
     def in_a_hurry(self) -> bool:
         """Whether the server was told a second time to end."""
-        asked = sum(number in STOP for number in self._signals.caught)
+        asked = sum(number in STOP for number in self.signals.caught)
         return self._stop_asked + asked > 1
 
     def _serve(self) -> None:
-        for fd in (self._signals.fileno(), self._runtime.manager_inbox.reading, self._backed.road):
+        for fd in (self.signals.fileno(), self._runtime.manager_inbox.reading, self._backed.road):
             self._poller.register(fd, select.POLLIN)
         if self._tasks is not None:
             if self._tasks.old:
@@ -193,7 +192,7 @@ class Manager:
         except OSError as exc:  # no memory, or a limit of descriptors below what it has
             self._guard.note("poll", exc)
             time.sleep(pause_after(1))
-            return [self._signals.fileno(), *self._pidfds, *self._users.alive]
+            return [self.signals.fileno(), *self._pidfds, *self._users.alive]
 
     def _turn(self, readable: list[int]) -> None:
         """M4. Words before deaths: a process may say why, and end."""
@@ -206,13 +205,13 @@ class Manager:
                 run("a user process's end", self._reap_user, fd, fd=fd)
             elif fd == self._backed.road.fileno():
                 run("copies of connections", self._backed.hear, fd=fd)
-            elif fd == self._signals.fileno():
-                self._signals.clear()
+            elif fd == self.signals.fileno():
+                self.signals.clear()
             else:
                 run("the control socket", self._control.ready, fd, fd=fd)
         run("reaping orphans", self._children.take_orphans)
-        while self._signals.caught:
-            self._guard.attempt("a signal", self._signalled, self._signals.caught.pop(0))
+        while self.signals.caught:
+            self._guard.attempt("a signal", self._signalled, self.signals.caught.pop(0))
         self._do(self._fleet.tick(time.monotonic()))
         run("starting user processes", self._users.tick)
         run("what the log left out", limited.flush_due)

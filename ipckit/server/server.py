@@ -208,12 +208,13 @@ class Server(ClientCalls):
                 handler.close()
 
     def _serve(self) -> None:
-        with Undo() as undo:
+        with Undo() as last, Undo() as undo:
             self._ended = True
             for port in self.ports:
                 undo.add(f"port {port.host}:{port.port}", port.forget)
             with system_call("start", "a part of the server cannot be made"):
                 manager = self._make_manager(undo)
+            last.callback(manager.signals.restore)  # a second signal leaves no file behind
             manager.run()
 
     def _make_manager(self, undo: Undo) -> Manager:
