@@ -53,7 +53,7 @@ def test_the_needs_are_a_modules(tmp_path):
     )  # fmt: skip
     assert told["wrong"] == ["open files, hard limit"]
     (check,) = [each for each in told["checks"] if each["state"] == "wrong"]
-    assert check["found"] == "500 descriptors, 1,168 are needed"
+    assert check["found"] == "500 descriptors, 1,182 are needed"
     assert "LimitNOFILE=1168" in check["step"]
 
 

@@ -197,9 +197,9 @@ class Top(App[None]):
 
     def _draw(self) -> None:
         picture = self._picture
-        if picture is None:
-            return
         base = self.screen_stack[0]
+        if picture is None or not base.query("#head"):  # it ends, and its widgets have gone first
+            return
         base.query_one("#head", Static).update(self._head(picture))
         for name, text in (
             ("requests", self._requests(picture)),
