@@ -54,7 +54,7 @@ def test_the_needs_are_a_modules(tmp_path):
     assert told["wrong"] == ["open files, hard limit"]
     (check,) = [each for each in told["checks"] if each["state"] == "wrong"]
     assert check["found"] == "500 descriptors, 1,182 are needed"
-    assert "LimitNOFILE=1168" in check["step"]
+    assert "LimitNOFILE=1182" in check["step"]
 
 
 def test_another_distribution_of_the_name_is_wrong(tmp_path):
