@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import resource
 
 
@@ -15,3 +16,18 @@ def no_descriptors():
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@contextlib.contextmanager
+def few_descriptors(free: int):
+    """Inside it so many new descriptors can be made; those there are work."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    last = [os.dup(0) for _ in range(free + 1)]  # new ones get the lowest numbers
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (last[-1], hard))
+        for fd in last[:-1]:
+            os.close(fd)
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        os.close(last[-1])

@@ -2,12 +2,20 @@
 
 Contract  `post()` puts one whole frame there or says that there is no room; it never waits.
           `take()` takes one whole frame or says that there is none. A writer killed at any place
-          leaves a whole frame or nothing.
+          leaves a whole frame or nothing. A frame whose descriptors this process has no room for
+          stays the oldest one: take() says that there is none, and `blocked` that it is so. Look
+          again after RETRY_SECONDS, not when the socket is readable.
 Stands on ipckit.server.wire, socket(7), unix(7), memfd_create(2).
 Fork      both ends are made by the manager before the first fork and stay open in it, so a
           successor reads what its predecessor left. All writers share the sending end.
 Why SEQPACKET  frames of several writers in one byte stream were cut to pieces after three, and one
           killed writer wedged the stream for ever; datagrams were not, in 62,000 frames.
+Why it peeks  recvmsg(2) without a free descriptor takes the frame off the queue and drops its
+          descriptors (MSG_CTRUNC). The head says whether there are any, and a frame with some is
+          taken only if a peek has found room for them. One recv() more for each frame, which is
+          cheaper than recvmsg() for all.
+Readers   one process at a time. Of one that is `shared`, for a moment two, when a task worker is
+          replaced: each frame comes to one of them, whole.
 """
 
 from __future__ import annotations
@@ -16,8 +24,9 @@ import array
 import contextlib
 import errno
 import os
+import resource
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from ipckit.errors import InternalError, system_call
 from ipckit.server.acquire import socket_pair
@@ -33,24 +42,36 @@ from ipckit.server.wire import (
     encode_head,
 )
 
-__all__ = ["Inbox"]
+__all__ = ["RETRY_SECONDS", "Inbox"]
+
+RETRY_SECONDS = 0.1
+"""Until a blocked inbox is looked at again."""
 
 _NOW = socket.MSG_DONTWAIT
+_PEEK = socket.MSG_DONTWAIT | socket.MSG_PEEK
 _TAKE = socket.MSG_DONTWAIT | socket.MSG_CMSG_CLOEXEC
 _NO_ROOM = frozenset({errno.ENOBUFS, errno.ENOMEM, errno.ETOOMANYREFS})
 """It passes: of the kernel's memory, and of descriptors under way, there will be more."""
 
 _ROOM_FOR_TWO = socket.CMSG_SPACE(8)
+_CARRIES = ATTACHED | WITH_FD
+_FLAGS = 1
+"""The byte of a head that has them."""
 
 
 class Inbox:
-    """One inbox. Process safe for writing; one process reads at a time."""
+    """One inbox. Process safe for writing; see Readers."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, shared: bool = False) -> None:
+        """`shared`: two processes may read it at once."""
         self.reading, self.writing = socket_pair(socket.SOCK_SEQPACKET, "an inbox")
         # Python's own flag stays "blocking": each call says MSG_DONTWAIT itself.
         self._send = self.writing.send
+        self._shared = shared
+        self._read = self.reading.recv
         self._receive = self.reading.recvmsg
+        self.blocked = False
+        """The last take() of this process left a frame there, for want of a descriptor."""
 
     def close(self) -> None:
         """Close both ends in this process."""
@@ -89,18 +110,34 @@ class Inbox:
             return False
         return True
 
-    def take(self) -> tuple[Head, bytes] | None:
-        """Take the oldest frame, None when there is none."""
+    def take(self, *, connections: bool = True) -> tuple[Head, bytes] | None:
+        """Take the oldest frame, None when there is none, or it is blocked.
+
+        `connections` False: of a frame of post_with() only the head, without its descriptor.
+        """
         try:
+            carries = self._read(HEAD_SIZE, _PEEK)[_FLAGS] & _CARRIES
+            if not carries and not self._shared:
+                frame = self._read(LARGEST, _NOW)
+                return decode_head(frame), frame[HEAD_SIZE:]
+            if carries and self._is_blocked(connections):
+                return None
+            # The other reader may have taken the one that we saw.
             frame, ancillary, flags, _ = self._receive(LARGEST, _ROOM_FOR_TWO, _TAKE)
         except BlockingIOError:
+            self.blocked = False
             return None
-        if flags & socket.MSG_TRUNC or len(frame) < HEAD_SIZE:
-            raise InternalError(f"an inbox frame of {len(frame)} bytes, flags {flags:#x}")
         head = decode_head(frame)
-        if not ancillary:
+        if not head.flags & _CARRIES:
             return head, frame[HEAD_SIZE:]
-        fds = array.array("i", ancillary[0][2])
+        fds = array.array("i", ancillary[0][2] if ancillary else b"")
+        if head.flags & WITH_FD and not connections:
+            _close(fds)
+            return head, b""
+        if flags & socket.MSG_CTRUNC:
+            _close(fds)
+            limited.error("recvmsg: a frame is lost: another thread has taken the last descriptor")
+            return self.take(connections=connections)
         if head.flags & WITH_FD:
             head = head._replace(number=fds.pop(0))
         if not fds:
@@ -109,6 +146,25 @@ class Inbox:
             return head, _read_whole(fds[0])
         finally:
             os.close(fds[0])
+
+    def _is_blocked(self, connections: bool) -> bool:
+        """Whether the oldest frame's descriptors find no room. A peek installs them."""
+        frame, ancillary, flags, _ = self._receive(HEAD_SIZE, _ROOM_FOR_TWO, _PEEK | _TAKE)
+        _close(array.array("i", ancillary[0][2] if ancillary else b""))
+        wanted = connections or not frame[_FLAGS] & WITH_FD
+        self.blocked = wanted and bool(flags & socket.MSG_CTRUNC)
+        if self.blocked:
+            limited.warning(
+                "recvmsg: a frame for this process waits, as no descriptor is free: raise the "
+                "limit of descriptors (ulimit -n, here %d; fs.file-max), or close some",
+                resource.getrlimit(resource.RLIMIT_NOFILE)[0],
+            )
+        return self.blocked
+
+
+def _close(fds: Iterable[int]) -> None:
+    for fd in fds:
+        os.close(fd)
 
 
 @contextlib.contextmanager

@@ -4,7 +4,8 @@ It decides nothing about replacement itself: ipckit.server.fleet does, and this 
 
 Stands on ipckit.server.{fleet,runtime,process,worker,task_worker}, pidfd_open(2), waitid(2).
 Invariants
-  M1  it never waits for a child: frames that find no room are kept and tried again.
+  M1  it never waits for a child: frames that find no room are kept and tried again
+      (ipckit.server.forwarder).
   M2  a dead process is swept before its place gets a new one.
   M3  every way out of run() that its own code can take removes the queue and the spill files.
   M4  while a process serves nothing that the environment does ends it: each step is the guard's, a
@@ -46,11 +47,11 @@ from ipckit.server.fleet import (
     ReloadDone,
 )
 from ipckit.server.fork import fill_standard_descriptors, leave, thread_names
+from ipckit.server.forwarder import Forwarder
 from ipckit.server.guard import Guard
 from ipckit.server.in_order import InOrder
 from ipckit.server.log import limited, log
 from ipckit.server.monitoring import Monitor
-from ipckit.server.pending import PendingFrames
 from ipckit.server.process import (
     EXIT_BROKEN,
     LOOK_SECONDS,
@@ -65,7 +66,7 @@ from ipckit.server.signals import STOP, ManagerSignals
 from ipckit.server.task_keeper import TaskKeeper
 from ipckit.server.task_worker import TaskWorker
 from ipckit.server.user_process import UserProcess, UserProcessKeeper
-from ipckit.server.wire import FORWARDED, WITH_FD, Head, Kind
+from ipckit.server.wire import Head, Kind
 from ipckit.server.worker import Worker
 
 if TYPE_CHECKING:
@@ -97,8 +98,8 @@ class Manager:
         self.signals = ManagerSignals()  # the caller restores them, when all is undone
         self._poller = select.poll()
         self._guard = Guard(self._poller)
-        self._pending = PendingFrames(runtime.inboxes, self._guard.note)  # M1
         self._children = Children(self._poller, self._guard)
+        self._forwarder = Forwarder(runtime.inboxes, self._guard.note)
         self._unswept: dict[int, tuple[str, int | None]] = {}  # place -> how its process died
         self._stop_asked = 0
         self._end = Ending(self._settings.max_wait_time)
@@ -220,7 +221,7 @@ class Manager:
         if self._tasks is not None:
             run("tending tasks", self._tasks.tend, time.monotonic_ns())
             run("looking at the load", self._monitor.look_at_the_load)
-        run("passing frames on", self._pending.flush)
+        run("passing frames on", self._forwarder.run)
         run("handing connections on", self._backed.hand_on, self._heir_of)
         run("watching the end", self._watch_the_end)
 
@@ -241,7 +242,7 @@ class Manager:
         times = [end for end in ends if end is not None]
         if self._tasks is not None:
             times += [self._tasks.next_due / 1e9] if self._tasks.next_due else []
-        if self._pending or self._backed.waiting:
+        if self._forwarder.waiting or self._backed.waiting:
             times.append(now + 0.01)
         least = _LEFT_OUT if self._guard.next_due() is not None else 0.0
         return max(least, min([now + LOOK_SECONDS, *times]) - now) * 1000 + 1
@@ -379,6 +380,7 @@ class Manager:
         before = row[Row.READS]
         try:
             self._sweep_again(fork.place)
+            self._forwarder.finish(fork.place)
             self._boot_errors.pop(fork.place, None)
             self.reloads.begins(fork.place)
             for word in (Row.BUSY_SINCE, Row.LEAVE, Row.BEAT, Row.LEAVING_SINCE):
@@ -487,7 +489,7 @@ class Manager:
         row = self._board.row(slot, place % 2)
         if self._fleet.member(place ^ 1) is not None:
             row[Row.READS] = 0
-            self._guard.attempt("passing on an inbox", self._pass_on, place, place ^ 1)
+            self._guard.attempt("passing on an inbox", self._forwarder.pass_on, place, place ^ 1)
             if self._tasks is not None:
                 self._tasks.inherit(place, place ^ 1)
         if not self._stop_asked and (died or actions):
@@ -515,19 +517,6 @@ class Manager:
         for place in places or list(self._unswept):
             if place in self._unswept:
                 self._sweep(place)
-
-    def _pass_on(self, place: int, heir: int) -> None:
-        """Give the heir what the dead process has not read, before a new one reads that inbox."""
-        inbox = self._runtime.inboxes[place]
-        if inbox is self._runtime.inboxes[heir]:
-            return  # a task worker's: the heir reads it anyhow
-        while (frame := inbox.take()) is not None:
-            head, body = frame
-            if head.flags & WITH_FD:  # a connection; of each, the manager has a copy
-                os.close(head.number)
-            else:
-                self._pending.send(heir, head._replace(flags=head.flags | FORWARDED), body)
-        self._pending.send(heir, Head(Kind.DRAIN))
 
     # -- the end ---
 

@@ -92,8 +92,8 @@ class Runtime:
         progress = Progress()
         with Undo() as undo:
 
-            def inbox() -> Inbox:
-                made = Inbox()
+            def inbox(*, shared: bool = False) -> Inbox:
+                made = Inbox(shared=shared)
                 undo.callback(made.close)
                 return made
 
@@ -101,7 +101,7 @@ class Runtime:
             for _ in range(task_workers):
                 # A task worker reads between two tasks only, and one that leaves reads no more: so
                 # the old and the new one can share an inbox.
-                inboxes += [inbox()] * 2
+                inboxes += [inbox(shared=True)] * 2
             manager_inbox = inbox()
             backing = socket_pair(socket.SOCK_SEQPACKET, "copies of connections")
             for end in backing:

@@ -35,6 +35,7 @@ from ipckit._core import _ledger
 from ipckit.errors import IPCError, TaskFailed, TaskQueueFull, TaskTimeout
 from ipckit.server.attempts import Failure
 from ipckit.server.board import Row
+from ipckit.server.inbox import RETRY_SECONDS
 from ipckit.server.ledger import FILES, Job, TaskLedger
 from ipckit.server.log import kind_of, limited, log
 from ipckit.server.process import describe_exception
@@ -306,7 +307,8 @@ class Submitter:
     def wait(self, outcomes: list[Outcome], deadline: float) -> None:
         """Hear ends and frames until all outcomes are there or the time is over. S2."""
         poller = select.poll()
-        poller.register(self._worker.inbox.reading, select.POLLIN)
+        inbox = self._worker.inbox
+        poller.register(inbox.reading, select.POLLIN)
         poller.register(self.bell, select.POLLIN)
         while True:
             self._view.want_bell()
@@ -315,7 +317,8 @@ class Submitter:
             left = deadline - time.monotonic()
             if left <= 0 or all(outcome.done for outcome in outcomes):
                 return
-            poller.poll(min(left, 1.0) * 1000 + 1)
+            poller.modify(inbox.reading, 0 if inbox.blocked else select.POLLIN)
+            poller.poll(min(left, RETRY_SECONDS if inbox.blocked else 1.0) * 1000 + 1)
             self._ledger.silence(self._worker.place)
 
     # -- hearing ---

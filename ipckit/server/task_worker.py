@@ -35,6 +35,8 @@ from ipckit.server import wire
 from ipckit.server.board import Row
 from ipckit.server.foreign import ForeignTaker
 from ipckit.server.fork import fill_standard_descriptors
+from ipckit.server.inbox import RETRY_SECONDS
+from ipckit.server.inbox_reader import InboxReader
 from ipckit.server.ledger import Job, TaskLedger
 from ipckit.server.log import kind_of, limited
 from ipckit.server.process import (
@@ -129,11 +131,7 @@ class TaskWorker(Process):
 
     def _filenos(self) -> list[int]:
         taker = self._taker
-        return [
-            self.inbox.reading.fileno(),
-            self._bell,
-            *([] if taker is None else taker.filenos()),
-        ]
+        return [self._bell, *([] if taker is None else taker.filenos())]
 
     # -- the blocking driver ---
 
@@ -146,7 +144,8 @@ class TaskWorker(Process):
         self.announce_ready()
         timers = cast("HeapTimers", self._timers)
         poller = select.poll()
-        for fd in (self._wake.fileno(), *self._filenos()):
+        inbox = self.inbox.reading.fileno()
+        for fd in (self._wake.fileno(), inbox, *self._filenos()):
             poller.register(fd, select.POLLIN)
         while not self._leaves():
             ran = self._run_some()
@@ -157,6 +156,7 @@ class TaskWorker(Process):
             if self._leaves():
                 break
             if self._falls_asleep():
+                poller.modify(inbox, 0 if self.inbox.blocked else select.POLLIN)
                 for fd, _ in poller.poll(self._poll_ms(pause)):
                     if fd == self._wake.fileno():
                         self._wake.recv(4096)
@@ -209,11 +209,13 @@ class TaskWorker(Process):
         except BaseException:
             return self.boot_failed()
         fill_standard_descriptors()
+        reader = InboxReader(loop, self.inbox, awake.set)
         for fd in self._filenos():
             loop.add_reader(fd, awake.set)
         self.announce_ready()
         while not self._leaves():
             job = self._take_elsewhere()
+            reader.pause_if_blocked()
             await self._pending_messages()
             if job is None and not self._leaves():
                 job = self._view.claim()
@@ -286,7 +288,8 @@ class TaskWorker(Process):
 
     def _poll_ms(self, pause: float | None) -> float:
         """Return how long to wait at most, in ms."""
-        return (LOOK_SECONDS if pause is None else min(pause, LOOK_SECONDS)) * 1000
+        most = RETRY_SECONDS if self.inbox.blocked else LOOK_SECONDS
+        return (most if pause is None else min(pause, most)) * 1000
 
     # -- taking ---
 

@@ -17,6 +17,7 @@ import random
 import signal
 import time
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import uvloop
@@ -29,6 +30,8 @@ from ipckit.server.board import Phase, Row
 from ipckit.server.connection import Connection
 from ipckit.server.datagrams import DatagramReader
 from ipckit.server.fork import fill_standard_descriptors
+from ipckit.server.inbox import RETRY_SECONDS
+from ipckit.server.inbox_reader import InboxReader
 from ipckit.server.log import log
 from ipckit.server.outbox import Outbox
 from ipckit.server.port import OpenPort
@@ -130,7 +133,7 @@ class Worker(Process):
         self.loop.add_signal_handler(signal.SIGTERM, self.bell)
         note_term_handler()
         self.loop.add_reader(self.runtime.manager_pidfd, self._manager_gone)
-        self.loop.add_reader(self.inbox.reading.fileno(), self.read_inbox)
+        self._inbox_reader = InboxReader(self.loop, self.inbox, self.read_inbox)
         if self.submitter is not None:
             self.loop.add_reader(self.submitter.bell, self.submitter.rung)
             self.loop.call_soon(self.submitter.rung)  # a predecessor may have been rung for it
@@ -169,7 +172,7 @@ class Worker(Process):
         dropped = self.timers.drop_all()
         await self._stop_callback()
         # What comes from now on the manager passes on; what we took must not end with us.
-        self.loop.remove_reader(self.inbox.reading.fileno())
+        self._inbox_reader.close()
         # When all end there is nobody to pass it on to: then not for longer than a second.
         now = time.monotonic()
         await self._until(
@@ -284,6 +287,7 @@ class Worker(Process):
             left -= 1
             self.on_frame(*frame)
         self.deferring = False
+        self._inbox_reader.pause_if_blocked()
 
     def on_frame(self, head: Head, body: bytes) -> None:
         """Do what one frame says."""
@@ -354,10 +358,15 @@ class Worker(Process):
         if not told_by_manager and not self.takeover.former_is_gone:
             return
         other = self.place ^ 1
-        reads = self.board.row(self.slot, other % 2)[Row.READS]
-        while not reads and (frame := self.runtime.inboxes[other].take()) is not None:
+        row = self.board.row(self.slot, other % 2)
+        inbox = self.runtime.inboxes[other]
+        while not row[Row.READS] and (frame := inbox.take()) is not None:
             head, body = frame
             self.on_frame(head._replace(flags=head.flags | FORWARDED), body)
+        if not row[Row.READS] and inbox.blocked:  # it is not empty
+            again = partial(self._drain_predecessor, told_by_manager=told_by_manager)
+            self.loop.call_later(RETRY_SECONDS, again)
+            return
         if not told_by_manager:
             return
         outbox = self._outboxes.get(self.slot)

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import select
 import signal
+import time
 
 import pytest
-from descriptors import no_descriptors
+from descriptors import few_descriptors, no_descriptors
 
 from ipckit import SystemCallError
 from ipckit.server.inbox import Inbox
+from ipckit.server.inbox_reader import InboxReader
 from ipckit.server.wire import ATTACHED, INLINE, Head, Kind
 
 
-@pytest.fixture
-def inbox():
-    made = Inbox()
+@pytest.fixture(params=[False, True], ids=["own", "shared"])
+def inbox(request):
+    made = Inbox(shared=request.param)
     yield made
     made.close()
 
@@ -92,3 +95,127 @@ def test_a_large_body_without_a_descriptor_is_an_error_of_ours_and_nothing_is_se
     ):
         inbox.post(Head(Kind.MESSAGE), b"x" * (2 * INLINE))
     assert inbox.take() is None
+
+
+def open_descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+@pytest.mark.parametrize("size", [10, 2 * INLINE])
+@pytest.mark.parametrize("with_fd", [False, True])
+@pytest.mark.parametrize("free", [0, 1])
+def test_f12_a_frame_for_whose_descriptors_there_is_no_room_waits(inbox, size, with_fd, free):
+    """F12: it stays the oldest one, whole, and no descriptor is left open by the attempts."""
+    wanted = with_fd + (size > INLINE)
+    body = os.urandom(16) * (size // 16)
+    reading, writing = os.pipe()
+    if with_fd:
+        assert inbox.post_with(Head(Kind.TAKE, ident=7), body, writing)
+    else:
+        assert inbox.post(Head(Kind.MESSAGE, ident=7), body)
+    assert inbox.post(Head(Kind.MESSAGE, ident=8), b"behind it")
+    before = open_descriptors()
+    with few_descriptors(free):
+        for _ in range(3):
+            if wanted > free:
+                assert inbox.take() is None
+                assert inbox.blocked
+    assert open_descriptors() == before
+    head, got = inbox.take()
+    assert (head.ident, got, inbox.blocked) == (7, body, False)
+    if with_fd:
+        os.write(head.number, b"x")
+        assert os.read(reading, 9) == b"x"
+        os.close(head.number)
+    assert inbox.take() == (Head(Kind.MESSAGE, ident=8), b"behind it")
+    assert inbox.take() is None
+    assert not inbox.blocked
+    os.close(reading)
+    os.close(writing)
+    assert open_descriptors() == before - 2
+
+
+def test_f12_a_connection_that_is_not_wanted_needs_no_descriptor(inbox):
+    """F12: the manager has a copy of each."""
+    assert inbox.post_with(Head(Kind.TAKE, ident=7), b"x" * 2 * INLINE, 0)
+    before = open_descriptors()
+    with no_descriptors():
+        head, body = inbox.take(connections=False)
+        assert (head.ident, body) == (7, b"")
+        assert inbox.take(connections=False) is None
+        assert not inbox.blocked
+    assert open_descriptors() == before
+
+
+def test_f12_a_blocked_inbox_is_looked_at_again_after_a_pause_and_not_before(inbox):
+    """F12: the socket stays readable meanwhile, and the loop does not spin."""
+    loop = asyncio.new_event_loop()
+    frames = []
+
+    def ready():
+        frame = inbox.take()
+        frames.append(frame)
+        reader.pause_if_blocked()
+        if frame is not None:
+            loop.stop()
+
+    reader = InboxReader(loop, inbox, ready)
+    inbox.post(Head(Kind.MESSAGE), b"x" * 2 * INLINE)
+    with no_descriptors():
+        while not frames:
+            loop.call_soon(loop.stop)
+            loop.run_forever()
+        assert not loop.remove_reader(inbox.reading.fileno())
+        for _ in range(100):
+            loop.call_soon(loop.stop)
+            loop.run_forever()
+        assert set(frames) == {None}
+    looks = len(frames)
+    began = time.monotonic()
+    loop.call_later(20, loop.stop)
+    loop.run_forever()
+    assert frames[-1] is not None
+    assert len(frames) <= looks + 2
+    assert time.monotonic() < began + 20
+    reader.close()
+    assert not loop.remove_reader(inbox.reading.fileno())
+    loop.close()
+
+
+def test_two_readers_of_a_shared_one_get_each_frame_once_and_whole():
+    """As when a task worker is replaced: F12 must not mix one frame's head with another's body."""
+    inbox = Inbox(shared=True)
+    count = 400
+    reading, writing = os.pipe()
+    children = []
+    for _ in range(2):
+        child = os.fork()
+        if child == 0:
+            os.close(reading)
+            while True:
+                frame = inbox.take()
+                if frame is None:
+                    select.select([inbox.reading], [], [], 20)
+                    continue
+                head, body = frame
+                if not head.number:
+                    os._exit(0)
+                whole = body == bytes([head.ident % 256]) * head.number
+                os.write(writing, b"%d %d\n" % (head.ident, whole))
+        children.append(child)
+    os.close(writing)
+    for number in range(count):
+        size = (1, INLINE + 1, 300)[number % 3]
+        frame = Head(Kind.MESSAGE, ident=number, number=size), bytes([number % 256]) * size
+        while not inbox.post(*frame):
+            select.select([], [inbox.writing], [], 20)
+    for _ in children:
+        while not inbox.post(Head(Kind.MESSAGE)):
+            select.select([], [inbox.writing], [], 20)
+    with open(reading) as file:
+        assert sorted(file, key=lambda line: int(line.split()[0])) == [
+            f"{number} 1\n" for number in range(count)
+        ]
+    for child in children:
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    inbox.close()
