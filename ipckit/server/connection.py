@@ -16,7 +16,7 @@ Invariants
   C2  while reading is paused no packet is handed out. A transport reads after connection_made()
       whatever was asked there, so what it reads then is kept until reading is resumed.
   C3  what the kernel has acknowledged to the peer is handed out before `close`, also when the
-      connection was lost by a failed write; but for a client that pause() holds.
+      connection was lost by a failed write; except for a client that pause() holds.
 """
 
 from __future__ import annotations

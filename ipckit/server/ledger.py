@@ -7,7 +7,7 @@ Contract  made by the manager before the first fork, inherited by all; each proc
           of its place. Nothing here waits.
 Stands on ipckit._core._ledger, ipckit.server.{spill,attempts,wire}, eventfd(2).
 Crash     of any process but the manager: what it held is settled by the manager's sweep. After
-          `kill -9` of the manager the memory goes with the last process, but for a ledger with a
+          `kill -9` of the manager the memory goes with the last process, except for a ledger with a
           name; the files stay.
 """
 

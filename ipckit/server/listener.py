@@ -39,7 +39,7 @@ _elsewhere = False
 _DATAGRAMS = (SockType.UDP, SockType.UDP6, SockType.UNIX_DGRAM)
 _ALL = {"0.0.0.0", "::"}  # noqa: S104  (to compare with, not to bind)
 _bound: weakref.WeakSet[socket.socket] = weakref.WeakSet()
-"""B1. Those that this process has, but for the files of unix sockets: the kernel has those."""
+"""B1. Those that this process has, except for the files of unix sockets: the kernel has those."""
 
 
 class Bound(NamedTuple):

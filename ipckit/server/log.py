@@ -1,7 +1,7 @@
 """The server's log: one logger for all its processes, to stderr or a file.
 
 Lines are whole: each is one write() to a descriptor opened for appending. A log file that was
-moved away is opened anew at the next line.
+moved away is opened again at the next line.
 
 Invariants
   L1  no line is lost for its text: what UTF-8 cannot encode is escaped before any handler, ours or

@@ -11,7 +11,7 @@ Invariants
   M4  while a process serves nothing that the environment does ends it: each step is the guard's, a
       step that fails costs that step only and is tried again, and a refused fork is the fleet's.
 Signals   TERM, INT, QUIT, HUP: graceful stop, a second one: at once. USR1: reload. USR2: reload the
-          task workers. WINCH: nothing (a log file that was moved is opened anew by itself).
+          task workers. WINCH: nothing (a log file that was moved is opened again by itself).
 Crash     children notice within a second and end; what stays is in the run record.
 """
 

@@ -158,7 +158,7 @@ def note_term_handler() -> None:
 
 
 def unblock() -> None:
-    """Let the signals through to a child, but for those that the caller of start() blocks."""
+    """Let the signals through to a child, except for those that the caller of start() blocks."""
     signal.pthread_sigmask(signal.SIG_SETMASK, _mask - set(_CAUGHT) - {signal.SIGCHLD})
 
 

@@ -13,7 +13,7 @@ Invariants
   T3  a connection is given on only when nobody can pass anything on to us any more: its former
       owner is dead, and what it left in its inbox has come to us.
   T4  what our callbacks have sent to other processes is with the kernel before a client is given
-      on, so it arrives before what they send in the heir; but for a process that does not read.
+      on, so it arrives before what they send in the heir; except for a process that does not read.
 Stands on ipckit.server.{backing,connection,worker}, uvloop.
 Crash     of the heir before it has the connection: the manager has a copy, and looks again.
 """

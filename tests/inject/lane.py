@@ -11,7 +11,7 @@ A case arms one failure, goes one way, and is judged by itself:
       the failed call was its worker's;
   J4  no `close` fired twice; nothing took ten seconds; no descriptor is left open;
   J5  a failure that cost something (a refusal, a connection, the start) is named: the log, or the
-      error, has its errno, but for those that mean "again" or "the peer has gone";
+      error, has its errno, except for those that mean "again" or "the peer has gone";
   J6  with the failure over, all processes are there, and serve; at the end nothing is left.
 """
 

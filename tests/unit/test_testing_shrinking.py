@@ -163,7 +163,7 @@ def test_who_has_had_no_cpu_is_not_stuck():
         wait_for(lambda: cpu_ns(child.pid) > 0)
         os.kill(
             child.pid, signal.SIGSTOP
-        )  # as one that the scheduler leaves aside, but for the letter
+        )  # as one that the scheduler leaves aside, except for the letter
         wait_for(lambda: state(child.pid) == "T")
         progress = Progress()
         had = cpu_ns(child.pid)

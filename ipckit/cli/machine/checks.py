@@ -104,7 +104,7 @@ def _made(name: str, check: Callable[[], Check]) -> Check:
 def of_limits(compared: Callable[[], Sequence[Limit]]) -> list[Check]:
     """Return one check for each limit that is too low, or one that all are high enough.
 
-    What `compared` raises is raised, but for ImportError: the check of modules has said that.
+    What `compared` raises is raised, except for ImportError: the check of modules has said that.
     """
     try:
         limits = compared()
