@@ -72,7 +72,7 @@ class Acceptor:
         self._resume()
 
     def close(self) -> None:
-        """Take no more. Who has not been taken waits for another worker."""
+        """Take no more. A client that has not been taken waits for another worker."""
         if self._pause is not None:
             self._pause.cancel()
             self._pause = None

@@ -12,8 +12,6 @@ import select
 import signal
 import socket
 import ssl
-import subprocess
-from pathlib import Path
 
 import pytest
 from ends import acknowledged, reset
@@ -30,19 +28,6 @@ async def receive(server, fd, reactor_id, data):
     await asyncio.sleep(0)
     server.send(fd, data)
 """
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory):
-    path = tmp_path_factory.mktemp("tls") / "both.pem"
-    subprocess.run(
-        f"openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 "
-        f"-subj /CN=localhost -keyout {path} -out {path}.crt".split(),
-        check=True,
-        capture_output=True,
-    )
-    path.write_bytes(path.read_bytes() + Path(f"{path}.crt").read_bytes())
-    return path
 
 
 @pytest.fixture

@@ -20,11 +20,8 @@ import random
 import socket
 import ssl
 import struct
-import subprocess
 import threading
-from pathlib import Path
 
-import pytest
 from ends import acknowledged, reset
 from serving import LOOK, wait_for
 
@@ -61,19 +58,6 @@ def close(server, fd, reactor_id):
 """
 
 ENDS = ("close_notify both ways", "close_notify", "end of file", "close_notify, reset", "reset")
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory):
-    path = tmp_path_factory.mktemp("tls") / "both.pem"
-    subprocess.run(
-        f"openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 "
-        f"-subj /CN=localhost -keyout {path} -out {path}.crt".split(),
-        check=True,
-        capture_output=True,
-    )
-    path.write_bytes(path.read_bytes() + Path(f"{path}.crt").read_bytes())
-    return path
 
 
 def read_to_end(sock: socket.socket) -> None:
