@@ -35,9 +35,9 @@ def most(small, users: int, **settings: int) -> tuple[int, int]:
     during a reload.
     """
     server = small(MUCH.format(users=users), ", ".join(f"{n}={v}" for n, v in settings.items()))
-    first = server.children()
     number = sum(settings.values()) + users
     wait_for(lambda: len(server.children()) == number)
+    first = server.children()
     found = opened(server.process.pid), max(map(opened, server.children()))
     server.process.send_signal(signal.SIGUSR1)
 
