@@ -9,9 +9,9 @@ import os
 import subprocess
 import sys
 
-from ipckit.cli import main
+from deadlines import LOOK
 
-LIMIT = 30
+from ipckit.cli import main
 
 
 def ipckit(*words, code: int = 0, runtime=None, answer: str = "", **variables: str) -> str:
@@ -24,7 +24,7 @@ def ipckit(*words, code: int = 0, runtime=None, answer: str = "", **variables: s
         input=answer,
         capture_output=True,
         text=True,
-        timeout=LIMIT,
+        timeout=LOOK,
         env=environment,
         check=False,
     )

@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 import pytest
+from deadlines import LOOK
 from hypothesis import HealthCheck, settings
 from leaks import children, objects, own_namespaces
 
@@ -24,7 +25,7 @@ settings.register_profile(
 settings.register_profile("deep", parent=settings.get_profile("ci"), max_examples=5000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
-SETTLES = 10.0  # seconds; only what really stays behind takes so long
+SETTLES = LOOK  # only what really stays behind takes so long
 NAMESPACES = {"missing": "not tried yet"}
 
 NEEDS = {

@@ -18,12 +18,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from deadlines import LOOK
 from serving import kill_all
 
 from ipckit import Client
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
-LOOK = 30.0
 
 
 def run(*command: str) -> str:
@@ -122,9 +122,9 @@ def serve(tmp_path):
             example.end()
 
 
-def wait_for_line(log: Path, pattern: str, seconds: float = LOOK) -> re.Match[str]:
+def wait_for_line(log: Path, pattern: str) -> re.Match[str]:
     """Poll until there is such a line in the log; a pause of 5 ms each, by select."""
-    end = time.monotonic() + seconds
+    end = time.monotonic() + LOOK
     while not (found := re.search(pattern, log.read_text())):
         assert time.monotonic() < end, log.read_text()
         select.select([], [], [], 0.005)

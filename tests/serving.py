@@ -16,12 +16,13 @@ import textwrap
 import time
 from pathlib import Path
 
+from deadlines import LOOK
+
 from ipckit import Client
 from ipckit.server.deaths import is_gone
 
 APP = Path(__file__).parent / "system" / "app.py"
-DEADLINE = 30.0
-LOOK = 20.0
+
 
 SERVER = """
 import asyncio, os, sys, ipckit
@@ -47,11 +48,11 @@ def sleeps(pid: int) -> bool:
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "S"
 
 
-def wait_for(condition, seconds: float = LOOK) -> None:
+def wait_for(condition) -> None:
     """Poll until `condition()` is true; a pause of 5 ms each, by select."""
-    end = time.monotonic() + seconds
+    end = time.monotonic() + LOOK
     while not condition():
-        assert time.monotonic() < end, f"not within {seconds:g} s"
+        assert time.monotonic() < end, f"not within {LOOK:g} s"
         select.select([], [], [], 0.005)
 
 
@@ -85,7 +86,7 @@ class Small:
         line = self.line()
         if not line:
             self.process.kill()
-            raise AssertionError(self.process.communicate(timeout=10))
+            raise AssertionError(self.process.communicate(timeout=LOOK))
         self.address = (host, int(line))
 
     def line(self) -> bytes:
@@ -103,8 +104,8 @@ class Small:
         """Return the pids of its workers and task workers."""
         return children_of(self.process)
 
-    def wait_for(self, condition, seconds: float = LOOK) -> None:
-        wait_for(condition, seconds)
+    def wait_for(self, condition) -> None:
+        wait_for(condition)
 
     def kill(self) -> None:
         kill_manager(self.process)
@@ -125,7 +126,7 @@ class Ask:
 
     def __init__(self, running: Running) -> None:
         self._client = Client(running.kind, open_length_check=True, package_max_length=64 << 20)
-        self._client.connect(running.host, running.port, timeout=DEADLINE)
+        self._client.connect(running.host, running.port, timeout=LOOK)
 
     def tell(self, *request) -> None:
         body = pickle.dumps(request)
@@ -182,14 +183,14 @@ class Running:
             line = self._line()
         except BaseException:
             self.process.kill()
-            self.process.wait(10)
+            self.process.wait(LOOK)
             self._close_files()
             raise
         self.port = int(line) if line.isdigit() else 0
 
     def _line(self) -> str:
         assert self.process.stdout is not None
-        ready, _, _ = select.select([self.process.stdout], [], [], DEADLINE)
+        ready, _, _ = select.select([self.process.stdout], [], [], LOOK)
         line = self.process.stdout.readline().decode().strip() if ready else ""
         if not line:
             raise AssertionError(f"the server did not come up:\n{self.log()}")
@@ -213,32 +214,32 @@ class Running:
             self._entries += map(json.loads, whole.splitlines())
         return [entry for entry in self._entries if word is None or entry[2] == word]
 
-    def wait_for(self, condition, what: str, seconds: float = DEADLINE):
+    def wait_for(self, condition, what: str):
         """Poll until `condition()` is true; a pause of 5 ms each, by select."""
-        end = time.monotonic() + seconds
+        end = time.monotonic() + LOOK
         while True:
             value = condition()
             if value:
                 return value
             if time.monotonic() > end:
-                raise AssertionError(f"not within {seconds:g} s: {what}\n{self.log()[-4000:]}")
+                raise AssertionError(f"not within {LOOK:g} s: {what}\n{self.log()[-4000:]}")
             select.select([], [], [], 0.005)
 
     def signal(self, number: int) -> None:
         self._told = self._told or number in (signal.SIGTERM, signal.SIGINT)
         self.process.send_signal(number)
 
-    def end(self, seconds: float = 20) -> int:
+    def end(self) -> int:
         """SIGTERM, if it still runs; return the exit code."""
         for client in self._clients:
             client.close()
         if self.process.poll() is None and not self._told:
             self.process.send_signal(signal.SIGTERM)
         try:
-            code = self.process.wait(seconds)
+            code = self.process.wait(LOOK)
         except subprocess.TimeoutExpired:
             self.process.kill()
-            self.process.wait(10)
+            self.process.wait(LOOK)
             raise AssertionError(f"the server did not end:\n{self.log()[-4000:]}") from None
         finally:
             self._close_files()

@@ -5,10 +5,10 @@ from __future__ import annotations
 import threading
 
 import pytest
+from deadlines import LOOK
 
 from ipckit.table import Bytes, Float, Int, MemoryTable, Str, Table
 
-WAIT = 10  # seconds; no wait of a sound table comes near it
 MOMENT = 0.03  # seconds given to a thread to do what it must not do
 
 TABLES = {"memory": MemoryTable, "shared": Table}
@@ -59,7 +59,7 @@ def later(call) -> threading.Thread:
 
 def ended(*threads) -> bool:
     for thread in threads:
-        thread.join(WAIT)
+        thread.join(LOOK)
     return not any(thread.is_alive() for thread in threads)
 
 
@@ -84,5 +84,5 @@ def writes(key="k"):
 
 
 def change_in_block(table, key):
-    with table.lock(key, timeout=WAIT) as row:
+    with table.lock(key, timeout=LOOK) as row:
         row["n"] = 1

@@ -17,6 +17,7 @@ from time import monotonic
 
 import pytest
 import uvloop
+from deadlines import LOOK
 
 from ipckit.channel import Channel, Frame
 from ipckit.errors import (
@@ -30,7 +31,6 @@ from ipckit.errors import (
 
 SIZES = [0, 1, 64 * 1024, 5 * 1024 * 1024]
 BIG = b"B" * (3 * 1024 * 1024)
-WAIT = 10  # seconds; no wait of a sound channel comes near it
 
 
 def open_fds() -> list[str]:
@@ -85,14 +85,14 @@ def exit_code(pid: int) -> int:
     """Reap it; it must end by itself."""
     fd = os.pidfd_open(pid)
     try:
-        assert select.select([fd], [], [], WAIT)[0], "the child goes on and on"
+        assert select.select([fd], [], [], LOOK)[0], "the child goes on and on"
     finally:
         os.close(fd)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
 def until(condition) -> None:
-    deadline = monotonic() + WAIT
+    deadline = monotonic() + LOOK
     while not condition():
         assert monotonic() < deadline
         os.sched_yield()
@@ -121,15 +121,15 @@ def test_c1_frames_cross_a_fork_and_come_back(pair, size):
     def echo():
         ours.close()
         for _ in range(3):
-            frame = theirs.receive(WAIT)
-            theirs.send(frame.body, kind=frame.kind, ident=frame.ident, timeout=WAIT)
+            frame = theirs.receive(LOOK)
+            theirs.send(frame.body, kind=frame.kind, ident=frame.ident, timeout=LOOK)
 
     body = os.urandom(1) * size
     with child(echo) as pid:
         theirs.close()
         for kind, ident in ((0, 0), (65535, 2**64 - 1), (7, 8)):
-            ours.send(body, kind=kind, ident=ident, timeout=WAIT)
-            assert ours.receive(WAIT) == Frame(kind, ident, body, ())
+            ours.send(body, kind=kind, ident=ident, timeout=LOOK)
+            assert ours.receive(LOOK) == Frame(kind, ident, body, ())
         assert exit_code(pid) == 0
 
 
@@ -158,12 +158,12 @@ def test_c2_a_writer_killed_in_mid_frame(pair):
         os.kill(pid, signal.SIGKILL)
         assert exit_code(pid) == -signal.SIGKILL
 
-        assert ours.receive(WAIT).body == b"whole"
+        assert ours.receive(LOOK).body == b"whole"
         for _ in range(2):
             with pytest.raises(PeerGone, match="in the middle of a frame"):
-                ours.receive(WAIT)
+                ours.receive(LOOK)
         with pytest.raises(PeerGone):
-            ours.send(b"x", timeout=WAIT)
+            ours.send(b"x", timeout=LOOK)
 
 
 @pytest.mark.parametrize("timeout", [0, 0.02])
@@ -178,8 +178,8 @@ def test_c3_a_send_that_ran_out_of_time_never_happened(pair, timeout):
 
     one.send(b"next", kind=2, timeout=timeout)
     one.send_nowait(b"", kind=3)
-    assert other.receive(WAIT) == Frame(2, 0, b"next", ())
-    assert other.receive(WAIT) == Frame(3, 0, b"", ())
+    assert other.receive(LOOK) == Frame(2, 0, b"next", ())
+    assert other.receive(LOOK) == Frame(3, 0, b"", ())
 
 
 def test_c3_nowait_until_full(pair):
@@ -216,8 +216,8 @@ def test_c4_a_receive_that_ran_out_of_time_loses_nothing(pair):
 
     def write():
         other.close()
-        one.send(BIG, fds=[2], timeout=WAIT)
-        assert one.receive(WAIT).body == b"got it"
+        one.send(BIG, fds=[2], timeout=LOOK)
+        assert one.receive(LOOK).body == b"got it"
 
     with child(write) as pid:
         one.close()
@@ -230,7 +230,7 @@ def test_c4_a_receive_that_ran_out_of_time_loses_nothing(pair):
             assert unread(other) == 0
 
         os.kill(pid, signal.SIGCONT)
-        frame = other.receive(WAIT)
+        frame = other.receive(LOOK)
         assert frame.body == BIG
         assert len(frame.fds) == 1
         os.close(frame.fds[0])
@@ -245,11 +245,11 @@ def test_c5_the_end_of_the_stream(pair):
     other.send(b"never read")
     one.close()
 
-    assert other.receive(WAIT).body == b"last"
+    assert other.receive(LOOK).body == b"last"
     with pytest.raises(PeerGone):
-        other.receive(WAIT)
+        other.receive(LOOK)
     with pytest.raises(PeerGone):
-        other.send(b"x", timeout=WAIT)
+        other.send(b"x", timeout=LOOK)
 
 
 def test_c6_too_large_on_both_sides():
@@ -268,7 +268,7 @@ def test_c6_too_large_on_both_sides():
         with pytest.raises(ProtocolError, match="dead"):
             other.receive(0)
         with pytest.raises(PeerGone):
-            one.receive(WAIT)
+            one.receive(LOOK)
     with pytest.raises(ValueError, match="max_frame=-1"):
         Channel.pair(-1)
 
@@ -320,7 +320,7 @@ def test_c8_nonsense_kills_the_channel(pair, junk):
             use()
     assert "dead" in repr(other)
     with pytest.raises(PeerGone):
-        one.receive(WAIT)
+        one.receive(LOOK)
 
 
 @pytest.mark.parametrize("count", [0, 2])
@@ -332,7 +332,7 @@ def test_c8_c9_the_wrong_number_of_descriptors(pair, count):
         socket.send_fds(sock, [head], [2] * count) if count else sock.send(head)
 
     with pytest.raises(ProtocolError, match=f"{count} descriptors came with a frame of 1"):
-        other.receive(WAIT)
+        other.receive(LOOK)
 
 
 @pytest.mark.parametrize("end", ["close", "drop", "peer"])
@@ -374,7 +374,7 @@ def test_c10_select_sees_every_frame(pair):
 
 def run(main):
     async def bounded():
-        async with asyncio.timeout(WAIT):
+        async with asyncio.timeout(LOOK):
             await main()
 
     asyncio.run(bounded())
@@ -400,8 +400,8 @@ def test_c11_async_on_uvloop(pair):
     one, other = pair
 
     async def main():
-        send = asyncio.create_task(one.asend(BIG, timeout=WAIT))
-        assert (await other.areceive(WAIT)).body == BIG
+        send = asyncio.create_task(one.asend(BIG, timeout=LOOK))
+        assert (await other.areceive(LOOK)).body == BIG
         await send
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -515,8 +515,8 @@ def test_c12_signals_do_not_end_a_wait(pair):
         assert 0.1 <= monotonic() - start < 5
         thread = threading.Thread(target=lambda: until(lambda: len(seen) > 15) or other.send(b"x"))
         thread.start()
-        assert one.receive(WAIT).body == b"x"
-        thread.join(WAIT)
+        assert one.receive(LOOK).body == b"x"
+        thread.join(LOOK)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, old)
@@ -538,13 +538,13 @@ def test_c12_a_handler_that_raises(pair):
     old = signal.signal(signal.SIGALRM, stop)
     try:
         with child(interrupt), pytest.raises(KeyboardInterrupt):
-            one.send(BIG, timeout=WAIT)
+            one.send(BIG, timeout=LOOK)
     finally:
         signal.signal(signal.SIGALRM, old)
     with pytest.raises(WaitTimeout):
         other.receive(0)
-    one.send(b"x", kind=1, timeout=WAIT)
-    assert other.receive(WAIT) == Frame(1, 0, b"x", ())
+    one.send(b"x", kind=1, timeout=LOOK)
+    assert other.receive(LOOK) == Frame(1, 0, b"x", ())
 
 
 def test_h2_struck_between_call_and_account(pair, monkeypatch):
@@ -568,7 +568,7 @@ def test_h2_struck_between_call_and_account(pair, monkeypatch):
     with pytest.raises(ProtocolError, match="signal handler"):
         one.send(b"x")
     with pytest.raises(PeerGone):
-        other.receive(WAIT)
+        other.receive(LOOK)
 
 
 def test_closed_is_closed(pair):

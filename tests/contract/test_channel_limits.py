@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+from deadlines import LOOK
 
 from ipckit.channel import Channel
 
@@ -53,9 +54,9 @@ def take():
 
 thread = threading.Thread(target=take)
 thread.start()
-there.send(b"now", fds=[0, 1], timeout=30)
+there.send(b"now", fds=[0, 1], timeout={LOOK})
 print("sync now")
-asyncio.run(there.asend(b"and in a loop", fds=[0, 1], timeout=30))
+asyncio.run(there.asend(b"and in a loop", fds=[0, 1], timeout={LOOK}))
 print("async now")
 there.send(b"last")
 thread.join()
@@ -68,7 +69,7 @@ except WaitTimeout:
 there_too, gone = Channel.pair()
 gone.close()
 try:
-    there_too.send(b"x", fds=[0], timeout=30)
+    there_too.send(b"x", fds=[0], timeout={LOOK})
 except PeerGone:
     print("gone")
 """
@@ -79,10 +80,10 @@ def test_c3_descriptors_over_the_limit_of_those_in_flight_are_waited_for():
     """F46: within the timeout, and the text names the limit; a peer that goes ends the wait."""
     uid = 3_000_000 + os.getpid()  # the limit is the user's: nobody else's count meets it
     done = subprocess.run(
-        [sys.executable, "-c", IN_FLIGHT.format(uid=uid)],
+        [sys.executable, "-c", IN_FLIGHT.format(uid=uid, LOOK=LOOK)],
         capture_output=True,
         text=True,
-        timeout=90,
+        timeout=LOOK,
         check=False,
     )
     assert done.returncode == 0, done.stderr

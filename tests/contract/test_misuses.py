@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from deadlines import LOOK
 from misuses import MISUSES, stand_apart
 
 import ipckit
@@ -189,7 +190,7 @@ def running(tmp_path_factory):
         cwd=folder,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=LOOK,
         check=False,
     )
     assert done.returncode == 0, done.stderr

@@ -10,6 +10,7 @@ from time import monotonic
 
 import pytest
 import uvloop
+from deadlines import LOOK
 
 from ipckit.errors import (
     MessageTooLarge,
@@ -20,8 +21,6 @@ from ipckit.errors import (
     QueueRemoved,
 )
 from ipckit.queue import MemoryPriorityQueue, MemoryQueue, Message, PosixQueue, SysvQueue
-
-WAIT = 10  # seconds; no wait of a sound queue comes near it
 
 
 def make_posix():
@@ -61,7 +60,7 @@ def ranked(request):
 @pytest.fixture(params=[asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
 def run(request):
     with asyncio.Runner(loop_factory=request.param) as runner:
-        yield lambda coroutine: runner.run(asyncio.wait_for(coroutine, WAIT))
+        yield lambda coroutine: runner.run(asyncio.wait_for(coroutine, LOOK))
 
 
 def fill(queue) -> int:
@@ -155,20 +154,20 @@ def test_q6_async_waits_end_in_time(queue, run, timeout):
     assert 2 * timeout - 0.01 <= monotonic() - start < 2 * timeout + 1
 
 
-@pytest.mark.parametrize("timeout", [None, WAIT])
+@pytest.mark.parametrize("timeout", [None, LOOK])
 def test_q6_waits_end_with_what_they_wait_for(queue, timeout):
     """Q6: a message ends a receive, room ends a send."""
     got = []
     thread = later(lambda: got.append(queue.receive(timeout=timeout).body))
     queue.send(b"hello", timeout=timeout)
-    thread.join(WAIT)
+    thread.join(LOOK)
     assert got == [b"hello"]
 
     count = fill(queue)
     thread = later(lambda: queue.send(b"last" + b"." * 4092, timeout=timeout))
     for _ in range(count + 1):
-        last = queue.receive(timeout=WAIT)
-    thread.join(WAIT)
+        last = queue.receive(timeout=LOOK)
+    thread.join(LOOK)
     assert last.body[:4] == b"last"
 
 
@@ -188,7 +187,7 @@ def test_q6_async_waits_end_with_what_they_wait_for(queue, run):
         count = fill(queue)
         sending = asyncio.create_task(queue.asend(b"last" + b"." * 4092))
         for _ in range(count + 1):
-            last = await queue.areceive(timeout=WAIT)
+            last = await queue.areceive(timeout=LOOK)
         await sending
         return last.body[:4]
 
@@ -315,12 +314,12 @@ def test_q10_removal_ends_waits(typed, run):
     fill(typed)
     threads = [
         later(lambda: wait(lambda: typed.receive(type=5))),
-        later(lambda: wait(lambda: typed.receive(type=5, timeout=WAIT))),
+        later(lambda: wait(lambda: typed.receive(type=5, timeout=LOOK))),
         later(lambda: wait(lambda: typed.send(b"y" * 4096))),
     ]
     assert [type(exc) for exc in run(removed_meanwhile())] == [QueueRemoved] * 2
     for thread in threads:
-        thread.join(WAIT)
+        thread.join(LOOK)
     assert len(caught) == 3
 
 
@@ -410,7 +409,7 @@ def test_q13_a_cancelled_areceive_gives_an_empty_message_back(queue, run):
             waiting.cancel()
             (result,) = await asyncio.gather(waiting, return_exceptions=True)
             if isinstance(result, asyncio.CancelledError):
-                result = queue.receive(timeout=WAIT)
+                result = queue.receive(timeout=LOOK)
             assert result.body == b""
         assert len(queue) == 0
 
@@ -424,14 +423,14 @@ def test_q13_an_empty_message_of_a_cancelled_areceive_is_everybody_s():
         waiting = asyncio.create_task(queue.areceive())
         await asyncio.sleep(0.01)
         queue.send_nowait(b"", type=3)
-        deadline = monotonic() + WAIT
+        deadline = monotonic() + LOOK
         while len(other) and monotonic() < deadline:
             pass  # the loop stands still, so the relay's thread has it and the areceive not yet
         waiting.cancel()
         await asyncio.gather(waiting, return_exceptions=True)
 
     with SysvQueue.create() as queue, SysvQueue.open_id(queue.id) as other:
-        asyncio.run(asyncio.wait_for(cancelled(), WAIT))
+        asyncio.run(asyncio.wait_for(cancelled(), LOOK))
         assert other.receive_nowait() == (3, b"")
         queue.remove()
 

@@ -10,7 +10,8 @@ import threading
 import time
 
 import pytest
-from family import WAIT, all_well, family
+from deadlines import LOOK
+from family import all_well, family
 
 from ipckit.errors import DeadlockError, MisuseError
 from ipckit.sync import Atomic, Lock
@@ -80,7 +81,7 @@ def test_a3_additions_of_many_processes_and_threads_add_up():
         for _ in range(5000):
             number.sub()
         for thread in threads:
-            thread.join(WAIT)
+            thread.join(LOOK)
 
     with family() as start:
         assert all_well(*[start(add) for _ in range(4)])
@@ -108,7 +109,7 @@ def test_a4_no_wake_up_is_lost():
 
     def answer():
         for turn in range(rounds):
-            assert number.wait(2 * turn, WAIT)
+            assert number.wait(2 * turn, LOOK)
             number.add()
             number.wake()
 
@@ -118,7 +119,7 @@ def test_a4_no_wake_up_is_lost():
         for turn in range(rounds):
             number.add()
             number.wake()
-            assert number.wait(2 * turn + 1, WAIT)
+            assert number.wait(2 * turn + 1, LOOK)
         assert all_well(child)
     assert number.get() == 2 * rounds
     # Every lost one costs 50 ms: some in a hundred rounds would show.
@@ -129,7 +130,7 @@ def test_a4_a_change_of_the_upper_half_is_seen():
     """A4: 5 and 2**32 + 5 differ only where a 32-bit futex does not look."""
     number = Atomic(5)
     with family() as start:
-        child = start(lambda: number.wait(5, WAIT) or os.abort())
+        child = start(lambda: number.wait(5, LOOK) or os.abort())
         number.set(2**32 + 5)
         number.wake()
         assert all_well(child)
@@ -146,7 +147,7 @@ def test_a5_a_signal_handler_runs_in_a_wait_and_may_end_it():
             number.wait(0)
         signal.signal(signal.SIGALRM, lambda *_: number.set(1))
         signal.setitimer(signal.ITIMER_REAL, 0.02)
-        assert number.wait(0, WAIT)
+        assert number.wait(0, LOOK)
 
     with family() as start:
         assert all_well(start(interrupt))
@@ -193,12 +194,12 @@ def test_l2_a_waiter_gets_it_when_it_is_released():
     def other():
         said.set(1)
         said.wake()
-        assert lock.acquire(WAIT)
+        assert lock.acquire(LOOK)
         assert not lock.recovered
 
     with family() as start:
         child = start(other)
-        assert said.wait(0, WAIT)
+        assert said.wait(0, LOOK)
         lock.release()
         assert all_well(child)
 
@@ -219,7 +220,7 @@ def test_l3_only_the_holder_releases():
     failed = []
     thread = threading.Thread(target=lambda: failed.append(other()))
     thread.start()
-    thread.join(WAIT)
+    thread.join(LOOK)
     assert failed == [None]
     assert lock.locked()
     lock.release()
@@ -255,15 +256,15 @@ def test_l5_a_dead_holder_is_survived_and_told(waits):
         began = time.monotonic()
         assert lock.acquire()
         assert lock.recovered
-        assert time.monotonic() - began < WAIT / 2
+        assert time.monotonic() - began < LOOK / 2
         lock.release()
 
     with family() as start:
         holder = start(hold)
-        assert held.wait(0, WAIT)
+        assert held.wait(0, LOOK)
         waiter = start(wait) if waits else None
         if waiter:
-            assert held.wait(1, WAIT)
+            assert held.wait(1, LOOK)
         holder.kill()
         if waiter:
             assert all_well(waiter)
@@ -287,7 +288,7 @@ def test_l5_a_killed_waiter_blocks_nobody():
     with family() as start:
         waiters = [start(wait) for _ in range(3)]
         while waiting.get() < 3:
-            assert waiting.wait(waiting.get(), WAIT) or waiting.get() == 3
+            assert waiting.wait(waiting.get(), LOOK) or waiting.get() == 3
         for waiter in waiters:
             waiter.kill()
         lock.release()
@@ -301,7 +302,7 @@ def test_l6_an_ended_thread_is_a_dead_holder_while_its_process_lives():
     other.acquire()
     thread = threading.Thread(target=lock.acquire)
     thread.start()
-    thread.join(WAIT)
+    thread.join(LOOK)
     assert lock.acquire(1)
     assert lock.recovered
     assert other.locked()
@@ -316,11 +317,11 @@ def test_l7_a_stopped_holder_keeps_it():
         with lock:
             held.set(1)
             held.wake()
-            assert held.wait(1, WAIT)
+            assert held.wait(1, LOOK)
 
     with family() as start:
         holder = start(hold)
-        assert held.wait(0, WAIT)
+        assert held.wait(0, LOOK)
         os.kill(holder.pid, signal.SIGSTOP)
         os.waitpid(holder.pid, os.WUNTRACED)
         assert not lock.acquire(0.3)
@@ -344,8 +345,8 @@ def test_l8_a_holder_that_calls_exec_is_gone():
 
     with family() as start:
         start(hold)
-        assert held.wait(0, WAIT)
-        assert lock.acquire(WAIT)
+        assert held.wait(0, LOOK)
+        assert lock.acquire(LOOK)
         assert lock.recovered
 
 
@@ -358,7 +359,7 @@ def test_m1_cells_are_used_again_but_not_while_a_fork_shares_them():
     def look():
         mine = [Atomic(9) for _ in range(3000)]
         assert [one.get() for one in mine] == [9] * 3000
-        assert shared.wait(1, WAIT)
+        assert shared.wait(1, LOOK)
         assert shared.get() == 2
 
     with family() as start:

@@ -9,11 +9,11 @@ from collections.abc import MutableMapping
 from time import monotonic
 
 import pytest
+from deadlines import LOOK
 from tables import (  # noqa: F401  (fixtures)
     COLUMNS,
     MOMENT,
     ROW,
-    WAIT,
     ZERO,
     contents,
     ended,
@@ -58,7 +58,7 @@ def test_t20_locks_and_who_waits_are_counted(table):
         return now.locked, now.waiting
 
     def until(wanted):
-        deadline = monotonic() + WAIT
+        deadline = monotonic() + LOOK
         while load() != wanted:
             assert monotonic() < deadline, load()
 
@@ -79,7 +79,7 @@ def test_t13_other_rows_are_free(table):
         def write():
             for key in ("other", "a", "b"):
                 table.incr(key, "n")
-            with table.lock("c", timeout=WAIT) as row:
+            with table.lock("c", timeout=LOOK) as row:
                 row["n"] = 1
             table.delete("b")
 
@@ -267,7 +267,7 @@ def test_t17_own_writes_are_deadlocks(table, name, there):
 
 @pytest.mark.parametrize("count", [2, 3, 5])
 @pytest.mark.parametrize("write", [False, True])
-@pytest.mark.parametrize("timeout", [None, WAIT])
+@pytest.mark.parametrize("timeout", [None, LOOK])
 def test_t17_a_cycle_is_a_deadlock_in_one(table, count, write, timeout):
     """T17: exactly the one who closes it; the others get their locks, or do their writes."""
     barrier = threading.Barrier(count)
@@ -276,7 +276,7 @@ def test_t17_a_cycle_is_a_deadlock_in_one(table, count, write, timeout):
     def around(number):
         try:
             with table.lock(str(number)):
-                barrier.wait(WAIT)
+                barrier.wait(LOOK)
                 behind = str((number + 1) % count)
                 if write:
                     table.incr(behind, "n")
@@ -336,7 +336,7 @@ def test_t18_lock_waits_so_long(table, timeout):
         assert row["n"] == 3
 
 
-@pytest.mark.parametrize("timeout", [None, WAIT, math.inf])
+@pytest.mark.parametrize("timeout", [None, LOOK, math.inf])
 def test_t18_a_wait_ends_with_the_block(table, timeout):
     """T18: the next one finds what was committed."""
     found = []
@@ -378,14 +378,14 @@ def test_t18_eight_locks_at_a_time(make):
     def hold():
         with table.lock("held"):
             held.set()
-            release.wait(WAIT)
+            release.wait(LOOK)
 
     thread = later(hold)
-    assert held.wait(WAIT)
+    assert held.wait(LOOK)
     start = monotonic()
-    with pytest.raises(MisuseError), table.lock("held", timeout=WAIT):
+    with pytest.raises(MisuseError), table.lock("held", timeout=LOOK):
         pass
-    assert monotonic() - start < WAIT / 2
+    assert monotonic() - start < LOOK / 2
     release.set()
     assert ended(thread)
     blocks.pop().__exit__(None, None, None)

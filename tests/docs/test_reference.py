@@ -11,6 +11,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from deadlines import RUN
 
 import ipckit.cli
 import ipckit.errors
@@ -119,7 +120,7 @@ def test_the_tutorials_php_posts_what_it_says(tmp_path):
             subprocess.run(
                 [shutil.which("php"), "-r", script.replace("/srv/app", str(tmp_path))],
                 check=True,
-                timeout=30,
+                timeout=RUN,
             )
             got = [msg_receive(mine, 0, 8192, flags=1) for _ in range(len(mine))]
         finally:

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from deadlines import RUN
 
 import ipckit
 import ipckit.errors
@@ -156,7 +157,7 @@ def built(tmp_path_factory) -> Path:
         [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-b", "html", DOCS, out],
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=RUN,
         check=False,
     )
     assert done.returncode == 0, done.stderr

@@ -8,11 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from deadlines import RUN
 
 from ipckit._distribution import OURS, clash, why_not
 
 ROOT = Path(__file__).parents[2]
-WAIT = 30
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def first_error(site: Path, line: str) -> str:
         check=False,
         capture_output=True,
         text=True,
-        timeout=WAIT,
+        timeout=RUN,
     )
     assert done.returncode == 1
     return done.stderr.splitlines()[-1]

@@ -12,11 +12,11 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from deadlines import RUN
 
 import ipckit
 
 ROOT = Path(__file__).parents[2]
-WAIT = 30
 
 _CONTRACTS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
 _LAYERS = next(c["layers"] for c in _CONTRACTS["contracts"] if c["id"] == "tiers")
@@ -43,7 +43,7 @@ def loaded_after(line: str) -> set[str]:
         check=False,
         capture_output=True,
         text=True,
-        timeout=WAIT,
+        timeout=RUN,
     )
     assert done.returncode == 0, done.stderr
     return set(json.loads(done.stdout))

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from deadlines import RUN
+
 import ipckit
 
 MODULES = sorted(path.stem for path in (Path(__file__).parents[2] / "ipckit/_core").glob("*.pyi"))
@@ -21,7 +23,7 @@ def test_the_c_modules_are_as_their_stubs_say():
         cwd=Path(__file__).parents[2],
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=RUN,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr

@@ -13,9 +13,9 @@ import sysconfig
 from pathlib import Path
 
 import pytest
+from deadlines import RUN
 
 ROOT = Path(__file__).parents[2]
-WAIT = 60
 
 # -I -S: without site, so without the hook by which an editable installation would put the checkout
 # in the place of the copy.
@@ -48,7 +48,7 @@ def lint(copy: Path, contract: str) -> tuple[int, str]:
         check=False,
         capture_output=True,
         text=True,
-        timeout=WAIT,
+        timeout=RUN,
     )
     return done.returncode, " ".join((done.stdout + done.stderr).split())
 

@@ -1,6 +1,7 @@
 """The sdist, the wheel that is built from it, and an environment with nothing but that wheel.
 
 All three are made once for the folder. The wheel is built as a user's pip builds it: in isolation,
+from deadlines import RUN
 from the sdist, with a PATH that has a compiler and nothing else.
 """
 
@@ -14,10 +15,10 @@ import venv
 from pathlib import Path
 
 import pytest
+from deadlines import RUN
 
 ROOT = Path(__file__).parents[2]
 COMPILER = ("cc", "gcc", "as", "ld", "ar", "ranlib")
-WAIT = 110
 
 
 def run(*command: str | Path, path: Path, **more) -> str:
@@ -29,7 +30,7 @@ def run(*command: str | Path, path: Path, **more) -> str:
         env={**kept, **index, "PATH": str(path)},
         capture_output=True,
         text=True,
-        timeout=WAIT,
+        timeout=RUN,
         check=False,
         **more,
     )

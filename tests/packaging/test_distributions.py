@@ -10,7 +10,9 @@ import zipfile
 from email.parser import Parser
 from pathlib import Path, PurePosixPath
 
-from .conftest import ROOT, WAIT, run
+from deadlines import RUN
+
+from .conftest import ROOT, run
 
 SMOKE = Path(__file__).with_name("smoke.py")
 MODULES = {"_frames", "_ipk", "_ledger", "_messages", "_rows", "_stream"}
@@ -24,7 +26,7 @@ def test_the_sdist_has_what_a_build_needs_and_nothing_built(sdist):
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=WAIT,
+        timeout=RUN,
         check=True,
     ).stdout.splitlines()
     assert {*tracked, "CMakeLists.txt", "LICENSE", "README.md", "pyproject.toml"} <= held

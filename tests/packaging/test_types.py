@@ -9,8 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-
-from .conftest import WAIT
+from deadlines import RUN
 
 CODE = Path(__file__).with_name("user_code.py")
 WRONG = re.compile(r"# wrong$")
@@ -40,7 +39,7 @@ def test_the_public_types_are_known(checker, installed, tmp_path):
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=WAIT,
+        timeout=RUN,
         check=False,
     )
     refused = {int(line) for line in re.findall(r"user_code\.py:(\d+):.*error", done.stdout)}

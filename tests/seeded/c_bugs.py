@@ -6,6 +6,7 @@ import ctypes
 import subprocess
 from pathlib import Path
 
+from deadlines import RUN
 from hypothesis import strategies as st
 from seeded.python_bugs import Seeded
 
@@ -18,7 +19,7 @@ def compiled(folder: Path) -> ctypes.CDLL:
     library = folder / "libseeded.so"
     source = Path(__file__).with_name("bugs.c")
     subprocess.run(
-        ["cc", "-O1", "-shared", "-fPIC", "-o", str(library), str(source)], check=True, timeout=60
+        ["cc", "-O1", "-shared", "-fPIC", "-o", str(library), str(source)], check=True, timeout=RUN
     )
     return ctypes.CDLL(str(library))
 

@@ -6,6 +6,8 @@ import json
 import subprocess
 import sys
 
+from deadlines import RUN
+
 IPCKIT = [sys.executable, "-m", "ipckit", "bench"]
 
 
@@ -14,7 +16,7 @@ def test_it_measures_everything_and_gives_one_document():
         [*IPCKIT, "--json", "--rounds", "1"],
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=RUN,
         check=True,
     )
     rows = json.loads(run.stdout)["rows"]
@@ -28,17 +30,17 @@ def test_it_measures_everything_and_gives_one_document():
 
 def test_it_tells_a_sentence_for_each_and_names_what_there_is():
     run = subprocess.run(
-        [*IPCKIT, "queue", "--rounds", "1"], capture_output=True, text=True, timeout=60, check=True
+        [*IPCKIT, "queue", "--rounds", "1"], capture_output=True, text=True, timeout=RUN, check=True
     )
     assert len(run.stdout.splitlines()) == 3
     assert "SysvQueue" in run.stdout
     wrong = subprocess.run(
-        [*IPCKIT, "queues"], capture_output=True, text=True, timeout=60, check=False
+        [*IPCKIT, "queues"], capture_output=True, text=True, timeout=RUN, check=False
     )
     assert wrong.returncode == 2
     assert "no 'queues' to measure: queue, table, task, echo" in wrong.stderr
     wrong = subprocess.run(
-        [*IPCKIT, "--rounds", "0"], capture_output=True, text=True, timeout=60, check=False
+        [*IPCKIT, "--rounds", "0"], capture_output=True, text=True, timeout=RUN, check=False
     )
     assert wrong.returncode == 2
     assert "1..100" in wrong.stderr

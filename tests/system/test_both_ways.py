@@ -9,15 +9,12 @@ import os
 import signal
 import time
 
-import pytest
-
 from ipckit import SysvQueue
 
 SOAK = os.environ.get("IPCKIT_SOAK") == "1"
 COUNT, TIMES = (100_000, 10) if SOAK else (10_000, 1)
 
 
-@pytest.mark.timeout(3600)
 def test_tasks_and_messages_back_do_not_wait_for_each_other(start, mode):
     running = start(task_ipc_mode=mode, task_worker_num=2, task_queue_size=256)
     ask = running.client()

@@ -44,7 +44,9 @@ def directory(tmp_path):
 def others():
     """Somebody else's queue, of a process that is long dead."""
     code = "from ipckit import SysvQueue; q = SysvQueue.create(); q.send(b'x'); print(q.id)"
-    made = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, timeout=30)
+    made = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, check=True, timeout=LOOK
+    )
     queue = SysvQueue.open_id(int(made.stdout))
     yield queue
     queue.remove()
@@ -234,7 +236,7 @@ PosixQueue.create("/test.{os.getpid()}").send(b"four")'
         ["unshare", "--mount", "--ipc", "sh", "-c", script],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=LOOK,
         check=False,
     )
     if "not permitted" in done.stderr or done.returncode == 77:
@@ -268,7 +270,7 @@ with PosixQueue.open("{name}") as queue:
                 ["unshare", "--ipc", "sh", "-c", script],
                 capture_output=True,
                 text=True,
-                timeout=60,
+                timeout=LOOK,
                 check=False,
             )
             if "not permitted" in done.stderr:

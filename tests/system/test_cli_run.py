@@ -396,7 +396,7 @@ def test_a_setting_that_cannot_be_told_to_the_manager_is_named(tmp_path):
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=LOOK,
         check=False,
     )
     assert done.returncode == 1

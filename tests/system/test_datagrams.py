@@ -14,6 +14,7 @@ import socket
 import struct
 
 import pytest
+from deadlines import LOOK
 from serving import wait_for
 
 DATAGRAMS = 1_000_000 if os.environ.get("IPCKIT_SOAK") == "1" else 100_000
@@ -105,7 +106,7 @@ def test_a_datagram_over_the_limit_is_refused_whole_and_the_next_one_comes(small
         host=host,
     )
     with socket.socket(socket.AF_UNIX if unix else socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        sock.settimeout(20)
+        sock.settimeout(LOOK)
         sock.bind(str(tmp_path / "client") if unix else ("127.0.0.1", 0))
         for size in (5001, 5000, 60_000, 0, 1):
             sock.sendto(b"x" * size, host if unix else server.address)

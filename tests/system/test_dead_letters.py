@@ -10,6 +10,7 @@ import subprocess
 import sys
 
 import pytest
+from deadlines import LOOK
 
 from ipckit import AccessDenied, NotFound
 from ipckit.server.attempts import Failure
@@ -95,7 +96,7 @@ def ipckit(*arguments):
         [sys.executable, "-m", "ipckit", *arguments],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=LOOK,
         check=False,
     )
     return done.returncode, done.stdout, done.stderr
@@ -266,7 +267,7 @@ server.start()
             assert not os.listdir(tmp_path / "elsewhere")
         finally:
             process.terminate()
-            process.communicate(timeout=30)
+            process.communicate(timeout=LOOK)
     assert process.returncode == 0
     left = {each for each in os.listdir(tmp_path) if not each.startswith("dead_letter_path")}
     assert left == {"elsewhere", "log_file", "runtime_dir", "task_tmpdir"}
@@ -283,7 +284,7 @@ def on_a_terminal(*words) -> str:
         printed = b""
         while part := read(ours):
             printed += part
-        assert process.wait(30) == 0
+        assert process.wait(LOOK) == 0
     finally:
         os.close(ours)
     return printed.decode().replace("\r\n", "\n")

@@ -12,6 +12,7 @@ import select
 import socket
 from collections.abc import Callable
 
+from deadlines import LOOK
 from family import family
 
 from ipckit import Bytes, Int, NotFound, QueueEmpty, SysvQueue, Table, TaskClient
@@ -41,7 +42,7 @@ def killed_at_it(times: int, act: Callable[[int], None], look: Callable[[], None
         with family() as start:
             child = start(work)
             os.close(tell)
-            assert select.select([began], [], [], 20)[0] and os.read(began, 1) == b"!"
+            assert select.select([began], [], [], LOOK)[0] and os.read(began, 1) == b"!"
             select.select([], [], [], rng.uniform(0, 0.004))  # the moment of the kill
             assert child.kill() == -9
         os.close(began)
@@ -147,7 +148,7 @@ def test_who_dies_while_it_asks_the_control_socket_harms_nobody(small, tmp_path)
 
     def ask(number: int) -> dict:
         with socket.socket(socket.AF_UNIX) as sock:
-            sock.settimeout(20)
+            sock.settimeout(LOOK)
             sock.connect(path)
             sock.sendall(b'{"command": "connections", "start": %d}\n' % number)
             answer = b""

@@ -14,6 +14,7 @@ import time
 from collections import Counter
 
 import pytest
+from deadlines import LOOK
 from serving import Refused, kill_one
 
 from ipckit.server.dead_letters import DeadLetters
@@ -22,7 +23,6 @@ SCALE = 10 if os.environ.get("IPCKIT_SOAK") == "1" else 1
 TASKS = 10_000 * SCALE
 
 
-@pytest.mark.timeout(600)
 def test_what_task_returned_for_is_done_whoever_is_killed(start, mode):
     """D1: every promised task is done."""
     running = start(task_ipc_mode=mode, worker_num=2, task_worker_num=2, task_max_attempts=255)
@@ -100,7 +100,7 @@ def test_a_full_disk_costs_the_task_that_needs_it(start, tmp_path):
     disk = tmp_path / "disk"
     disk.mkdir()
     subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=1m,mode=700", "tmpfs", disk], check=True, timeout=30
+        ["mount", "-t", "tmpfs", "-o", "size=1m,mode=700", "tmpfs", disk], check=True, timeout=LOOK
     )
     running = start(task_tmpdir=str(disk / "run"), task_max_attempts=1)
     try:
@@ -116,7 +116,7 @@ def test_a_full_disk_costs_the_task_that_needs_it(start, tmp_path):
         assert os.listdir(disk / "run") == []
     finally:
         running.end()
-        subprocess.run(["umount", disk], check=True, timeout=30)
+        subprocess.run(["umount", disk], check=True, timeout=LOOK)
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 import pytest
+from deadlines import RUN
 
 from ipckit.cli import demo as command
 from ipckit.cli.demo_mail import (
@@ -26,15 +27,13 @@ from ipckit.cli.demo_mail import (
     render,
 )
 
-LOOK = 110  # seconds; 10,000 mails take a few on an idle machine
-
 
 def demo(out: Path, *arguments: str, **options) -> subprocess.CompletedProcess:
     return subprocess.run(
         [sys.executable, "-m", "ipckit", "demo", "--out", out, *arguments],
         capture_output=True,
         text=True,
-        timeout=LOOK,
+        timeout=RUN,
         check=False,
         **options,
     )
@@ -133,7 +132,7 @@ def test_no_process_outlives_the_demo(tmp_path, who):
         assert process.stderr is not None
         said = b""
         while b"/50000 mails" not in said:
-            assert select.select([process.stderr], [], [], LOOK)[0], said
+            assert select.select([process.stderr], [], [], RUN)[0], said
             said += os.read(process.stderr.fileno(), 65536)
         if who == signal.SIGINT:
             os.killpg(process.pid, who)  # as a terminal does
@@ -146,7 +145,7 @@ def test_no_process_outlives_the_demo(tmp_path, who):
         ):
             said += more
         assert more == b"", "somebody still holds stderr"
-        assert process.wait(20) == (1 if who == signal.SIGINT else -who)
+        assert process.wait(RUN) == (1 if who == signal.SIGINT else -who)
         assert b"Traceback" not in said
 
 
@@ -186,7 +185,7 @@ def test_files_where_it_is_run_stand_in_for_no_module(tmp_path):
         [ipckit, "demo", "--recipients", "5"],
         cwd=tmp_path,
         capture_output=True,
-        timeout=LOOK,
+        timeout=RUN,
         check=False,
     )
     assert done.returncode == 0, done
@@ -200,7 +199,7 @@ def test_a_terminal_gets_a_bar(tmp_path):
             [sys.executable, "-m", "ipckit", "demo", "--out", tmp_path, "--recipients", "9"],
             stdout=subprocess.DEVNULL,
             stderr=theirs,
-            timeout=LOOK,
+            timeout=RUN,
             check=False,
         )
         said = os.read(ours, 65536).decode()
@@ -219,7 +218,7 @@ def test_a_reader_that_goes_away_gets_no_traceback(tmp_path):
     ) as process:
         assert process.stdout is not None and process.stderr is not None
         process.stdout.close()
-        assert process.wait(LOOK) == 1
+        assert process.wait(RUN) == 1
         assert process.stderr.read() == b""
 
 
@@ -241,8 +240,8 @@ def test_wrong_use_exits_2(tmp_path, arguments):
 
 def test_no_command_is_wrong_use_and_version_is_one_line():
     ask = [sys.executable, "-m", "ipckit"]
-    assert subprocess.run(ask, capture_output=True, timeout=LOOK, check=False).returncode == 2
-    done = subprocess.run([*ask, "--version"], capture_output=True, timeout=LOOK, check=False)
+    assert subprocess.run(ask, capture_output=True, timeout=RUN, check=False).returncode == 2
+    done = subprocess.run([*ask, "--version"], capture_output=True, timeout=RUN, check=False)
     assert done.returncode == 0 and done.stdout.startswith(b"ipckit ")
 
 

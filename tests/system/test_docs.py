@@ -17,6 +17,7 @@ import sys
 import tomllib
 
 import pytest
+from deadlines import RUN
 from pages import DOCS, ROOT, Block, blocks, commands, pages
 
 from ipckit.server.settings import Settings
@@ -85,7 +86,7 @@ def test_a_program_runs(block, tmp_path):
         env={**os.environ, "XDG_RUNTIME_DIR": str(tmp_path)},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=RUN,
         check=False,
     )
     assert done.returncode == 0, done
@@ -127,7 +128,7 @@ def test_a_session_goes_as_it_is_told(path, tmp_path):
         start_new_session=True,
     ) as shell:
         try:
-            printed, _ = shell.communicate(timeout=100)
+            printed, _ = shell.communicate(timeout=RUN)
         finally:
             if shell.poll() is None:
                 os.killpg(shell.pid, signal.SIGKILL)
@@ -142,7 +143,7 @@ def test_a_session_goes_as_it_is_told(path, tmp_path):
 @pytest.mark.parametrize("block", [b for b in EVERY if b.language == "php"], ids=str)
 def test_php_reads_it(block, tmp_path):
     (tmp_path / "block.php").write_text(block.text.removeprefix("<?php\n").join(["<?php\n", ""]))
-    subprocess.run(["php", "-l", "block.php"], cwd=tmp_path, timeout=30, check=True)
+    subprocess.run(["php", "-l", "block.php"], cwd=tmp_path, timeout=RUN, check=True)
 
 
 @pytest.mark.needs_systemd
@@ -152,7 +153,11 @@ def test_systemd_takes_the_unit(block, tmp_path):
     unit = tmp_path / "page.service"
     unit.write_text(re.sub(r"(?<==)/srv/\S+/python", sys.executable, block.text))
     done = subprocess.run(
-        ["systemd-analyze", "verify", unit], capture_output=True, text=True, timeout=60, check=False
+        ["systemd-analyze", "verify", unit],
+        capture_output=True,
+        text=True,
+        timeout=RUN,
+        check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
 
@@ -160,7 +165,7 @@ def test_systemd_takes_the_unit(block, tmp_path):
 @functools.cache
 def help_of(command: str) -> str:
     asked = [sys.executable, "-m", "ipckit", command, "--help"]
-    done = subprocess.run(asked, capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(asked, capture_output=True, text=True, timeout=RUN, check=False)
     return done.stdout if done.returncode == 0 else ""
 
 

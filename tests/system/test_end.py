@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from deadlines import LOOK
 
 from ipckit import NotFound, SysvQueue
 
@@ -121,7 +122,7 @@ def test_kill_9_of_the_manager_ends_every_child_within_2_seconds(start, mode):
     for fd in fds:
         os.close(fd)
     assert not left, f"{len(left)} of 4 children outlived the manager by 2 s"
-    running.process.wait(10)
+    running.process.wait(LOOK)
     if mode != 1:
         SysvQueue.open(KEY).remove()  # nobody can: a child does not know who still uses it
 
@@ -130,6 +131,6 @@ def test_shutdown_from_a_worker(start):
     """S18: `shutdown()` is an end in order too."""
     running = start(worker_num=2, task_worker_num=1)
     running.client().tell("call", "shutdown")
-    assert running.process.wait(10) == 0
+    assert running.process.wait(LOOK) == 0
     assert running.end() == 0
     assert running.journal()[-1][2] == "shutdown"

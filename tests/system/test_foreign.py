@@ -7,6 +7,7 @@ import pickle
 import subprocess
 
 import pytest
+from deadlines import LOOK
 
 from ipckit import NotFound, SysvQueue, TaskClient, msg_get_queue, msg_send
 from ipckit.kinds import ANY_TASK_WORKER
@@ -126,7 +127,7 @@ def test_a_type_nobody_serves_is_refused(start):
     running = start(task_ipc_mode=2, message_queue_key=KEY)
     msg_send(msg_get_queue(KEY), 77, "for nobody")
     ask = running.client()
-    running.wait_for(lambda: ask("call", "stats")["foreign_refused"] == 1, "it is refused", 10)
+    running.wait_for(lambda: ask("call", "stats")["foreign_refused"] == 1, "it is refused")
     assert "no task worker takes type 77" in running.log()
     assert len(SysvQueue.open(KEY)) == 0
 
@@ -179,7 +180,7 @@ def test_php_posts_1000_tasks_that_run_once_each(start, queue_mode):
         if (!msg_send($q, $type, ["once", $i, "中文", ["k" => [1.5, null, true]]])) exit(1);
     }}
     """
-    done = subprocess.run(["php", "-r", script], timeout=60, check=False, capture_output=True)
+    done = subprocess.run(["php", "-r", script], timeout=LOOK, check=False, capture_output=True)
     assert done.returncode == 0, done
     running.wait_for(lambda: len(once(running)) >= 1000, "all ran")
     ask = running.client()

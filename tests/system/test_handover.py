@@ -97,8 +97,8 @@ class Line:
         self.sock.close()
 
 
-def until(condition, what: str, seconds: float = LOOK):
-    end = time.monotonic() + seconds
+def until(condition, what: str):
+    end = time.monotonic() + LOOK
     while not (value := condition()):
         assert time.monotonic() < end, what
         select.select([], [], [], 0.005)

@@ -10,7 +10,6 @@ import random
 import threading
 from collections import Counter
 
-import pytest
 from serving import kill_one
 
 SCALE = 10 if os.environ.get("IPCKIT_SOAK") == "1" else 1
@@ -19,7 +18,6 @@ KILLS = 20 * SCALE
 DEATHS = 100 * SCALE
 
 
-@pytest.mark.timeout(600)
 def test_every_task_is_done_and_told_once_while_task_workers_are_killed(start, mode):
     running = start(
         task_ipc_mode=mode, task_worker_num=2, task_max_attempts=20, task_queue_size=2048
@@ -51,7 +49,6 @@ def test_every_task_is_done_and_told_once_while_task_workers_are_killed(start, m
     print(f"mode {mode}: {len(killed)} kills, {tasks} tasks, {stats['task_retries']} retries")
 
 
-@pytest.mark.timeout(600)
 def test_redelivery_is_quick(start, mode):
     """From the death of one task worker to the next attempt in another one.
 

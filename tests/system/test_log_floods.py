@@ -109,7 +109,7 @@ def test_a_flood_of_errors_is_few_lines_and_a_count(small, tmp_path, verb, times
     with server.connect() as client:
         client.sendall(f"{verb}\n".encode() * times + other)
         expected = FEW if verb == "bad" else TIMES
-        server.wait_for(lambda: stats(server)[count] >= expected, 60)
+        server.wait_for(lambda: stats(server)[count] >= expected)
     server.wait_for(lambda: "another error" in log.read_text())
     server.end()
     text = log.read_text()
@@ -158,7 +158,7 @@ def test_deaths_without_end_are_few_lines_and_so_are_their_events(small, tmp_pat
     server = small(PROGRAM, SETTINGS.format(log=str(log)))
     with server.connect() as client:
         client.sendall(b"die\n" * 60)
-        server.wait_for(lambda: stats(server)["task_buried"] >= 60, 110)
+        server.wait_for(lambda: stats(server)["task_buried"] >= 60)
         server.wait_for(lambda: stats(server)["callback_errors"] >= 60)
     server.end()
     text = log.read_text()

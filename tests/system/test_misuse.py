@@ -9,6 +9,7 @@ import textwrap
 import threading
 
 import pytest
+from deadlines import LOOK
 from serving import Refused
 
 from ipckit import (
@@ -180,7 +181,7 @@ def run(code: str) -> subprocess.CompletedProcess:
         [sys.executable, "-c", textwrap.dedent(code)],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=LOOK,
         check=False,
     )
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+from deadlines import LOOK
 
 SERVER = """
 import ipckit
@@ -57,7 +58,7 @@ def test_a_clear_error_and_nothing_left(place, program, said):
         check=False,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=LOOK,
         env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},
     )
     lines = run.stdout.splitlines()

@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+from deadlines import LOOK
 from serving import Small
 
 from ipckit.server.attempts import Failure
@@ -86,7 +87,7 @@ def test_a_letter_with_such_an_error_can_be_read(tmp_path):
                 [sys.executable, "-m", "ipckit", "dead", *words, *more],
                 check=False,
                 capture_output=True,
-                timeout=60,
+                timeout=LOOK,
                 env=os.environ | {"PYTHONIOENCODING": "utf-8:strict"},
             )
             assert done.returncode == 0, done.stderr
@@ -110,7 +111,7 @@ except ipckit.BootFailed as why:
     print(ascii(why.remote_traceback))
 """
     done = subprocess.run(
-        [sys.executable, "-c", code], check=False, capture_output=True, timeout=60
+        [sys.executable, "-c", code], check=False, capture_output=True, timeout=LOOK
     )
     assert b"ValueError: cannot read caf" in done.stdout, done.stderr
     assert b"UnicodeEncodeError" not in done.stderr
@@ -163,12 +164,12 @@ server.start()
                     [sys.executable, "-m", "ipckit", *command, os.path.join(path, "control_path")],
                     check=False,
                     capture_output=True,
-                    timeout=60,
+                    timeout=LOOK,
                     env=os.environ | {"PYTHONIOENCODING": "utf-8:strict"},
                 )
                 assert done.returncode == 0, done.stderr
         finally:
             server.terminate()
-            _, err = server.communicate(timeout=30)
+            _, err = server.communicate(timeout=LOOK)
     assert server.returncode == 0 and b"Unicode" not in err
     assert not os.path.exists(os.path.join(where, b"s"))

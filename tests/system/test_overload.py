@@ -154,7 +154,6 @@ def top(folder, *words: str) -> str:
     ).stdout
 
 
-@pytest.mark.timeout(SECONDS + DRAINED + 60)
 def test_the_first_server_of_the_readme_at_ten_times_its_load(readme, tmp_path):
     """F29, D23, S22; and the issue's fifth thing to show."""
     process, port = readme

@@ -10,6 +10,7 @@ import random
 import subprocess
 
 import pytest
+from deadlines import LOOK
 
 from ipckit.errors import MessageTooLarge, MisuseError, NotFound, QueueEmpty, QueueFull
 from ipckit.keys import ftok
@@ -17,8 +18,6 @@ from ipckit.queue import php
 from ipckit.queue.php_format import dumps, loads
 
 pytestmark = pytest.mark.needs_php
-
-WAIT = 60  # seconds; php starts in a tenth of one
 
 
 def run_php(code: str, data: object = None) -> object:
@@ -33,7 +32,7 @@ def run_php(code: str, data: object = None) -> object:
         input=json.dumps(data),
         capture_output=True,
         text=True,
-        timeout=WAIT,
+        timeout=LOOK,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr

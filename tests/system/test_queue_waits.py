@@ -13,11 +13,10 @@ from time import monotonic
 
 import pytest
 import uvloop
+from deadlines import LOOK
 
 from ipckit.errors import MisuseError, NotFound, QueueEmpty, QueueFull, QueueRemoved
 from ipckit.queue import PosixQueue, SysvQueue
-
-WAIT = 20  # seconds; no wait of a sound queue comes near it
 
 
 class Child:
@@ -41,12 +40,12 @@ class Child:
         self.last_words = b""
 
     def hear(self) -> bytes:
-        assert select.select([self._read], [], [], WAIT)[0], "the child says nothing"
+        assert select.select([self._read], [], [], LOOK)[0], "the child says nothing"
         return os.read(self._read, 1000).strip()
 
     def asleep(self) -> None:
         """Return when it sleeps in the kernel."""
-        deadline = monotonic() + WAIT
+        deadline = monotonic() + LOOK
         while monotonic() < deadline:
             with open(f"/proc/{self.pid}/stat") as file:
                 if file.read().rpartition(")")[2].split()[0] == "S":
@@ -60,7 +59,7 @@ class Child:
         """Wait for it, kill it when it takes too long; return its exit code."""
         if self.code is None:
             pidfd = os.pidfd_open(self.pid)
-            if not select.select([pidfd], [], [], WAIT)[0]:
+            if not select.select([pidfd], [], [], LOOK)[0]:
                 self.kill()
             os.close(pidfd)
             self.code = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
@@ -109,7 +108,7 @@ def threads_now() -> int:
 
 def threads_fall_to(number: int) -> bool:
     """Whether so few are left soon: the kernel takes a moment after a join."""
-    deadline = monotonic() + WAIT
+    deadline = monotonic() + LOOK
     while threads_now() > number and monotonic() < deadline:
         os.sched_yield()
     return threads_now() <= number
@@ -125,7 +124,7 @@ def fill(queue) -> int:
         return count
 
 
-@pytest.mark.parametrize("timeout", [None, WAIT])
+@pytest.mark.parametrize("timeout", [None, LOOK])
 @pytest.mark.parametrize("kind", ["queue", "posix"])
 def test_q12_a_handler_that_returns_does_not_end_a_receive(request, child, kind, timeout):
     """Q12: it runs while the wait goes on, each time; the message still comes."""
@@ -157,7 +156,7 @@ def test_q12_a_handler_that_returns_does_not_end_a_send(request, child, kind):
     def send(say):
         signal.signal(signal.SIGUSR1, lambda *_: say(b"handled"))
         say()
-        queue.send(b"y" * 1024, timeout=WAIT)
+        queue.send(b"y" * 1024, timeout=LOOK)
 
     one = child(send)
     one.hear()
@@ -165,13 +164,13 @@ def test_q12_a_handler_that_returns_does_not_end_a_send(request, child, kind):
         one.asleep()
         one.kill(signal.SIGUSR1)
         one.hear()
-    assert [queue.receive(timeout=WAIT).body[:1] for _ in range(count + 1)] == [b"x"] * count + [
+    assert [queue.receive(timeout=LOOK).body[:1] for _ in range(count + 1)] == [b"x"] * count + [
         b"y"
     ]
     assert one.end() == 0
 
 
-@pytest.mark.parametrize("timeout", [None, WAIT])
+@pytest.mark.parametrize("timeout", [None, LOOK])
 def test_a_handler_that_raises_ends_a_wait(queue, child, timeout):
     """Ctrl-C works; nothing was taken."""
 
@@ -218,9 +217,9 @@ def test_q10_removal_ends_waits_of_other_processes(queue, child):
 
     children = [
         waiting(lambda: queue.receive(type=5)),
-        waiting(lambda: queue.receive(type=5, timeout=WAIT)),
+        waiting(lambda: queue.receive(type=5, timeout=LOOK)),
         waiting(lambda: queue.send(b"y" * 1024)),
-        waiting(lambda: queue.send(b"y" * 1024, timeout=WAIT)),
+        waiting(lambda: queue.send(b"y" * 1024, timeout=LOOK)),
         waiting(lambda: asyncio.run(queue.areceive(type=5))),
         waiting(lambda: asyncio.run(queue.asend(b"y" * 1024))),
     ]
@@ -271,7 +270,7 @@ def test_q6_time_limits_of_many_threads(queue):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(WAIT)
+        thread.join(LOOK)
     assert len(late) == 10 and min(late) >= 0 and max(late) < 1
 
 
@@ -339,7 +338,7 @@ def test_q14_what_a_dead_reader_had_received_is_gone(queue, posix, child):
         kind.send_nowait(b"work")
 
         def receive(say, kind=kind):
-            say(kind.receive(timeout=WAIT).body)
+            say(kind.receive(timeout=LOOK).body)
             signal.pause()
 
         one = child(receive)
@@ -367,7 +366,7 @@ def test_q13_a_busy_receiver_hoards_nothing(queue, child):
     one.hear()
     for turn in range(10):
         queue.send_nowait(b"%d" % turn)
-    assert [queue.receive(timeout=WAIT).body for _ in range(10)] == [b"%d" % n for n in range(10)]
+    assert [queue.receive(timeout=LOOK).body for _ in range(10)] == [b"%d" % n for n in range(10)]
     one.kill(signal.SIGUSR1)
     assert one.end() == 0
 
@@ -380,14 +379,14 @@ def test_each_message_goes_to_one_of_many_receivers(queue, child):
 
     def blocking(say):
         mine = []
-        while (body := queue.receive(type=-1, timeout=WAIT).body) != b"end":
+        while (body := queue.receive(type=-1, timeout=LOOK).body) != b"end":
             mine.append(body)
         say_all(say, mine)
 
     def looping(say):
         async def take():
             mine = []
-            while (body := (await queue.areceive(timeout=WAIT)).body) != b"end":
+            while (body := (await queue.areceive(timeout=LOOK)).body) != b"end":
                 mine.append(body)
             say_all(say, mine)
 
@@ -395,9 +394,9 @@ def test_each_message_goes_to_one_of_many_receivers(queue, child):
 
     children = [child(call) for call in (blocking, looping, blocking, looping)]
     for number in range(200):
-        queue.send(b"%d" % number, timeout=WAIT)
+        queue.send(b"%d" % number, timeout=LOOK)
     for _ in children:
-        queue.send(b"end", timeout=WAIT)
+        queue.send(b"end", timeout=LOOK)
     got = [one.hear() for one in children]
     assert [one.end() for one in children] == [0] * 4
     bodies = [int(body) for part in got if part != b"-" for body in part.split(b",")]
@@ -413,7 +412,7 @@ def test_a_child_of_a_fork_uses_the_queue_at_once(queue, child):
 
         def receive(say):
             asyncio.events._set_running_loop(None)  # a fork inside a loop: the child leaves it
-            assert asyncio.run(queue.areceive(type=2, timeout=WAIT)).body == b"child"
+            assert asyncio.run(queue.areceive(type=2, timeout=LOOK)).body == b"child"
             queue.close()
             say(b"done")
 
@@ -422,7 +421,7 @@ def test_a_child_of_a_fork_uses_the_queue_at_once(queue, child):
         heard = await asyncio.to_thread(one.hear)
         code = await asyncio.to_thread(one.end)
         queue.send_nowait(b"parent", type=1)
-        return heard, code, (await asyncio.wait_for(waiting, WAIT)).body
+        return heard, code, (await asyncio.wait_for(waiting, LOOK)).body
 
     assert asyncio.run(parent()) == (b"done", 0, b"parent")
 
@@ -439,11 +438,11 @@ def test_a_child_of_a_fork_uses_a_posix_queue_at_once(posix, child):
             PosixQueue.open(posix.name).send_nowait(b"from the child")
 
         one = child(leave)
-        got = await asyncio.wait_for(waiting, WAIT)
+        got = await asyncio.wait_for(waiting, LOOK)
         waiting = asyncio.create_task(posix.areceive())
         assert await asyncio.to_thread(one.end) == 0
         posix.send_nowait(b"again")
-        return got.body, (await asyncio.wait_for(waiting, WAIT)).body
+        return got.body, (await asyncio.wait_for(waiting, LOOK)).body
 
     assert asyncio.run(parent()) == (b"from the child", b"again")
 
@@ -453,7 +452,7 @@ def test_two_loops_in_two_threads(queue):
     got = []
 
     def take():
-        got.append(asyncio.run(queue.areceive(timeout=WAIT)).body)
+        got.append(asyncio.run(queue.areceive(timeout=LOOK)).body)
 
     threads = [threading.Thread(target=take) for _ in range(4)]
     for thread in threads:
@@ -461,7 +460,7 @@ def test_two_loops_in_two_threads(queue):
     for number in range(4):
         queue.send(b"%d" % number)
     for thread in threads:
-        thread.join(WAIT)
+        thread.join(LOOK)
     assert sorted(got) == [b"0", b"1", b"2", b"3"]
 
 
@@ -476,7 +475,7 @@ def test_q11_close_in_another_thread_wakes_a_loop(queue, loop):
         await asyncio.sleep(0.01)
         started.set()
         caught.extend(
-            await asyncio.wait_for(asyncio.gather(*waiting, return_exceptions=True), WAIT)
+            await asyncio.wait_for(asyncio.gather(*waiting, return_exceptions=True), LOOK)
         )
 
     def run():
@@ -486,9 +485,9 @@ def test_q11_close_in_another_thread_wakes_a_loop(queue, loop):
     before = threads_now()
     thread = threading.Thread(target=run)
     thread.start()
-    assert started.wait(WAIT)
+    assert started.wait(LOOK)
     own.close()
-    thread.join(WAIT)
+    thread.join(LOOK)
     assert [type(exc) for exc in caught] == [MisuseError] * 4
     assert threads_fall_to(before)
 
@@ -502,7 +501,7 @@ def test_areceives_of_many_choices_keep_few_threads(queue):
             await asyncio.sleep(0)
             await asyncio.sleep(0)
             queue.send_nowait(b"x", type=kind)
-            assert (await asyncio.wait_for(waiting, WAIT)).type == kind
+            assert (await asyncio.wait_for(waiting, LOOK)).type == kind
         return threads_now()
 
     before = threads_now()

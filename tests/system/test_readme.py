@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from deadlines import LOOK
 from pages import ROOT, blocks
 
 from ipckit import SysvQueue, msg_receive
@@ -29,7 +30,7 @@ def run(block: str, folder: Path | None = None) -> subprocess.CompletedProcess:
         cwd=folder,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=LOOK,
         check=False,
     )
 
@@ -47,14 +48,14 @@ def test_the_server_of_the_first_screen_serves_its_client():
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as process:
         try:
             assert process.stdout is not None
-            assert select.select([process.stdout], [], [], 30)[0]
+            assert select.select([process.stdout], [], [], LOOK)[0]
             port = process.stdout.readline().decode().strip()
             done = run(CLIENT.replace("9501", port))
             assert done.stdout.strip() == promised(CLIENT), done
         finally:
             process.send_signal(signal.SIGTERM)
             try:
-                assert process.wait(30) == 0
+                assert process.wait(LOOK) == 0
             except subprocess.TimeoutExpired:
                 process.kill()
                 raise
@@ -77,7 +78,7 @@ def test_the_block_of_php_sends_what_python_receives():
     (block,) = PHP
     with SysvQueue.create(int(own_key("0x51A7"), 16)) as queue:
         try:
-            subprocess.run(["php", "-r", own_key(block)], timeout=30, check=True)
+            subprocess.run(["php", "-r", own_key(block)], timeout=LOOK, check=True)
             assert len(queue) == 1
             assert repr(msg_receive(queue, 0, 8192)) == promised(ALONE[0])
         finally:

@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from deadlines import LOOK
 
 from ipckit import _cgroup
 from ipckit.cli.machine import checks
@@ -49,7 +50,7 @@ def doctor(done: subprocess.CompletedProcess) -> dict[str, dict]:
 
 def run(*words: str, **more) -> subprocess.CompletedProcess:
     return subprocess.run(
-        [sys.executable, *words], capture_output=True, text=True, timeout=60, check=False, **more
+        [sys.executable, *words], capture_output=True, text=True, timeout=LOOK, check=False, **more
     )
 
 

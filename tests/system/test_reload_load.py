@@ -37,7 +37,6 @@ def load(small):
         one.end()
 
 
-@pytest.mark.timeout(1200)
 def test_rolling_reloads_under_load_drop_nothing(load):
     """S11: no client is refused, no answer lost or doubled."""
     reloads, least = (50, 1_000_000) if SOAK else (5, 100_000)
@@ -57,7 +56,6 @@ def test_rolling_reloads_under_load_drop_nothing(load):
     assert "Traceback" not in one.server.end()
 
 
-@pytest.mark.timeout(1200)
 def test_kills_under_load_end_only_what_was_under_way(load):
     """S13: under load."""
     seconds = 60 if SOAK else 6

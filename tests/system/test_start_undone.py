@@ -15,6 +15,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from deadlines import RUN
 
 from ipckit import NotFound, SysvQueue
 
@@ -48,7 +49,7 @@ def test_s41_f6_each_step_fails_in_turn(tmp_path, clean, how, least, stored):
         [sys.executable, PROGRAM, tmp_path, how, stored],
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=RUN,
         check=False,
     )
     starts = [json.loads(line) for line in done.stdout.splitlines()]

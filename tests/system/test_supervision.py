@@ -91,7 +91,7 @@ except ipckit.BootFailed as exc:
     raise SystemExit(3)
 """
     done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=LOOK, check=False
     )
     assert done.returncode == 3, done
     assert 1 <= len(forks.read_text()) <= 12
@@ -123,7 +123,7 @@ def test_one_worker_that_cannot_boot_any_more_leaves_the_others(small, tmp_path)
     began = time.monotonic()
     server.wait_for(lambda: int(ask(server)) not in before and time.monotonic() > began + 4.5)
     path.unlink()
-    server.wait_for(lambda: len(server.children()) == 2, 10)
+    server.wait_for(lambda: len(server.children()) == 2)
     assert server.end().count("worker_start failed") >= 5
 
 
@@ -146,6 +146,6 @@ except ipckit.BootFailed:
     raise SystemExit(3)
 """
     done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=LOOK, check=False
     )
     assert done.returncode == 3, done

@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+from deadlines import LOOK
+
 PROGRAM = """
 import sys, warnings
 from ipckit import Client, Int, Server, Table
@@ -60,7 +62,7 @@ def test_every_process_of_the_server_sees_the_same_rows_and_a_private_table_warn
                 assert client.recv() == b"2000\n"
         finally:
             server.terminate()
-            out, err = server.communicate(timeout=20)
+            out, err = server.communicate(timeout=LOOK)
     assert server.returncode == 0, err
     assert out == "sum seen after the end\n"
     assert err.count("is shared with no other process") == 1, err

@@ -13,6 +13,7 @@ import threading
 from collections import Counter
 
 import pytest
+from deadlines import LOOK
 from serving import Refused
 
 TIMES = 20 if os.environ.get("IPCKIT_SOAK") == "1" else 2
@@ -38,7 +39,7 @@ def kill_the_tree(running):
         except ProcessLookupError:
             pass
     running.process.kill()
-    running.process.wait(10)
+    running.process.wait(LOOK)
 
 
 def once(*servers):
@@ -76,7 +77,7 @@ def test_what_a_killed_server_left_is_run_by_the_next(start, mode, name, tmp_pat
     assert half.wait(60)
     select.select([], [], [], random.Random(time).uniform(0, 0.2))
     kill_the_tree(first)
-    poster.join(30)
+    poster.join(LOOK)
     second = start(**settings)
     again = second.client()
     second.wait_for(lambda: again("call", "stats")["tasking_num"] == 0, "the rest is run")
@@ -99,7 +100,7 @@ def test_what_an_ordered_end_leaves_is_run_by_the_next(start, name, tmp_path):
         ask("call", "task", ["once", number])
     ask("call", "task", ["once", "x" * 100_000])
     first.process.send_signal(signal.SIGTERM)
-    first.process.wait(20)
+    first.process.wait(LOOK)
     assert len(in_shared_memory(name)) == 1 and not first.journal("once")
     second = start(**settings)
     second.wait_for(lambda: len(second.journal("once")) == 11, "the rest is run")

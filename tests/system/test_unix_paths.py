@@ -48,12 +48,12 @@ def serve(tmp_path):
     for process in made:
         if process.poll() is None:
             process.terminate()
-        process.communicate(timeout=30)
+        process.communicate(timeout=LOOK)
 
 
 def end(process):
     process.terminate()
-    process.communicate(timeout=30)
+    process.communicate(timeout=LOOK)
     assert process.returncode == 0
 
 
@@ -93,7 +93,7 @@ def test_a_server_that_has_not_started_keeps_its_path(serve, tmp_path):
         ],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=LOOK,
         check=False,
     )
     assert "AlreadyExists" in done.stderr
@@ -132,7 +132,7 @@ def test_two_servers_that_are_each_pid_1_share_a_runtime_directory(serve, tmp_pa
     assert os.path.exists(pid), "the newer server's"
     assert answer(str(tmp_path / "two")) == b"two"
     ipckit("stop", os.path.join(run, sockets[0]))
-    two.communicate(timeout=30)
+    two.communicate(timeout=LOOK)
     assert not os.path.exists(pid)
     assert not [each for each in os.listdir(run) if each.endswith((".sock", ".jsonl"))]
 
@@ -149,7 +149,7 @@ def test_a_look_from_a_child_pid_namespace_says_why_it_cannot(serve, tmp_path):
             [*words, sys.executable, "-m", "ipckit", *command, control],
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=LOOK,
             check=False,
         )
         assert done.returncode == code, done

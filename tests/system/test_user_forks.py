@@ -29,7 +29,7 @@ def terminated():
     child.start()
     os.read(reading, 1)
     child.terminate()
-    child.join(10)
+    child.join(LOOK)
     code = child.exitcode
     if code is None:
         child.kill()
@@ -42,7 +42,7 @@ def terminated_at_once():
         child = fork.Process(target=wait_for_ever)
         child.start()
         child.terminate()
-        child.join(10)
+        child.join(LOOK)
         codes.add(child.exitcode)
         if child.exitcode is None:
             child.kill()
@@ -100,7 +100,7 @@ IDS = ["worker", "task worker", "task worker on a loop"]
 )
 def test_f21_sigterm_for_a_child_of_a_callback_is_the_childs(small, where, task, what, expected):
     """F21, S60: it ends the child, or does what the program says; the process that made it stays."""
-    server = small(ASK + task, "task_worker_num=1")
+    server = small(f"LOOK = {LOOK}\n" + ASK + task, "task_worker_num=1")
     with server.connect() as client:
         pids = []
         for _ in range(2):
@@ -128,7 +128,7 @@ def test_f21_sigterm_for_a_child_of_the_manager_or_of_a_user_process(where):
         child.start()
         os.read(reading, 1)
         child.terminate()
-        child.join(10)
+        child.join({LOOK})
         print("exit code", child.exitcode, flush=True)
         child.kill()
         child.join()

@@ -144,7 +144,7 @@ server.add_process(mine)
     watch = os.pidfd_open(pid)
     try:
         server.process.kill()
-        assert select.select([watch], [], [], 5)[0], "it outlives its manager"
+        assert select.select([watch], [], [], LOOK)[0], "it outlives its manager"
     finally:
         os.close(watch)
         server.process.wait(LOOK)

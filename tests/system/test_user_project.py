@@ -9,6 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from deadlines import RUN
+
 PROJECT = """
 import mmap
 
@@ -56,7 +58,7 @@ def pytest_in(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
         env={name: value for name, value in os.environ.items() if name not in left_out},
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=RUN,
         check=False,
     )
 
@@ -93,6 +95,6 @@ def test_a_wrong_object_fails_and_the_printed_command_fails_again(tmp_path):
 def test_importing_it_loads_no_hypothesis():
     code = "import sys, ipckit.testing; print('hypothesis' in sys.modules)"
     said = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=RUN, check=True
     )
     assert said.stdout.strip() == "False"

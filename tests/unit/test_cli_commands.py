@@ -10,6 +10,7 @@ import threading
 
 import pytest
 from command import ipckit_json
+from deadlines import LOOK
 
 from ipckit.cli import main, parser
 
@@ -103,7 +104,7 @@ def test_who_answers_is_no_server(tmp_path, answer):
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(path)
         listener.listen()
-        listener.settimeout(10)
+        listener.settimeout(LOOK)
 
         def serve() -> None:
             with listener.accept()[0] as sock:
@@ -113,7 +114,7 @@ def test_who_answers_is_no_server(tmp_path, answer):
         thread = threading.Thread(target=serve)
         thread.start()
         told = ipckit_json("status", path, code=1)
-        thread.join(10)
+        thread.join(LOOK)
     assert {
         b"": "closed the connection",
         b"hello\n": "no ipckit server",

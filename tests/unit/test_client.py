@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from time import monotonic
 
 import pytest
+from deadlines import LOOK
 
 from ipckit import kinds
 from ipckit.client import Client, TaskClient
@@ -29,8 +30,6 @@ from ipckit.errors import (
 )
 from ipckit.kinds import ANY_TASK_WORKER, SockType, TaskIPC
 
-WAIT = 10
-
 
 @contextlib.contextmanager
 def serve(talk, family=socket.AF_INET, address=("127.0.0.1", 0)):
@@ -41,13 +40,13 @@ def serve(talk, family=socket.AF_INET, address=("127.0.0.1", 0)):
         try:
             conn, _ = listener.accept()
             with conn:
-                conn.settimeout(WAIT)
+                conn.settimeout(LOOK)
                 talk(conn)
         except BaseException as exc:
             errors.append(exc)
 
     with socket.socket(family, socket.SOCK_STREAM) as listener:
-        listener.settimeout(WAIT)
+        listener.settimeout(LOOK)
         listener.bind(address)
         listener.listen()
         thread = threading.Thread(target=run)
@@ -55,7 +54,7 @@ def serve(talk, family=socket.AF_INET, address=("127.0.0.1", 0)):
         try:
             yield listener.getsockname()
         finally:
-            thread.join(WAIT)
+            thread.join(LOOK)
     assert not thread.is_alive()
     assert errors == []
 
@@ -91,7 +90,7 @@ def test_stream_there_and_back(kind, tmp_path):
         pytest.skip(f"{kind.name}: not in this kernel")
     with serve(echo, family, address) as where, Client(kind) as client:
         args = (where,) if kind == SockType.UNIX_STREAM else where[:2]
-        client.connect(*args, timeout=WAIT)
+        client.connect(*args, timeout=LOOK)
         assert client.send(b"hello") == 5
         got = b""
         while len(got) < 5:
@@ -111,7 +110,7 @@ def test_send_sends_everything():
             left -= len(got[-1])
 
     with serve(talk) as where, Client() as client:
-        client.connect(*where, timeout=WAIT)
+        client.connect(*where, timeout=LOOK)
         assert client.send(memoryview(body)) == len(body)
         assert client.send(b"") == 0
         assert client.recv() == b""
@@ -121,7 +120,7 @@ def test_send_sends_everything():
 def test_recv_takes_at_most_size():
     """Without framing recv() returns 1..size bytes, and b"" at the end, again and again."""
     with serve(say(b"abcdef")) as where, Client() as client:
-        client.connect(*where, timeout=WAIT)
+        client.connect(*where, timeout=LOOK)
         got = [client.recv(2) for _ in range(3)]
         assert b"".join(got) == b"abcdef"
         assert (client.recv(), client.recv()) == (b"", b"")
@@ -139,7 +138,7 @@ def test_recv_takes_at_most_size():
 def test_recv_with_framing_returns_one_packet(settings, packets):
     """With framing each recv() returns one whole packet, mark or header included."""
     with serve(say(b"".join(packets))) as where, Client(**settings) as client:
-        client.connect(*where, timeout=WAIT)
+        client.connect(*where, timeout=LOOK)
         assert [client.recv(10) for _ in packets] == packets
         assert client.recv() == b""
 
@@ -150,7 +149,7 @@ def test_recv_tells_of_a_cut_packet():
         serve(say(b"whole\nhal")) as where,
         Client(open_eof_split=True, package_eof="\n") as client,
     ):
-        client.connect(*where, timeout=WAIT)
+        client.connect(*where, timeout=LOOK)
         assert client.recv() == b"whole\n"
         with pytest.raises(PeerGone, match="closed 3 bytes into a packet"):
             client.recv()
@@ -161,7 +160,7 @@ def test_recv_refuses_what_is_too_long_after_the_rest():
     """Packets before one over package_max_length are returned, then ProtocolError for good."""
     client = Client(open_eof_split=True, package_eof=b"\n", package_max_length=5)
     with serve(say(b"a\nb\ntoo long\nc\n")) as where, client:
-        client.connect(*where, timeout=WAIT)
+        client.connect(*where, timeout=LOOK)
         assert [client.recv(), client.recv()] == [b"a\n", b"b\n"]
         for _ in range(2):
             with pytest.raises(ProtocolError, match="package_max_length is 5"):
@@ -172,7 +171,7 @@ def test_time_limits():
     """connect's timeout bounds recv and send; the setting `timeout` takes its place."""
     done = threading.Event()
 
-    with serve(lambda _: done.wait(WAIT)) as where, Client(open_length_check=True) as client:
+    with serve(lambda _: done.wait(LOOK)) as where, Client(open_length_check=True) as client:
         client.connect(*where, timeout=0.05)
         start = monotonic()
         with pytest.raises(WaitTimeout, match=r"recv: nothing came .* in 0\.05 s"):
@@ -227,7 +226,7 @@ def test_the_peer_breaks_off():
         conn.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
     with serve(reset) as where, Client() as client:
-        client.connect(*where, timeout=WAIT)
+        client.connect(*where, timeout=LOOK)
         client.send(b"x")
         with pytest.raises(PeerGone):
             client.recv()
@@ -243,10 +242,10 @@ def test_datagrams(kind, tmp_path):
         SockType.UNIX_DGRAM: (socket.AF_UNIX, str(tmp_path / "d")),
     }[kind]
     with socket.socket(family, socket.SOCK_DGRAM) as server, Client(kind) as client:
-        server.settimeout(WAIT)
+        server.settimeout(LOOK)
         server.bind(address)
         where = server.getsockname()
-        client.connect(*((where,) if isinstance(where, str) else where), timeout=WAIT)
+        client.connect(*((where,) if isinstance(where, str) else where), timeout=LOOK)
         for body in (b"hello", b""):
             assert client.send(body) == len(body)
             data, sender = server.recvfrom(100)
@@ -266,14 +265,14 @@ def test_misuse():
         with pytest.raises(MisuseError, match=r"connect\(host, port\) first"):
             use()
     with serve(echo) as where, client:
-        client.connect(*where, timeout=WAIT)
+        client.connect(*where, timeout=LOOK)
         with pytest.raises(MisuseError, match="already"):
             client.connect(*where)
         with pytest.raises(TypeError):
             client.send("text")
     client.close()
     with serve(echo) as where, client:
-        client.connect(*where, timeout=WAIT)
+        client.connect(*where, timeout=LOOK)
 
 
 def test_settings():
@@ -291,7 +290,7 @@ def test_settings():
         client.set(open_length_check=True)
 
     with serve(say(b"a\nb")) as where, client:
-        client.connect(*where, timeout=WAIT)
+        client.connect(*where, timeout=LOOK)
         assert client.recv() == b"a\n"
         with pytest.raises(MisuseError, match="middle of a packet"):
             client.set(package_eof="b")
@@ -316,7 +315,7 @@ def test_a_client_loads_no_server_and_no_queue():
         "print([m for m in ('queue', 'server', 'channel', '_core') if f'ipckit.{m}' in sys.modules])"
     )
     out = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, check=True, timeout=WAIT
+        [sys.executable, "-c", code], capture_output=True, check=True, timeout=LOOK
     )
     assert out.stdout.strip() == b"[]"
 
@@ -341,8 +340,8 @@ def test_a_task_is_php_text_under_its_type(queue):
         client.post({"to": "a@b.c", "n": 1}, dst=3)
         client.post("hi")
 
-    assert queue.receive(timeout=WAIT) == (4, b'a:2:{s:2:"to";s:5:"a@b.c";s:1:"n";i:1;}')
-    assert queue.receive(timeout=WAIT) == (ANY_TASK_WORKER, b's:2:"hi";')
+    assert queue.receive(timeout=LOOK) == (4, b'a:2:{s:2:"to";s:5:"a@b.c";s:1:"n";i:1;}')
+    assert queue.receive(timeout=LOOK) == (ANY_TASK_WORKER, b's:2:"hi";')
 
 
 def test_a_task_that_does_not_go_in(queue):
@@ -394,11 +393,11 @@ def test_threads_find_the_new_queue_together(queue):
             together = threading.Barrier(count)
 
             def post(number):
-                together.wait(WAIT)
-                client.post(number, timeout=WAIT)
+                together.wait(LOOK)
+                client.post(number, timeout=LOOK)
 
-            list(threads.map(post, range(count), timeout=WAIT))
-            bodies = {again.receive(timeout=WAIT).body for _ in range(count)}
+            list(threads.map(post, range(count), timeout=LOOK))
+            bodies = {again.receive(timeout=LOOK).body for _ in range(count)}
             assert bodies == {b"i:%d;" % number for number in range(count)}
         finally:
             again.remove()
@@ -417,8 +416,8 @@ def test_a_closed_task_client_stays_closed(queue):
 def test_a_call_has_a_time_limit_of_its_own():
     """`timeout=` of recv() and send() comes before the setting and the limit of connect()."""
     over = threading.Event()
-    with serve(lambda conn: over.wait(WAIT)) as where, Client() as client:
-        client.connect(*where, timeout=WAIT)
+    with serve(lambda conn: over.wait(LOOK)) as where, Client() as client:
+        client.connect(*where, timeout=LOOK)
         with pytest.raises(WaitTimeout, match="in 0 s"):
             client.recv(timeout=0)
         begin = monotonic()
@@ -444,7 +443,7 @@ def test_no_time_limit_waits_for_as_long_as_it_takes():
 
     def late(conn):
         assert conn.recv(1) == b"?"
-        asked.wait(WAIT)
+        asked.wait(LOOK)
         threading.Event().wait(0.6)  # over the half second of connect()
         conn.sendall(b"at last")
 

@@ -9,6 +9,7 @@ import signal
 import time
 
 import pytest
+from deadlines import LOOK
 from descriptors import few_descriptors, no_descriptors
 
 from ipckit import SystemCallError
@@ -66,7 +67,7 @@ def test_writers_that_are_killed_leave_whole_frames(inbox):
         expected = [0] * 4
         taken = 0
         while taken < 2000 or not all(expected):  # on a busy machine one begins late
-            assert select.select([inbox.reading], [], [], 20)[0]
+            assert select.select([inbox.reading], [], [], LOOK)[0]
             taken += drain(inbox, expected)
     finally:
         for child in children:
@@ -195,7 +196,7 @@ def test_two_readers_of_a_shared_one_get_each_frame_once_and_whole():
             while True:
                 frame = inbox.take()
                 if frame is None:
-                    select.select([inbox.reading], [], [], 20)
+                    select.select([inbox.reading], [], [], LOOK)
                     continue
                 head, body = frame
                 if not head.number:
@@ -208,10 +209,10 @@ def test_two_readers_of_a_shared_one_get_each_frame_once_and_whole():
         size = (1, INLINE + 1, 300)[number % 3]
         frame = Head(Kind.MESSAGE, ident=number, number=size), bytes([number % 256]) * size
         while not inbox.post(*frame):
-            select.select([], [inbox.writing], [], 20)
+            select.select([], [inbox.writing], [], LOOK)
     for _ in children:
         while not inbox.post(Head(Kind.MESSAGE)):
-            select.select([], [inbox.writing], [], 20)
+            select.select([], [inbox.writing], [], LOOK)
     with open(reading) as file:
         assert sorted(file, key=lambda line: int(line.split()[0])) == [
             f"{number} 1\n" for number in range(count)

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from deadlines import LOOK, RUN
 from leaks import children, own_namespaces, state
 from serving import wait_for
 
@@ -42,8 +43,8 @@ libc = ctypes.CDLL(None)
 def run(folder: Path, calls: list[str], settles: float) -> subprocess.Popen:
     """pytest in a process of its own, with the conftest of the suites and a test for each call."""
     source = CONFTEST.read_text()
-    assert "SETTLES = 10.0" in source
-    (folder / "conftest.py").write_text(source.replace("SETTLES = 10.0", f"SETTLES = {settles}"))
+    assert "SETTLES = LOOK" in source
+    (folder / "conftest.py").write_text(source.replace("SETTLES = LOOK", f"SETTLES = {settles}"))
     tests = (f"def test_{number}():\n    {call}\n" for number, call in enumerate(calls))
     (folder / "test_one.py").write_text(HEAD + "".join(tests))
     return subprocess.Popen(
@@ -60,7 +61,7 @@ def run(folder: Path, calls: list[str], settles: float) -> subprocess.Popen:
 def report(tmp_path_factory):
     """What each test with a leak was told, by its number."""
     ran = run(tmp_path_factory.mktemp("leaks"), [call for call, _ in LEAKS.values()], 0.2)
-    out, _ = ran.communicate(timeout=100)
+    out, _ = ran.communicate(timeout=RUN)
     assert ran.returncode == 1, out
     return dict(re.findall(r"^ERROR .*::test_(\d+) - (.*)$", out, re.MULTILINE))
 
@@ -72,8 +73,8 @@ def test_a_leak_is_found(kind, report):
 
 def test_a_test_that_leaves_nothing_passes(tmp_path):
     call = "open('/dev/shm/gone', 'w').close(); os.unlink('/dev/shm/gone')"
-    ran = run(tmp_path, [call], 10.0)
-    out, _ = ran.communicate(timeout=60)
+    ran = run(tmp_path, [call], LOOK)
+    out, _ = ran.communicate(timeout=RUN)
     assert ran.returncode == 0, out
 
 
@@ -82,7 +83,7 @@ def test_what_another_program_makes_beside_is_no_leak(tmp_path):
     made = tmp_path / "made"
     os.mkfifo(made)
     call = f"open({str(made)!r}, 'w').close(); open({str(made)!r}).read()"
-    running = run(tmp_path, [call], 0.2)
+    running = run(tmp_path, [call], LOOK)
     with running, contextlib.ExitStack() as stack:
         stack.callback(running.kill)
         made.read_text()  # the test is under way
@@ -93,7 +94,7 @@ def test_what_another_program_makes_beside_is_no_leak(tmp_path):
         table = stack.enter_context(contextlib.closing(Table(8, columns={"n": Int()}, name=name)))
         stack.callback(table.remove)
         made.write_text("")
-        out, _ = running.communicate(timeout=60)
+        out, _ = running.communicate(timeout=RUN)
     assert running.returncode == 0, out
 
 
@@ -128,7 +129,7 @@ if (one := os.fork()) == 0:
     os._exit(0)
 os.waitpid(one, 0)
 living = os.fork() or signal.pause()
-until = time.monotonic() + 60
+until = time.monotonic() + 100
 while children() != {living}:
     assert time.monotonic() < until, children()
 os.kill(living, 9)
@@ -136,7 +137,7 @@ os.kill(living, 9)
     ran = subprocess.run(
         ["unshare", "--pid", "--fork", "--mount-proc", sys.executable, "-c", program],
         env={**os.environ, "PYTHONPATH": str(CONFTEST.parent)},
-        timeout=90,
+        timeout=RUN,
         check=False,
     )
     assert ran.returncode == 0

@@ -11,6 +11,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from deadlines import LOOK
 
 from ipckit import AlreadyExists, Server, SettingsError, SockType, SystemCallError
 from ipckit.server import listener, socket_file
@@ -106,7 +107,7 @@ def test_a_full_backlog_is_a_live_server_and_nobody_waits_for_it(path):
 
             thread = threading.Thread(target=bind, daemon=True)
             thread.start()
-            thread.join(20)
+            thread.join(LOOK)
             assert not thread.is_alive(), "it waits for room in the backlog"
             assert "a live server" in str(refused[0])
 
@@ -155,7 +156,7 @@ for line in sys.stdin:
             assert sorted(inodes)[:2] == [0, 0] and max(inodes) == os.lstat(place).st_ino
     finally:
         for rival in rivals:
-            rival.communicate(timeout=20)
+            rival.communicate(timeout=LOOK)
 
 
 def test_a_lock_that_somebody_keeps_costs_a_moment(path, monkeypatch):

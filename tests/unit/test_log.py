@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+from deadlines import LOOK
 
 from ipckit.server.log import LimitedLog, kind_of
 
@@ -87,7 +88,7 @@ os.wait()
 limited.flush()
 """
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=LOOK, check=True
     )
     assert done.stderr.splitlines()[10:] == [
         "the child's",

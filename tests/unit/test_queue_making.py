@@ -10,6 +10,7 @@ import threading
 import uuid
 
 import pytest
+from deadlines import LOOK
 
 from ipckit.errors import AccessDenied, AlreadyExists, NotFound, QueueRemoved, SystemCallError
 from ipckit.queue import PosixQueue, SysvQueue
@@ -190,7 +191,7 @@ def test_many_open_or_create_at_once(key, name):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(10)
+        thread.join(LOOK)
     assert len(ids) == len(names) == 8
     assert len(set(ids)) == len(set(names)) == 1
 

@@ -9,11 +9,10 @@ import signal
 from time import monotonic
 
 import pytest
+from deadlines import LOOK
 
 from ipckit.errors import MisuseError
 from ipckit.queue import QueueRelay, Seen, SysvQueue, Wakeup
-
-WAIT = 5
 
 
 def threads() -> int:
@@ -22,13 +21,13 @@ def threads() -> int:
 
 def threads_fall_to(number: int) -> bool:
     """Whether so few are left soon: the kernel takes a moment after a join."""
-    deadline = monotonic() + WAIT
+    deadline = monotonic() + LOOK
     while threads() > number and monotonic() < deadline:
         os.sched_yield()
     return threads() <= number
 
 
-def readable(relay, timeout=WAIT) -> bool:
+def readable(relay, timeout=LOOK) -> bool:
     return bool(select.select([relay.fileno()], [], [], timeout)[0])
 
 

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from deadlines import LOOK
 
 from ipckit import SysvQueue
 from ipckit.cli import main
@@ -46,7 +47,7 @@ def directory(tmp_path):
 def died(directory) -> int:
     """Let a process make things and die; return its queue's id."""
     done = subprocess.run(
-        [sys.executable, "-c", DIES, str(directory)], capture_output=True, timeout=30, check=False
+        [sys.executable, "-c", DIES, str(directory)], capture_output=True, timeout=LOOK, check=False
     )
     assert done.returncode == 9, done.stderr
     return int(done.stdout)
@@ -75,7 +76,7 @@ def test_a_live_run_keeps_what_it_has(directory):
         alive.stdin.flush()
         assert sweep(str(directory)) == [] and exists(queue)
         alive.stdin.close()
-        alive.wait(30)
+        alive.wait(LOOK)
     assert len(sweep(str(directory))) == 3
 
 
@@ -86,7 +87,7 @@ def test_our_own_record_keeps_its_lock(directory):
     assert sweep(str(directory)) == []
     program = f"from ipckit.server.run_record import sweep; print(sweep({str(directory)!r}))"
     other = [sys.executable, "-c", program]
-    assert subprocess.run(other, capture_output=True, timeout=30, check=True).stdout == b"[]\n"
+    assert subprocess.run(other, capture_output=True, timeout=LOOK, check=True).stdout == b"[]\n"
     assert len(os.listdir(directory)) == 1
     record.finish()
     assert os.listdir(directory) == []

@@ -9,7 +9,8 @@ import sys
 import warnings
 
 import pytest
-from family import WAIT, all_well, family
+from deadlines import LOOK
+from family import all_well, family
 
 from ipckit.errors import (
     AccessDenied,
@@ -49,7 +50,7 @@ def test_who_opens_it_sees_the_same_rows_and_columns(table):
 def test_an_unrelated_process_opens_it(table):
     program = f"from ipckit import Table; t = Table.open({NAME!r}); print(t['k']); t.incr('k', 'n')"
     done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=WAIT, check=True
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=LOOK, check=True
     )
     assert done.stdout == "{'n': 5, 'text': 'five', 'x': 0.5, 'raw': b'\\x00'}\n"
     assert table.get("k", "n") == 6
@@ -216,7 +217,7 @@ for _ in range(300):
 print(said > 0)
 """
     done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=LOOK, check=False
     )
     assert (done.returncode, done.stdout) == (0, "True\n"), done
 
@@ -248,7 +249,7 @@ with Table(100, columns={"n": Int(), "s": Str(100)}, name="fits") as table:
             'mount -t tmpfs -o size=1m none /dev/shm && exec "$0" -c "$1"',
             sys.executable, program,
         ],
-        capture_output=True, text=True, timeout=60, check=False,
+        capture_output=True, text=True, timeout=LOOK, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
 

@@ -8,6 +8,7 @@ import sys
 from dataclasses import replace
 
 import pytest
+from deadlines import LOOK
 
 from ipckit.testing import Event, History, Kill, Operation, Raised, Stop, check
 from ipckit.testing.errors import MachineError
@@ -287,6 +288,6 @@ def test_importing_it_loads_neither_hypothesis_nor_a_primitive():
         print(sorted(set(sys.modules) & {"hypothesis", "pytest", "ipckit.table"}))
     """
     said = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=LOOK, check=True
     )
     assert said.stdout.strip() == "[]"

@@ -145,7 +145,7 @@ def test_who_waits_polls_or_spins_is_stuck():
         with family() as start:
             child = start(what)
             progress = Progress()
-            wait_for(lambda child=child, progress=progress: progress.stuck(child.pid), 60)
+            wait_for(lambda child=child, progress=progress: progress.stuck(child.pid))
             child.kill()
             assert progress.stuck(child.pid) and state(child.pid) == "X"
             assert cpu_ns(child.pid) == 0 == sleeps(child.pid)
@@ -170,6 +170,6 @@ def test_who_has_had_no_cpu_is_not_stuck():
         assert not any(progress.stuck(child.pid) for _ in range(200))
         assert cpu_ns(child.pid) == had
         os.kill(child.pid, signal.SIGCONT)
-        wait_for(lambda: progress.stuck(child.pid), 60)
+        wait_for(lambda: progress.stuck(child.pid))
         assert cpu_ns(child.pid) - had > SPINS
         child.kill()
