@@ -18,6 +18,7 @@ from time import monotonic
 import pytest
 import uvloop
 from deadlines import LOOK
+from descriptors import open_descriptors
 
 from ipckit.channel import Channel, Frame
 from ipckit.errors import (
@@ -33,10 +34,6 @@ SIZES = [0, 1, 64 * 1024, 5 * 1024 * 1024]
 BIG = b"B" * (3 * 1024 * 1024)
 
 
-def open_fds() -> list[str]:
-    return sorted(os.listdir("/proc/self/fd"))
-
-
 @pytest.fixture(scope="module", autouse=True)
 def uvloop_has_run():
     """Its first loop opens two descriptors for the life of the process."""
@@ -47,9 +44,9 @@ def uvloop_has_run():
 @pytest.fixture(autouse=True)
 def no_descriptor_leaks():
     """C9: after each test there are as many descriptors as before."""
-    before = open_fds()
+    before = open_descriptors()
     yield
-    assert open_fds() == before
+    assert open_descriptors() == before
 
 
 @pytest.fixture
@@ -341,10 +338,10 @@ def test_c9_descriptors_of_half_a_frame_are_closed(pair, end):
     one, other = pair
     with pytest.raises(WaitTimeout):
         one.send(BIG, fds=[2, 2], timeout=0)
-    before = len(open_fds())
+    before = len(open_descriptors())
     with pytest.raises(WaitTimeout):
         other.receive(0)
-    assert len(open_fds()) == before + 2
+    assert len(open_descriptors()) == before + 2
 
     if end == "close":
         other.close()
@@ -357,7 +354,7 @@ def test_c9_descriptors_of_half_a_frame_are_closed(pair, end):
         before -= 1
         with pytest.raises(PeerGone):
             other.receive(0)
-    assert len(open_fds()) == before
+    assert len(open_descriptors()) == before
 
 
 def test_c10_select_sees_every_frame(pair):

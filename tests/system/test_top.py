@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+import textwrap
 import time
 
 import pytest
@@ -19,7 +20,6 @@ from watching import ask, served, stopped, until  # noqa: F401  (a fixture)
 from ipckit import NotFound
 from ipckit.cli.top.letters import Letters
 from ipckit.cli.top.screen import Top
-from ipckit.server.board import Board
 from ipckit.server.target import manager_pid
 from ipckit.server.watch import Watched, worker_state
 from ipckit.table import Int, Table
@@ -88,22 +88,43 @@ def test_a_server_is_found_by_whatever_names_it(served, tmp_path):
     ):
         with pytest.raises(NotFound, match=why):
             manager_pid(str(path))
-    board = Board(slots=1, sessions=4)  # of no server
-    with pytest.raises(NotFound, match="is no manager of an ipckit server"):
-        Watched(os.getpid())
-    assert board.slots == 1
+
+
+def test_a_process_with_a_board_of_no_server_is_no_manager():
+    said = in_a_process_of_its_own("""
+        board = Board(slots=1, sessions=4)
+        try:
+            Watched(os.getpid())
+        except NotFound as why:
+            print(why)
+    """)
+    assert "is no manager of an ipckit server" in said
 
 
 def test_boards_of_one_moment_are_no_trouble():
     """Two descriptors of one age, with one number as they are looked at: either will do."""
-    about = {
-        "started_at": 7.0, "worker_num": 1, "task_worker_num": 0, "ports": [],
-        "dead_letters": None, "control_path": "", "ledger": "",
-    }  # fmt: skip
-    boards = [Board(slots=1, sessions=4, about=about) for _ in range(2)]
-    with Watched(os.getpid()) as watched:
-        assert watched.started_at == 7.0
-    assert len(boards) == 2
+    said = in_a_process_of_its_own("""
+        about = {
+            "started_at": 7.0, "worker_num": 1, "task_worker_num": 0, "ports": [],
+            "dead_letters": None, "control_path": "", "ledger": "",
+        }
+        boards = [Board(slots=1, sessions=4, about=about) for _ in range(2)]
+        with Watched(os.getpid()) as watched:
+            print(watched.started_at)
+    """)
+    assert said == "7.0\n"
+
+
+def in_a_process_of_its_own(code: str) -> str:
+    """Return what it prints: a process that has no board but those that it makes."""
+    head = """
+        import os
+        from ipckit import NotFound
+        from ipckit.server.board import Board
+        from ipckit.server.watch import Watched
+    """
+    words = [sys.executable, "-c", textwrap.dedent(head) + textwrap.dedent(code)]
+    return subprocess.run(words, stdout=subprocess.PIPE, text=True, timeout=LOOK, check=True).stdout
 
 
 def test_its_end_is_seen(served):

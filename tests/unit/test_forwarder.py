@@ -4,10 +4,8 @@ descriptor in the manager.
 
 from __future__ import annotations
 
-import os
-
 import pytest
-from descriptors import no_descriptors
+from descriptors import no_descriptors, open_descriptors
 
 from ipckit import SystemCallError
 from ipckit.server.forwarder import Forwarder
@@ -38,7 +36,7 @@ def test_all_is_passed_on_and_then_drained(inboxes):
     inboxes[DEAD].post(Head(Kind.SEND), b"small")
     inboxes[DEAD].post_with(Head(Kind.TAKE), b"", 0)
     inboxes[DEAD].post(Head(Kind.SEND), b"x" * 2 * INLINE)
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_descriptors()
     forwarder.pass_on(DEAD, HEIR)
     assert not forwarder.waiting
     assert kinds(inboxes[HEIR]) == [
@@ -46,7 +44,7 @@ def test_all_is_passed_on_and_then_drained(inboxes):
         (Kind.SEND, FORWARDED, 2 * INLINE),
         (Kind.DRAIN, 0, 0),
     ]
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert open_descriptors() == before
     forwarder.finish(DEAD)
 
 

@@ -10,7 +10,7 @@ import time
 
 import pytest
 from deadlines import LOOK
-from descriptors import few_descriptors, no_descriptors
+from descriptors import few_descriptors, no_descriptors, open_descriptors
 
 from ipckit import SystemCallError
 from ipckit.server.inbox import Inbox
@@ -29,12 +29,12 @@ def inbox(request):
 def test_any_size_comes_whole(inbox, size):
     body = os.urandom(min(size, 4096)) * (size // 4096 + 1)
     head = Head(Kind.MESSAGE, 0, 3, 4, 5)
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_descriptors()
     assert inbox.post(head, body[:size])
     got, arrived = inbox.take()
     assert arrived == body[:size]
     assert got == head._replace(flags=ATTACHED if size > INLINE else 0)
-    assert len(os.listdir("/proc/self/fd")) == before, "a descriptor was left"
+    assert open_descriptors() == before, "a descriptor was left"
     assert inbox.take() is None
 
 
@@ -98,10 +98,6 @@ def test_a_large_body_without_a_descriptor_is_an_error_of_ours_and_nothing_is_se
     assert inbox.take() is None
 
 
-def open_descriptors() -> int:
-    return len(os.listdir("/proc/self/fd"))
-
-
 @pytest.mark.parametrize("size", [10, 2 * INLINE])
 @pytest.mark.parametrize("with_fd", [False, True])
 @pytest.mark.parametrize("free", [0, 1])
@@ -133,7 +129,7 @@ def test_f12_a_frame_for_whose_descriptors_there_is_no_room_waits(inbox, size, w
     assert not inbox.blocked
     os.close(reading)
     os.close(writing)
-    assert open_descriptors() == before - 2
+    assert len(open_descriptors()) == len(before) - 2
 
 
 def test_f12_a_connection_that_is_not_wanted_needs_no_descriptor(inbox):
@@ -173,11 +169,11 @@ def test_f12_a_blocked_inbox_is_looked_at_again_after_a_pause_and_not_before(inb
         assert set(frames) == {None}
     looks = len(frames)
     began = time.monotonic()
-    loop.call_later(20, loop.stop)
+    loop.call_later(LOOK, loop.stop)
     loop.run_forever()
     assert frames[-1] is not None
     assert len(frames) <= looks + 2
-    assert time.monotonic() < began + 20
+    assert time.monotonic() < began + LOOK
     reader.close()
     assert not loop.remove_reader(inbox.reading.fileno())
     loop.close()
