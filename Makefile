@@ -7,8 +7,10 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 BUILT  := $(VENV)/.built
 PYTEST := $(BIN)/python -m pytest -q
+# So many tests at a time, each process of pytest with namespaces of its own (tests/leaks.py).
+TOGETHER = --no-header --dist worksteal --tx '$(1)*popen//python=$(BIN)/python tests/leaks.py'
 FAST   := tests/unit tests/property tests/contract tests/meta
-# A fork copies the page tables of all that earlier tests left: these have a process of their own.
+# A fork copies the page tables of all that earlier tests left: these have processes of their own.
 FORKS  := tests/harness tests/seeded
 SUITES := $(filter-out tests/c,$(patsubst %/,%,$(sort $(dir $(wildcard tests/*/test_*.py)))))
 SYSTEM_SOAK := many_connections load kills delivery both_ways task_ledger table_processes reload_load manager_kills soak datagrams tls_uploads overload reload_wait
@@ -40,15 +42,14 @@ check: $(BUILT) ## format, lint, types, tiers, fast tests (under a minute)
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(PYTEST) $(FAST)
+	$(PYTEST) $(call TOGETHER,2) $(FAST)
 
+# Much of `suites` waits, and the others compute: beside each other they take half the time.
 test: $(BUILT) ## everything: check, the C tests with sanitizers, and all slow suites
-	$(MAKE) --no-print-directory -j2 --output-sync=target check c-test weak
-	$(MAKE) --no-print-directory -j2 --output-sync=line suites sweep storm forks
+	$(MAKE) --no-print-directory -j2 --output-sync=line suites check c-test weak sweep storm forks
 
-# Two at a time: each run of pytest has namespaces of its own, so none sees what another makes.
 suites: $(BUILT)
-	$(PYTEST) --no-header $(filter-out $(FAST) $(FORKS),$(SUITES))
+	$(PYTEST) $(call TOGETHER,3) $(filter-out $(FAST) $(FORKS),$(SUITES))
 
 forks: $(BUILT)
 	$(PYTEST) --no-header $(FORKS)

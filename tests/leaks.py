@@ -3,6 +3,8 @@
 Contract  `own_namespaces()` gives this process, and all that it starts, an IPC namespace, a
           /dev/shm and a /dev/mqueue that nobody else has. It returns "", or why there can be none;
           then nothing has changed. It is called once, before there are other threads.
+          `python leaks.py ARGUMENT...` is a python that has them before its first thread: a
+          worker of pytest-xdist has threads when it reads conftest.py.
           `objects()` lists System V queues, segments and semaphores, POSIX queues and the files of
           /dev/shm, `children()` the processes that were started and not reaped.
 Kernel    A System V queue does not know the process that made it, so no look at the whole machine
@@ -16,11 +18,15 @@ import contextlib
 import ctypes
 import os
 import struct
+import sys
 from pathlib import Path
 
 _NEWNS, _NEWIPC, _NEWUSER = 0x20000, 0x8000000, 0x10000000  # sched.h
 _PRIVATE = 0x4000 | 0x40000  # mount.h: MS_REC | MS_PRIVATE
 _CAPABILITY_VERSION_3 = 0x20080522  # linux/capability.h
+_MADE = "IPCKIT_TEST_NAMESPACES"
+"""In the environment: the process that has namespaces of its own, as it had before its execve(2)."""
+
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -61,6 +67,8 @@ def _unshare(flags: int) -> None:
 
 def own_namespaces() -> str:
     """See the head."""
+    if os.environ.get(_MADE) == str(os.getpid()):
+        return ""
     for flags in (_NEWIPC | _NEWNS, _NEWIPC | _NEWNS | _NEWUSER):
         if flags & _NEWUSER and os.geteuid() == 0:
             break  # a root that may not change the owner of a file is none
@@ -113,3 +121,9 @@ def children(pid: int | None = None) -> set[int]:
     if pid == 1:  # the orphans of others are its children as well, and nobody reaps them
         found = {child for child in found if state(child) != "Z"}
     return found
+
+
+if __name__ == "__main__":
+    if not own_namespaces():
+        os.environ[_MADE] = str(os.getpid())
+    os.execv(sys.executable, [sys.executable, *sys.argv[1:]])

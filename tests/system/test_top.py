@@ -322,6 +322,8 @@ def test_it_runs_in_a_terminal(served, tmp_path):
     command = f"{sys.executable} -m ipckit top --interval 0.2 {tmp_path / 'pid'}"
     start = [*tmux, "new-session", "-d", "-s", "top", "-x", "130", "-y", "34", command]
     environment = {**os.environ, "TERM": "xterm-256color", "LC_ALL": "C.UTF-8"}
+    for size in ("COLUMNS", "LINES"):  # readline puts them there; they are not this terminal's
+        environment.pop(size, None)
     subprocess.run(start, timeout=LOOK, check=True, env=environment)
     try:
         all_there = ("task 1, attempt 1", "1 buried", "q quit")

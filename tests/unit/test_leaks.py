@@ -17,6 +17,7 @@ from serving import wait_for
 from ipckit import Int, PosixQueue, SysvQueue, Table
 
 CONFTEST = Path(__file__).parent.parent / "conftest.py"
+PYTEST = [sys.executable, *"-m pytest -q -p no:cacheprovider --color=no".split()]
 pytestmark = pytest.mark.needs_namespaces
 
 LEAKS = {
@@ -40,7 +41,7 @@ libc = ctypes.CDLL(None)
 """
 
 
-def run(folder: Path, calls: list[str], settles: float) -> subprocess.Popen:
+def run(folder: Path, calls: list[str], settles: float, *options: str) -> subprocess.Popen:
     """pytest in a process of its own, with the conftest of the suites and a test for each call."""
     source = CONFTEST.read_text()
     assert "SETTLES = LOOK" in source
@@ -48,7 +49,7 @@ def run(folder: Path, calls: list[str], settles: float) -> subprocess.Popen:
     tests = (f"def test_{number}():\n    {call}\n" for number, call in enumerate(calls))
     (folder / "test_one.py").write_text(HEAD + "".join(tests))
     return subprocess.Popen(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--color=no", folder],
+        [*PYTEST, *options, folder],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": str(CONFTEST.parent), "COLUMNS": "200"},
         stdin=subprocess.PIPE,
@@ -96,6 +97,22 @@ def test_what_another_program_makes_beside_is_no_leak(tmp_path):
         made.write_text("")
         out, _ = running.communicate(timeout=RUN)
     assert running.returncode == 0, out
+
+
+def test_two_workers_of_one_run_see_nothing_of_each_other(tmp_path):
+    """Each has a queue of one name while the other has it too."""
+    wrapper = f"{sys.executable} {CONFTEST.parent / 'leaks.py'}"
+    call = f"""import time; from pathlib import Path; from ipckit import PosixQueue
+    assert os.environ["IPCKIT_TEST_NAMESPACES"] == str(os.getpid())  # before its first thread
+    queue = PosixQueue.create("/both")
+    Path({str(tmp_path)!r}, f"has-it-{{os.getpid()}}").touch()
+    end = time.monotonic() + {LOOK}
+    while len([*Path({str(tmp_path)!r}).glob("has-it-*")]) < 2:
+        assert time.monotonic() < end
+    queue.remove(); queue.close()"""
+    ran = run(tmp_path, [call], LOOK, "--dist=each", f"--tx=2*popen//python={wrapper}")
+    out, _ = ran.communicate(timeout=RUN)
+    assert ran.returncode == 0 and "2 passed" in out, out
 
 
 def test_two_runs_see_nothing_of_each_other():
