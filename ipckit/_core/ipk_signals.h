@@ -10,6 +10,7 @@
 #include "ipk.h"
 
 #include <signal.h>
+#include <time.h>
 
 #define IPK_SIGNAL_PARENT_DEATH (SIGRTMAX - 1) /* ipk_process.c, in the server's processes */
 #define IPK_SIGNAL_QUEUE_WAIT (SIGRTMAX - 2)   /* ipk_msgq.c, during a wait with a time limit */
@@ -18,11 +19,16 @@
 
 /* IPK_SIGNAL_TASK_LIMIT, for Python. */
 int ipk_signal_task_limit(void);
+/* A timer that runs, or none: all zero. No id says so: the first one of a process is 0. */
+struct ipk_timer {
+	timer_t id;
+	int runs;
+};
 /* Send `signal_number` to the calling process itself after `ns`, whatever it is doing then. The
  * timer, for ipk_signal_not(), is not inherited by fork. 0, -errno: there is no timer then, and
- * *timer is as it was. */
-int ipk_signal_after(void **timer, int signal_number, int64_t ns);
-/* End the timer, fired or not. 0, -errno. */
-int ipk_signal_not(void *timer);
+ * *timer is as it was. -EINVAL: also when *timer runs. */
+int ipk_signal_after(struct ipk_timer *timer, int signal_number, int64_t ns);
+/* End the timer, fired or not; nothing where none runs. 0, -errno. */
+int ipk_signal_not(struct ipk_timer *timer);
 
 #endif

@@ -34,8 +34,8 @@ class TimeLimit:
     def __init__(self, seconds: float | None) -> None:
         self.seconds = seconds
         self._armed = False
-        self._kill = ffi.new("void **")  # NULL: it does not run
-        self._raise = ffi.new("void **")
+        self._kill = ffi.new("struct ipk_timer *")
+        self._raise = ffi.new("struct ipk_timer *")
         if seconds is not None:
             signal.signal(_SIGNAL, self._is_over)
 
@@ -71,8 +71,8 @@ class TimeLimit:
         try:
             self._armed = False  # a signal before this line is still the attempt's
         finally:
-            _stop(self._kill)
-            _stop(self._raise)
+            lib.ipk_signal_not(self._kill)
+            lib.ipk_signal_not(self._raise)
 
     def _is_over(self, _number: int, _frame: object) -> None:
         if self._armed:
@@ -82,9 +82,3 @@ class TimeLimit:
 
 def _start(timer: Any, number: int, seconds: float) -> None:
     check(lib.ipk_signal_after(timer, number, int(seconds * 1e9)), "timer_create", "a time limit")
-
-
-def _stop(timer: Any) -> None:
-    if timer[0]:
-        lib.ipk_signal_not(timer[0])  # twice is harmless, never is not: L1
-        timer[0] = ffi.NULL

@@ -183,9 +183,9 @@ class _Counted:
 
 
 def _timer(number: int, ns: int) -> Any:
-    made = ffi.new("void **")
+    made = ffi.new("struct ipk_timer *")
     lib.ipk_signal_after(made, number, max(ns, 1))
-    return made[0]
+    return made
 
 
 def forked(parent: int, lane: int, body: Any) -> int:

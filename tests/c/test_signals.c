@@ -61,15 +61,17 @@ signals_are_not_shared(void)
 static void
 no_timer_is_left(void)
 {
-	void *timer = NULL;
+	struct ipk_timer timer = {0};
 
 	refuse = 1;
 	CHECK(ipk_signal_after(&timer, SIGKILL, INT64_C(1000000000000)) == -EINVAL);
 	refuse = 0;
-	CHECK(timer == NULL && timers() == 0);
+	CHECK(!timer.runs && timers() == 0);
+	CHECK(ipk_signal_not(&timer) == 0);
 	CHECK(ipk_signal_after(&timer, SIGKILL, 0) == -EINVAL && timers() == 0);
 	CHECK(ipk_signal_after(&timer, SIGKILL, INT64_C(1000000000000)) == 0 && timers() == 1);
-	CHECK(ipk_signal_not(timer) == 0 && timers() == 0);
+	CHECK(ipk_signal_after(&timer, SIGKILL, INT64_C(1000000000000)) == -EINVAL && timers() == 1);
+	CHECK(ipk_signal_not(&timer) == 0 && timers() == 0 && !timer.runs);
 }
 
 int

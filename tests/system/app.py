@@ -171,10 +171,16 @@ def run(server, task_id, src_worker_id, data):
         slow_work(args[0])
         note("end", args[0])
         return args[-1]
+    if verb == "held":  # until the test makes a file
+        note("begin", args[0])
+        while not os.path.exists(args[0]):
+            slow_work(0.005)
+        note("end", args[0])
+        return args[-1]
     if verb == "deaf":  # it hears of its time limit, and goes on
         while True:
             try:
-                slow_work(60)
+                slow_work(1000)
             except Exception as exc:
                 note("heard", type(exc).__name__)
     if verb == "stubborn":
@@ -318,7 +324,7 @@ async def await_(fd, name, *args):
 
 
 async def stubborn(fd, where):
-    return await server.task_async(("finish", Stubborn(where)), 20)
+    return await server.task_async(("finish", Stubborn(where)))
 
 
 async def stubborn_message(fd, dst):
@@ -361,7 +367,7 @@ async def timers(fd):
     after = server.after(0.005, one, "after")
     dropped = server.after(0.005, one, "dropped")
     cleared = server.clear_timer(dropped), server.clear_timer(dropped)
-    await asyncio.wait_for(enough.wait(), 5)
+    await enough.wait()
     return ticks, cleared, server.clear_timer(tick), server.clear_timer(after)
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import subprocess
 import sys
 import threading
 from pathlib import Path
 
 import pytest
+from deadlines import LOOK
 
 from ipckit.errors import QueueEmpty, TaskTimeout
 from ipckit.queue import SysvQueue
@@ -42,7 +44,7 @@ def test_a_timed_wait_at_a_queue_takes_nothing_from_the_limit():
         with pytest.raises(TaskTimeout), bound.running():
             with contextlib.suppress(QueueEmpty):
                 queue.receive(timeout=0.01)
-            threading.Event().wait(60)  # until the signal's handler raises
+            threading.Event().wait(LOOK)  # until the signal's handler raises
     finally:
         queue.remove()
 
@@ -68,6 +70,21 @@ def test_both_timers_run_in_the_block_only():
     with TimeLimit(None).running():
         assert timers() == []
     bound.stop()
+
+
+def test_the_first_timer_of_a_process_is_ended_as_any_other():
+    """D13: the kernel counts them from 0, and that one is the kill of the first attempt."""
+    code = """
+from pathlib import Path
+from ipckit.server.limit import TimeLimit
+with TimeLimit(1000.0).running():
+    assert "signal" in Path("/proc/self/timers").read_text()
+print(Path("/proc/self/timers").read_text())
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, timeout=LOOK, check=True
+    )
+    assert done.stdout == "\n"
 
 
 class Struck(Exception):
