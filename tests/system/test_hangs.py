@@ -43,18 +43,16 @@ def successor_of(server, first) -> int:
 @pytest.mark.parametrize("how", ["callback", "stopped"])
 def test_a_worker_that_hangs_is_replaced(small, how):
     """S15: in a callback that blocks, or stopped."""
-    server = small(ECHO, "worker_hang_timeout=0.4")
+    server = small(ECHO, "worker_hang_timeout=2")
     first = pid_of(server)
     with server.connect() as client:
         if how == "callback":
             client.sendall(b"hang")
         else:
             os.kill(first, signal.SIGSTOP)
-        began = time.monotonic()
         assert successor_of(server, first) != first
-        assert time.monotonic() - began < 10
     log = server.end()
-    assert "worker 0 hangs: its loop has not turned for 0." in log
+    assert "worker 0 hangs: its loop has not turned for 2." in log
     if how == "callback":
         assert "in block_for_ever" in log, "the stack dump"
         assert "signal 6" in log
@@ -63,16 +61,18 @@ def test_a_worker_that_hangs_is_replaced(small, how):
 
 
 def test_a_busy_worker_does_not_hang(small):
-    """S15: who works is left alone."""
-    server = small(ECHO, "worker_hang_timeout=0.2")
+    """S15: who works is left alone, for longer than a worker may hang."""
+    server = small(ECHO, "worker_hang_timeout=5")
     first = pid_of(server)
-    end = time.monotonic() + 0.6
+    end = time.monotonic() + 6
     while time.monotonic() < end:
         assert pid_of(server) == first
     assert "hangs" not in server.end()
 
 
 LEAVING = """
+left = asyncio.Event()
+
 def say(*words):  # one write: two processes share the pipe
     os.write(1, (" ".join(map(str, words)) + "\\n").encode())
 
@@ -83,7 +83,7 @@ async def receive(server, fd, reactor_id, data):
         return
     say("begins")
     try:
-        await asyncio.sleep(0.3)
+        await (left if {patient} else asyncio.Event()).wait()
         say("over")
     except asyncio.CancelledError:
         say("cancelled")
@@ -92,6 +92,7 @@ async def receive(server, fd, reactor_id, data):
 @server.on("worker_exit")
 def worker_exit(server, worker_id):
     say("worker_exit", worker_id)
+    left.set()
 
 @server.on("worker_stop")
 def worker_stop(server, worker_id):
@@ -119,7 +120,7 @@ def words_until(server, last):
 
 @pytest.mark.parametrize(("patient", "how"), [(True, "over"), (False, "cancelled")])
 def test_what_a_worker_that_leaves_waits_for(small, patient, how):
-    server = small(LEAVING, f"reload_async={patient}")
+    server = small(LEAVING.replace("{patient}", str(patient)), f"reload_async={patient}")
     with server.connect() as slow, server.connect() as asks:
         slow.sendall(b"slow")
         assert words_until(server, "begins") == ["begins"]
@@ -129,7 +130,7 @@ def test_what_a_worker_that_leaves_waits_for(small, patient, how):
 
 
 def test_task_workers_are_told_too(small):
-    server = small(LEAVING, "task_worker_num=1")
+    server = small(LEAVING.replace("{patient}", "True"), "task_worker_num=1")
     out = server.end().splitlines()
     words = [word for word in out if word.startswith("worker_")]
     for number in (0, 1):
