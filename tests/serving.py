@@ -16,7 +16,7 @@ import textwrap
 import time
 from pathlib import Path
 
-from deadlines import LOOK
+from deadlines import LOOK, RUN
 
 from ipckit import Client
 from ipckit.server.deaths import is_gone
@@ -126,7 +126,7 @@ class Ask:
 
     def __init__(self, running: Running) -> None:
         self._client = Client(running.kind, open_length_check=True, package_max_length=64 << 20)
-        self._client.connect(running.host, running.port, timeout=LOOK)
+        self._client.connect(running.host, running.port, timeout=RUN)  # a request may be a flood
 
     def tell(self, *request) -> None:
         body = pickle.dumps(request)

@@ -151,6 +151,12 @@ def slow_work(seconds):
     threading.Event().wait(seconds)
 
 
+def wait_for_file(path):
+    """Until the test makes it."""
+    while not os.path.exists(path):
+        slow_work(0.005)
+
+
 def run(server, task_id, src_worker_id, data):
     verb, *args = data if isinstance(data, (tuple, list)) and data else ("echo", data)
     current = server.current_task
@@ -173,8 +179,7 @@ def run(server, task_id, src_worker_id, data):
         return args[-1]
     if verb == "held":  # until the test makes a file
         note("begin", args[0])
-        while not os.path.exists(args[0]):
-            slow_work(0.005)
+        wait_for_file(args[0])
         note("end", args[0])
         return args[-1]
     if verb == "deaf":  # it hears of its time limit, and goes on
@@ -282,13 +287,13 @@ async def flood_at_once(fd, count, size):
 
 async def late(fd):
     """A taskwait that is too late, then one that is not: it must get its own answer."""
-    out = []
-    for seconds, timeout in ((0.2, 0.02), (0, 2)):
-        try:
-            out.append(server.taskwait(("sleep", seconds, f"slept {seconds}"), timeout))
-        except TimeoutError as exc:
-            out.append(type(exc).__name__)
-    return out
+    gate = f"{journal}.gate"
+    try:
+        first = server.taskwait(("held", gate, "late"), 0.02)
+    except TimeoutError as exc:
+        first = type(exc).__name__
+    os.mknod(gate)
+    return [first, server.taskwait(("sleep", 0, "in time"), None)]
 
 
 async def many(fd, datas, seconds):
@@ -371,9 +376,9 @@ async def timers(fd):
     return ticks, cleared, server.clear_timer(tick), server.clear_timer(after)
 
 
-async def block(fd, seconds):
+async def block(fd, gate):
     note("block")
-    slow_work(seconds)
+    wait_for_file(gate)
 
 
 VERBS = {

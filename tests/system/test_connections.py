@@ -322,6 +322,6 @@ def test_unix_stream(start, tmp_path):
     path = str(tmp_path / "socket")
     running = start(host=path, sock_type=5)
     assert running.client()("echo", b"x" * 100_000) == b"x" * 100_000
-    assert running.client()("await", "task_async", ("finish", 1), 5) == 1
+    assert running.client()("await", "task_async", ("finish", 1), LOOK) == 1
     assert running.end() == 0
     assert not os.path.exists(path)

@@ -172,7 +172,7 @@ def test_what_an_ordered_end_leaves_is_written_down(start, tmp_path):
     ask = running.client()
     ask("call", "task", ("raise_until", 2))
     running.wait_for(lambda: ask("call", "stats")["task_retries"] == 1, "it waits for its pause")
-    ask.tell("call", "task", ("sleep", 60))
+    ask.tell("call", "task", ("sleep", 1000))
     running.wait_for(lambda: running.journal("begin"), "the task worker is busy")
     ask = running.client()
     ask("call", "task", ("once", "x" * 100_000))

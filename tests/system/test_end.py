@@ -86,7 +86,7 @@ def test_who_does_not_end_in_time_is_killed_with_a_stack_dump(start):
     """S18: who is not done in time."""
     running = start(max_wait_time=0.3)
     ask = running.client()
-    ask.tell("block", 1000)
+    ask.tell("block", "no such file")
     running.wait_for(lambda: running.journal("block"), "a worker hangs")
     running.signal(signal.SIGTERM)
     assert running.end() == 0
@@ -117,7 +117,7 @@ def is_over_within_2_seconds(start, mode) -> bool:
     busy = [running.client() for _ in range(3)]
     busy[0].tell("finish", ("sleep", 1000, 1))
     running.wait_for(lambda: running.journal("begin"), "the task runs")
-    busy[1].tell("block", 1000)
+    busy[1].tell("block", "no such file")
     running.wait_for(lambda: running.journal("block"), "a worker hangs")
     children = pids(running)[1:]
     assert len(children) == 4

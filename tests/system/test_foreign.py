@@ -31,7 +31,7 @@ def test_task_client_posts_tasks_that_run_once(start, queue_mode):
     )
     client = TaskClient(KEY)
     for number in range(100):
-        client.post(["once", number], dst=number % 3 - 1, timeout=10)
+        client.post(["once", number], dst=number % 3 - 1, timeout=LOOK)
     running.wait_for(lambda: len(once(running)) >= 100, "all ran")
     assert sorted(once(running)) == list(range(100))
     if queue_mode == 2:
@@ -70,13 +70,13 @@ def test_junk_is_refused_counted_and_logged(start, queue_mode):
         b"\x80\x05K\x01.",
     ]
     for body in junk:
-        queue.send(body, type=1, timeout=5)
+        queue.send(body, type=1, timeout=LOOK)
     if queue_mode == 2:
-        queue.send(b"i:1;", type=(1 << 30) + 1, timeout=5)  # no task worker has that number
+        queue.send(b"i:1;", type=(1 << 30) + 1, timeout=LOOK)  # no task worker has that number
     ask = running.client()
     refused = len(junk) + (queue_mode == 2)
     running.wait_for(lambda: ask("call", "stats")["foreign_refused"] >= refused, "junk is refused")
-    assert ask("await", "task_async", ("finish", "well"), 5) == "well"
+    assert ask("await", "task_async", ("finish", "well"), LOOK) == "well"
     assert ask("call", "stats")["foreign_refused"] == refused
     assert "an empty message is no task" in running.log()
     assert "not PHP's serialize text" in running.log()
@@ -98,7 +98,7 @@ def test_pickle_in_a_queue_that_all_may_write_is_refused(start, queue_mode, tmp_
     queue = SysvQueue.open(KEY)
     for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
         body = pickle.dumps(("once", Bomb(tmp_path / "bomb")), protocol)
-        queue.send(body, type=ANY_TASK_WORKER if queue_mode == 2 else 1, timeout=5)
+        queue.send(body, type=ANY_TASK_WORKER if queue_mode == 2 else 1, timeout=LOOK)
     ask = running.client()
     refused = pickle.HIGHEST_PROTOCOL + 1
     running.wait_for(lambda: ask("call", "stats")["foreign_refused"] == refused, "all are refused")
@@ -113,7 +113,7 @@ def test_a_message_that_names_a_path_opens_no_file(start, queue_mode, tmp_path):
     named.write_bytes(b"i:1;")
     queue = SysvQueue.open(KEY)
     kind = ANY_TASK_WORKER if queue_mode == 2 else 1
-    queue.send(bytes(16) + bytes(str(named), "ascii"), type=kind, timeout=5)
+    queue.send(bytes(16) + bytes(str(named), "ascii"), type=kind, timeout=LOOK)
     TaskClient(KEY).post(["once", str(named)])
     ask = running.client()
     running.wait_for(lambda: once(running), "a path as data is data")
@@ -132,15 +132,17 @@ def test_a_type_nobody_serves_is_refused(start):
     assert len(SysvQueue.open(KEY)) == 0
 
 
-def test_a_full_ledger_leaves_foreign_tasks_in_the_queue(start, queue_mode):
+def test_a_full_ledger_leaves_foreign_tasks_in_the_queue(start, queue_mode, tmp_path):
     """D20: they wait where their senders see them."""
     running = start(task_ipc_mode=queue_mode, message_queue_key=KEY, task_queue_size=1)
     client, ask = TaskClient(KEY), running.client()
-    ask.tell("await", "task_async", ("sleep", 0.5, "slow"), 10)
+    gate = tmp_path / "gate"
+    ask.tell("await", "task_async", ("held", str(gate), "slow"), LOOK)
     running.wait_for(lambda: running.journal("begin"), "the task begins")
     for number in range(20):
-        client.post(["once", number], timeout=10)
+        client.post(["once", number], timeout=LOOK)
     assert len(SysvQueue.open(KEY)) > 0
+    gate.touch()
     assert ask.hear() == "slow"
     running.wait_for(lambda: len(once(running)) >= 20, "all ran")
     assert sorted(once(running)) == list(range(20))

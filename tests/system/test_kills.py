@@ -10,10 +10,11 @@ import random
 import threading
 from collections import Counter
 
-from serving import kill_one
+from serving import LOOK, kill_one
 
 SCALE = 10 if os.environ.get("IPCKIT_SOAK") == "1" else 1
 TASKS = 10_000 * SCALE
+TASKS_A_KILL = 100
 KILLS = 20 * SCALE
 DEATHS = 100 * SCALE
 
@@ -28,8 +29,9 @@ def test_every_task_is_done_and_told_once_while_task_workers_are_killed(start, m
 
     def kill() -> None:
         rng = random.Random(7)
-        while not over.wait(0.02):
-            kill_one(running, killed, taskworker=True, rng=rng)
+        while not over.wait(0.005):
+            if len(running.journal("once")) >= (len(killed) + 1) * TASKS_A_KILL:
+                kill_one(running, killed, taskworker=True, rng=rng)
 
     killer = threading.Thread(target=kill, daemon=True)
     killer.start()
@@ -57,7 +59,7 @@ def test_redelivery_is_quick(start, mode):
     running = start(task_ipc_mode=mode, task_worker_num=12)
     ask = running.client()
     for _ in range(DEATHS):
-        assert ask("await", "task_async", ("die_until", 2), 30) == 2
+        assert ask("await", "task_async", ("die_until", 2), LOOK) == 2
     times = [entry[5] for entry in running.journal("attempt")]
     assert len(times) == 2 * DEATHS
     took = sorted(again - died for died, again in zip(times[::2], times[1::2], strict=True))

@@ -9,6 +9,8 @@ import os
 import threading
 import time
 
+from deadlines import LOOK
+
 TASKS = 100_000 if os.environ.get("IPCKIT_SOAK") == "1" else 10_000
 
 
@@ -63,5 +65,5 @@ def test_large_bodies_do_not_block_either_side(start, mode):
     ask = start(task_ipc_mode=mode).client()
     body = os.urandom(100_000)
     for _ in range(5):
-        answers = ask("many", [("finish", body)] * 40, 30)
+        answers = ask("many", [("finish", body)] * 40, LOOK)
         assert len(answers) == 40 and all(answer == body for answer in answers.values())

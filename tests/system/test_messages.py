@@ -51,17 +51,19 @@ def test_messages_of_any_size_keep_their_order(start):
     assert {source for source, _ in messages} == {0}
 
 
-def test_an_inbox_nobody_reads_refuses_and_never_waits(start):
+def test_an_inbox_nobody_reads_refuses_and_never_waits(start, tmp_path):
     """S17: a full inbox."""
     running = start(worker_num=2, task_worker_num=0)
     clients = {}
     while len(clients) < 2:
         ask = running.client()
         clients[ask("about")["worker_id"]] = ask
-    clients[1].tell("block", 1.0)
+    clients[1].tell("block", str(tmp_path / "gate"))
+    running.wait_for(lambda: running.journal("block"), "it reads nothing")
     with pytest.raises(Refused, match="QueueFull"):
         for _ in range(1000):
             clients[0]("call", "send_message", b"x" * 10_000, 1)
+    (tmp_path / "gate").touch()
     clients[1].hear()
 
     def there_is_room():

@@ -153,9 +153,9 @@ def test_tasks_that_cannot_be_sent(start, mode):
     with pytest.raises(Refused, match=r"MisuseError.*inside the `task` callback"):
         code("call", "finish", 1)
     with pytest.raises(Refused, match=r"TaskFailed.*MisuseError: task \d+ was finished already"):
-        code("await", "task_async", ("finish_twice",), 5)
+        code("await", "task_async", ("finish_twice",), LOOK)
     with pytest.raises(Refused, match=r"TaskFailed.*MisuseError: task\(\) belongs into a worker"):
-        code("await", "task_async", ("task",), 5)
+        code("await", "task_async", ("task",), LOOK)
 
 
 def test_tasks_off(start):
@@ -337,14 +337,15 @@ serve()
     assert done.stdout.startswith("SettingsError max_connection=10000 needs"), done
 
 
-def test_stats_tell_who_is_busy(start):
+def test_stats_tell_who_is_busy(start, tmp_path):
     running = start(worker_num=1, task_worker_num=2)
     ask, other = running.client(), running.client()
-    ask.tell("await", "task_async", ("sleep", 0.5, 1), 10)
+    ask.tell("await", "task_async", ("held", str(tmp_path / "gate"), 1), LOOK)
     running.wait_for(lambda: running.journal("begin"), "the task runs")
     stats = other("call", "stats")
     assert stats["task_idle_worker_num"] == 1 and stats["task_running"] == 1
     assert stats["idle_worker_num"] == 0, "two receive callbacks are under way"
+    (tmp_path / "gate").touch()
     assert ask.hear() == 1
     assert stats["connection_num"] == 2 and stats["worker_num"] == 1
     assert [worker["worker_id"] for worker in stats["workers"]] == [0, 1, 2]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 
-from serving import sleeps
+from serving import LOOK, sleeps
 
 TASKS = 10_000
 
@@ -67,7 +67,7 @@ def test_reload_replaces_every_process_and_serves_meanwhile(start, mode):
         nonlocal served
         ask = running.client()
         try:
-            assert ask("await", "task_async", ("finish", 5), 10) == 5
+            assert ask("await", "task_async", ("finish", 5), LOOK) == 5
             served += 1
         except ConnectionError:
             pass  # its worker left in this moment
@@ -90,7 +90,7 @@ def test_usr2_replaces_task_workers_only(start):
     running.wait_for(lambda: len(running.journal("worker_stop")) == 2, "both are replaced")
     assert all(entry[3] for entry in running.journal("worker_stop"))
     assert ask("about")["pid"] == pid
-    assert ask("await", "task_async", ("finish", 5), 10) == 5
+    assert ask("await", "task_async", ("finish", 5), LOOK) == 5
 
 
 def test_stop_replaces_one(start):
@@ -105,21 +105,22 @@ def test_stop_replaces_one(start):
     assert not running.journal("worker_error")
 
 
-def test_a_killed_worker_is_replaced_and_its_results_go_to_the_successor(start, mode):
+def test_a_killed_worker_is_replaced_and_its_results_go_to_the_successor(start, mode, tmp_path):
     """D7, S14: to the successor of the worker that asked."""
     running = start(task_ipc_mode=mode)
     ask = running.client()
     pid = ask("about")["pid"]
-    ask.tell("finish", ("sleep", 0.5, "late"))
+    ask.tell("finish", ("held", str(tmp_path / "gate"), "late"))
     running.wait_for(lambda: running.journal("begin"), "the task begins")
     assert ask("about")["pid"] == pid, "and the callback that posted it has returned"
     # An answer is written before it is counted: in between, the connection would end with it.
     running.wait_for(lambda: sleeps(pid), "it has nothing to do")
     os.kill(pid, signal.SIGKILL)
+    (tmp_path / "gate").touch()
     (finish,) = running.wait_for(lambda: running.journal("finish"), "the successor hears of it")
     assert finish[0] != pid and finish[4] == "'late'"
     again = running.client()
-    assert again("await", "task_async", ("finish", 5), 10) == 5
+    assert again("await", "task_async", ("finish", 5), LOOK) == 5
     stats = again("call", "stats")
     assert stats["task_done"] == 2 and stats["tasking_num"] == 0
     assert stats["connection_num"] == 2, "the first client's goes on"
@@ -135,7 +136,7 @@ def test_reload_from_a_worker_and_its_events(start):
         "before_reload",
         "after_reload",
     ]
-    assert ask("await", "task_async", ("finish", 5), 10) == 5
+    assert ask("await", "task_async", ("finish", 5), LOOK) == 5
 
 
 def test_a_log_file_that_was_moved_is_opened_anew(start, tmp_path):

@@ -13,7 +13,7 @@ import threading
 from collections import Counter
 
 import pytest
-from deadlines import LOOK
+from deadlines import LOOK, RUN
 from serving import Refused
 
 TIMES = 20 if os.environ.get("IPCKIT_SOAK") == "1" else 2
@@ -74,7 +74,7 @@ def test_what_a_killed_server_left_is_run_by_the_next(start, mode, name, tmp_pat
 
     poster = threading.Thread(target=post, daemon=True)
     poster.start()
-    assert half.wait(60)
+    assert half.wait(RUN)
     select.select([], [], [], random.Random(time).uniform(0, 0.2))
     kill_the_tree(first)
     poster.join(LOOK)
@@ -91,15 +91,18 @@ def test_what_a_killed_server_left_is_run_by_the_next(start, mode, name, tmp_pat
 def test_what_an_ordered_end_leaves_is_run_by_the_next(start, name, tmp_path):
     """D16: after an end in order."""
     settings = {"task_ledger": name, "task_worker_num": 1, "runtime_dir": str(tmp_path / "run")}
-    first = start(**settings)
+    first = start(**settings, max_wait_time=1000)
     ask = first.client()
-    ask.tell("call", "task", ["sleep", 0.5])
+    gate = tmp_path / "gate"
+    ask.tell("call", "task", ["held", str(gate), 1])
     first.wait_for(lambda: first.journal("begin"), "the task worker is busy")
     ask = first.client()
     for number in range(10):
         ask("call", "task", ["once", number])
     ask("call", "task", ["once", "x" * 100_000])
     first.process.send_signal(signal.SIGTERM)
+    first.wait_for(lambda: "ends in order" in first.log(), "it is heard")
+    gate.touch()
     first.process.wait(LOOK)
     assert len(in_shared_memory(name)) == 1 and not first.journal("once")
     second = start(**settings)
@@ -116,7 +119,7 @@ def test_a_name_has_one_server_and_plain_data(start, name, tmp_path):
     running = start(task_ledger=name)
     ask = running.client()
     data = {"a": [1, 2.5, None, True, "é", b"\x00"], 7: {}}
-    assert ask("await", "task_async", data, 5) == data
+    assert ask("await", "task_async", data, LOOK) == data
     for wrong in ((1, 2), {1, 2}, 2**63, {(1,): 2}, [object]):
         with pytest.raises(Refused, match=r"TypeError.*data"):
             ask("call", "task", wrong)

@@ -6,7 +6,7 @@ import os
 import time
 
 import pytest
-from serving import Refused
+from serving import LOOK, Refused
 
 from ipckit import SysvQueue
 from ipckit.server.foreign import ForeignQueue, ForeignTaker
@@ -39,7 +39,7 @@ def test_every_plain_type_goes_there_and_back(start, mode):
     """D3: every type."""
     ask = start(task_ipc_mode=mode).client()
     for value in VALUES:
-        assert ask("await", "task_async", ("finish", value), 10) == value
+        assert ask("await", "task_async", ("finish", value), LOOK) == value
         if value is not None:
             _, _, result = ask("finish", ("finish", value))
             assert result == value
@@ -50,7 +50,7 @@ def test_bytes_of_every_size(start, mode):
     ask = start(task_ipc_mode=mode).client()
     for size in SIZES:
         body = os.urandom(size)
-        assert ask("await", "task_async", ("finish", body), 20) == body, size
+        assert ask("await", "task_async", ("finish", body), LOOK) == body, size
 
 
 def test_results_come_to_the_worker_that_asked_and_the_names_are_true(start, mode):
@@ -82,44 +82,47 @@ def test_dst_is_honoured(start, mode):
     ask = start(task_ipc_mode=mode, task_worker_num=3).client()
     for _ in range(3):
         for dst in range(3):
-            worker, *_ = ask("await", "task_async", ("who",), 10, dst)
+            worker, *_ = ask("await", "task_async", ("who",), LOOK, dst)
             assert worker == 1 + dst if mode != 3 else 1 <= worker <= 3
     for dst in (-2, 3, "1", True):
         with pytest.raises(Refused, match=r"ValueError.*dst="):
             ask("call", "task", 1, dst)
 
 
-def test_idle_task_workers_share_the_work(start, mode):
-    """D4: -1 is the first idle one: while one sleeps, the others run everything."""
+def test_idle_task_workers_share_the_work(start, mode, tmp_path):
+    """D4: -1 is the first idle one: while one is busy, the others run everything."""
     running = start(task_ipc_mode=mode, task_worker_num=2)
     ask, other = running.client(), running.client()
-    ask.tell("await", "task_async", ("sleep", 1.0, "slow"), 10)
+    gate = tmp_path / "gate"
+    ask.tell("await", "task_async", ("held", str(gate), "slow"), LOOK)
     running.wait_for(lambda: running.journal("begin"), "the slow task begins")
-    workers = {other("await", "task_async", ("who",), 10)[0] for _ in range(30)}
+    workers = {other("await", "task_async", ("who",), LOOK)[0] for _ in range(30)}
     assert len(workers) == 1
-    assert not running.journal("end"), "the fast tasks waited for the slow one"
+    gate.touch()
     assert ask.hear() == "slow"
 
 
-def test_taskwait_gets_its_own_answer_and_never_a_late_one(start, mode):
+def test_taskwait_gets_its_own_answer_and_never_a_late_one(start, mode, tmp_path):
     """D9: its own answer or none."""
     ask = start(task_ipc_mode=mode).client()
-    assert ask("late") == ["TaskTimeout", "slept 0"]
-    assert ask("call", "taskwait", ("none",), 5) is None
+    assert ask("late") == ["TaskTimeout", "in time"]
+    assert ask("call", "taskwait", ("none",), LOOK) is None
     with pytest.raises(Refused, match=r"TaskFailed.*ValueError: attempt"):
-        ask("call", "taskwait", ("raise_until", 99), 5)
+        ask("call", "taskwait", ("raise_until", 99), LOOK)
     with pytest.raises(Refused, match="TaskTimeout"):
-        ask("await", "task_async", ("sleep", 0.3, 1), 0.01)
-    assert ask("await", "task_async", ("finish", 5), 5) == 5
+        ask("await", "task_async", ("held", str(tmp_path / "gate"), 1), 0.01)
+    (tmp_path / "gate").touch()
+    assert ask("await", "task_async", ("finish", 5), LOOK) == 5
 
 
-def test_task_wait_multi(start, mode):
+def test_task_wait_multi(start, mode, tmp_path):
     ask = start(task_ipc_mode=mode, task_worker_num=2, task_max_attempts=1).client()
-    answers = ask("many", [("finish", 7), ("raise_until", 9), ("none",)], 5)
+    answers = ask("many", [("finish", 7), ("raise_until", 9), ("none",)], LOOK)
     assert answers[0] == 7 and answers[2] is None
     assert answers[1][0] == "TaskFailed" and "ValueError" in answers[1][1]
-    late = ask("many", [("sleep", 1.0, 1), ("finish", 2)], 0.3)
+    late = ask("many", [("held", str(tmp_path / "gate"), 1), ("finish", 2)], 2)
     assert late == {1: 2}
+    (tmp_path / "gate").touch()
     assert ask("many", [], 0.1) == {}
 
 
@@ -127,7 +130,7 @@ def test_none_without_finish_is_no_event_and_finish_of_none_is_one(start, mode):
     """D8: nothing, and None, are two things."""
     running = start(task_ipc_mode=mode)
     ask = running.client()
-    assert ask("await", "task_async", ("none",), 5) is None
+    assert ask("await", "task_async", ("none",), LOOK) is None
     ask.tell("finish", ("none",))
     _, _, value = ask("finish", ("finish", None))
     assert value is None
@@ -138,7 +141,7 @@ def test_a_failed_task_is_run_again_and_then_given_up(start, mode):
     """D10, D11: by exceptions."""
     running = start(task_ipc_mode=mode, task_max_attempts=3, task_retry_delays=[0, 0.01])
     ask = running.client()
-    assert ask("await", "task_async", ("raise_until", 3), 10) == 3
+    assert ask("await", "task_async", ("raise_until", 3), LOOK) == 3
     with pytest.raises(Refused) as refused:
         ask("finish", ("raise_until", 4))
     assert str(refused.value.args[1]).endswith("ValueError: attempt 3 is not 4")
@@ -154,10 +157,10 @@ def test_a_task_whose_worker_died_is_run_again_and_then_given_up(start, mode):
     """D10: by deaths."""
     running = start(task_ipc_mode=mode, task_worker_num=2, task_max_attempts=3)
     ask = running.client()
-    assert ask("await", "task_async", ("die_until", 3), 30) == 3
+    assert ask("await", "task_async", ("die_until", 3), LOOK) == 3
     with pytest.raises(Refused, match=r"TaskFailed.*died: signal 9"):
-        ask("await", "task_async", ("die_until", 9), 30)
-    assert ask("await", "task_async", ("finish", "alive"), 30) == "alive"
+        ask("await", "task_async", ("die_until", 9), LOOK)
+    assert ask("await", "task_async", ("finish", "alive"), LOOK) == "alive"
     deaths = running.wait_for(
         lambda: len(told := running.journal("worker_error")) == 5 and told, "every death is told"
     )
@@ -171,7 +174,7 @@ def test_the_books_balance(start, mode):
     ask = start(task_ipc_mode=mode, task_worker_num=2).client()
     for number in range(30):
         try:
-            ask("await", "task_async", ("raise_until", 1 + number % 5), 10)
+            ask("await", "task_async", ("raise_until", 1 + number % 5), LOOK)
         except Refused:
             pass
     stats = ask("call", "stats")
@@ -181,27 +184,28 @@ def test_the_books_balance(start, mode):
     assert stats["task_failed"] == stats["task_retries"] + stats["task_buried"]
 
 
-def test_a_full_ledger_refuses_at_once_and_task_later_waits(start, mode):
+def test_a_full_ledger_refuses_at_once_and_task_later_waits(start, mode, tmp_path):
     """D2: TaskQueueFull, or a wait that holds up nobody."""
     running = start(task_ipc_mode=mode, task_queue_size=2)
     ask, other = running.client(), running.client()
-    ask.tell("await", "task_async", ("sleep", 0.5, "a"), 10)
+    ask.tell("await", "task_async", ("held", str(tmp_path / "gate"), "a"), LOOK)
     running.wait_for(lambda: running.journal("begin"), "the task begins")
     ask_late = running.client()
-    ask_late.tell("await", "task_async", ("finish", "b"), 10)
+    ask_late.tell("await", "task_async", ("finish", "b"), LOOK)
     running.wait_for(lambda: other("call", "stats")["task_queued"] == 1, "the second is queued")
     with pytest.raises(Refused, match=r"TaskQueueFull.*task_queue_size=2"):
         other("call", "task", 1)
-    other.tell("await", "task_async", ("finish", "c"), 10)
+    other.tell("await", "task_async", ("finish", "c"), LOOK)
+    (tmp_path / "gate").touch()
     assert (ask.hear(), ask_late.hear(), other.hear()) == ("a", "b", "c")
 
 
 def test_async_tasks(start, mode):
     running = start(task_ipc_mode=mode, async_task=True, task_worker_num=2)
     ask = running.client()
-    assert ask("await", "task_async", ("finish", "x" * 9000), 10) == "x" * 9000
-    assert ask("await", "task_async", ("raise_until", 2), 10) == 2
-    assert ask("await", "task_async", ("die_until", 2), 10) == 2
+    assert ask("await", "task_async", ("finish", "x" * 9000), LOOK) == "x" * 9000
+    assert ask("await", "task_async", ("raise_until", 2), LOOK) == 2
+    assert ask("await", "task_async", ("die_until", 2), LOOK) == 2
 
 
 def test_tasks_can_send_and_close(start, mode):
@@ -222,10 +226,10 @@ def test_data_that_does_not_unpickle_is_a_failed_attempt(start, mode):
     with pytest.raises(Refused, match=r"TaskFailed.*ValueError: not in a task worker"):
         ask("stubborn", "task worker")
     with pytest.raises(Refused, match=r"TaskFailed.*ValueError: not in a worker"):
-        ask("await", "task_async", ("stubborn", "worker"), 20)
+        ask("await", "task_async", ("stubborn", "worker"), LOOK)
     ask("stubborn_message", 1)
     running.wait_for(lambda: "pipe_message raised" in running.log(), "the message is refused")
-    assert ask("await", "task_async", ("finish", 5), 20) == 5
+    assert ask("await", "task_async", ("finish", 5), LOOK) == 5
     assert not running.journal("worker_error")
     stats = ask("call", "stats")
     assert (stats["task_failed"], stats["task_buried"], stats["callback_errors"]) == (4, 2, 1)
@@ -243,7 +247,7 @@ def test_a_queue_that_somebody_removes_is_told_and_harms_nothing_else(start, que
         running.wait_for(lambda: "the message queue was removed" in running.log(), "it is told")
         end = time.monotonic() + 2 * LOOK_SECONDS  # task worker 0 looks for unserved types
         while time.monotonic() < end:
-            assert ask("await", "task_async", ("finish", "well"), 5) == "well"
+            assert ask("await", "task_async", ("finish", "well"), LOOK) == "well"
         assert len(running.journal("worker_start")) == 2, "nobody died of it"
         assert running.end() == 0
         assert made is None or made.statistics().messages == 0, "it is there still"
@@ -272,12 +276,16 @@ def test_every_call_at_a_queue_that_was_removed_is_harmless():
         taker.close()
 
 
-def test_it_is_said_when_the_task_workers_cannot_keep_up(start):
+def test_it_is_said_when_the_task_workers_cannot_keep_up(start, tmp_path):
     running = start(task_worker_num=1, period=0.2)
     ask = running.client()
+    ask("await", "task_async", ("sleep", 1.0, "what an attempt takes"), LOOK)
+    gate = tmp_path / "gate"
+    ask("call", "task", ("held", str(gate), 1))  # the others wait, and 20 in a second need 20
     for _ in range(20):
-        ask("call", "task", ("sleep", 0.1, "slow"))
+        ask("call", "task", ("finish", 1))
     running.wait_for(lambda: "the task workers cannot keep up" in running.log(), "it is said")
+    gate.touch()
     running.wait_for(lambda: "the 1 task workers keep up again" in running.log(), "and taken back")
     assert running.log().count("cannot keep up") == 1
 
@@ -288,8 +296,8 @@ def test_at_most_once_repeats_nothing(start, mode, how):
     running = start(task_ipc_mode=mode, task_delivery="at_most_once", task_max_attempts=3)
     ask = running.client()
     with pytest.raises(Refused, match="after 1 attempt"):
-        ask("await", "task_async", (how, 2), 30)
-    assert ask("await", "task_async", ("finish", "alive"), 30) == "alive"
+        ask("await", "task_async", (how, 2), LOOK)
+    assert ask("await", "task_async", ("finish", "alive"), LOOK) == "alive"
     stats = ask("call", "stats")
     assert (stats["task_buried"], stats["task_failed"], stats["task_retries"]) == (1, 1, 0)
 
@@ -304,19 +312,26 @@ def test_a_thread_waits_for_tasks_and_the_loop_goes_on(small, call):
         def wait(server, number):
             for turn in range(100):
                 if {call!r} == "taskwait":
-                    assert server.taskwait((number, turn), 60) == (number, turn)
+                    assert server.taskwait((number, turn), None) == (number, turn)
                 else:
                     asked = [(number, turn), (number, -turn)]
-                    assert server.task_wait_multi(asked, 60) == dict(enumerate(asked))
+                    assert server.task_wait_multi(asked, None) == dict(enumerate(asked))
             return turn
+
+        async def wait_in_the_loop(number):
+            for turn in range(100):
+                await server.task_async((number, turn))
 
         @server.on("receive")
         async def receive(server, fd, reactor_id, data):
             loop = asyncio.get_running_loop()
             began = loop.time()
+            await asyncio.gather(*map(wait_in_the_loop, range(4)))
+            control = loop.time() - began
+            began = loop.time()
             waits = (loop.run_in_executor(None, wait, server, n) for n in range(4))
             answers = await asyncio.gather(*waits, return_exceptions=True)
-            server.send(fd, repr((answers, loop.time() - began < 20)).encode())
+            server.send(fd, repr((answers, loop.time() - began < 10 * control + 5)).encode())
 
         @server.on("task")
         def task(server, task_id, src_worker_id, data):
