@@ -324,6 +324,11 @@ async def both_ways(fd, count, size):
     return came
 
 
+async def cpu(fd):
+    """The processor time that the thread of the loop has had, in seconds."""
+    return time.thread_time()
+
+
 async def await_(fd, name, *args):
     return await getattr(server, name)(*args)
 
@@ -388,6 +393,7 @@ VERBS = {
     "both_ways": both_ways,
     "call": call,
     "call_with": call_with,
+    "cpu": cpu,
     "echo": echo,
     "flood": flood,
     "flood_at_once": flood_at_once,

@@ -9,6 +9,8 @@ import os
 import signal
 import time
 
+from serving import wait_for
+
 from ipckit import SysvQueue
 
 SOAK = os.environ.get("IPCKIT_SOAK") == "1"
@@ -42,14 +44,15 @@ def test_two_bare_queues_do_lock_up():
                 finally:
                     os._exit(1)
             pids.append(pid)
-        seen, since = None, time.monotonic()
-        end = since + 20
-        while time.monotonic() - since < 0.5 and time.monotonic() < end:
-            now = there.statistics().sent_at, len(there), len(back)
-            if now != seen:
-                seen, since = now, time.monotonic()
+
+        def full() -> bool:
+            return len(there) == len(back) == 16
+
+        wait_for(full)
+        since = time.monotonic()
+        while time.monotonic() - since < 0.5:
+            assert full(), "nobody moves"
             os.sched_yield()
-        assert len(there) == len(back) == 16, "both are full, and nobody moves"
     finally:
         for pid in pids:
             os.kill(pid, signal.SIGKILL)

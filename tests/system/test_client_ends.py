@@ -33,9 +33,7 @@ def close(server, fd, reactor_id):
 
 async def until_gone(server, fd):
     '''Send until it is said that nobody is there.'''
-    end = time.monotonic() + 20
     while server.send(fd, b"part\\n"):
-        assert time.monotonic() < end
         await asyncio.sleep(0.001)
 
 @server.on("receive")
@@ -127,8 +125,13 @@ def test_a_client_that_ended_its_half_reads_the_answers_of_its_callbacks(small):
         GATED
         + """
 async def work(server, fd, rest):
-    server.after(0.5, lambda: print("later", server.send(fd, b"later"), flush=True))
+    server.after(0.001, later, server, fd)
     server.send(fd, await server.task_async(b"answer"))
+
+async def later(server, fd):
+    while fd not in closed:
+        await asyncio.sleep(0.001)
+    print("later", server.send(fd, b"later"), flush=True)
 
 @server.on("task")
 def task(server, task_id, worker_id, data):
@@ -158,9 +161,7 @@ async def work(server, fd, rest):
 
 @server.on("task")
 def task(server, task_id, worker_id, fd):
-    end = time.monotonic() + 20
     while not os.path.exists({str(flag)!r}):
-        assert time.monotonic() < end
         select.select([], [], [], 0.001)
     for _ in range(100):
         server.send(fd, b"progress\\n")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import random
 import threading
+import time
 from collections import Counter
 
 from serving import LOOK, kill_one
@@ -58,14 +59,18 @@ def test_redelivery_is_quick(start, mode):
     """
     running = start(task_ipc_mode=mode, task_worker_num=12)
     ask = running.client()
+    control = []
     for _ in range(DEATHS):
+        began = time.monotonic()
+        assert ask("await", "task_async", ("finish", 2), LOOK) == 2
+        control.append(time.monotonic() - began)
         assert ask("await", "task_async", ("die_until", 2), LOOK) == 2
     times = [entry[5] for entry in running.journal("attempt")]
     assert len(times) == 2 * DEATHS
     took = sorted(again - died for died, again in zip(times[::2], times[1::2], strict=True))
     percentile = took[-1 - DEATHS // 100]
     print(f"mode {mode}: run again within {percentile * 1e3:.1f} ms (99th percentile)")
-    assert percentile < 0.1
+    assert percentile < 0.1 + 10 * sorted(control)[-1 - DEATHS // 100]
 
 
 def test_workers_killed_under_load_leave_a_server_that_serves(start, mode):

@@ -30,7 +30,7 @@ async def released(fifo):
         os.close(fd)
 
 def block():
-    threading.Event().wait(300)
+    threading.Event().wait()
 
 @server.on("receive")
 async def receive(server, fd, reactor_id, data):
@@ -103,7 +103,7 @@ def ask(sock, what: str) -> bytes:
 
 def test_a_request_that_takes_longer_than_max_wait_time_is_answered_at_a_reload(small, fifo):
     """F16, S50: reload_timeout is the limit of a reload, not max_wait_time."""
-    server = small(PROGRAM, "max_wait_time=0.2")
+    server = small(PROGRAM, "max_wait_time=0.2, reload_timeout=1000")
     with server.connect() as client:
         client.sendall(f"released {fifo}".encode())
         words_until(server, "begins")
@@ -121,7 +121,7 @@ def test_a_request_that_takes_longer_than_max_wait_time_is_answered_at_a_reload(
 
 def test_what_a_reload_cuts_is_logged_and_its_result_goes_to_the_successor(small, fifo):
     """F16, D7, S50: the setting's name, how many are cut, and nothing that was computed is lost."""
-    server = small(PROGRAM, "task_worker_num=1, reload_timeout=0.3, max_wait_time=0.2")
+    server = small(PROGRAM, "task_worker_num=1, reload_timeout=0.3, max_wait_time=1000")
     with server.connect() as client:
         client.sendall(f"ask {fifo}".encode())
         words_until(server, "begins")

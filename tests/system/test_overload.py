@@ -2,13 +2,14 @@
 looks is shown what is wrong and which setting to change.
 
 The README's first server at ten times its load for 60 s with IPCKIT_SOAK=1, else a tenth of that;
-the assertions are the same. Where `text.upper()` stands, as the README says, stands work that takes
-a task worker 10 ms.
+the assertions are the same. Where `text.upper()` stands, as the README says, stands work that is
+done for one of ten requests which are sent, so a slow machine is overloaded as a fast one is.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import re
@@ -20,6 +21,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from pages import ROOT, blocks
@@ -30,25 +32,26 @@ from ipckit.cli.top.screen import _ALARM, Top
 from ipckit.server.watch import Watched
 
 SECONDS = 60 if os.environ.get("IPCKIT_SOAK") == "1" else 6
-WORK = 0.01
-SERVED = 4 / WORK  # requests a second: there are 4 task workers
-OFFERED = int(10 * SERVED * SECONDS)
+OFFERED = 4000 * SECONDS  # requests at least
 CLIENTS = 40
 BUSY = b"busy, try again later"
 MOST_LOG = 1_000_000
-DRAINED = 120.0
 
 (SERVER, *_) = (block.text for block in blocks(ROOT / "README.md") if block.language == "python")
 
 
 @pytest.fixture
 def readme(tmp_path):
-    """The README's server with work of 10 ms: its process and port; its stderr goes to `log`."""
+    """The README's server, whose work waits for a byte of `work`: its process and port; its stderr
+    goes to `log`.
+    """
     assert SERVER.count("text.upper()") == SERVER.count("9501") == 1
     code = SERVER.replace("9501", "0").replace("text.upper()", "work(text)")
+    os.mkfifo(tmp_path / "work")
     code = code.replace(
         "server.start()\n",
-        f"def work(text):\n    import select\n    select.select([], [], [], {WORK})\n    return text.upper()\n"
+        f"import os\nWORK = os.open({str(tmp_path / 'work')!r}, os.O_RDWR)\n"
+        "def work(text):\n    os.read(WORK, 1)\n    return text.upper()\n"
         "server.on('start', lambda server: print(server.port, flush=True))\nserver.start()\n",
     )
     environment = {**os.environ, "XDG_RUNTIME_DIR": str(tmp_path)}
@@ -74,7 +77,9 @@ def readme(tmp_path):
 class Crowd:
     """Clients that send at a rate, whatever is answered, and count what comes back."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, work: Path) -> None:
+        self._work = os.open(work, os.O_WRONLY | os.O_NONBLOCK)
+        self.enough = threading.Event()
         self.sent = [0] * CLIENTS
         self.answers: list[Counter[bytes]] = [Counter() for _ in range(CLIENTS)]
         self._socks = [socket.create_connection(("127.0.0.1", port), LOOK) for _ in range(CLIENTS)]
@@ -86,17 +91,23 @@ class Crowd:
             self._select.register(sock, selectors.EVENT_READ, number)
 
     def run(self) -> None:
-        """Send OFFERED requests in SECONDS, or in longer if the machine is slow; hear them all."""
+        """Send OFFERED requests in SECONDS, or in longer if the machine is slow, and go on so until
+        it is enough; then let all be served, and hear them all.
+        """
         began, total = time.monotonic(), 0
-        end = began + SECONDS + DRAINED
-        while total < OFFERED or any(map(self.missing, range(CLIENTS))):
-            assert time.monotonic() < end, f"{total} were sent, and not all are answered"
-            due = min(OFFERED, int((time.monotonic() - began) / SECONDS * OFFERED))
+        while not (over := total >= OFFERED and self.enough.is_set()) or any(
+            map(self.missing, range(CLIENTS))
+        ):
+            due = total if over else int((time.monotonic() - began) / SECONDS * OFFERED)
             while total < due:
                 number = total % CLIENTS
                 self._unsent[number] += f"r {self.sent[number]}\n".encode()
                 self.sent[number] += 1
                 total += 1
+                if total % 10 == 0:
+                    self._let_work(1)
+            if over:
+                self._let_work(100)
             for number, sock in enumerate(self._socks):
                 if self._unsent[number]:
                     try:
@@ -107,10 +118,15 @@ class Crowd:
             for key, _ in self._select.select(0.01):
                 self._hear(key.data)
 
+    def _let_work(self, times: int) -> None:
+        with contextlib.suppress(BlockingIOError):  # there is enough
+            os.write(self._work, b"x" * times)
+
     def missing(self, number: int) -> int:
         return self.sent[number] - self.answers[number].total()
 
     def close(self) -> None:
+        os.close(self._work)
         self._select.close()
         for sock in self._socks:
             sock.close()
@@ -157,7 +173,7 @@ def top(folder, *words: str) -> str:
 def test_the_first_server_of_the_readme_at_ten_times_its_load(readme, tmp_path):
     """F29, D23, S22; and the issue's fifth thing to show."""
     process, port = readme
-    crowd = Crowd(port)
+    crowd = Crowd(port, tmp_path / "work")
     failed = []
 
     def run() -> None:
@@ -180,6 +196,7 @@ def test_the_first_server_of_the_readme_at_ten_times_its_load(readme, tmp_path):
             form, text = json.loads(top(tmp_path, "--json")), top(tmp_path)
             head, requests, queue = asyncio.run(shown(process.pid))
     finally:
+        crowd.enough.set()
         load.join()
         crowd.close()
     assert not failed, failed
@@ -191,8 +208,8 @@ def test_the_first_server_of_the_readme_at_ten_times_its_load(readme, tmp_path):
         served += answers.total()
         assert set(answers) <= {f"R {each}".encode() for each in range(crowd.sent[number])}
         assert set(answers.values()) <= {1}
-    assert served + busy == OFFERED == sum(crowd.sent)
-    assert busy > OFFERED // 2 and served >= 4096
+    assert served + busy == sum(crowd.sent) >= OFFERED
+    assert busy > sum(crowd.sent) // 2 and served >= 4096
 
     assert form["state"] == "refuses tasks" and form["phase"] == "serving"
     assert 0 < form["stats"]["task_refused"] <= busy
@@ -206,7 +223,7 @@ def test_the_first_server_of_the_readme_at_ten_times_its_load(readme, tmp_path):
     assert "more lines like this one were left out" in log
     assert len(log) < MOST_LOG
     print(
-        f"\n{OFFERED:,} requests of {CLIENTS} clients: {served:,} served, {busy:,} told to come "
+        f"\n{sum(crowd.sent):,} requests of {CLIENTS} clients: {served:,} served, {busy:,} told to come "
         f"later, {len(log):,} bytes of log"
     )
 
@@ -227,10 +244,11 @@ def test_a_refusal_that_the_program_does_not_handle_is_an_error_of_few_lines(sma
 
         @server.on("task")
         def task(server, task_id, source, data):
-            select.select([], [], [], 0.5)
-        """,
+            while not os.path.exists(GATE):
+                select.select([], [], [], 0.01)
+        """.replace("GATE", repr(str(tmp_path / "gate"))),
         "open_eof_split=True, package_eof='\\n', task_worker_num=1, task_queue_size=2, "
-        f"max_wait_time=1, log_file={str(log)!r}",
+        f"log_file={str(log)!r}",
     )
 
     def stats() -> dict:
@@ -245,6 +263,7 @@ def test_a_refusal_that_the_program_does_not_handle_is_an_error_of_few_lines(sma
     assert now["task_refused"] == now["callback_errors"] >= 4990
     assert now["task_refused_for_memory"] == 0 and now["task_refused_seconds"] < 60
     server.wait_for(lambda: "tasks are refused" in log.read_text())
+    (tmp_path / "gate").touch()
     server.end()
     assert "receive raised TaskQueueFull" in log.read_text()
     assert len(log.read_text()) < 100_000

@@ -164,7 +164,7 @@ def waiting():
 
 def test_it_returns_after_a_long_request_is_answered_and_its_process_has_left(serve, waiting):
     """F30, S63: the answer comes, then the old process leaves, then the command returns."""
-    served = serve()
+    served = serve("reload_timeout=1000")
     with served.connect() as client:
         began = time.monotonic()
         client.sendall(b"long" if SOAK else b"released")
@@ -265,7 +265,7 @@ def test_a_process_that_is_killed_at_the_limit_is_told(serve):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_the_server_ends_meanwhile(serve, waiting, number):
-    served = serve()
+    served = serve("reload_timeout=1000")
     with served.connect() as client:
         client.sendall(b"released")
         assert served.line() == "begins"
