@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from serving import LOOK, Small, children_of, wait_for
+from deadlines import LOOK
+from serving import Small, children_of, wait_for
 
 WHO = """
 @server.on("receive")
@@ -83,6 +84,12 @@ def no_more_processes(server: Small):
     os.kill(server.process.pid, signal.SIGALRM)
 
 
+def wait_while_it_lives(server: Small, condition) -> None:
+    """Wait for the condition; the server may not end before."""
+    server.wait_for(lambda: server.process.poll() is not None or condition())
+    assert server.process.poll() is None, "the server has ended"
+
+
 def kill_a_worker_meanwhile(server: Small, log: Path, limit: Any, *lines: str) -> None:
     """Under the limit one of two workers dies: the other one serves, and the dead one comes back
     when the limit is over.
@@ -93,7 +100,7 @@ def kill_a_worker_meanwhile(server: Small, log: Path, limit: Any, *lines: str) -
     (other,) = before - {killed}
     with limit:
         os.kill(killed, signal.SIGKILL)
-        server.wait_for(lambda: all(line in log.read_text() for line in lines))
+        wait_while_it_lives(server, lambda: all(line in log.read_text() for line in lines))
         assert pid_of_a_worker(server) == other
         assert server.children() <= {other}, "nobody is left of a fork that failed half way"
     server.wait_for(lambda: len(server.children()) == 2)
@@ -101,23 +108,64 @@ def kill_a_worker_meanwhile(server: Small, log: Path, limit: Any, *lines: str) -
     assert server.process.pid == manager and server.process.poll() is None
 
 
-@pytest.mark.needs_root
-def test_f3_a_refused_fork_is_tried_again(small, tmp_path):
-    """S40: F3: the limit of processes is reached for a while (EAGAIN)."""
+REFUSED = "fork: Resource temporarily unavailable"
+
+
+@pytest.fixture
+def limited(small, tmp_path):
+    """Start a server of two workers whose processes are limited (NOT_ROOT); its log is a file."""
     log = tmp_path / "log"
-    runtime = tmp_path / "run"
-    code = f"import os; ipckit_runtime = {str(tmp_path)!r}\n{NOT_ROOT}\n{WHO}"
     os.chmod(tmp_path, 0o777)
     for parent in tmp_path.parents:
         if parent.stat().st_uid == os.geteuid() and parent != Path("/"):
             os.chmod(parent, parent.stat().st_mode | 0o011)
     log.touch()
     os.chmod(log, 0o666)
-    server = small(code, f"worker_num=2, log_file={str(log)!r}, runtime_dir={str(runtime)!r}")
-    limit = no_more_processes(server)
-    kill_a_worker_meanwhile(
-        server, log, limit, "fork: Resource temporarily unavailable", "pids.max"
-    )
+    code = f"import os; ipckit_runtime = {str(tmp_path)!r}\n{NOT_ROOT}\n{WHO}"
+    settings = f"log_file={str(log)!r}, runtime_dir={str(tmp_path / 'run')!r}"
+    return lambda more="": (small(code + more, f"worker_num=2, {settings}"), log)
+
+
+@pytest.mark.needs_root
+def test_f3_a_refused_fork_is_tried_again(limited):
+    """S40: F3: the limit of processes is reached for a while (EAGAIN)."""
+    server, log = limited()
+    kill_a_worker_meanwhile(server, log, no_more_processes(server), REFUSED, "pids.max")
+
+
+@pytest.mark.needs_root
+def test_f3_a_fork_that_is_refused_at_the_start_is_tried_again(limited):
+    """S3, F3: the limit of processes is over after the first refusal."""
+    until_it_is_logged = """
+import logging
+
+class Over(logging.Handler):
+    def emit(self, record):
+        if "fork: " in record.getMessage() and limits[-1][0] == 1:
+            change()
+
+logging.getLogger("ipckit.server").addHandler(Over())
+change()
+"""
+    server, log = limited(until_it_is_logged)
+    assert len(server.children()) == 2
+    assert REFUSED in log.read_text()
+
+
+@pytest.mark.needs_root
+def test_f3_a_reload_whose_forks_are_refused_leaves_the_old_processes(limited):
+    """S40, F3: it is over after a few attempts, and the next one replaces them."""
+    server, log = limited()
+    before = server.children()
+    with no_more_processes(server):
+        server.process.send_signal(signal.SIGUSR1)
+        wait_while_it_lives(server, lambda: "the old ones stay" in log.read_text())
+        assert pid_of_a_worker(server) in before
+    assert REFUSED in log.read_text()
+    assert server.children() == before
+    server.process.send_signal(signal.SIGUSR1)
+    wait_while_it_lives(server, lambda: len(server.children() - before) == 2)
+    wait_while_it_lives(server, lambda: not server.children() & before)
 
 
 def test_f5_f8_no_descriptor_for_a_pidfd(small, tmp_path):
@@ -140,8 +188,8 @@ def test_f5_poll_is_refused(small, tmp_path):
     with Limited(server, resource.RLIMIT_NOFILE, 2):
         killed = min(server.children())
         os.kill(killed, signal.SIGKILL)
-        server.wait_for(lambda: "poll failed" in log.read_text())
-        server.wait_for(lambda: killed not in server.children())
+        wait_while_it_lives(server, lambda: "poll failed" in log.read_text())
+        wait_while_it_lives(server, lambda: killed not in server.children())
         server.end()
 
 

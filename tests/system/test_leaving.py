@@ -12,6 +12,8 @@ import signal
 import time
 
 import pytest
+from deadlines import LOOK
+from serving import wait_for
 
 PROGRAM = """
 import signal, threading, time
@@ -29,7 +31,8 @@ async def released(fifo):
         loop.remove_reader(fd)
         os.close(fd)
 
-def block():
+def block(server):
+    say("blocks", server.worker_id)
     threading.Event().wait()
 
 @server.on("receive")
@@ -42,8 +45,10 @@ async def receive(server, fd, reactor_id, data):
         await released(rest)
         server.send(fd, b"answer of " + str(os.getpid()).encode())
     elif word == "block":
-        say("begins")
-        block()
+        block(server)
+    elif word == "block_later":
+        await released(rest)
+        block(server)
     elif word == "block_task":
         server.task("block")
     elif word == "ask":
@@ -55,9 +60,9 @@ async def receive(server, fd, reactor_id, data):
 
 @server.on("task")
 def task(server, task_id, source, data):
-    say("begins")
     if data == "block":
-        block()
+        block(server)
+    say("begins")
     with open(data, "rb") as fifo:
         return fifo.read()
 
@@ -79,8 +84,8 @@ def words_until(server, last: str) -> list[str]:
     """Read lines of the program up to one that is `last`."""
     words: list[str] = []
     while last not in words:
-        line = server.process.stdout.readline()  # the test's own time limit is the deadline
-        assert line, words
+        line = server.line()
+        assert line, f"not within {LOOK:g} s: {last!r} after {words}"
         words.append(line.decode().strip())
     return words
 
@@ -92,8 +97,18 @@ def fifo(tmp_path) -> str:
 
 
 def release(fifo: str, text: bytes = b"now") -> None:
-    with open(fifo, "wb") as file:
-        file.write(text)
+    """Write to whoever reads the FIFO; it fails when nobody does."""
+
+    def read() -> bool:
+        nonlocal fd
+        with contextlib.suppress(OSError):  # ENXIO: nobody has opened it
+            fd = os.open(fifo, os.O_WRONLY | os.O_NONBLOCK)
+        return fd >= 0
+
+    fd = -1
+    wait_for(read)
+    os.write(fd, text)
+    os.close(fd)
 
 
 def ask(sock, what: str) -> bytes:
@@ -134,32 +149,58 @@ def test_what_a_reload_cuts_is_logged_and_its_result_goes_to_the_successor(small
     assert "reload_timeout=0.3 s is over; 1 connections are cut, the results of 1 tasks" in log
 
 
+def who_blocks(server) -> int:
+    """Return the number of the worker that blocks from now on."""
+    word, number = server.line().split()
+    assert word == b"blocks"
+    return int(number)
+
+
+LIMITS = "reload_timeout=0.3, max_wait_time=0.2"
+
+
+def is_killed(log: str, blocked: int) -> None:
+    """S50."""
+    assert f"worker {blocked} (process" in log and "reload_timeout=0.3 s" in log
+    assert "in block" in log, "the stack dump"
+
+
 @pytest.mark.parametrize("what", ["block", "block_task"])
 @pytest.mark.parametrize("how", ["reload", "stop"])
 def test_who_is_blocked_and_shall_leave_is_killed_with_a_stack_dump(small, what, how):
     """F20, F34, S50: a deadline, a log line, and the next reload has its turn."""
-    server = small(PROGRAM, "task_worker_num=1, reload_timeout=0.3, max_wait_time=0.2")
+    server = small(PROGRAM, f"worker_num=2, task_worker_num=1, {LIMITS}")
+    old = server.children()
     with server.connect() as client, contextlib.suppress(ConnectionError):
         client.sendall(what.encode())
-        words_until(server, "begins")
-        blocked = 0 if what == "block" else 1
-        old = server.children()
+        blocked = who_blocks(server)
         if how == "reload":
             server.process.send_signal(signal.SIGUSR1)
             words_until(server, "reloaded")
-        elif what == "block_task":
-            with server.connect() as other:
-                assert ask(other, "stop 1") == b"asked"
-            server.wait_for(lambda: len(old & server.children()) == 1)
+            assert not old & server.children()
         else:
-            server.process.send_signal(signal.SIGUSR1)  # a worker cannot be asked while it blocks
-            words_until(server, "reloaded")
+            with server.connect() as other:  # of the worker that does not block
+                assert ask(other, f"stop {blocked}") == b"asked"
+            server.wait_for(lambda: len(old & server.children()) == 2)
         if what == "block":  # a task that is cut is tried again, and blocks again
             server.process.send_signal(signal.SIGUSR1)
             words_until(server, "reloaded")
-    log = server.end()
-    assert f"worker {blocked} (process" in log and "reload_timeout=0.3 s" in log
-    assert "in block" in log, "the stack dump"
+    is_killed(server.end(), blocked)
+
+
+def test_a_worker_that_retires_and_then_blocks_is_killed_with_a_stack_dump(small, fifo):
+    """F34, S50: its last request blocks when its successor serves already."""
+    server = small(PROGRAM, f"max_request=2, max_request_grace=0, {LIMITS}")
+    (first,) = server.children()
+    with server.connect() as client, contextlib.suppress(ConnectionError):
+        client.sendall(f"block_later {fifo}".encode())
+        with server.connect() as other:
+            assert int(ask(other, "who")) == first
+            server.wait_for(lambda: int(ask(other, "who")) != first)
+        release(fifo)
+        blocked = who_blocks(server)
+        server.wait_for(lambda: first not in server.children())
+    is_killed(server.end(), blocked)
 
 
 @pytest.mark.parametrize("change", ["lambda *_: None", "signal.SIG_IGN"])
@@ -197,7 +238,7 @@ def test_a_blocked_task_worker_costs_no_worker_its_worker_stop(small):
     server = small(PROGRAM, "task_worker_num=1, max_wait_time=0.3")
     with server.connect() as client:
         client.sendall(b"block_task")
-        words_until(server, "begins")
+        assert who_blocks(server) == 1
     log = server.end()
     assert "worker 1 did not end within max_wait_time" in log
     assert "worker 0 did not end" not in log

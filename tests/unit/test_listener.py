@@ -1,19 +1,17 @@
-"""Addresses: what is taken, what is refused, and that no file of another socket is removed."""
+"""Addresses as the listener takes them: no file of another socket is removed."""
 
 from __future__ import annotations
 
-import errno
 import os
 import socket
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import pytest
 from deadlines import LOOK
 
-from ipckit import AlreadyExists, Server, SettingsError, SockType, SystemCallError
+from ipckit import AlreadyExists, SockType
 from ipckit.server import listener, socket_file
 from ipckit.server.control import control_sockets, live_sockets, open_control
 from ipckit.server.pid_file import PidFile
@@ -88,30 +86,6 @@ def test_a_socket_file_that_is_anothers_by_now_stays(path, kind):
     listener.forget(new)  # it is gone: nothing to do
 
 
-def test_a_full_backlog_is_a_live_server_and_nobody_waits_for_it(path):
-    """F43: the probe does not block."""
-    with socket.socket(socket.AF_UNIX) as live:
-        live.bind(path)
-        live.listen(0)
-        with socket.socket(socket.AF_UNIX) as one, socket.socket(socket.AF_UNIX) as two:
-            for client in (one, two):
-                client.setblocking(False)
-                client.connect_ex(path)
-            refused: list[BaseException] = []
-
-            def bind():
-                try:
-                    listener.bind(path, 0, SockType.UNIX_STREAM)
-                except AlreadyExists as why:
-                    refused.append(why)
-
-            thread = threading.Thread(target=bind, daemon=True)
-            thread.start()
-            thread.join(LOOK)
-            assert not thread.is_alive(), "it waits for room in the backlog"
-            assert "a live server" in str(refused[0])
-
-
 @pytest.mark.usefixtures("kernel")
 def test_no_other_file_is_removed(path):
     with pytest.raises(FileNotFoundError):
@@ -166,76 +140,10 @@ def test_a_lock_that_somebody_keeps_costs_a_moment(path, monkeypatch):
         listener.forget(listener.bind(path, 0, SockType.UNIX_STREAM))
 
 
-def close_ports(server):
-    """As the end of a server does."""
-    for port in server.ports:
-        port.forget()
-
-
-@pytest.mark.parametrize(
-    ("host", "text"),
-    [
-        ("\0name", "an abstract address is not supported"),
-        ("", "an abstract address is not supported"),
-        ("/tmp/a\0b", "has no NUL"),
-        ("/tmp/" + "x" * 103, "at most 107 bytes, this one has 108"),
-        ("/tmp/" + "ü" * 52, "at most 107 bytes, this one has 109"),
-    ],
-)
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_path_that_no_unix_socket_can_have(host, text, kind):
-    with pytest.raises(SettingsError, match=text):
-        Server(host, 0, sock_type=kind)
-    server = Server("127.0.0.1", 0)
-    with pytest.raises(SettingsError, match=text):
-        server.listen(host, 0, kind)
-    close_ports(server)
-
-
 def test_the_longest_path(tmp_path):
     path = f"{tmp_path}/"
     path += "x" * (107 - len(path))
     listener.forget(listener.bind(path, 0, SockType.UNIX_STREAM))
-
-
-@pytest.mark.parametrize(
-    ("kind", "first", "second"),
-    [
-        (SockType.TCP, "127.0.0.1", "127.0.0.1"),
-        (SockType.TCP, "127.0.0.1", "localhost"),
-        (SockType.TCP, "127.0.0.1", "0.0.0.0"),
-        (SockType.TCP, "0.0.0.0", "127.0.0.1"),
-        (SockType.TCP6, "::1", "::1"),
-        (SockType.TCP6, "::", "::1"),
-        (SockType.UDP, "127.0.0.1", "127.0.0.1"),
-    ],
-)
-def test_an_address_that_the_program_has_is_refused_by_the_call(kind, first, second):
-    """F41, S1: by listen(), not by start(); an address of all interfaces has each of them."""
-    server = Server(first, 0, sock_type=kind)
-    try:
-        with pytest.raises(SystemCallError) as refused:
-            server.listen(second, server.port, kind)
-        assert refused.value.errno == errno.EADDRINUSE
-        assert len(server.ports) == 1, "nothing was changed"
-        with pytest.raises(SystemCallError):
-            Server(second, server.port, sock_type=kind)
-    finally:
-        close_ports(server)
-    again = Server(second, server.ports[0].port, sock_type=kind)
-    close_ports(again)
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_unix_path_that_the_program_has_is_refused_by_the_call(kind, path):
-    """F41: also before anything listens there."""
-    server = Server(path, 0, sock_type=kind)
-    try:
-        with pytest.raises(AlreadyExists):
-            server.listen(path, 0, kind)
-    finally:
-        close_ports(server)
-    assert not os.path.exists(path)
 
 
 def test_a_control_socket_that_is_anothers_by_now_stays(tmp_path):
