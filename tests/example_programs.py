@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from deadlines import LOOK
+from deadlines import LOOK, RUN
 from serving import kill_all
 
 from ipckit import Client
@@ -27,7 +27,7 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
 def run(*command: str) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, timeout=LOOK, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=RUN, check=False)
     assert done.returncode == 0, done
     return done.stdout
 

@@ -9,7 +9,7 @@ import signal
 import sys
 import traceback
 
-from deadlines import LOOK as WAIT
+from deadlines import LOOK
 
 
 class Child:
@@ -30,7 +30,7 @@ class Child:
         self._pidfd = os.pidfd_open(self.pid)
         self.status: int | None = None
 
-    def join(self, wait: float = WAIT) -> int:
+    def join(self, wait: float = LOOK) -> int:
         """Return its exit code (negative: the signal that ended it); kill it when it is late."""
         if self.status is None:
             late = not select.select([self._pidfd], [], [], wait)[0]

@@ -88,6 +88,22 @@ def stopped(pid: int):
         os.kill(pid, signal.SIGCONT)
 
 
+def all_are_copied(manager: int, port: int) -> bool:
+    """Whether the manager has a copy of every connection of this TCP port: proc(5), net/tcp."""
+    with open("/proc/net/tcp") as table:
+        rows = [line.split() for line in table.readlines()[1:]]
+    ours = {
+        f"socket:[{row[9]}]"
+        for row in rows
+        if row[3] == "01" and int(row[1].rpartition(":")[2], 16) == port
+    }
+    held = set()
+    for fd in os.listdir(f"/proc/{manager}/fd"):
+        with contextlib.suppress(FileNotFoundError):
+            held.add(os.readlink(f"/proc/{manager}/fd/{fd}"))
+    return ours <= held
+
+
 def until(look, condition):
     """Look until the condition holds of what is seen; return that."""
     end = time.monotonic() + LOOK

@@ -12,7 +12,7 @@ from collections import Counter as Bag
 
 import pytest
 from hypothesis import strategies as st
-from serving import Ask, Running
+from serving import LOOK, Ask, Running
 
 from ipckit.testing import Kill, ProcessMachine, invariant, op
 from ipckit.testing.prove import prove
@@ -28,7 +28,7 @@ class Tasks(ProcessMachine):
     before = after = 1
     examples = 40 * SCALE
     runs = 1
-    deadline = 30.0
+    deadline = LOOK
     faults = (Kill(),)
 
     def setup(self):
@@ -51,7 +51,7 @@ class Tasks(ProcessMachine):
     def ask(self, *request):
         ask = Ask(self.running)
         try:
-            return ask("await", "task_async", request, 20)
+            return ask("await", "task_async", request, LOOK)
         finally:
             ask.close()
 

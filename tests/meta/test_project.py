@@ -49,6 +49,17 @@ def test_no_test_sleeps_or_mocks():
     assert offenders(tests, mocked) == []
 
 
+def test_a_deadline_has_one_place():
+    """What ends a hang is LOOK or RUN of tests/deadlines.py: a number that is less decides on a busy machine."""
+    tests = [path for path in TESTS if "inject" not in path.parts]
+    wait = r"(?:communicate\(timeout=|settimeout\(|\w\.join\(|process\.wait\()[1-9][\d.]*\)"
+    command = (
+        r"^ +timeout=[1-9]\d*,$|(?:check|text|output)=True, timeout=[1-9]|timeout=[1-9]\d*, check="
+    )
+    assert offenders(tests, wait) == []
+    assert offenders(tests, command) == []
+
+
 def test_no_file_is_too_long():
     """A file can be read in one go."""
     sizes = {path: len(path.read_text().splitlines()) for path in SOURCES}

@@ -39,15 +39,15 @@ assert ftok(sys.executable, "a")
 
 with SysvQueue.create() as queue:
     child(lambda: queue.send(b"sysv"))
-    assert queue.receive(timeout=5).body == b"sysv"
+    assert queue.receive(timeout=120).body == b"sysv"
     queue.remove()
 with PosixQueue.create(f"/ipckit-smoke-{os.getpid()}") as queue:
     queue.remove()  # the name; the queue is there until the last one closes it
     child(lambda: queue.send(b"posix"))
-    assert queue.receive(timeout=5).body == b"posix"
+    assert queue.receive(timeout=120).body == b"posix"
 with MemoryQueue() as queue:
     queue.send(b"memory")
-    assert queue.receive(timeout=5).body == b"memory"
+    assert queue.receive(timeout=120).body == b"memory"
 
 table = Table(8, columns={"n": Int(8), "s": Str(8)})
 child(lambda: table.set("a", {"n": 7, "s": "row"}))
@@ -61,7 +61,7 @@ with lock:
 
 ours, theirs = Channel.pair()
 ours.send(b"frame")
-assert theirs.receive(timeout=5).body == b"frame"
+assert theirs.receive(timeout=120).body == b"frame"
 assert Framing(open_eof_split=True, package_eof=b"\n").framer().feed(b"one\ntw") == [b"one\n"]
 
 settings = {"package_eof": b"\n", "open_eof_split": True}

@@ -99,7 +99,7 @@ def test_who_dies_while_it_iterates_over_a_table_holds_up_nobody():
 
         def look() -> None:
             for number in range(200):
-                with table.lock(str(number), timeout=1) as row:
+                with table.lock(str(number), timeout=LOOK) as row:
                     row["n"] += 1
             assert table.verify() == []
 

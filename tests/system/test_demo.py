@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 import pytest
-from deadlines import RUN
+from deadlines import LOOK, RUN
 
 from ipckit.cli import demo as command
 from ipckit.cli.demo_mail import (
@@ -138,7 +138,7 @@ def test_no_process_outlives_the_demo(tmp_path, who):
             os.killpg(process.pid, who)  # as a terminal does
         else:
             process.send_signal(who)
-        end = time.monotonic() + 20
+        end = time.monotonic() + LOOK
         while more := (
             select.select([process.stderr], [], [], max(0, end - time.monotonic()))[0]
             and os.read(process.stderr.fileno(), 65536)

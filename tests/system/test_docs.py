@@ -40,7 +40,7 @@ SESSIONS = [
 CHECKER = doctest.OutputChecker()
 LISTENS = """
 import select, sys, time
-end, port = time.monotonic() + 20, f":{int(sys.argv[1]):04X} "
+end, port = time.monotonic() + 120, f":{int(sys.argv[1]):04X} "
 while not any(port in line and " 0A " in line for line in open("/proc/net/tcp")):
     assert time.monotonic() < end, "nobody listens"
     select.select([], [], [], 0.01)

@@ -13,11 +13,10 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 
 import pytest
 from example_programs import LOOK, Example, run, serve  # noqa: F401  (a fixture)
-from watching import stopped, until
+from watching import all_are_copied, stopped, until
 
 from ipckit import Client, PeerGone
 from ipckit.server.watch import Watched, WorkerPicture
@@ -189,11 +188,8 @@ class Gathering:
 
     def rest(self) -> None:
         """Wait until no callback runs, and the manager has a copy of every connection."""
-        began = time.monotonic()
-        until(
-            self.workers,
-            lambda all_: {one.state for one in all_} == {"idle"} and time.monotonic() > began + 0.1,
-        )
+        until(self.workers, lambda all_: {one.state for one in all_} == {"idle"})
+        until(lambda: all_are_copied(self.server.process.pid, int(self.server.port)), bool)
 
     def close(self) -> None:
         for person in self.people:

@@ -42,7 +42,7 @@ CACHE = ("--preload", "--workers", "3", "gunicorn_cache:app")
 
 def test_a_worker_is_killed_while_it_fills_the_cache(tmp_path, monkeypatch):
     """One worker makes 7 and is killed, another one waits for it, a third one goes on with 8."""
-    monkeypatch.setenv("CACHE_WORK", "1")
+    monkeypatch.setenv("CACHE_WORK", "5")
     log = tmp_path / "gunicorn.log"
     with gunicorn(tmp_path, *CACHE) as port, ThreadPoolExecutor(3) as clients:
         cut_off = clients.submit(ask, port, 7)

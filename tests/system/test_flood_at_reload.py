@@ -12,6 +12,7 @@ import time
 from collections import defaultdict
 
 import pytest
+from deadlines import RUN
 from serving import LOOK, Small
 from watching import until
 
@@ -82,7 +83,7 @@ class Room:
 
     def end(self) -> None:
         self.over = True
-        end = time.monotonic() + LOOK
+        end = time.monotonic() + RUN
         for one in self._threads:
             one.join(max(0.0, end - time.monotonic()))
         for client in self._clients:
@@ -91,7 +92,7 @@ class Room:
 
 @pytest.mark.parametrize("speakers", [1, 4])
 def test_nothing_is_lost_or_overtaken(small, speakers):
-    settings = 'worker_num=2, open_eof_split=True, package_eof="\\n", max_wait_time=20'
+    settings = 'worker_num=2, open_eof_split=True, package_eof="\\n", max_wait_time=20, reload_timeout=1000'
     server = small(PROGRAM, settings)
     room = Room(server, speakers)
     for _ in range(RELOADS):

@@ -13,6 +13,7 @@ import time
 
 import pytest
 from serving import LOOK
+from watching import all_are_copied
 
 LINES = 'open_eof_split=True, package_eof="\\n", package_max_length=1 << 20, '
 
@@ -138,10 +139,9 @@ def lines(small):
         yield begin
 
 
-def kept(line: Line) -> None:
-    """Wait until the manager has surely got a copy: its tick is 5 ms."""
-    began = time.monotonic()
-    until(lambda: line.ask("x") == "x\n" and time.monotonic() > began + 0.1, "time passes")
+def kept(server) -> None:
+    """Wait until the manager has a copy of every connection."""
+    until(lambda: all_are_copied(server.process.pid, server.address[1]), "all are copied")
 
 
 def test_a_reload_keeps_connections_with_all_that_belongs_to_them(lines):
@@ -182,7 +182,7 @@ def test_idle_connections_go_on_after_a_kill_and_busy_ones_end(lines):
     idle, (busy, half, behind) = clients[:9], clients[9:]
     (pid,) = {one.ask("pid") for one in clients}
     fds = [one.ask("fd") for one in clients]
-    kept(idle[0])
+    kept(server)
     busy.say("hang")
     half.sock.sendall(b"half a line")
     behind.say("large 50000000")  # nobody reads it
@@ -210,7 +210,7 @@ def test_again_and_again(lines):
     server, clients = lines(clients=5)
     pid = clients[0].ask("pid")
     for number in range(8):
-        kept(clients[0])
+        kept(server)
         if number % 2:
             kill(server, pid)
         else:
@@ -261,8 +261,7 @@ def test_without_keep_connections_they_end(lines):
 def test_an_end_is_told_while_the_manager_has_a_copy(lines):
     """With a copy elsewhere a bare close tells the client nothing."""
     server, (one, other) = lines(clients=2)
-    kept(one)
-    kept(other)
+    kept(server)
     os.kill(server.process.pid, signal.SIGSTOP)
     try:
         one.say("end")
@@ -279,7 +278,7 @@ def test_the_manager_keeps_no_descriptor_of_what_ended(lines):
     def open_ones() -> int:
         return len(os.listdir(f"/proc/{server.process.pid}/fd"))
 
-    kept(asking)
+    kept(server)
     before = open_ones()
     some = [Line(server) for _ in range(100)]
     for one in some:

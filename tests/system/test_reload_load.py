@@ -39,7 +39,9 @@ def load(small):
 def test_rolling_reloads_under_load_drop_nothing(load):
     """S11: no client is refused, no answer lost or doubled."""
     reloads, least = (50, 1_000_000) if SOAK else (5, 100_000)
-    one = load('open_eof_split=True, package_eof="\\n", worker_num=2, max_wait_time=10')
+    one = load(
+        'open_eof_split=True, package_eof="\\n", worker_num=2, max_wait_time=10, reload_timeout=1000'
+    )
     before = one.server.children()
     done = 0
     while done < reloads or one.answers < least:

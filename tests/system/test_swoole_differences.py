@@ -8,6 +8,7 @@ import json
 import socket
 
 import pytest
+from serving import LOOK
 
 from ipckit import Float, Int, SchemaError, Server, SettingsError, Str, Table
 
@@ -103,7 +104,7 @@ def test_one_port_number_for_both_families_and_the_clients_of_one_port(small):
     )
     if not socket.has_ipv6:
         pytest.skip("no IPv6 here")
-    with server.connect() as one, socket.create_connection(("::1", server.address[1]), 20) as two:
+    with server.connect() as one, socket.create_connection(("::1", server.address[1]), LOOK) as two:
         one.sendall(b"x")
         assert one.makefile().readline() in ("2 1 False\n", "1 0 False\n")
         two.sendall(b"x")

@@ -56,8 +56,8 @@ def test_every_process_of_the_server_sees_the_same_rows_and_a_private_table_warn
     ) as server:
         try:
             port = int(server.stdout.readline())
-            with Client(open_eof_split=True, package_eof=b"\n", timeout=30) as client:
-                client.connect("127.0.0.1", port, timeout=5)
+            with Client(open_eof_split=True, package_eof=b"\n", timeout=LOOK) as client:
+                client.connect("127.0.0.1", port, timeout=LOOK)
                 client.send(b"go\n")
                 assert client.recv() == b"2000\n"
         finally:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import re
 import signal
@@ -13,6 +12,7 @@ import textwrap
 import time
 
 import pytest
+from command import ipckit_json
 from serving import LOOK
 from textual.widgets import DataTable
 from watching import ask, served, stopped, until  # noqa: F401  (a fixture)
@@ -34,10 +34,11 @@ def ipckit(*words, code=0) -> str:
 
 
 def once(path) -> dict:
-    return json.loads(ipckit("top", path, "--once", "--json"))
+    return ipckit_json("top", path, "--once")
 
 
 def test_a_stopped_worker_and_a_stopped_manager_are_seen(served, tmp_path):
+    began = time.monotonic()
     ask(served, "wait wait quick fail")
     path = tmp_path / "pid"
     form = until(lambda: once(path), lambda form: form["stats"]["task_running"] == 2)
@@ -53,7 +54,7 @@ def test_a_stopped_worker_and_a_stopped_manager_are_seen(served, tmp_path):
     assert form["workers"][1]["since"] > 0 and form["workers"][1]["pid"] == task_workers[0]["pid"]
     stats = form["stats"]
     assert (stats["request_count"], stats["task_queued"], stats["task_running"]) == (1, 2, 2)
-    assert 0 < stats["task_oldest_seconds"] < 60
+    assert 0 < stats["task_oldest_seconds"] < time.monotonic() - began
     assert form["request_seconds"]["p50"] > 0
     assert form["task_seconds"]["p50"] is None, "no attempt has ended"
     assert "manager stopped" in text and "2 wait, 2 run" in text
@@ -62,13 +63,14 @@ def test_a_stopped_worker_and_a_stopped_manager_are_seen(served, tmp_path):
 def test_a_restart_and_its_reason(served, tmp_path):
     path = tmp_path / "pid"
     first = once(path)["workers"][1]["pid"]
+    began = time.time()
     os.kill(first, signal.SIGKILL)
     one = until(
         lambda: once(path)["workers"][1],
         lambda one: one["restarts"] == 1 and one["state"] == "idle",
     )
     assert one["pid"] != first and one["last_death"] == "signal 9 (Killed)"
-    assert abs(time.time() - one["died_at"]) < 60
+    assert began <= one["died_at"] <= time.time()
     assert "last death" in ipckit("top", path, "--once")
 
 

@@ -224,7 +224,7 @@ def work(number):
 @pytest.mark.parametrize(
     ("how", "expected"), [("return", 0), ("raise", 1), ("sysexit", 9), ("finish", 0)]
 )
-@pytest.mark.parametrize("settings", ["", "task_timeout=10, "])
+@pytest.mark.parametrize("settings", ["", "task_timeout=1000, "])
 @pytest.mark.parametrize("on_loop", [False, True])
 def test_a_fork_in_a_task_that_comes_back_from_it_ends(small, how, expected, settings, on_loop):
     """D24: it neither ends the task nor takes another one."""

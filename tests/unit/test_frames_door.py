@@ -8,6 +8,7 @@ import os
 import socket
 
 import pytest
+from deadlines import LOOK
 
 from ipckit._core import _frames
 from ipckit.channel import Channel
@@ -134,6 +135,6 @@ def test_a_part_that_was_written_in_c_is_finished(ends):
                 near.send(b"%02d" % number * 15_000, ident=number)
             os._exit(0)
         for number in range(50):
-            frame = far.receive(timeout=20)
+            frame = far.receive(timeout=LOOK)
             assert (frame.ident, frame.body) == (number, b"%02d" % number * 15_000)
         assert os.waitpid(pid, 0)[1] == 0

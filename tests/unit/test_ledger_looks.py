@@ -14,7 +14,7 @@ from ipckit._core import _ledger
 
 SHAPE = (2, 64, 1, 1, 2)
 SUBMITTER, TAKER, MANAGER = 0, 2, 4
-LOOKS, PATIENCE = 300, 60
+LOOKS, PATIENCE = 300, 600
 """So many pairs of looks that saw two tasks in one record, or the test fails after some seconds."""
 
 

@@ -6,6 +6,7 @@ import asyncio
 from types import SimpleNamespace
 
 import pytest
+from deadlines import LOOK
 from descriptors import no_descriptors
 
 from ipckit import QueueFull, SystemCallError
@@ -122,5 +123,5 @@ def test_a_large_frame_waits_for_a_descriptor_and_an_own_one_is_refused(slot):
         outbox.post(0, SEND, b"behind it")
         outbox.flush()
         assert first.take() is None
-    slot.loop.run_until_complete(asyncio.wait_for(outbox.flushed(), 20))
+    slot.loop.run_until_complete(asyncio.wait_for(outbox.flushed(), LOOK))
     assert bodies(first) == [large, b"behind it"]
