@@ -174,7 +174,7 @@ get_ready(const void *what)
 static const char *
 judge(const struct kind *kind, int had_holder)
 {
-	uint64_t give_up = ipk_now_ns() + 1000000000ull;
+	uint64_t give_up = ipk_now_ns() + 10000000000ull;
 	int64_t value = ipk_number_load(&sync_arena.cells[NUMBER]);
 	struct ipk_obstacle wait = {0};
 	int code;

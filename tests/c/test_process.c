@@ -84,7 +84,7 @@ outlived_ns(int64_t grace_ns)
 	died = now_ns();
 	end.fd = alive[0];
 	end.events = POLLIN;
-	CHECK(poll(&end, 1, 10000) == 1); /* end of file: the grandchild is gone */
+	CHECK(poll(&end, 1, 120000) == 1); /* end of file: the grandchild is gone */
 	(void)close(alive[0]);
 	(void)close(ready[0]);
 	(void)close(ready[1]);
@@ -119,6 +119,20 @@ asked_too_late(void)
 	return code;
 }
 
+/* The shortest of some: a busy machine is late now and then. */
+static int64_t
+soonest_ns(int64_t grace_ns)
+{
+	int64_t least = outlived_ns(grace_ns);
+
+	for (int turn = 1; turn < 5; turn++) {
+		int64_t lived = outlived_ns(grace_ns);
+
+		least = lived < least ? lived : least;
+	}
+	return least;
+}
+
 int
 main(void)
 {
@@ -127,8 +141,8 @@ main(void)
 	CHECK(ipk_die_with_parent(getppid(), -1) == -EINVAL);
 	CHECK(ipk_die_with_parent(getppid() + 1, 0) == -ESRCH);
 	CHECK(asked_too_late() == -ESRCH);
-	CHECK(outlived_ns(0) < 2000 * MS);
-	lived = outlived_ns(200 * MS);
+	CHECK(soonest_ns(0) < 2000 * MS);
+	lived = soonest_ns(200 * MS);
 	CHECK(lived >= 190 * MS && lived < 3000 * MS);
 	return 0;
 }

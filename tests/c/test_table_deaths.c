@@ -98,7 +98,7 @@ expect_freed(void)
 	CHECK(code == 3 && copy[1] == ROW_VALUE);
 	REPEAT(code, ipk_table_abort(&table, &party, cell, &obstacle));
 	CHECK(code == 0);
-	CHECK(ipk_now_ns() - began < 5000000000ull);
+	CHECK(ipk_now_ns() - began < 60000000000ull);
 	check_table(2);
 	CHECK(drop(&busy) == 1);
 }
@@ -372,7 +372,7 @@ main(void)
 {
 	shared = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	CHECK(shared != MAP_FAILED);
-	(void)alarm(60);
+	(void)alarm(1000);
 	process_is_killed();
 	mark_is_missing();
 	process_calls_exec();
