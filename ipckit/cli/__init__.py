@@ -7,6 +7,7 @@ With --json stdout has one JSON document in every case; why not is its "error".
 from __future__ import annotations
 
 import argparse
+import contextlib
 import io
 import json
 import os
@@ -107,7 +108,8 @@ class _Version(argparse.Action):
 
 
 def _say_no(options: argparse.Namespace, why: str, code: int) -> int:
-    print(f"ipckit {options.command}: {why}", file=sys.stderr)
+    with contextlib.suppress(OSError):  # stderr is a file on a full disk: the code says it
+        print(f"ipckit {options.command}: {why}", file=sys.stderr)
     if options.json:
         print(json.dumps({"error": why}))
     return code

@@ -27,7 +27,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from ipckit.errors import MisuseError, SettingsError
+from ipckit.errors import MisuseError, SettingsError, system_call
 from ipckit.server import listener
 from ipckit.server.aside import run_aside
 from ipckit.server.events import MANAGER_EVENTS
@@ -277,21 +277,29 @@ def _form_of(server: Server) -> _Form:
 
 
 def _ask_a_child(application: Application) -> _Form:
-    """Load it in a child, and return what it tells. LoadFailed."""
-    reading, writing = os.pipe()
+    """Load it in a child, and return what it tells. LoadFailed, SystemCallError."""
+    with system_call("pipe2", "to load the module; it wants two free descriptors (ulimit -n)"):
+        reading, writing = os.pipe()
     flush_output()
     # Where our parent ignores it, the kernel would reap the child itself.
     before = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     try:
-        pid = os.fork()
+        try:
+            with system_call(
+                "fork", "to load the module; see ulimit -u and pids.max of the cgroup"
+            ):
+                pid = os.fork()
+        except BaseException:
+            os.close(writing)
+            raise
         if pid == 0:
             os.close(reading)
             _tell(application, writing)
         os.close(writing)
-        with open(reading, "rb") as file:
-            told = file.read()
+        told = b"".join(iter(lambda: os.read(reading, 1 << 16), b""))
         code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     finally:
+        os.close(reading)
         signal.signal(signal.SIGCHLD, before)
     if not told:
         how = signal.Signals(-code).name if code < 0 else f"exit code {code}"

@@ -89,7 +89,8 @@ def _become(manager: Manager, manager_pid: int, work: Callable[[], None], error:
     try:
         manager.leave()
         as_child()
-        check(lib.ipk_die_with_parent(manager_pid, 0), "prctl", "the manager is gone")
+        made = lib.ipk_die_with_parent(manager_pid, 0)
+        check(made, "prctl", "so that this process ends with the manager")
         unblock()
         work()
         code = 0

@@ -22,6 +22,7 @@ Crash     of a worker before its tick: no copy, and the kernel ends the connecti
 from __future__ import annotations
 
 import array
+import errno
 import fcntl
 import os
 import socket
@@ -30,6 +31,7 @@ import termios
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ipckit.errors import from_errno
 from ipckit.server import wire
 from ipckit.server.inbox import Inbox
 from ipckit.server.log import limited
@@ -184,6 +186,9 @@ class Backed:
                 message, ancillary, flags, _ = self.road.recvmsg(_LARGEST, _ROOM, _TAKE)
             except BlockingIOError:
                 return
+            except OSError as exc:
+                code = exc.errno or errno.EIO
+                raise from_errno("recvmsg", code, "copies of connections wait") from None
             sessions = [number for (number,) in _SESSIONS.iter_unpack(message[1:])]
             if flags & socket.MSG_CTRUNC:
                 limited.warning(

@@ -89,7 +89,9 @@ class DatagramReader:
             except BlockingIOError:
                 return  # another worker was faster
             except OSError as exc:  # an ICMP error of something we sent before
-                limited.info("datagram port %s:%s: %s", self._port.host, self._port.port, exc)
+                limited.info(
+                    "datagram port %s:%s: recvfrom: %s", self._port.host, self._port.port, exc
+                )
                 continue
             if size > self._most:
                 limited.warning(

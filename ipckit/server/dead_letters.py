@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ipckit._text import escape_surrogates
-from ipckit.errors import AccessDenied, NotFound, SystemCallError, from_errno
+from ipckit.errors import AccessDenied, NotFound, SystemCallError, from_errno, system_call
 from ipckit.queue import php_format
 from ipckit.server import plain, wire
 from ipckit.server.attempts import Failure
@@ -249,10 +249,11 @@ def _make_private(path: str) -> None:
     except OSError as exc:
         what = f"dead_letter_path {path}: a plain file of ours, in a directory that exists"
         raise from_errno("open", exc.errno or 0, what) from None
-    try:
-        found = os.fstat(fd)
-    finally:
-        os.close(fd)
+    with system_call("fstat or close", f"dead_letter_path {path}"):
+        try:
+            found = os.fstat(fd)
+        finally:
+            os.close(fd)
     if found.st_uid != os.geteuid() or found.st_mode & 0o022 or not stat.S_ISREG(found.st_mode):
         raise AccessDenied(
             errno.EACCES,

@@ -25,6 +25,7 @@ __all__ = [
     "Operation",
     "code_of",
     "decide",
+    "in_words",
     "lies_in_the_data",
     "passes",
     "pause_after",
@@ -85,6 +86,11 @@ def code_of(error: BaseException) -> int | None:
     if isinstance(error, MemoryError):
         return errno.ENOMEM
     return error.errno if isinstance(error, OSError) else None
+
+
+def in_words(error: BaseException) -> str:
+    """Return its text; a MemoryError has none."""
+    return str(error) or type(error).__name__
 
 
 def pause_after(failures: int) -> float:

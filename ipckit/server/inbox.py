@@ -2,9 +2,9 @@
 
 Contract  `post()` puts one whole frame there or says that there is no room; it never waits.
           `take()` takes one whole frame or says that there is none. A writer killed at any place
-          leaves a whole frame or nothing. A frame whose descriptors this process has no room for
-          stays the oldest one: take() says that there is none, and `blocked` that it is so. Look
-          again after RETRY_SECONDS, not when the socket is readable.
+          leaves a whole frame or nothing. A frame for whose descriptors or body this process has no
+          room stays the oldest one: take() says that there is none, and `blocked` that it is so.
+          Look again after RETRY_SECONDS, not when the socket is readable.
 Stands on ipckit.server.wire, socket(7), unix(7), memfd_create(2).
 Fork      both ends are made by the manager before the first fork and stay open in it, so a
           successor reads what its predecessor left. All writers share the sending end.
@@ -12,8 +12,8 @@ Why SEQPACKET  frames of several writers in one byte stream were cut to pieces a
           killed writer wedged the stream for ever; datagrams were not, in 62,000 frames.
 Why it peeks  recvmsg(2) without a free descriptor takes the frame off the queue and drops its
           descriptors (MSG_CTRUNC). The head says whether there are any, and a frame with some is
-          taken only if a peek has found room for them. One recv() more for each frame, which is
-          cheaper than recvmsg() for all.
+          taken only if a peek has found room for them, and memory for the body. One recv() more
+          for each frame, which is cheaper than recvmsg() for all.
 Readers   one process at a time. Of one that is `shared`, for a moment two, when a task worker is
           replaced: each frame comes to one of them, whole.
 """
@@ -28,7 +28,7 @@ import resource
 import socket
 from collections.abc import Iterable, Iterator
 
-from ipckit.errors import InternalError, system_call
+from ipckit.errors import InternalError, from_errno, system_call
 from ipckit.server.acquire import socket_pair
 from ipckit.server.log import limited
 from ipckit.server.wire import (
@@ -106,7 +106,8 @@ class Inbox:
         except OSError as exc:
             if exc.errno not in _NO_ROOM:
                 raise
-            limited.warning("sendmsg: a frame for another process waits: %s", exc)
+            call = "sendmsg" if fds else "send"
+            limited.warning("%s: a frame for another process waits: %s", call, exc)
             return False
         return True
 
@@ -127,6 +128,9 @@ class Inbox:
         except BlockingIOError:
             self.blocked = False
             return None
+        except OSError as exc:
+            code = exc.errno or errno.EIO
+            raise from_errno("recvmsg", code, "what comes next stays in the inbox") from None
         head = decode_head(frame)
         if not head.flags & _CARRIES:
             return head, frame[HEAD_SIZE:]
@@ -148,16 +152,27 @@ class Inbox:
             os.close(fds[0])
 
     def _is_blocked(self, connections: bool) -> bool:
-        """Whether the oldest frame's descriptors find no room. A peek installs them."""
+        """Whether the oldest frame finds no room here. A peek installs its descriptors."""
         frame, ancillary, flags, _ = self._receive(HEAD_SIZE, _ROOM_FOR_TWO, _PEEK | _TAKE)
-        _close(array.array("i", ancillary[0][2] if ancillary else b""))
+        fds = array.array("i", ancillary[0][2] if ancillary else b"")
         wanted = connections or not frame[_FLAGS] & WITH_FD
-        self.blocked = wanted and bool(flags & socket.MSG_CTRUNC)
-        if self.blocked:
+        descriptors = not flags & socket.MSG_CTRUNC
+        try:
+            attached = wanted and descriptors and frame[_FLAGS] & ATTACHED
+            memory = not attached or _fits(fds[-1])
+        finally:
+            _close(fds)
+        self.blocked = wanted and not (descriptors and memory)
+        if self.blocked and memory:
             limited.warning(
                 "recvmsg: a frame for this process waits, as no descriptor is free: raise the "
                 "limit of descriptors (ulimit -n, here %d; fs.file-max), or close some",
                 resource.getrlimit(resource.RLIMIT_NOFILE)[0],
+            )
+        elif self.blocked:
+            limited.warning(
+                "read: a frame for this process waits, as there is no memory for it: %s",
+                os.strerror(errno.ENOMEM),
             )
         return self.blocked
 
@@ -181,6 +196,15 @@ def _memory_file(body: bytes | memoryview) -> Iterator[int]:
         yield fd
     finally:
         os.close(fd)
+
+
+def _fits(fd: int) -> bool:
+    """Whether there is memory for the body in this file, and for what it is unpickled to."""
+    try:
+        bytes(2 * os.lseek(fd, 0, os.SEEK_END))  # calloc(3): no page of it is touched
+    except MemoryError:
+        return False
+    return True
 
 
 def _read_whole(fd: int) -> bytes:

@@ -16,7 +16,7 @@ import shutil
 import stat
 from typing import Any
 
-from ipckit.errors import IPCError, NotFound, QueueRemoved
+from ipckit.errors import IPCError, NotFound, QueueRemoved, system_call
 from ipckit.queue import SysvQueue
 from ipckit.server.socket_file import is_abandoned, remove_abandoned
 from ipckit.server.spill import LEDGER_PREFIX, SPILL_PREFIX
@@ -72,12 +72,17 @@ def of_pid_file(path: str) -> Thing:
 
 def of_segment(path: str) -> Thing:
     """Return the thing for a named segment of shared memory. FileNotFoundError."""
-    return {"segment": path, "inode": os.lstat(path).st_ino}
+    return {"segment": path, "inode": _inode(path)}
 
 
 def of_socket(path: str) -> Thing:
     """Return the thing for the file of a unix socket. FileNotFoundError."""
-    return {"socket": path, "inode": os.lstat(path).st_ino}
+    return {"socket": path, "inode": _inode(path)}
+
+
+def _inode(path: str) -> int:
+    with system_call("stat", path):
+        return os.lstat(path).st_ino
 
 
 def in_words(thing: Thing) -> str:

@@ -26,7 +26,7 @@ from typing import cast
 from ipckit._text import escape_surrogates
 from ipckit.server.line_limit import LeftOut, LineLimit
 
-__all__ = ["LimitedLog", "kind_of", "limited", "log", "set_up"]
+__all__ = ["LimitedLog", "kind_of", "limited", "log", "set_up", "take_down"]
 
 
 class _Logger(logging.Logger):
@@ -191,3 +191,10 @@ def set_up(path: str | os.PathLike[str] | None, level: int) -> logging.Handler |
     handler.setFormatter(logging.Formatter("%(asctime)s %(process)d %(levelname)s %(message)s"))
     log.addHandler(handler)
     return handler
+
+
+def take_down(handler: logging.Handler) -> None:
+    """Undo set_up(). What it could not write until now, as on a full disk, is lost."""
+    log.removeHandler(handler)
+    with contextlib.suppress(OSError):
+        handler.close()

@@ -1,6 +1,7 @@
 """A port: an address that a server serves, with callbacks and settings of its own if it likes.
 
-Contract  bound at once, listening in start(). A port that sets any of the packet settings has none
+Contract  bound at once, listening in start(); a program that ends without having served leaves no
+          file of a unix socket. A port that sets any of the packet settings has none
           of the server's; each other setting, and each callback, is the server's until it has its
           own.
 Stands on ipckit.server.{listener,settings,events}.
@@ -8,7 +9,9 @@ Stands on ipckit.server.{listener,settings,events}.
 
 from __future__ import annotations
 
+import os
 import socket
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Unpack
@@ -69,6 +72,7 @@ class Port:
             except BaseException:
                 listener.forget(self._bound)
                 raise
+        self._dropped = weakref.finalize(self, _drop, os.getpid(), self._bound)
         self._changes: dict[str, Any] = {}
         self._callbacks = Callbacks()
 
@@ -163,10 +167,20 @@ class Port:
     def forget(self) -> None:
         """Close it, and remove its file if that is still ours."""
         listener.forget(self._bound)
+        self._dropped.detach()
 
     def _only_before_start(self, call: str) -> None:
         if self._started:
             raise MisuseError(f"{call}: the server runs already; call it before start()")
+
+
+def _drop(pid: int, bound: listener.Bound) -> None:
+    """The program ends, or has dropped the port, and start() has not ended: its file goes as well.
+
+    Not in a child of the process that has bound it.
+    """
+    if os.getpid() == pid:
+        listener.forget(bound)
 
 
 def _resolved(settings: Settings, changes: dict[str, Any]) -> Settings:

@@ -108,7 +108,8 @@ class Process(ABC):
             runtime.identity.assume()  # first: it clears the signal of a parent's death
         this_process.server_process = f"{cls.role} {place}"
         grace = 0 if cls.taskworker else _LAST_GRACE_NS
-        check(lib.ipk_die_with_parent(runtime.manager_pid, grace), "prctl", "the manager is gone")
+        made = lib.ipk_die_with_parent(runtime.manager_pid, grace)
+        check(made, "prctl or timer_create", "so that this process ends with the manager")
         if server._application is not None:
             unblock()  # a thread of the module keeps the mask
             try:

@@ -24,7 +24,7 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 
-from ipckit.errors import IPCError
+from ipckit.errors import IPCError, from_errno, system_call
 from ipckit.queue import SysvQueue
 from ipckit.server import leftovers
 from ipckit.server.leftovers import Thing
@@ -162,9 +162,11 @@ def _unlocked(directory: str) -> Iterator[tuple[str, int, list[Thing]]]:
         except OSError as exc:
             if exc.errno in (errno.EACCES, errno.EAGAIN):  # it lives
                 continue
-            raise
-        if os.fstat(fd).st_nlink:
-            yield path, fd, _things(fd)
+            raise from_errno("fcntl", exc.errno or errno.EIO, f"the run record {path}") from None
+        with system_call("fstat or pread", f"the run record {path}"):
+            there, things = os.fstat(fd).st_nlink, _things(fd)
+        if there:
+            yield path, fd, things
 
 
 def _records(directory: str) -> Iterator[tuple[str, int]]:
@@ -173,6 +175,9 @@ def _records(directory: str) -> Iterator[tuple[str, int]]:
         names = os.listdir(directory)
     except (FileNotFoundError, NotADirectoryError, PermissionError):
         return
+    except OSError as exc:
+        detail = f"{directory}, to look for run records"
+        raise from_errno("opendir", exc.errno or errno.EIO, detail) from None
     for name in sorted(names):
         path = os.path.join(directory, name)
         if not (name.startswith(_PREFIX) and name.endswith(_SUFFIX)) or path in _OURS:
@@ -182,7 +187,8 @@ def _records(directory: str) -> Iterator[tuple[str, int]]:
         except OSError:
             continue
         try:
-            found = os.fstat(fd)
+            with system_call("fstat", f"the run record {path}"):
+                found = os.fstat(fd)
             if stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid():
                 yield path, fd
         finally:

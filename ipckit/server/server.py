@@ -28,7 +28,7 @@ from ipckit.server.dead_letters import DeadLetters
 from ipckit.server.events import Callbacks
 from ipckit.server.fork import check_may_fork, fill_standard_descriptors
 from ipckit.server.from_thread import in_another_thread, run_on_loop, wait_for_each
-from ipckit.server.log import log, set_up
+from ipckit.server.log import log, set_up, take_down
 from ipckit.server.manager import Manager
 from ipckit.server.pid_file import PidFile
 from ipckit.server.port import OpenPort, Port
@@ -204,8 +204,7 @@ class Server(ClientCalls):
             self._serve()
         finally:
             if handler is not None:
-                log.removeHandler(handler)
-                handler.close()
+                take_down(handler)
 
     def _serve(self) -> None:
         with Undo() as last, Undo() as undo:

@@ -100,7 +100,8 @@ def private_directory(path: str, *also: int) -> str:
             exc.errno or errno.EIO,
             f"{path} cannot be made; choose another with runtime_dir or task_tmpdir",
         ) from None
-    found = os.lstat(path)
+    with system_call("stat", path):
+        found = os.lstat(path)
     ours = found.st_uid in (os.geteuid(), *also)
     if not stat.S_ISDIR(found.st_mode) or not ours or found.st_mode & 0o077:
         raise AccessDenied(

@@ -7,11 +7,13 @@ ledger itself, so no crash makes them drift.
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from typing import Any, Protocol
 
 from ipckit._core import _ledger
+from ipckit.errors import from_errno
 from ipckit.server.board import BoardView, Row
 from ipckit.server.deaths import Death
 from ipckit.server.task_load import Totals
@@ -161,8 +163,11 @@ def _worker(estate: Estate, slot: int) -> dict[str, Any]:
 
 def _resident(pid: int) -> int:
     """Return the bytes of memory a process has resident; 0 when it is gone."""
+    path = f"/proc/{pid}/statm"
     try:
-        with open(f"/proc/{pid}/statm", encoding="ascii") as file:
+        with open(path, encoding="ascii") as file:
             return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except (FileNotFoundError, ProcessLookupError):
-        return 0
+    except OSError as exc:
+        if exc.errno in (errno.ENOENT, errno.ESRCH):
+            return 0
+        raise from_errno("open or read", exc.errno or errno.EIO, path) from None

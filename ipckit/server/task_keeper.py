@@ -2,7 +2,8 @@
 
 Stands on ipckit.server.ledger.
 Blocks    on the disk, for a dead letter or a spill file; for another writer of the dead letters
-          for LOCK_SECONDS at most, and PATIENCE at the end of the server.
+          for LOCK_SECONDS at most, and PATIENCE at the end of the server. There also for what
+          keeps letters from being written, for LAST_SECONDS.
 Invariants
   K1  a dead process's tasks are settled after it was reaped and before its place is used again.
   K2  a task that is given up is written down before its submitter is told.
@@ -18,13 +19,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from itertools import count
 
 from ipckit._core import _ledger
 from ipckit.errors import IPCError, ProtocolError
 from ipckit.server.attempts import MOST_DELIVERIES, Failure
 from ipckit.server.board import Row
 from ipckit.server.dead_letters import PATIENCE, DeadLetter, DeadLetters
-from ipckit.server.environment import Operation, code_of, decide, lies_in_the_data
+from ipckit.server.environment import (
+    Operation,
+    code_of,
+    decide,
+    in_words,
+    lies_in_the_data,
+    pause_after,
+)
 from ipckit.server.ledger import FILES, TaskLedger
 from ipckit.server.limit import HARD_SECONDS
 from ipckit.server.log import limited, log
@@ -32,8 +41,8 @@ from ipckit.server.spill import body_name
 
 __all__ = ["LETTERS_A_TURN", "TaskKeeper"]
 
-_LAST_TRIES = 3
-"""So often a letter is written at the end of the server, when there is no later."""
+LAST_SECONDS = 2.0
+"""So long letters that cannot be written are tried again at the end of the server."""
 
 _AGAIN_NS = 1_000_000_000
 """After so long the dead letters are looked at again for those that are to be tried again."""
@@ -148,7 +157,7 @@ class TaskKeeper:
                 self._failures += 1
                 pause = decide(Operation.STEP, code_of(exc), self._failures) or 0.0
                 self._letters_due = now + int(max(1.0, pause) * 1e9)
-                limited.error("dead letters cannot be written or read: %s", exc)
+                limited.error("dead letters cannot be written or read: %s", in_words(exc))
         if now < self._letters_due:
             self._look_at(self._letters_due)
         elif self._outside:
@@ -186,7 +195,7 @@ class TaskKeeper:
         """The server ends: log what was not run, and where it is."""
         self._letters.patience = PATIENCE  # there is no next time
         if self._outside:
-            self._write_the_rest()
+            _until_done(self._write_the_rest)
         left = self.unfinished()
         if not left:
             return
@@ -200,28 +209,41 @@ class TaskKeeper:
             kept,
         )
 
-    def _write_the_rest(self) -> None:
+    def _write_the_rest(self) -> bool:
         """K5. In a ledger with a name they wait for the next server if they cannot be written."""
         self._next_letter = 0
         try:
             self._write_letters(0, self._ledger.records)
         except Exception as exc:  # sqlite3 has its own; the file may be another program's
-            limited.error("dead letters were not written: %s", exc)
+            limited.error("dead letters were not written: %s", in_words(exc))
+            return False
+        return True
 
     def _keep_the_rest(self) -> int:
         """The ledger goes with the server: write down what was not run. Return how many."""
         stopped = Failure("the server stopped", at=time.time())
-        return sum(
-            any(self._kept(record, stopped) for _ in range(_LAST_TRIES))
+        left = [
+            record
             for state in (_ledger.BLOCKED, _ledger.DELAYED, _ledger.QUEUED)
             for record in self._each(state, -1)
-        )
+        ]
+        kept = 0
+
+        def keep() -> bool:
+            nonlocal kept
+            before = len(left)
+            left[:] = [record for record in left if not self._kept(record, stopped)]
+            kept += before - len(left)
+            return not left
+
+        _until_done(keep)
+        return kept
 
     def _kept(self, record: int, why: Failure) -> bool:
         try:
             self._letters.add(self._letter_of(record, why))
-        except (IPCError, OSError) as exc:
-            limited.error("a task that was not run is not in the dead letters: %s", exc)
+        except (IPCError, OSError, MemoryError) as exc:
+            limited.error("a task that was not run is not in the dead letters: %s", in_words(exc))
             return False
         return True
 
@@ -317,3 +339,14 @@ class TaskKeeper:
         record = first - 1
         while (record := self._view.next(record + 1, state, place)) >= 0:
             yield record
+
+
+def _until_done(do: Callable[[], bool]) -> None:
+    """Do it until it returns True, for LAST_SECONDS: there is no next time."""
+    end = time.monotonic() + LAST_SECONDS
+    pauses = count(1)
+    while not do():
+        pause = pause_after(next(pauses))
+        if time.monotonic() + pause > end:
+            return
+        time.sleep(pause)

@@ -401,3 +401,43 @@ def test_a_setting_that_cannot_be_told_to_the_manager_is_named(tmp_path):
     )
     assert done.returncode == 1
     assert "app:make: task_retry_delays cannot be told to the manager" in done.stderr
+
+
+def test_an_answer_does_not_need_a_stderr_that_takes_it(tmp_path):
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "ipckit", "run", "no_such_module:server", "--json"],
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            stderr=full,
+            timeout=LOOK,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert "no_such_module" in json.loads(done.stdout)["error"]
+
+
+def test_a_process_that_cannot_be_made_to_load_the_module_is_named(tmp_path):
+    """The call and its errno, and no descriptor of the attempts is left."""
+    code = """
+    import os, resource, ipckit.cli.run as run
+    from ipckit import SystemCallError
+    before = os.listdir("/proc/self/fd")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(before), hard))
+    try:
+        run.application(("mod", "server"), []).server()
+    except SystemCallError as exc:
+        print(exc)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert os.listdir("/proc/self/fd") == before
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=LOOK,
+        check=True,
+    )
+    assert "pipe2: Too many open files" in done.stdout

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import resource
 import select
 import signal
 import time
+from pathlib import Path
 
 import pytest
 from deadlines import LOOK
@@ -130,6 +133,42 @@ def test_f12_a_frame_for_whose_descriptors_there_is_no_room_waits(inbox, size, w
     os.close(reading)
     os.close(writing)
     assert len(open_descriptors()) == len(before) - 2
+
+
+@contextlib.contextmanager
+def little_memory(room):
+    """Inside it there is address space for so many bytes beside what this process has."""
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + room, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
+
+
+def test_a_frame_for_whose_body_there_is_no_memory_waits(inbox):
+    """It stays the oldest one, whole, and no descriptor is left open by the attempts."""
+    body = b"x" * (64 << 20)
+    assert inbox.post(Head(Kind.MESSAGE, ident=7), body)
+    assert inbox.post(Head(Kind.MESSAGE, ident=8), b"behind it")
+    before = open_descriptors()
+    with little_memory(1 << 20):
+        found = [inbox.take() for _ in range(3)]
+        blocked = inbox.blocked
+    assert found == [None, None, None]
+    assert blocked
+    assert open_descriptors() == before
+    head, got = inbox.take()
+    assert (head.ident, len(got), inbox.blocked) == (7, len(body), False)
+    assert inbox.take() == (Head(Kind.MESSAGE, ident=8), b"behind it")
+    assert open_descriptors() == before
+
+
+def test_a_call_that_fails_is_named(inbox):
+    inbox.reading.close()
+    with pytest.raises(SystemCallError, match="recvmsg"):
+        inbox.take()
 
 
 def test_f12_a_connection_that_is_not_wanted_needs_no_descriptor(inbox):

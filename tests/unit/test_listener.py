@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import socket
 import subprocess
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 from deadlines import LOOK
 
-from ipckit import AlreadyExists, SockType
+from ipckit import AlreadyExists, Server, SockType
 from ipckit.server import listener, socket_file
 from ipckit.server.control import control_sockets, live_sockets, open_control
 from ipckit.server.pid_file import PidFile
@@ -210,3 +211,34 @@ def test_of_says_which_file_it_is(path):
     abandoned(path)
     file = SocketFile.of(path)
     assert file.remove() is True and file.remove() is False
+
+
+REFUSED = """
+import os, sys, ipckit
+server = ipckit.Server({path!r}, sock_type=ipckit.SockType.UNIX_STREAM, task_worker_num=1)
+server.on("receive", lambda *_: None)
+if os.fork() == 0:
+    sys.exit()  # a child of the program's own
+os.wait()
+assert os.path.exists({path!r})
+try:
+    server.start()
+except ipckit.SettingsError:
+    sys.exit({how})
+"""
+
+
+@pytest.mark.parametrize("how", ["0", "1"])
+def test_a_program_whose_start_is_refused_leaves_no_file(path, how):
+    code = REFUSED.format(path=path, how=how)
+    done = subprocess.run([sys.executable, "-c", code], timeout=30, check=False)
+    assert done.returncode == int(how)
+    assert not os.path.exists(path)
+
+
+def test_a_server_that_is_dropped_leaves_no_file(path):
+    server = Server(path, sock_type=SockType.UNIX_STREAM)
+    assert os.path.exists(path)
+    del server
+    gc.collect()
+    assert not os.path.exists(path)

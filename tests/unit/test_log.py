@@ -9,7 +9,7 @@ import sys
 import pytest
 from deadlines import LOOK
 
-from ipckit.server.log import LimitedLog, kind_of
+from ipckit.server.log import LimitedLog, kind_of, log, set_up, take_down
 
 
 @pytest.fixture
@@ -99,3 +99,11 @@ limited.flush()
 def test_lines_that_differ_in_numbers_are_of_one_kind():
     assert kind_of("a slow reader: 17 bytes wait") == kind_of("a slow reader: 4096 bytes wait")
     assert kind_of("a slow reader") != kind_of("a slow sender")
+
+
+def test_a_log_file_on_a_full_disk_can_be_closed(capsys):
+    handler = set_up("/dev/full", logging.INFO)
+    log.warning("nobody will read this")
+    take_down(handler)
+    assert handler not in log.handlers
+    assert "No space left on device" in capsys.readouterr().err
