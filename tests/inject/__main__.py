@@ -12,19 +12,22 @@ import argparse
 import errno
 import json
 import os
+import random
 import resource
 import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter, defaultdict
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 from inject import page
-from inject.cases import Case, every, sample, unknown
+from inject.cases import Case, chunks, every, sample, unknown
+from inject.configurations import CONFIGURATIONS
 from inject.known import KNOWN, is_known
-from inject.lane import CONFIGURATIONS, Result
+from inject.lane import Result
+from inject.named import is_named
 
 TESTS = Path(__file__).parent.parent
 
@@ -34,6 +37,7 @@ class Lanes:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
+        os.chmod(directory, 0o755)  # the workers of another user come to it
         self.library = page.build(directory)
         self._made = 0
         both = directory / "both.pem"
@@ -45,13 +49,13 @@ class Lanes:
         )
         both.write_text(both.read_text() + (directory / "certificate").read_text())
 
-    def start(self, configuration: str, what: str) -> subprocess.Popen:
+    def start(self, module: str, configuration: str, *what: str) -> subprocess.Popen:
         self._made += 1
         mine = self.directory / f"lane-{self._made}"
         mine.mkdir()
         (mine / "both.pem").write_bytes((self.directory / "both.pem").read_bytes())
         return subprocess.Popen(
-            [sys.executable, "-m", "inject.lane", str(mine), configuration, what],
+            [sys.executable, "-m", f"inject.{module}", str(mine), configuration, *what],
             env={**page.environment(self.library, mine / "page"), "PYTHONPATH": str(TESTS)},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -59,7 +63,7 @@ class Lanes:
         )
 
     def record(self, configuration: str) -> dict:
-        process = self.start(configuration, "record")
+        process = self.start("lane", configuration, "record")
         out, _ = process.communicate(timeout=120)
         if process.returncode:
             raise SystemExit(f"the recording of {configuration} failed")
@@ -68,12 +72,32 @@ class Lanes:
     def run(self, work: tuple[str, list[Case]]) -> list[tuple[str, Result]]:
         """Return (configuration, Result) of each case."""
         configuration, cases = work
-        process = self.start(configuration, "run")
+        process = self.start("lane", configuration, "run")
         out, _ = process.communicate(json.dumps(cases))
-        if process.returncode:
-            raise SystemExit(f"a lane of {configuration} ended with {process.returncode}")
         found = (json.loads(line) for line in out.splitlines())
-        return [(configuration, Result(Case(*case), *rest)) for case, *rest in found]
+        results = [(configuration, Result(Case(*case), *rest)) for case, *rest in found]
+        if process.returncode:
+            at = cases[min(len(results), len(cases) - 1)]
+            why = f"the lane ended with {process.returncode}"
+            results.append((configuration, Result(at, False, [why], "", 0)))
+        return results
+
+    def run_all(self, work: list[tuple[str, list[Case]]], lanes: int) -> list[tuple[str, Result]]:
+        """Return what run() does of each; after an interrupt (SIGINT) of those that are over."""
+        results: list[tuple[str, Result]] = []
+        with ThreadPoolExecutor(lanes) as pool:
+            over = [pool.submit(self.run, one) for one in work]
+            try:
+                for one in as_completed(over):
+                    results += one.result()
+                    for configuration, result in one.result():
+                        if result.faults:
+                            print("...", configuration, result.case, file=sys.stderr, flush=True)
+            except KeyboardInterrupt:
+                print("interrupted: not all of them were run")
+                pool.shutdown(cancel_futures=True)
+                results = [found for one in over if not one.cancelled() for found in one.result()]
+        return results
 
 
 def main() -> int:
@@ -88,23 +112,27 @@ def main() -> int:
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="inject-") as directory:
         lanes = Lanes(Path(directory))
-        work, total, left_out = [], 0, 0
-        for configuration in CONFIGURATIONS:
-            recorded = lanes.record(configuration)
-            strange = unknown(recorded)
-            if strange:
-                raise SystemExit(f"errnos.py says nothing of {sorted(strange)}")
-            cases = [case for case in every(recorded) if asked.only in str(case)]
-            total += len(cases)
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            recorded = dict(
+                zip(CONFIGURATIONS, pool.map(lanes.record, CONFIGURATIONS), strict=True)
+            )
+        strange = {call for recording in recorded.values() for call in unknown(recording)}
+        if strange:
+            raise SystemExit(f"errnos.py says nothing of {sorted(strange)}")
+        there = {
+            configuration: [case for case in every(recording) if asked.only in str(case)]
+            for configuration, recording in recorded.items()
+        }
+        total = sum(map(len, there.values()))
+        left_out, work = 0, []
+        for configuration, cases in there.items():
             rest = [case for case in cases if asked.known or not is_known(case)]
             left_out += len(cases) - len(rest)
-            cases = rest
             if not asked.all:
-                cases = sample(cases, asked.size // len(CONFIGURATIONS))
-            chunk = 60
-            work += [(configuration, cases[at : at + chunk]) for at in range(0, len(cases), chunk)]
-        with ThreadPoolExecutor(asked.lanes) as pool:
-            results = [result for some in pool.map(lanes.run, work) for result in some]
+                rest = sample(rest, asked.size * len(cases) // total)
+            work += [(configuration, some) for some in chunks(rest, 240 if asked.all else 60)]
+        random.Random(0).shuffle(work)  # what an interrupt leaves undone is of every way
+        results = lanes.run_all(work, asked.lanes)
     for line in KNOWN:
         print("KNOWN ", *line)
     if KNOWN:
@@ -127,6 +155,11 @@ def report(results: list[tuple[str, Result]], total: int, wall: float, cpu: floa
     for what, which in (("way", lambda c, r: r.case.way), ("configuration", lambda c, r: c)):
         counts = Counter(which(c, r) for c, r in failed)
         print(f"by {what}: " + ", ".join(f"{name} {n}" for name, n in sorted(counts.items())))
+    silent = Counter(result.case.call for _, result in failed if not is_loud(result))
+    print(
+        f"{len(failed) - silent.total()} named in the log or in the refusal; the others cost nothing "
+        "and are in no log: " + ", ".join(f"{call} {n}" for call, n in sorted(silent.items()))
+    )
     faults = [(configuration, result) for configuration, result in results if result.faults]
     for configuration, result in faults:
         print(f"FAULT  {configuration}: {result.case}: {'; '.join(result.faults)[:300]}")
@@ -135,6 +168,10 @@ def report(results: list[tuple[str, Result]], total: int, wall: float, cpu: floa
         f"{len(faults)} faults; {wall:.0f} s, {cpu:.0f} s of CPU"
     )
     return 1 if faults else 0
+
+
+def is_loud(result: Result) -> bool:
+    return is_named(result.case, [result.log, *result.cost])
 
 
 if __name__ == "__main__":

@@ -6,10 +6,12 @@ answer to somebody else's question is seen.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import select
 import signal
 import ssl
+from collections.abc import Callable
 from typing import Any
 
 from inject.page import (
@@ -24,6 +26,7 @@ from inject.page import (
     RELOADED,
     RUN,
     TASK_WORKER,
+    USER_PROCESS,
     WORKER,
     WORKER_START,
     Page,
@@ -34,24 +37,65 @@ LARGE = b"x" * 300_000
 """Neither the ledger nor a frame has room for it inside: it goes beside, into a file."""
 
 
-def make(page: Page, settings: dict[str, Any], certificate: str | None, sent_file: str) -> Server:
-    """Return the server; its ports are TCP, TLS, UDP and a unix socket, in this order."""
+HELD = b"x" * 130_000
+"""It lies in the ledger, and takes a block of its largest size."""
+
+
+def make(
+    page: Page,
+    settings: dict[str, Any],
+    tls: ssl.SSLContext | None,
+    sent_file: str,
+    hold: str,
+    users: str,
+) -> Server:
+    """Return the server; its ports are TCP, TLS, UDP and a unix socket, in this order.
+
+    A task of the kind `held` lasts as long as there is a file `hold`.
+    """
     lines = {"open_eof_check": True, "open_eof_split": True, "package_eof": "\n"}
     server = Server("127.0.0.1", 0, **lines)
-    if certificate is not None:
-        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        context.load_cert_chain(certificate)
-        server.listen("127.0.0.1", 0, SockType.TCP).set(ssl=context, **lines)
+    if tls is not None:
+        server.listen("127.0.0.1", 0, SockType.TCP).set(ssl=tls, **lines)
         path = os.path.join(settings["runtime_dir"], "..", "socket")
         server.listen("127.0.0.1", 0, SockType.UDP)
         # Last: a listen() that fails leaves the program with the ports that it has.
         server.listen(os.path.abspath(path), 0, SockType.UNIX_STREAM).set(**lines)
     server.set(settings)
-    _callbacks(server, page, sent_file)
+    _callbacks(server, page, sent_file, hold)
+    if users:
+        server.add_process(_user_process(page, users))
     return server
 
 
-def _callbacks(server: Server, page: Page, sent_file: str) -> None:
+def context(certificate: str) -> ssl.SSLContext:
+    """Return what TLS needs; the program has it before anything fails."""
+    made = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    made.load_cert_chain(certificate)
+    return made
+
+
+def _user_process(page: Page, kind: str) -> Callable[[Server], Any]:
+    """It sends a message to a worker as it begins, and waits for its end."""
+
+    def begin(server: Server) -> None:
+        page.role(USER_PROCESS)
+        page.note(WORKER_START, server.worker_id, 0)
+        server.send_message((0, 0, b""), 0)
+
+    def user_process(server: Server) -> None:
+        begin(server)
+        signal.pause()
+
+    async def async_user_process(server: Server) -> None:
+        begin(server)
+        server.after(0, lambda: None)
+        await asyncio.Event().wait()
+
+    return user_process if kind == "def" else async_user_process
+
+
+def _callbacks(server: Server, page: Page, sent_file: str, hold: str) -> None:
     asked: dict[int, tuple[int, int]] = {}  # of this worker: task id -> token, session
 
     def answer(session: int, *words: object) -> None:
@@ -119,20 +163,22 @@ def _callbacks(server: Server, page: Page, sent_file: str) -> None:
                 (kind,) = rest
                 delay = 0.3 if kind == "late" else 0
                 body = LARGE if kind in ("large", "large_fails") else b""
+                body = HELD if kind == "held" else body
                 task_id = server.task([token, session, kind, body], delay=delay)
                 page.note(PROMISED, token, task_id)
                 asked[task_id] = token, session
-                if kind == "late":
+                if kind in ("late", "held"):
                     answer(session, token, "later")
             case "message":
                 size, dst = rest
                 body = LARGE if size == "large" else b""
                 server.send_message((token, session, body), int(dst))
             case "who":
-                answer(session, token, server.worker_id)
+                answer(session, token, server.worker_id, os.getpid())
             case "file":
                 server.send(session, f"{token} ".encode())
-                server.sendfile(session, sent_file)
+                if not server.sendfile(session, sent_file):
+                    server.send(session, b"refused sendfile\n")
 
     @server.on("packet")
     def packet(server, data, address):
@@ -158,6 +204,9 @@ def _callbacks(server: Server, page: Page, sent_file: str) -> None:
                 os.kill(os.getpid(), signal.SIGKILL)
             case "slow":
                 select.select([], [], [], 0.05)
+            case "held":
+                while os.path.exists(hold):
+                    select.select([], [], [], 0.005)
             case "sends":
                 server.send(session, f"{token} sent\n".encode())
         return [token, session, LARGE if kind == "large" else b""]

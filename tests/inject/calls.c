@@ -6,6 +6,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -152,6 +153,10 @@ WRAP(int, timer_settime, timer_settime, -1,
      (timer_t t, int f, const struct itimerspec *n, struct itimerspec *o), (t, f, n, o))
 WRAP(int, setrlimit, setrlimit, -1, (__rlimit_resource_t r, const struct rlimit *l), (r, l))
 WRAP(int, setrlimit64, setrlimit, -1, (__rlimit_resource_t r, const struct rlimit64 *l), (r, l))
+WRAP(int, setuid, setuid, -1, (uid_t u), (u))
+WRAP(int, setgid, setgid, -1, (gid_t g), (g))
+WRAP(int, setgroups, setgroups, -1, (size_t n, const gid_t *g), (n, g))
+WRAP(int, initgroups, initgroups, -1, (const char *u, gid_t g), (u, g))
 WRAP(ssize_t, getrandom, getrandom, -1, (void *b, size_t n, unsigned f), (b, n, f))
 WRAP(int, msgsnd, msgsnd, -1, (int q, const void *m, size_t n, int f), (q, m, n, f))
 WRAP(ssize_t, msgrcv, msgrcv, -1, (int q, void *m, size_t n, long t, int f), (q, m, n, t, f))

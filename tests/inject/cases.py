@@ -11,9 +11,10 @@ from collections import defaultdict
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from inject.configurations import START, STOP
 from inject.errnos import ERRNOS, NEVER
 
-__all__ = ["Case", "Recording", "every", "sample", "unknown"]
+__all__ = ["Case", "Recording", "chunks", "every", "sample", "unknown"]
 
 
 class Case(NamedTuple):
@@ -83,6 +84,22 @@ def _spread(found: list[Case]) -> list[Case]:
                 order.append(found[at])
         parts *= 2
     return order
+
+
+def chunks(cases: Iterable[Case], size: int) -> list[list[Case]]:
+    """Return them in lists of that size, each for one lane, those of a stratum beside each other.
+
+    Cases of the start and of the stop alternate: a server that has started is there to be stopped.
+    """
+    starts: list[Case] = []
+    stops: list[Case] = []
+    rest: list[Case] = []
+    for case in cases:
+        {START: starts, STOP: stops}.get(case.way, rest).append(case)
+    pairs = min(len(starts), len(stops))
+    both = [case for pair in zip(starts[:pairs], stops[:pairs], strict=True) for case in pair]
+    orders = (rest, both, starts[pairs:], stops[pairs:])
+    return [order[at : at + size] for order in orders for at in range(0, len(order), size)]
 
 
 def unknown(recorded: Recording) -> set[tuple[str, str]]:

@@ -5,13 +5,11 @@ from __future__ import annotations
 import select
 import socket
 import ssl
-import time
 
-DEADLINE = 10.0
+from inject.patience import MOST, Hang, Patience
 
-
-class Hang(AssertionError):
-    """Something did not come within ten seconds."""
+_LOOK = 0.5
+"""Seconds between two looks whether it takes too long."""
 
 
 class Wrong(AssertionError):
@@ -28,11 +26,13 @@ class Line:
     def __init__(self, address: tuple[str, int] | str, tls: bool = False) -> None:
         family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
         self._sock = socket.socket(family, socket.SOCK_STREAM)
-        self._sock.settimeout(DEADLINE)
+        self._sock.settimeout(MOST)
         self._rest = b""
+        patience = Patience()
         try:
             self._sock.connect(address)
             if tls:
+                patience.watch()
                 context = ssl.create_default_context()
                 context.check_hostname = False
                 context.verify_mode = ssl.CERT_NONE
@@ -43,29 +43,35 @@ class Line:
         except (ConnectionError, ssl.SSLError) as exc:
             self._sock.close()
             raise Closed(f"connect(): {exc}") from None
+        patience.check("connect()")
 
     def ask(self, *words: object) -> None:
+        patience = Patience()
         try:
             self._sock.sendall((" ".join(map(str, words)) + "\n").encode())
         except TimeoutError:
             raise Hang(f"{words} was not read") from None
         except OSError as exc:
             raise Closed(f"{words}: {exc}") from None
+        patience.check(f"{words} is read")
 
     def hear(self, token: int) -> list[str]:
         """Return the words of the answer behind its token."""
-        end = time.monotonic() + DEADLINE
+        patience = Patience()
+        self._sock.settimeout(_LOOK)
         while b"\n" not in self._rest:
-            self._sock.settimeout(max(end - time.monotonic(), 0.001))
             try:
                 part = self._sock.recv(1 << 16)
             except TimeoutError:
-                raise Hang(f"no answer to {token}") from None
+                patience.check(f"an answer to {token}")
+                continue
             except OSError as exc:
                 raise Closed(f"{token}: {exc}") from None
             if not part:
                 raise Closed(f"{token}: end of file")
             self._rest += part
+        self._sock.settimeout(MOST)
+        patience.check(f"an answer to {token}")
         line, _, self._rest = self._rest.partition(b"\n")
         words = line.decode().split(" ")
         if words[0] != str(token):

@@ -1,7 +1,6 @@
 """One lane of failures: a process with the library preloaded, which runs case after case.
 
     python -m inject.lane DIRECTORY CONFIGURATION record     prints what calls each way makes
-    python -m inject.lane DIRECTORY CONFIGURATION starve     reaches limits on each way
     python -m inject.lane DIRECTORY CONFIGURATION run        takes cases from stdin, prints the results
 
 A case arms one failure, goes one way, and is judged by itself:
@@ -10,47 +9,57 @@ A case arms one failure, goes one way, and is judged by itself:
   J3  each client got the answer to its own question, or a refusal; its connection ended only when
       the failed call was its worker's;
   J4  no `close` fired twice; nothing took ten seconds; no descriptor is left open;
-  J5  a failure that cost something (a refusal, a connection, the start) is named: the log, or the
-      error, has its errno, except for those that mean "again" or "the peer has gone";
+  J5  a failure that cost something (a refusal, a connection, the start), or that the log tells of,
+      is named: a line of the log, or the refusal, has the call or what it was made for (named.py)
+      and its errno, except for those that mean "again" or "the peer has gone";
   J6  with the failure over, all processes are there, and serve; at the end nothing is left.
 """
 
 from __future__ import annotations
 
 import errno
+import gc
 import json
 import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
+from leaks import own_namespaces
+
 from inject.cases import Case, Recording
-from inject.client import Closed, Hang, Wrong
+from inject.client import Closed, Wrong
+from inject.configurations import CONFIGURATIONS, START, STOP, USER_DEATH
 from inject.errnos import QUIET
 from inject.living import WORKERS, Living, Place
+from inject.named import is_named, is_told
+from inject.network import own_network
 from inject.page import WORKER, Page
-from inject.starvation import CASES, KNOWN, Starved, starved
+from inject.patience import Hang
 from inject.ways import WAYS, Asked
 
-CONFIGURATIONS = {
-    "mode 1": {"task_ipc_mode": 1},
-    "mode 2": {"task_ipc_mode": 2},
-    "mode 3": {"task_ipc_mode": 3},
-    "ledger": {"task_ipc_mode": 1},
-}
 _TWICE = 2
 """So often each way is recorded: the counts of two turns differ by a poll or two."""
+
+
+MISSES = 3
+"""Behind so many calls in a row that are not met there is none: the last one was before them."""
+
+
+_USER_DEATHS = 2
+"""So often a server's user process dies: the pause before the next is half a second then."""
 
 
 _IDLE = 0.1
 """So long the descriptors of an idle server stay as they are."""
 
 
-_TROUBLE = (Hang, Wrong, Closed, OSError, IndexError)
+TROUBLE = (Hang, Wrong, Closed, OSError, IndexError)
 """What the driver meets when the server misbehaves; the last two: a process is gone."""
 
 
@@ -61,28 +70,31 @@ class Result(NamedTuple):
     faults: list[str]
     log: str
     seconds: float
+    cost: Sequence[str] = ()
+    """Refusals, and connections that ended."""
 
 
 class Lane:
-    def __init__(self, directory: Path, configuration: str) -> None:
-        settings = dict(CONFIGURATIONS[configuration])
-        self.configuration = configuration
+    def __init__(self, directory: Path, configuration: str, disk: Path | None = None) -> None:
+        """`disk`: where the server's files are, if not in the directory."""
+        disk = disk or directory
+        chosen = CONFIGURATIONS[configuration]
+        settings = dict(chosen.settings)
         if settings["task_ipc_mode"] != 1:
             settings["message_queue_key"] = 0x49500000 | os.getpid() & 0xFFFFF
-        if configuration == "ledger":
-            settings["task_ledger"] = f"inject-{os.getpid()}"
-            settings["log_file"] = str(directory / "log_file")
+        if "log_file" in settings:
+            settings["log_file"] = str(disk / settings["log_file"])
+        if "task_ledger" in settings:
+            settings["task_ledger"] += f"-{os.getpid()}"
         (directory / "sent").write_bytes(b"y" * 100_000 + b"\n")
-        certificate = directory / "both.pem"
-        path = str(certificate) if certificate.exists() else None
-        self.place = Place(directory, settings, path, Page())
-        self.ways = [
-            way
-            for name, way in WAYS.items()
-            if not (name == "foreign" and settings["task_ipc_mode"] == 1)
-        ]
+        path = str(directory / "both.pem") if chosen.tls else None
+        self.place = Place(directory, disk, settings, path, Page(), chosen.users, chosen.program)
+        self.begins_and_ends = START in chosen.ways
+        self.ways = [WAYS[name] for name in chosen.ways if name in WAYS]
         self._tokens = count(1)
         self._living: Living | None = None
+        self._fresh: Living | None = None  # of a case of the start, for one of the stop
+        self._ways: list[Callable[[Asked], None]] = []  # that it has gone to begin with
         self._descriptors: dict[int, int] = {}
 
     def token(self) -> int:
@@ -90,20 +102,40 @@ class Lane:
 
     # -- a server that lives ---
 
-    def living(self) -> Living:
-        """Return the server that serves, a new one if need be."""
+    def living(self, way: str = "") -> Living:
+        """Return the server that serves, a new one if need be.
+
+        One whose user process dies is for that way alone: each death makes the pause longer.
+        """
+        if way == USER_DEATH:
+            ways = [one for one in self.ways if one.__name__ == USER_DEATH]
+        else:
+            ways = [one for one in self.ways if one.__name__ != USER_DEATH]
         if self._living is None:
+            self._ways = ways
             self._living = living = Living(self.place)
             if not living.ready():
                 raise AssertionError(f"no start without a failure: {living.outcome}")
             living.settle()
             self._when_idle(living)
             living.floor = living.copies()
-            for way in self.ways:  # what is opened once is open then
-                self._go(way, living)
+            for one in ways:  # what is opened once is open then
+                self._go(one, living)
                 living.settle()
+            self.serves(living)
             self._descriptors = self._when_idle(living)
         return self._living
+
+    def fitting(self, way: str) -> tuple[Living, list[str]]:
+        """Return the server for a case of that way, and what was wrong with the one before it."""
+        there, faults = self._living, []
+        alone = there is not None and self._ways == [WAYS[USER_DEATH]]
+        worn = there is not None and there.user_deaths > _USER_DEATHS
+        if self._fresh is not None or (
+            there is not None and (worn or alone != (way == USER_DEATH))
+        ):
+            faults = self.stop()
+        return self.living(way), faults
 
     def _go(self, way: Callable[[Asked], None], living: Living) -> Asked:
         asked = Asked(living, self.token)
@@ -115,10 +147,19 @@ class Lane:
 
     def stop(self) -> list[str]:
         """End the server that serves; return what is wrong with that."""
-        living, self._living = self._living, None
-        return [] if living is None else self._stopped(living)
+        there = [one for one in (self._living, self._fresh) if one is not None]
+        self._living = self._fresh = None
+        return [fault for one in there for fault in self.stopped(one)]
 
-    def _stopped(self, living: Living) -> list[str]:
+    def end(self) -> list[str]:
+        """As stop(), and the last one: J2, tasks that wait in the ledger are run by the next."""
+        faults = self.stop()
+        if self.place.owed:
+            self.living()
+            faults += self.stop()
+        return faults
+
+    def stopped(self, living: Living) -> list[str]:
         try:
             living.end()
         except Hang as exc:
@@ -127,11 +168,12 @@ class Lane:
         faults = [] if living.outcome == "returned" else [f"start() ended: {living.outcome}"]
         return faults + living.left()
 
-    def _scrap(self) -> None:
+    def scrap(self) -> None:
         """After a fault the next case begins with another server."""
-        if self._living is not None:
-            self._living.scrap()
-            self._living = None
+        for one in (self._living, self._fresh):
+            if one is not None:
+                one.scrap()
+        self._living = self._fresh = None
 
     # -- what calls there are ---
 
@@ -146,8 +188,8 @@ class Lane:
                 if more:
                     found[way, *key] = max(found.get((way, *key), 0), more)
 
-        for _ in range(_TWICE):
-            self._begin_and_end(lambda work: during("start", work), lambda w: during("stop", w))
+        for _ in range(_TWICE if self.begins_and_ends else 0):
+            self._begin_and_end(lambda work: during(START, work), lambda w: during(STOP, w))
         living = self.living()
         for way in self.ways:
             for _ in range(_TWICE):
@@ -171,34 +213,37 @@ class Lane:
             living[0].settle()
 
         during_start(start)
-        self._work_for_the_end(living[0])
+        self.work_for_the_end(living[0])
         during_stop(living[0].end)
         living[0].left()
 
     # -- cases ---
 
     def run(self, cases: list[Case]) -> Iterator[Result]:
+        """Run them in their order; those of one stratum behind the last call of it are not run."""
+        missed: Counter[tuple] = Counter()  # of each stratum, in a row
         for case in cases:
             before = time.monotonic()
-            run = {"start": self._start_case, "stop": self._stop_case}.get(case.way, self._way_case)
+            if missed[case.stratum] >= MISSES:
+                yield Result(case, False, [], "", 0)
+                continue
+            run = {START: self._start_case, STOP: self._stop_case}.get(case.way, self._way_case)
+            self._cost: list[str] = []
             failed, faults, log = run(case)
-            yield Result(case, failed, faults, log, time.monotonic() - before)
-        faults = self.stop()
-        if self.place.owed:  # J2: tasks wait in the ledger, and the next server runs them
-            self.living()
-            faults += self.stop()
+            missed[case.stratum] = 0 if failed else missed[case.stratum] + 1
+            yield Result(case, failed, faults, log, time.monotonic() - before, self._cost)
+        faults = self.end()
         if faults:
-            yield Result(Case("stop", 0, "", "", 0, 0), True, faults, "", 0)
+            yield Result(Case(STOP, 0, "", "", 0, 0), True, faults, "", 0)
 
     def _arm(self, case: Case) -> None:
         self.place.page.arm(case.role, case.call, case.kind, case.error, case.nth)
 
     def _way_case(self, case: Case) -> tuple[bool, list[str], str]:
-        living = self.living()
-        log_before = len(living.text())
-        (way,) = (way for way in self.ways if way.__name__ == case.way)
+        living, faults = self.fitting(case.way)
+        mark = living.mark()
+        way = WAYS[case.way]
         asked = Asked(living, self.token)
-        faults: list[str] = []
         self._arm(case)
         try:
             way(asked)
@@ -210,49 +255,27 @@ class Lane:
             asked.close()
         failed = self.place.page.disarm()
         if not faults:
-            faults += self._judge(case, living, asked)
-        log = living.text()[log_before:]
-        cost = asked.closed + asked.refused
-        if failed and not faults and cost:
-            faults += unnamed(case, log + " ".join(cost))
+            faults += self.judge(case.role, living, asked)
+        log = living.text(mark)
+        self._cost = asked.closed + asked.refused
+        if failed and not faults:
+            faults += unnamed(case, [log, *self._cost], self._cost)
         if not living.alive:
             faults.append(f"the server ended: {living.outcome}")
         if faults:
-            self._scrap()
+            self.scrap()
         return failed, faults, log
 
-    def starve(self, case: Starved) -> list[str]:
-        """Go a way while a role has reached a limit; return what is wrong."""
-        living = self.living()
-        (way,) = (way for way in self.ways if way.__name__ == case.way)
-        asked = Asked(living, self.token)
-        asked.may_give_up = True
-        faults: list[str] = []
-        with starved(living, case):
-            try:
-                way(asked)
-            except _TROUBLE as exc:
-                faults.append(repr(exc))
-            finally:
-                asked.close()
-        if not faults:
-            faults += self._judge(case, living, asked)
-        if not living.alive:
-            faults.append(f"the server ended: {living.outcome}")
-        if faults:
-            faults.append(living.text()[-1500:])
-            self._scrap()
-        return faults
-
-    def _judge(self, case: Case | Starved, living: Living, asked: Asked) -> list[str]:
+    def judge(self, role: int, living: Living, asked: Asked) -> list[str]:
+        """Return what is wrong now that the failure, of a process of that role, is over."""
         faults = list(asked.raised)
-        if asked.closed and case.role != WORKER:
+        if asked.closed and role != WORKER:
             faults.append(f"a client was cut off: {asked.closed[0]}")
         try:
             living.settle()
             if living.alive:
-                self._serves(living)
-        except _TROUBLE as exc:
+                self.serves(living)
+        except TROUBLE as exc:
             faults.append(f"afterwards: {exc!r}")
         doubled = [session for session, times in living.sessions.items() if times > 1]
         if doubled:
@@ -287,7 +310,7 @@ class Lane:
         living.wait(stays, "descriptors stay")
         return seen[-1]
 
-    def _serves(self, living: Living) -> None:
+    def serves(self, living: Living) -> None:
         """A task is run, and every worker waits for clients at every port."""
         asked = Asked(living, self.token)
         try:
@@ -317,23 +340,24 @@ class Lane:
         outcome = living.outcome or ""
         if serves:
             try:
-                self._serves(living)
-            except _TROUBLE as exc:
+                self.serves(living)
+            except TROUBLE as exc:
                 faults.append(f"afterwards: {exc!r}")
         log = living.text()
-        if failed and not faults and not serves:
-            faults += unnamed(case, log + outcome)
+        self._cost = [] if serves else [outcome]
+        if failed and not faults:
+            faults += unnamed(case, [log, *self._cost], self._cost)
         if not living.alive and not faults:
             if not outcome.startswith("refused"):
                 faults.append(f"start() ended: {outcome}")
             faults += living.left()
-        else:
-            faults += self._stopped(living)
         if faults:
             living.scrap()
+        elif living.alive:
+            self._fresh = living
         return failed, faults, log
 
-    def _work_for_the_end(self, living: Living) -> None:
+    def work_for_the_end(self, living: Living) -> None:
         """A task in hand, some that wait, and clients that stay."""
         asked = Asked(living, self.token)
         lines = [asked.line() for _ in range(3)]
@@ -343,48 +367,50 @@ class Lane:
         asked.call(lines[2], "echo", wanted=("echo",))
 
     def _stop_case(self, case: Case) -> tuple[bool, list[str], str]:
+        living, self._fresh = self._fresh, None
         faults = self.stop()
-        living = Living(self.place)
-        if not living.ready():
-            return False, [f"no start without a failure: {living.outcome}"], living.text()
-        living.settle()
-        self._work_for_the_end(living)
+        if living is None:
+            living = Living(self.place)
+            if not living.ready():
+                return False, [f"no start without a failure: {living.outcome}"], living.text()
+            living.settle()
+        mark = living.mark()
+        self.work_for_the_end(living)
         self._arm(case)
-        faults += self._stopped(living)
+        faults += self.stopped(living)
         failed = self.place.page.disarm()
-        log = living.text()
+        log = living.text(mark)
+        if failed and not faults:
+            faults += unnamed(case, [log])
         if faults:
             living.scrap()
         return failed, faults, log
 
 
-def unnamed(case: Case, log: str) -> list[str]:
+def unnamed(case: Case, texts: list[str], cost: Sequence[str] = ()) -> list[str]:
     """J5."""
     name = errno.errorcode[case.error]
-    if name in QUIET or case.kind == "log":
+    if name in QUIET or case.kind == "log" or is_named(case, texts):
         return []
-    if os.strerror(case.error) in log or name in log or "MemoryError" in log:
+    if not cost and not is_told(case, texts):
         return []
-    if "SQLITE_" in log:  # it names its step, and keeps the errno for itself
-        return []
-    return [f"the log does not name {name}"]
+    return [f"the log does not name {case.call} and {name}"]
+
+
+def alone() -> None:
+    """What a process of lanes is before it has one: no other program's object is in sight."""
+    own_namespaces()
+    own_network()
+    gc.freeze()
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
 
 
 def main() -> None:
     directory, configuration, what = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
-    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    alone()
     lane = Lane(directory, configuration)
     if what == "record":
         print(json.dumps([[*key, times] for key, times in lane.record().items()]))
-        return
-    if what == "starve":
-        for way in lane.ways:
-            for role, limits in CASES.items():
-                for limit in limits:
-                    case = Starved(way.__name__, role, limit)
-                    if str(case) not in KNOWN:
-                        print(json.dumps([str(case), lane.starve(case)]), flush=True)
-        print(json.dumps(["the end", lane.stop()]))
         return
     cases = [Case(*one) for one in json.load(sys.stdin)]
     for result in lane.run(cases):

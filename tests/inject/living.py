@@ -7,29 +7,36 @@ Contract  `Living(...)` starts it; `ready()` says whether it serves or has refus
 from __future__ import annotations
 
 import contextlib
-import errno
+import ctypes
 import gc
+import json
 import os
 import re
+import resource
 import select
 import shutil
 import signal
-import time
+import sqlite3
+import ssl
 import traceback
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import ipckit
+import ipckit.cli
+import ipckit.server.application  # here, so that no server of ours imports it
 from inject import app
 from inject import page as notes
-from inject.client import DEADLINE, Hang
 from inject.page import MANAGER, NOBODY, Page
+from inject.patience import DEADLINE, Hang, Patience, watch
 from ipckit.queue import SysvQueue
-from ipckit.server.dead_letters import DeadLetters
+
+_END_WITH_PARENT = 1  # prctl.h: PR_SET_PDEATHSIG
 
 WORKERS, TASK_WORKERS = 2, 1
+USER_SLOT = WORKERS + TASK_WORKERS
 
 
 @dataclass
@@ -37,15 +44,21 @@ class Place:
     """Where the servers of one lane live, one after another, and what they have in common."""
 
     directory: Path
+    disk: Path
+    """Where its files are."""
     settings: dict
     certificate: str | None
     page: Page
+    users: str
+    program: bool
+    in_child: Callable[[], None] = lambda: None
+    """Called in the process that is to be the manager, first."""
     owed: set[int] = field(default_factory=set)
     """Tokens of tasks that wait in a ledger with a name for the next server."""
 
     @property
     def run(self) -> Path:
-        return self.directory / "run"
+        return self.disk / "run"
 
     @property
     def log(self) -> Path:
@@ -53,7 +66,16 @@ class Place:
 
     @property
     def letters(self) -> Path:
-        return self.directory / "letters"
+        return self.disk / "letters"
+
+    @property
+    def socket(self) -> Path:
+        return self.disk / "socket"
+
+    @property
+    def slots(self) -> list[int]:
+        """The numbers of all processes."""
+        return [*range(USER_SLOT + bool(self.users))]
 
     def all_settings(self) -> dict:
         return {
@@ -83,14 +105,17 @@ class Living:
         self.begun: dict[int, int] = {}  # pid of a process that was ready -> its number
         self.sessions: Counter[int] = Counter()  # `close` events
         self.reloads = 0
+        self.user_deaths = 0
         self.raised: list[int] = []
         self._forks: set[int] = set()
         self._queues: set[int] = set()
         self._failed_ids: set[int] = set()
+        self._listening: set[int] = set()
         for token in place.owed:
             self.promised[token] = -1
-        with open(place.log, "wb"):
-            pass
+        for log in filter(None, (place.log, place.settings.get("log_file"))):
+            with open(log, "wb"):
+                pass
         self._outcome_path = place.directory / "outcome"
         self._outcome_path.unlink(missing_ok=True)
         gc.collect()
@@ -98,31 +123,51 @@ class Living:
         if self.pid == 0:
             self._serve()
         self.status: int | None = None
+        watch(lambda: (self.pid, *self.children()))
         self.floor = 0
         """Sockets of the manager while there are no clients."""
 
     def _serve(self) -> None:
-        """In the child: it becomes the manager."""
+        """In the child: it becomes the manager, and ends with the lane, whatever ends that."""
         mine = os.getpid()
+        ctypes.CDLL(None).prctl(_END_WITH_PARENT, signal.SIGKILL)
         outcome = "returned"
         log = os.open(self.place.log, os.O_WRONLY | os.O_APPEND)
         for fd in (1, 2):
             os.dup2(log, fd)
         os.close(log)
+        tls = app.context(self.place.certificate) if self.place.certificate else None
+        self.place.in_child()
         self.page.role(MANAGER)
         try:
-            sent = str(self.place.directory / "sent")
-            server = app.make(self.page, self.place.all_settings(), self.place.certificate, sent)
-            server.start()
+            outcome = self._start(tls)
         except ipckit.IPCError as exc:
             outcome = f"refused {type(exc).__name__}: {exc}"
         except BaseException as exc:
             outcome = f"bare {type(exc).__name__}: {exc}\n{traceback.format_exc()}"
         finally:
             self.page.role(NOBODY)
+            gc.collect()  # a program drops its server, or ends
             if os.getpid() == mine:
+                hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+                resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
                 self._outcome_path.write_text(outcome)
             os._exit(0)
+
+    def _start(self, tls: ssl.SSLContext | None) -> str:
+        given = {
+            "settings": self.place.all_settings(),
+            "tls": tls,
+            "sent_file": str(self.place.directory / "sent"),
+            "hold": str(self.place.directory / "hold"),
+            "users": self.place.users,
+        }
+        if not self.place.program:
+            app.make(self.page, **given).start()
+            return "returned"
+        os.environ["INJECT_PROGRAM"] = json.dumps(given)
+        code = ipckit.cli.main(["run", "inject.program:server"])
+        return f"refused: `ipckit run` returned {code}" if code else "returned"
 
     # -- what it does ---
 
@@ -154,6 +199,12 @@ class Living:
                     self._queues.add(note.a)
 
     @property
+    def reload_ends(self) -> int:
+        """How often a reload has ended; under `ipckit run` also where that could not be told."""
+        failed = self.text().count("after_reload raised") if self.place.program else 0
+        return self.reloads + failed
+
+    @property
     def alive(self) -> bool:
         if self.status is None:
             pid, status = os.waitpid(self.pid, os.WNOHANG)
@@ -165,13 +216,12 @@ class Living:
 
     def wait(self, condition: Callable[[], bool], what: str, seconds: float = DEADLINE) -> None:
         """Look every two milliseconds until it is so; Hang."""
-        end = time.monotonic() + seconds
+        patience = Patience(seconds)
         while True:
             self.look()
             if condition():
                 return
-            if time.monotonic() > end:
-                raise Hang(f"not within {seconds:g} s: {what}")
+            patience.check(what)
             select.select([], [], [], 0.002)
 
     def ready(self) -> bool:
@@ -195,13 +245,25 @@ class Living:
         alive = self.children()
         return [pid for pid, slot in self.begun.items() if slot == number and pid in alive][-1]
 
+    def processes_of(self, *numbers: int) -> list[int]:
+        """As process_of() of each, waiting until it is there. (proc(5) children may miss one.)"""
+
+        def found() -> bool:
+            with contextlib.suppress(IndexError):
+                pids[:] = map(self.process_of, numbers)
+            return bool(pids) or not self.alive
+
+        pids: list[int] = []
+        self.wait(found, f"processes {numbers} are there")
+        return pids
+
     def settle(self) -> None:
         """Wait until all processes are there, all are ready, and all tasks are over; Hang."""
 
         def complete() -> bool:
             alive = self.children()
             slots = sorted(self.begun[pid] for pid in alive if pid in self.begun)
-            return len(alive) == len(slots) and slots == list(range(WORKERS + TASK_WORKERS))
+            return len(alive) == len(slots) and slots == self.place.slots
 
         self.wait(lambda: not self.alive or complete(), "all processes are ready")
         self.wait(lambda: not self.alive or not self.unfinished(), "all tasks are over")
@@ -232,13 +294,18 @@ class Living:
     def all_descriptors(self) -> dict[int, int]:
         """Return how many each process has, by its number; -1: the manager."""
         found = {-1: self.descriptors()}
-        for number in range(WORKERS + TASK_WORKERS):
+        for number in self.place.slots:
             with contextlib.suppress(FileNotFoundError, IndexError):
                 found[number] = len(os.listdir(f"/proc/{self.process_of(number)}/fd"))
         return found
 
     def listening(self) -> set[int]:
-        """Return the inodes of the sockets that clients come to."""
+        """Return the inodes of the sockets that clients come to. They stay the same for its life."""
+        if len(self._listening) < len(self.ports):
+            self._listening = self._find_listening()
+        return self._listening
+
+    def _find_listening(self) -> set[int]:
         ports = {f"{port:04X}" for port in self.ports.values() if port}
         found = set()
         for name, state in (("tcp", "0A"), ("udp", "07")):
@@ -246,8 +313,8 @@ class Living:
                 words = row.split()
                 if words[1].rpartition(":")[2] in ports and words[3] == state:
                     found.add(int(words[9]))
-        path = str(self.place.directory / "socket")
-        for row in Path("/proc/net/unix").read_text().splitlines()[1:]:
+        path = str(self.place.socket)
+        for row in Path("/proc/net/unix").read_text(errors="replace").splitlines()[1:]:
             words = row.split()
             if words[-1] == path and words[3] == "00010000":  # it listens
                 found.add(int(words[6]))
@@ -287,7 +354,7 @@ class Living:
             found.append(f"processes {living()}")
         waiting = self.unfinished()
         if waiting and self.place.letters.exists():
-            letters = {letter.task_id for letter in DeadLetters(str(self.place.letters))}
+            letters = self._letters()
             waiting = {token for token in waiting if self.promised[token] not in letters}
         name = self.place.settings.get("task_ledger")
         self.place.owed = waiting if name else set()
@@ -297,12 +364,19 @@ class Living:
         found += [f"queue {queue}" for queue in self._queues & _queues()]
         if self.place.run.is_dir():
             found += [f"run/{one}" for one in os.listdir(self.place.run) if one not in kept]
-        if (self.place.directory / "socket").exists():
+        if self.place.socket.exists():
             found.append("a unix socket")
         shared = [one for one in os.listdir("/dev/shm") if name and name in one]
         if waiting and name and not shared:
             found.append(f"lost: the ledger of tasks {sorted(waiting)}")
         return found
+
+    def _letters(self) -> set[int]:
+        """Return the ids of the tasks that have a dead letter. (Their data is large.)"""
+        with contextlib.closing(sqlite3.connect(self.place.letters)) as letters:
+            if not letters.execute("select * from sqlite_master where name = 'letters'").fetchone():
+                return set()
+            return {task_id for (task_id,) in letters.execute("select task_id from letters")}
 
     def kill(self) -> None:
         """kill -9 of all of it, and wait until all of it is gone."""
@@ -321,9 +395,9 @@ class Living:
         place = self.place
         for directory in (place.run,):
             shutil.rmtree(directory, ignore_errors=True)
-        for name in os.listdir(place.directory):
+        for name in os.listdir(place.disk):
             if name.startswith(("letters", "socket")):
-                os.unlink(place.directory / name)
+                os.unlink(place.disk / name)
         name = place.settings.get("task_ledger")
         for one in os.listdir("/dev/shm"):
             if name and name in one:
@@ -332,13 +406,19 @@ class Living:
             SysvQueue.open_id(queue).remove()
         place.owed = set()
 
-    def text(self) -> str:
-        """Return its log, of stderr and of its file."""
-        text = self.place.log.read_bytes()
+    def mark(self) -> list[int]:
+        """Return where its log ends now."""
+        return [len(part) for part in self._parts()]
+
+    def text(self, since: Sequence[int] = (0, 0)) -> str:
+        """Return its log, of stderr and of its file, since that mark."""
+        parts = zip(self._parts(), since, strict=True)
+        return b"".join(part[at:] for part, at in parts).decode(errors="replace")
+
+    def _parts(self) -> list[bytes]:
         file = self.place.settings.get("log_file")
-        if file and os.path.exists(file):
-            text += Path(file).read_bytes()
-        return text.decode(errors="replace")
+        there = file and os.path.exists(file)
+        return [self.place.log.read_bytes(), Path(file).read_bytes() if there else b""]
 
 
 def _is_there(pid: int) -> bool:
@@ -353,7 +433,3 @@ def _is_there(pid: int) -> bool:
 def _queues() -> set[int]:
     rows = Path("/proc/sysvipc/msg").read_text().splitlines()[1:]
     return {int(row.split()[1]) for row in rows}
-
-
-def describe(error: int) -> tuple[str, str]:
-    return errno.errorcode[error], os.strerror(error)

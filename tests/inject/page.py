@@ -12,8 +12,8 @@ from typing import NamedTuple
 HERE = Path(__file__).parent
 ENTRIES = 1 << 18
 
-NOBODY, MANAGER, BOOT, WORKER, TASK_WORKER = -1, 0, 1, 2, 3
-ROLES = ("manager", "booting", "worker", "task worker")
+NOBODY, MANAGER, BOOT, WORKER, TASK_WORKER, USER_PROCESS = -1, 0, 1, 2, 3, 4
+ROLES = ("manager", "booting", "worker", "task worker", "user process")
 KINDS = ("", "file", "memory", "inet", "unix", "pipe", "log", "other")
 
 # Notes of the library, then those of the server program (app.py).
@@ -61,6 +61,7 @@ def build(directory: Path) -> Path:
 def environment(library: Path, page: Path) -> dict[str, str]:
     """Return what a process needs to be driven; the page is made."""
     with open(page, "wb") as file:
+        os.fchmod(file.fileno(), 0o666)  # also of workers of another user
         file.truncate(_size(library))
     return {**os.environ, "LD_PRELOAD": str(library), "IPCKIT_INJECT_PAGE": str(page)}
 

@@ -7,7 +7,7 @@ import errno
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inject.cases import every, sample, unknown
+from inject.cases import chunks, every, sample, unknown
 from inject.errnos import ERRNOS, NEVER
 
 CALLS = sorted(ERRNOS)
@@ -48,6 +48,28 @@ def test_a_sample_of_the_number_of_strata_has_each_of_them(recorded):
     cases = every(recorded)
     strata = {case.stratum for case in cases}
     assert {case.stratum for case in sample(cases, len(strata))} == strata
+
+
+@given(RECORDINGS, st.integers(1, 70))
+def test_the_chunks_are_all_of_them_and_a_stratum_keeps_its_order(recorded, size):
+    cases = every(recorded)
+    parts = chunks(cases, size)
+    assert all(0 < len(part) <= size for part in parts)
+    whole = [case for part in parts for case in part]
+    assert sorted(whole) == sorted(cases)
+    for stratum in {case.stratum for case in cases}:
+        times = [case.nth for case in whole if case.stratum == stratum]
+        assert times == sorted(times)
+
+
+def test_a_start_comes_before_a_stop():
+    recorded = {
+        ("start", 0, "fork", ""): 2,
+        ("stop", 0, "fork", ""): 3,
+        ("tasks", 0, "fork", ""): 1,
+    }
+    ways = [[case.way for case in part] for part in chunks(every(recorded), 100)]
+    assert ways == [["tasks"] * 2, ["start", "stop"] * 4, ["stop"] * 2]
 
 
 def test_each_errno_exists_and_no_call_is_in_both_tables():

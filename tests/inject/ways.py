@@ -6,6 +6,7 @@ Each asks, and hears every answer within ten seconds; `Asked` keeps what came in
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -16,11 +17,17 @@ from pathlib import Path
 from serving import sleeps
 
 import ipckit
-from inject.client import DEADLINE, Closed, Hang, Line, Wrong, datagram
-from inject.living import WORKERS, Living
+from inject.client import Closed, Line, Wrong, datagram
+from inject.configurations import REQUESTS
+from inject.living import USER_SLOT, WORKERS, Living
+from inject.patience import DEADLINE, MOST, Hang, Patience
 from ipckit import TaskClient
 
 TCP, TLS, UDP, UNIX = range(4)
+
+_MORE_REQUESTS = 3
+"""So often the requests for a retirement are made: one process may have been at its end already,
+and its successor got the rest of them."""
 
 
 class Asked:
@@ -39,7 +46,7 @@ class Asked:
     def line(self, port: int = TCP) -> Line | None:
         """Connect; None: it was closed at once."""
         number = self.living.ports[port]
-        path = str(self.living.place.directory / "socket")
+        path = str(self.living.place.socket)
         try:
             line = Line(path if port == UNIX else ("127.0.0.1", number), tls=port == TLS)
         except Closed as exc:
@@ -68,13 +75,15 @@ class Asked:
         except Closed as exc:
             self.closed.append(str(exc))
             return []
+        if wanted and words == list(map(str, wanted)):
+            return words
         if words[0] == "refused":
             self.refused.append(" ".join(words))
         elif words[0] == "given_up" and self.may_give_up:
             self.refused.append("given up")
         elif words[0] == "raised":
             self.raised.append(" ".join(words))
-        elif wanted and words != list(map(str, wanted)):
+        elif wanted:
             raise Wrong(f"the answer to {token} was {words}, not {wanted}")
         return words
 
@@ -156,7 +165,7 @@ def worker_death(asked: Asked) -> None:
     lines = [asked.line() for _ in range(4)]
     for line in lines:
         asked.call(line, "echo", wanted=("echo",))
-    victim = living.process_of(0)
+    (victim,) = living.processes_of(0)
     # Their answers are out; now nothing of them is under way, and the manager has its copies.
     copied = living.floor + len(lines) - len(asked.closed)
     living.wait(lambda: living.copies() >= copied, "the manager has copies")
@@ -175,13 +184,56 @@ def reload(asked: Asked) -> None:
     lines = [asked.line() for _ in range(4)]
     for line in lines:
         asked.call(line, "echo", wanted=("echo",))
-    before = living.reloads
+    encrypted = asked.line(TLS) if TLS in living.ports else None
+    asked.call(encrypted, "echo", wanted=("echo",))
+    before = living.reload_ends
     os.kill(living.pid, signal.SIGUSR1)
     asked.call(lines[0], "task", "small", wanted=("done", 0))
     asked.call(asked.line(), "echo", wanted=("echo",))
-    living.wait(lambda: living.reloads > before or not living.alive, "the reload is over")
+    asked.call(encrypted, "echo", wanted=("echo",))
+    if encrypted is not None:  # TLS stays with the process that has its keys, to its end
+        encrypted.close()
+    living.wait(lambda: living.reload_ends > before or not living.alive, "the reload is over")
     for line in lines:
         asked.call(line, "echo", wanted=("echo",))
+    asked.close()
+
+
+def user_death(asked: Asked) -> None:
+    """kill -9 of the user process, beside a client."""
+    living = asked.living
+    line = asked.line()
+    (victim,) = living.processes_of(USER_SLOT)
+    living.user_deaths += 1
+    os.kill(victim, signal.SIGKILL)
+    living.wait(lambda: victim not in living.children(), "the dead process is reaped")
+    asked.call(line, "echo", wanted=("echo",))
+    asked.close()
+
+
+def retirement(asked: Asked) -> None:
+    """A worker and the task worker have served their number of requests, and are replaced."""
+    living = asked.living
+    living.settle()
+    line = asked.line()
+    answer = asked.call(line, "who")
+    if not answer:
+        return
+    victims = {int(answer[1]), *living.processes_of(WORKERS)}
+
+    def gone() -> bool:
+        return not victims & living.children()
+
+    for _ in range(_MORE_REQUESTS):
+        for _ in range(REQUESTS):
+            asked.call(line, "task", "small", wanted=("done", 0))
+        if asked.closed:  # it may be short of requests then
+            return
+        with contextlib.suppress(Hang):
+            living.wait(gone, "the processes that retire are gone", 3)
+            break
+    living.wait(gone, "the processes that retire are gone")
+    asked.call(line, "echo", wanted=("echo",))
     asked.close()
 
 
@@ -189,7 +241,8 @@ def control(asked: Asked) -> None:
     """What `ipckit status` asks."""
     (path,) = Path(asked.living.place.run).glob("control-*")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
-        sock.settimeout(DEADLINE)
+        sock.settimeout(MOST)
+        patience = Patience()
         try:
             sock.connect(str(path))
             sock.sendall(b'{"command": "status"}\n')
@@ -204,6 +257,7 @@ def control(asked: Asked) -> None:
         except (OSError, Closed) as exc:
             asked.closed.append(str(exc))
             return
+    patience.check("an answer of the control socket")
     status = json.loads(answer)
     if "error" in status:
         asked.refused.append(status["error"])
@@ -236,6 +290,8 @@ WAYS = {
         letters,
         task_death,
         worker_death,
+        user_death,
+        retirement,
         reload,
         control,
         foreign,

@@ -231,7 +231,7 @@ except ipckit.SettingsError:
 @pytest.mark.parametrize("how", ["0", "1"])
 def test_a_program_whose_start_is_refused_leaves_no_file(path, how):
     code = REFUSED.format(path=path, how=how)
-    done = subprocess.run([sys.executable, "-c", code], timeout=30, check=False)
+    done = subprocess.run([sys.executable, "-c", code], timeout=LOOK, check=False)
     assert done.returncode == int(how)
     assert not os.path.exists(path)
 
