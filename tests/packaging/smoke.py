@@ -76,7 +76,7 @@ server.on("finish", lambda server, task_id, result: server.send(*result))
 def ask(server):
     if not os.fork():
         client = Client(**settings)
-        client.connect("127.0.0.1", server.port, 5)
+        client.connect("127.0.0.1", server.port, 120)
         client.send(b"hello\n")
         print("answer", client.recv(), flush=True)
         os.kill(server.manager_pid, signal.SIGTERM)

@@ -21,7 +21,7 @@ async def receive(server, fd, reactor_id, data):
     body = os.urandom(1_000_000)
     same = await server.task_async(body, 20) == body
     try:
-        await server.task_async("fail", 20)
+        await server.task_async("fail")
     except ipckit.TaskFailed as exc:
         failed = str(exc)
     server.send(fd, json.dumps([who, same, failed]).encode() + b"\\n")

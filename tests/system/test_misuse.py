@@ -295,7 +295,7 @@ def receive(server, fd, reactor_id, data):
 def begin(server):
     if not os.fork():
         client = ipckit.Client()
-        client.connect("127.0.0.1", server.port, 5)
+        client.connect("127.0.0.1", server.port, 120)
         client.send(b"raise\\n")
         client.send(b"count\\n")
         sys.stdout.write("counted %s\\n" % client.recv().decode())
