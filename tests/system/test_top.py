@@ -199,6 +199,12 @@ def order(app) -> list[str]:
     return [str(workers.get_row_at(row)[0]) for row in range(workers.row_count)]
 
 
+def drawn(app) -> list[str]:
+    """The lines of the screen."""
+    strips = app.screen._compositor.render_strips()
+    return ["".join(part.text for part in strip) for strip in strips]
+
+
 async def settles(pilot, condition):
     """Let the app go on until the condition holds."""
     end = time.monotonic() + LOOK
@@ -267,9 +273,8 @@ def test_nothing_is_cut_off(served, size):
             app = Top(watched, 0.1)
             async with app.run_test(size=size) as pilot:
                 await settles(pilot, lambda: "20 wait" in shown(app, "#queue"))
-                await pilot.pause()
-                strips = app.screen._compositor.render_strips()
-                lines = ["".join(part.text for part in strip) for strip in strips]
+                await settles(pilot, lambda: "q quit" in "".join(drawn(app)))  # it comes last
+                lines = drawn(app)
                 workers = app.query_one("#workers", DataTable)
                 assert workers.max_scroll_x == 0 and len(workers.columns) >= 7
                 if size[1] <= 24:
