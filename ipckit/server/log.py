@@ -8,6 +8,7 @@ Invariants
       the program's, sees it.
   L2  a line that a client, a task or a callback can cause again and again goes through `limited`,
       so that none of them fills a disk, or holds up a process that writes to a slow terminal.
+  L3  whatever a handler, a filter or a record factory of the program raises costs its line at most.
 """
 
 from __future__ import annotations
@@ -21,24 +22,40 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
-from typing import cast
+from typing import Any, cast
 
 from ipckit._text import escape_surrogates
+from ipckit.errors import TaskTimeout
 from ipckit.server.line_limit import LeftOut, LineLimit
 
 __all__ = ["LimitedLog", "kind_of", "limited", "log", "set_up", "take_down"]
 
 
 class _Logger(logging.Logger):
-    """A handler of the program's that raises costs its line and nothing else."""
+    """L3."""
 
-    def callHandlers(self, record: logging.LogRecord) -> None:  # noqa: N802  (logging's name)
+    def makeRecord(self, *args: Any) -> logging.LogRecord:  # noqa: N802  (logging's name)
         try:
-            super().callHandlers(record)
-        except Exception:
-            if logging.raiseExceptions and sys.stderr is not None:  # as Handler.handleError() does
-                with contextlib.suppress(Exception):
-                    traceback.print_exc()
+            return super().makeRecord(*args)
+        except BaseException as exc:
+            _report(exc)
+            name, level, path, line, text, values, info, function, _, stack = args
+            return logging.LogRecord(name, level, path, line, text, values, info, function, stack)
+
+    def handle(self, record: logging.LogRecord) -> None:
+        try:
+            super().handle(record)
+        except BaseException as exc:
+            _report(exc)
+
+
+def _report(exc: BaseException) -> None:
+    """Print what the program's part of logging raised, as logging.Handler.handleError() does."""
+    if isinstance(exc, TaskTimeout | KeyboardInterrupt):  # of a signal, and meant for the caller
+        raise exc
+    if logging.raiseExceptions and sys.stderr is not None:
+        with contextlib.suppress(Exception):
+            traceback.print_exception(exc)
 
 
 def _logger(name: str) -> logging.Logger:

@@ -87,7 +87,7 @@ def no_more_processes(server: Small):
 def wait_while_it_lives(server: Small, condition) -> None:
     """Wait for the condition; the server may not end before."""
     server.wait_for(lambda: server.process.poll() is not None or condition())
-    assert server.process.poll() is None, "the server has ended"
+    assert server.process.poll() is None, server.process.communicate(timeout=LOOK)
 
 
 def kill_a_worker_meanwhile(server: Small, log: Path, limit: Any, *lines: str) -> None:
@@ -264,35 +264,54 @@ def test_f2_standard_descriptors_that_are_closed(tmp_path, redirect):
     survives(process, path)
 
 
-HANDLER = """
+REPORTER = """
 import logging, threading
+
+def report(record):
+    if record.levelno >= logging.WARNING and os.getpid() == manager:
+        {does}
 
 class Reporter(logging.Handler):
     def emit(self, record):
-        if record.levelno >= logging.WARNING and os.getpid() == manager:
-            {does}
+        report(record)
+
+def factory(*args, **kwargs):
+    record = logging.LogRecord(*args, **kwargs)
+    report(record)
+    return record
 
 manager = os.getpid()
 logging.basicConfig()
-logging.getLogger("ipckit.server").addHandler(Reporter())
+{where}
 """
+ITS = "logging.getLogger('ipckit.server')"
 
 
 @pytest.mark.parametrize(
     "does",
     [
         "threading.Thread(target=threading.Event().wait, daemon=True).start()",
-        "raise ValueError('of the handler')",
+        "raise ValueError('of the program')",
+        "raise SystemExit(3)",
     ],
-    ids=["thread", "raises"],
+    ids=["thread", "raises", "exits"],
 )
-def test_f4_a_log_handler_of_the_program(small, does):
-    """F4: it begins a thread, as error reporters do, or it raises."""
-    server = small(HANDLER.format(does=does) + WHO, "worker_num=2")
+@pytest.mark.parametrize(
+    "where",
+    [
+        f"{ITS}.addHandler(Reporter())",
+        f"{ITS}.addFilter(lambda record: report(record) is None)",
+        "logging.setLogRecordFactory(factory)",
+    ],
+    ids=["handler", "filter", "factory"],
+)
+def test_f4_a_log_handler_of_the_program(small, does, where):
+    """S40, F4: it begins a thread, as error reporters do, or it raises."""
+    server = small(REPORTER.format(does=does, where=where) + WHO, "worker_num=2")
     for _ in range(2):
         before = server.children()
         os.kill(min(before), signal.SIGKILL)
-        server.wait_for(lambda before=before: len(server.children() - before) == 1)
+        wait_while_it_lives(server, lambda before=before: len(server.children() - before) == 1)
         assert pid_of_a_worker(server) in server.children()
     log = server.end()
     assert ("threads run in the manager" in log) == ("Thread" in does)

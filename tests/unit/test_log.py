@@ -9,6 +9,7 @@ import sys
 import pytest
 from deadlines import LOOK
 
+from ipckit import TaskTimeout
 from ipckit.server.log import LimitedLog, kind_of, log, set_up, take_down
 
 
@@ -107,3 +108,24 @@ def test_a_log_file_on_a_full_disk_can_be_closed(capsys):
     take_down(handler)
     assert handler not in log.handlers
     assert "No space left on device" in capsys.readouterr().err
+
+
+class Raises(logging.Handler):
+    def __init__(self, error):
+        super().__init__()
+        self.error = error
+
+    def emit(self, record):
+        raise self.error
+
+
+@pytest.mark.parametrize("error", [TaskTimeout("of an attempt"), KeyboardInterrupt()])
+def test_what_a_signal_raises_while_a_line_is_written_is_the_caller_s(error):
+    """L3."""
+    handler = Raises(error)
+    log.addHandler(handler)
+    try:
+        with pytest.raises(type(error)):
+            log.warning("of the test")
+    finally:
+        log.removeHandler(handler)
