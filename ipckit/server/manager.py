@@ -83,7 +83,9 @@ _LEFT_OUT = 0.02
 class Manager:
     """The parent of all processes of one server; lives in start()."""
 
-    def __init__(self, server: Server, runtime: Runtime, control: ControlSocket) -> None:
+    def __init__(
+        self, server: Server, runtime: Runtime, control: ControlSocket, signals: ManagerSignals
+    ) -> None:
         self._server = server
         self._runtime = runtime
         self._board = runtime.board
@@ -95,7 +97,7 @@ class Manager:
         )
         self._do = InOrder(self._do_one)  # what the fleet wants
         self._pidfds: dict[int, int] = {}  # pidfd -> place
-        self.signals = ManagerSignals()  # the caller restores them, when all is undone
+        self._signals = signals
         self._poller = select.poll()
         self._guard = Guard(self._poller)
         self._children = Children(self._poller, self._guard)
@@ -136,7 +138,7 @@ class Manager:
     def run(self) -> None:
         """Serve until the end. Raises BootFailed, and what the `start` callback raised."""
         try:
-            self.signals.install()
+            self._signals.serve()
             gc.freeze()  # what is here now is shared with the children; do not let gc touch it
             self._serve()
         finally:
@@ -166,11 +168,11 @@ class Manager:
     @property
     def in_a_hurry(self) -> bool:
         """Whether the server was told a second time to end."""
-        asked = sum(number in STOP for number in self.signals.caught)
+        asked = sum(number in STOP for number in self._signals.caught)
         return self._stop_asked + asked > 1
 
     def _serve(self) -> None:
-        for fd in (self.signals.fileno(), self._runtime.manager_inbox.reading, self._backed.road):
+        for fd in (self._signals.fileno(), self._runtime.manager_inbox.reading, self._backed.road):
             self._poller.register(fd, select.POLLIN)
         if self._tasks is not None:
             if self._tasks.old:
@@ -178,6 +180,8 @@ class Manager:
                     self._tasks.take_up()
             self._poller.register(self._tasks.bell, select.POLLIN)
         self._control.serve(self._poller, self._server, self)
+        if not STOP.isdisjoint(self._signals.caught):  # it came while all was acquired
+            self._stop()
         self._do(self._fleet.boot())
         while self._fleet.members() or self._users.alive or not self._stop_asked:
             self._turn(self._wait())
@@ -193,7 +197,7 @@ class Manager:
         except OSError as exc:  # no memory, or a limit of descriptors below what it has
             self._guard.note("poll", exc)
             time.sleep(pause_after(1))
-            return [self.signals.fileno(), *self._pidfds, *self._users.alive]
+            return [self._signals.fileno(), *self._pidfds, *self._users.alive]
 
     def _turn(self, readable: list[int]) -> None:
         """M4. Words before deaths: a process may say why, and end."""
@@ -206,13 +210,13 @@ class Manager:
                 run("a user process's end", self._reap_user, fd, fd=fd)
             elif fd == self._backed.road.fileno():
                 run("copies of connections", self._backed.hear, fd=fd)
-            elif fd == self.signals.fileno():
-                self.signals.clear()
+            elif fd == self._signals.fileno():
+                self._signals.clear()
             else:
                 run("the control socket", self._control.ready, fd, fd=fd)
         run("reaping orphans", self._children.take_orphans)
-        while self.signals.caught:
-            self._guard.attempt("a signal", self._signalled, self.signals.caught.pop(0))
+        while self._signals.caught:
+            self._guard.attempt("a signal", self._signalled, self._signals.caught.pop(0))
         self._do(self._fleet.tick(time.monotonic()))
         run("starting user processes", self._users.tick)
         run("what the log left out", limited.flush_due)

@@ -56,7 +56,9 @@ async def finish_own_work(worker: Worker, began: float) -> None:
             "worker %d leaves with work under way: %s; %d connections are cut, the results of "
             "%d tasks go to `finish` in its successor",
             worker.slot,
-            f"reload_timeout={patience:g} s is over" if patience else "reload_async is off",
+            f"reload_timeout={patience:g} s is over"
+            if settings.reload_async
+            else "reload_async is off",
             len(worker.connections),
             worker.submitter.outstanding if worker.submitter is not None else 0,
         )

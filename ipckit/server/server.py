@@ -37,6 +37,7 @@ from ipckit.server.run_record import RunRecord, sweep
 from ipckit.server.runtime import Runtime
 from ipckit.server.setting_types import ServerSettings
 from ipckit.server.settings import Settings
+from ipckit.server.signals import ManagerSignals
 from ipckit.server.spill import runtime_directory
 from ipckit.server.submitter import Outcome, Submitter, Wish, timed_out
 from ipckit.server.task_runner import CurrentTask
@@ -212,11 +213,13 @@ class Server(ClientCalls):
             for port in self.ports:
                 undo.add(f"port {port.host}:{port.port}", port.forget)
             with system_call("start", "a part of the server cannot be made"):
-                manager = self._make_manager(undo)
-            last.callback(manager.signals.restore)  # a second signal leaves no file behind
+                signals = ManagerSignals()
+                last.callback(signals.restore)  # no signal leaves a file behind
+                signals.install()
+                manager = self._make_manager(undo, signals)
             manager.run()
 
-    def _make_manager(self, undo: Undo) -> Manager:
+    def _make_manager(self, undo: Undo, signals: ManagerSignals) -> Manager:
         """Acquire all that the server needs; each thing is undone when its server ends, or here."""
         for port in self.ports:
             port.listen(self._settings.backlog)
@@ -243,7 +246,7 @@ class Server(ClientCalls):
             control.path,
         )
         undo.callback(self._runtime.destroy)
-        self._manager = Manager(self, self._runtime, control)
+        self._manager = Manager(self, self._runtime, control, signals)
         return self._manager
 
     def _forget_runtime(self) -> None:

@@ -7,7 +7,8 @@ of its children are set here, and a child changes only what it takes for itself 
                 manager says what is to be done. TERM is the process's own.
 
 Contract  after `ManagerSignals.restore()` dispositions and mask are as the caller of start() had
-          them. A child has the caller's mask, without the signals named above.
+          them; where start() failed, a signal that came meanwhile is the caller's then. A child has
+          the caller's mask, without the signals named above.
 Stands on signal(7), pthread_sigmask(3), signalfd-free: Python's wake-up descriptor.
 Invariants
   G1  no signal meets a child before it has handlers of its own.
@@ -67,7 +68,11 @@ _forking = threading.local()
 
 
 class ManagerSignals:
-    """The manager's signals, from install() to restore(). One at a time."""
+    """The manager's signals, from install() to restore(). One at a time.
+
+    Driver    Server.start() installs them before it makes what a signal could leave behind, and
+              restores them when all is undone.
+    """
 
     def __init__(self) -> None:
         """Make the wake-up descriptor. Raises SystemCallError."""
@@ -77,7 +82,8 @@ class ManagerSignals:
         self.caught: list[int] = []
         """In the order of their arrival; the loop takes them out."""
         self._before: dict[int, Any] = {}
-        self._old_wakeup = -1
+        self._old_wakeup: int | None = None
+        self._serves = False
         self._old_mask: set[int] | None = None
 
     def install(self) -> None:
@@ -95,10 +101,18 @@ class ManagerSignals:
             self._old_wakeup = signal.set_wakeup_fd(fd, warn_on_full_buffer=False)
         self._old_mask = signal.pthread_sigmask(signal.SIG_UNBLOCK, self._before)
 
+    def serve(self) -> None:
+        """From now on the loop takes them out; what comes at the end changes nothing."""
+        self._serves = True
+
     def restore(self) -> None:
-        """Put back what was there before, and close the wake-up descriptor."""
-        with contextlib.suppress(OSError, ValueError):  # that of the program may be closed
-            signal.set_wakeup_fd(self._old_wakeup)
+        """Put back what was there before, and close the wake-up descriptor.
+
+        Raises KeyboardInterrupt, or what a handler of the caller's raises: where nobody served.
+        """
+        if self._old_wakeup is not None:
+            with contextlib.suppress(OSError, ValueError):  # that of the program may be closed
+                signal.set_wakeup_fd(self._old_wakeup)
         for number, handler in self._before.items():
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
         _taken.clear()
@@ -107,6 +121,8 @@ class ManagerSignals:
             signal.pthread_sigmask(signal.SIG_SETMASK, self._old_mask)
         self._wake.close()
         self._wakeup.close()
+        for number in () if self._serves else self.caught:
+            signal.raise_signal(number)
 
     def fileno(self) -> int:
         """Return what is readable after a signal."""

@@ -134,9 +134,10 @@ def test_a_request_that_takes_longer_than_max_wait_time_is_answered_at_a_reload(
     assert "work under way" not in server.end()
 
 
-def test_what_a_reload_cuts_is_logged_and_its_result_goes_to_the_successor(small, fifo):
+@pytest.mark.parametrize("limit", [0.3, 0])
+def test_what_a_reload_cuts_is_logged_and_its_result_goes_to_the_successor(small, fifo, limit):
     """F16, D7, S50: the setting's name, how many are cut, and nothing that was computed is lost."""
-    server = small(PROGRAM, "task_worker_num=1, reload_timeout=0.3, max_wait_time=1000")
+    server = small(PROGRAM, f"task_worker_num=1, reload_timeout={limit}, max_wait_time=1000")
     with server.connect() as client:
         client.sendall(f"ask {fifo}".encode())
         words_until(server, "begins")
@@ -146,7 +147,7 @@ def test_what_a_reload_cuts_is_logged_and_its_result_goes_to_the_successor(small
         release(fifo, b"computed")
         words_until(server, "finish computed")
     log = server.end()
-    assert "reload_timeout=0.3 s is over; 1 connections are cut, the results of 1 tasks" in log
+    assert f"reload_timeout={limit} s is over; 1 connections are cut, the results of 1 tasks" in log
 
 
 def who_blocks(server) -> int:
