@@ -237,13 +237,9 @@ class Server(ClientCalls):
         for path in self._socket_files(control):
             record.note_socket(path)
         undo.callback(self._forget_runtime)
+        users = tuple(self._user_processes)
         self._runtime = Runtime.make(
-            self._settings,
-            self._callbacks,
-            self._opened(),
-            tuple(self._user_processes),
-            record,
-            control.path,
+            self._settings, self._callbacks, self._opened(), users, record, control.path
         )
         undo.callback(self._runtime.destroy)
         self._manager = Manager(self, self._runtime, control, signals)
