@@ -57,6 +57,11 @@ class Outbox:
         """Whether anything waits."""
         return bool(self._frames)
 
+    @property
+    def count(self) -> int:
+        """How many frames wait."""
+        return len(self._frames)
+
     def post(self, place: int, head: Head, body: bytes) -> None:
         """Post now or later. Nothing was taken when it raises: QueueFull (over the bound),
         SystemCallError (no descriptor or memory for a large one).

@@ -153,7 +153,7 @@ class Worker(Process):
         self._look()
         while self.board.phase == Phase.SERVING and not self.told_to_leave:
             await self._ring()
-        told = time.monotonic()
+        began = told = time.monotonic()
         for acceptor in acceptors:
             acceptor.close()
         for reader in readers:
@@ -163,7 +163,7 @@ class Worker(Process):
         limit = self.settings.max_wait_time
         share = _CALLBACKS_SHARE
         if retiring:
-            await finish_own_work(self, told)
+            await finish_own_work(self, began)
             told = time.monotonic()  # its end is like that of the server
             share = 0 if self.board.phase == Phase.SERVING else share
         while self.board.phase == Phase.STOPPING:
@@ -173,11 +173,10 @@ class Worker(Process):
         await self._stop_callback()
         # What comes from now on the manager passes on; what we took must not end with us.
         self._inbox_reader.close()
-        # When all end there is nobody to pass it on to: then not for longer than a second.
-        now = time.monotonic()
-        await self._until(
-            self._is_flushed, max(told + limit, now + _FLUSH_SECONDS) if retiring else now + 1
-        )
+        if retiring:
+            await self._flush_while_taken(began + self.settings.leave_within)
+        else:  # nobody is there to pass it on to: then not for longer than a second
+            await self._until(self._is_flushed, time.monotonic() + 1)
         if retiring and not self._is_flushed():
             log.warning("worker %d: others have not taken what was sent to them", self.slot)
         log_dropped(self.name, dropped + self.timers.drop_all(), self.timers.running)
@@ -396,6 +395,22 @@ class Worker(Process):
         for outbox in self._outboxes.values():
             outbox.flush()
         return not any(outbox.waiting for outbox in self._outboxes.values())
+
+    async def _flush_while_taken(self, end: float) -> None:
+        """Wait until others have what was sent to them, while they take some of it within
+        max_wait_time; until `end`, or for _FLUSH_SECONDS if that is over.
+
+        Once the server ends too nothing is added to that time: it has a limit of its own.
+        """
+        now = time.monotonic()
+        end, most = max(end, now + _FLUSH_SECONDS), max(self.settings.max_wait_time, _FLUSH_SECONDS)
+        left, given_up = -1, now + most
+        while not self._is_flushed() and now < min(end, given_up):
+            await asyncio.sleep(0.002)
+            now = time.monotonic()
+            waiting = sum(outbox.count for outbox in self._outboxes.values())
+            if waiting != left and not self.stopping:
+                left, given_up = waiting, now + most
 
     @property
     def own_frames_waiting(self) -> bool:

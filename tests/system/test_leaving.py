@@ -96,7 +96,7 @@ def fifo(tmp_path) -> str:
     return str(tmp_path / "fifo")
 
 
-def release(fifo: str, text: bytes = b"now") -> None:
+def release(fifo: str, text: bytes = b"x") -> None:
     """Write to whoever reads the FIFO; it fails when nobody does."""
 
     def read() -> bool:
@@ -311,3 +311,54 @@ def signal_is_pending(pid: int) -> bool:
     with open(f"/proc/{pid}/status", encoding="ascii") as file:
         lines = dict(line.split(":", 1) for line in file)
     return any(int(lines[name], 16) for name in ("SigPnd", "ShdPnd"))
+
+
+FLOOD = """
+FIFO = os.open({fifo!r}, os.O_RDWR)
+
+@server.on("receive")
+def receive(server, fd, reactor_id, data):
+    word, *rest = data.decode().split()
+    if word == "who":
+        server.send(fd, f"{{server.worker_id}} {{fd}}".encode())
+    elif word == "block":
+        print("blocks", flush=True)
+        os.read(FIFO, 1)
+    elif word == "flood":
+        for _ in range({count}):
+            server.send(int(rest[0]), bytes(100))
+        server.stop()
+
+@server.on("worker_stop")
+def worker_stop(server, worker_id):
+    print("worker_stop", worker_id, flush=True)
+"""
+
+
+def test_what_is_sent_to_a_worker_that_reads_slowly_is_waited_for(small, fifo):
+    """S8, S11: it takes longer than max_wait_time for all of it, and for none of its parts."""
+    count = 10_000  # its inbox holds a part of that, and it reads 256 in a turn
+    server = small(FLOOD.format(fifo=fifo, count=count), "worker_num=2, max_wait_time=4")
+    with contextlib.ExitStack() as clients:
+        of: dict[str, list] = {"0": [], "1": []}
+        while len(of["0"]) < 3 or not of["1"]:
+            client = clients.enter_context(server.connect())
+            worker, session = ask(client, "who").decode().split()
+            of[worker].append((client, session))
+        (target, session), *blocking = of["0"]
+        blocking[0][0].sendall(b"block")
+        assert server.line() == b"blocks\n"
+        of["1"][0][0].sendall(f"flood {session}".encode())
+        words_until(server, "worker_stop 1")
+        for step in range(1, 7):
+            blocking[step % 2][0].sendall(b"block")  # it is heard in the turn after this one
+            began = time.monotonic()
+            server.wait_for(lambda began=began: time.monotonic() > began + 1)
+            release(fifo)
+            assert server.line() == b"blocks\n"
+        release(fifo)
+        received = 0
+        while received < 100 * count and (part := target.recv(1 << 20)):
+            received += len(part)
+        log = server.end()
+    assert "others have not taken" not in log
