@@ -118,6 +118,18 @@ ipk_session_close(uint64_t *rows, uint64_t places, uint64_t *process, uint64_t o
 	return closed;
 }
 
+int64_t
+ipk_session_number(const uint64_t *processes, size_t count, size_t stride)
+{
+	int64_t number = 0;
+
+	for (const uint64_t *row = processes; count > 0; count--, row += stride) {
+		number += (int64_t)__atomic_load_n(row + IPK_ACCEPTED, __ATOMIC_RELAXED);
+		number -= (int64_t)__atomic_load_n(row + IPK_CLOSED, __ATOMIC_RELAXED);
+	}
+	return number;
+}
+
 void
 ipk_session_settle(uint64_t *rows, uint64_t places, uint64_t *process, uint64_t owner)
 {

@@ -58,6 +58,9 @@ uint64_t ipk_session_open(uint64_t *rows, uint64_t places, uint64_t *process, ui
 /* Close it; 0 and nothing happened when it is not this owner's. */
 int ipk_session_close(uint64_t *rows, uint64_t places, uint64_t *process, uint64_t owner,
 		      uint64_t session);
+/* How many sessions these processes have open; their rows are `stride` words apart. Each word is
+ * loaded for itself, so what is opened or closed meanwhile counts or does not. */
+int64_t ipk_session_number(const uint64_t *processes, size_t count, size_t stride);
 /* The process is dead: count what it was about to do, if it was done. Twice is as once. */
 void ipk_session_settle(uint64_t *rows, uint64_t places, uint64_t *process, uint64_t owner);
 

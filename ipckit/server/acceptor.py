@@ -13,7 +13,7 @@ Invariants
   A3  a client that was taken has a transport, or is closed and in the log.
   A4  no client has one of the descriptors 0 to 2, though a callback has closed them: what C code
       prints as an error would be sent to that client.
-Stands on accept(2), fcntl(2), ipckit.server.fork, uvloop.
+Stands on ipckit._core (accept_module.c), ipckit.server.fork, uvloop.
 Blocks    never.
 """
 
@@ -21,12 +21,10 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import fcntl
-import socket
 from collections.abc import Callable, Coroutine
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from ipckit._core._accept import Accepted, accept
 from ipckit.server.fork import fill_standard_descriptors
 from ipckit.server.log import limited
 from ipckit.server.port import OpenPort
@@ -35,8 +33,6 @@ if TYPE_CHECKING:
     from ipckit.server.worker import Worker
 
 __all__ = ["Acceptor"]
-
-_STDERR = 2
 
 _PAUSE = 0.1
 """Seconds between a call that failed for want of something and the next."""
@@ -62,12 +58,20 @@ class Acceptor:
     """The clients of one port that come to this worker."""
 
     def __init__(
-        self, worker: Worker, port: OpenPort, protocol: Callable[[], asyncio.BaseProtocol]
+        self,
+        worker: Worker,
+        port: OpenPort,
+        protocol: Callable[[Worker, OpenPort, Accepted], asyncio.BaseProtocol],
     ) -> None:
         """Take them from now on. `protocol` makes what a client's transport talks to."""
         self._worker = worker
         self._port = port
+        self._listener = port.socket.fileno()
+        self._family = int(port.socket.family)
         self._protocol = protocol
+        self._transport_for: Callable[..., Coroutine[Any, Any, Any]] = (
+            worker.loop.connect_accepted_socket
+        )
         self._pause: asyncio.TimerHandle | None = None
         self._resume()
 
@@ -76,43 +80,31 @@ class Acceptor:
         if self._pause is not None:
             self._pause.cancel()
             self._pause = None
-        self._worker.loop.remove_reader(self._port.socket.fileno())
+        self._worker.loop.remove_reader(self._listener)
 
     def _resume(self) -> None:
         self._pause = None
-        self._worker.loop.add_reader(self._port.socket.fileno(), self._ready)
+        self._worker.loop.add_reader(self._listener, self._ready)
 
     def _ready(self) -> None:
         try:
-            sock, _ = self._port.socket.accept()
-            if sock.fileno() <= _STDERR:
-                sock = _moved(sock)
-        except BlockingIOError:
-            return  # another worker was faster
+            client = accept(self._listener, self._family)
         except OSError as exc:
             self._log("accept", exc)
             if exc.errno not in _OF_ITS_CLIENT:  # A1
-                self._worker.loop.remove_reader(self._port.socket.fileno())
+                self._worker.loop.remove_reader(self._listener)
                 self._pause = self._worker.loop.call_later(_PAUSE, self._resume)
             return
-        sock.setblocking(False)
-        self._go_on(self._worker.loop.connect_accepted_socket(self._protocol, sock), sock)
+        if client is None:
+            return  # another worker was faster
+        if client.moved:  # A4
+            fill_standard_descriptors()
+        protocol = self._protocol(self._worker, self._port, client)
+        client.begin(self._transport_for(lambda: protocol, client), self._failed)
 
-    def _go_on(
-        self, beginning: Coroutine[Any, Any, Any], sock: socket.socket, _: object = None
-    ) -> None:
-        """Go on with a connection's beginning: it waits once, for its connection_made(). A task of
-        asyncio's for it would cost as much as all the rest.
-        """
-        try:
-            waits_for = beginning.send(None)
-        except StopIteration:
-            return
-        except OSError as exc:  # A3
-            self._log("a client's socket", exc)
-            sock.close()
-            return
-        waits_for.add_done_callback(partial(self._go_on, beginning, sock))
+    def _failed(self, error: OSError) -> None:
+        """A client has no transport, and its descriptor is closed. A3."""
+        self._log("a client's socket", error)
 
     def _log(self, what: str, error: OSError) -> None:
         limited.warning(
@@ -124,11 +116,3 @@ class Acceptor:
             error,
             kind=f"{what} failed: {error.errno}",
         )
-
-
-def _moved(sock: socket.socket) -> socket.socket:
-    """A4. Give it a descriptor over 2. Raises OSError, and has closed it."""
-    with sock:
-        fd = fcntl.fcntl(sock.fileno(), fcntl.F_DUPFD_CLOEXEC, _STDERR + 1)
-    fill_standard_descriptors()
-    return socket.socket(fileno=fd)

@@ -16,6 +16,8 @@ from __future__ import annotations
 import json
 import mmap
 import os
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from ipckit._core import ffi, lib
@@ -204,6 +206,10 @@ class Board(BoardView):
     def words_of(self, place: int) -> Any:
         """Return the words of the process at a place, for the C core: a uint64_t *."""
         return self._base + self._row0 + place * Row.WORDS
+
+    def session_number(self, slots: int) -> Callable[[], int]:
+        """Return a function that tells how many sessions the first `slots` slots have open."""
+        return partial(lib.ipk_session_number, self.words_of(0), 2 * slots, Row.WORDS)
 
     def set_phase(self, phase: int) -> None:
         """By the manager alone."""

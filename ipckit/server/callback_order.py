@@ -105,6 +105,8 @@ class CallbackOrder(Stream):
         if self._running:
             self._put_behind("close", args)
             self._put_behind(_END, ())
+        elif not self._callbacks.has("close"):
+            self._finish_end()
         elif self._run("close", args):
             self._put_behind(_END, ())
         else:
@@ -149,7 +151,7 @@ class CallbackOrder(Stream):
 
     def _call(self, event: str, args: tuple[Any, ...]) -> Any:
         """Call an event's callback, if it has one; return a coroutine if that is what it gives."""
-        if event == "close":
+        if event == "close" and not self._ending:
             self._mark_end("closed by the peer")
         callback = self._callbacks.get(event)
         if callback is None:

@@ -22,21 +22,20 @@ Invariants
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import socket
 import struct
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
+from ipckit._core._accept import Accepted
 from ipckit.framing import PacketRefused
-from ipckit.kinds import SockType
 from ipckit.server.backing import Taken
 from ipckit.server.board import Row
 from ipckit.server.callback_order import CallbackOrder
 from ipckit.server.files import FileSender, open_part
 from ipckit.server.log import kind_of, limited
 from ipckit.server.port import OpenPort
-from ipckit.server.sessions import Client, Flag, Word
+from ipckit.server.sessions import Flag, Word
 
 if TYPE_CHECKING:
     from ipckit.server.worker import Worker
@@ -77,14 +76,22 @@ class Connection(CallbackOrder, asyncio.Protocol):
         "_reset",
         "_resumed",
         "_settings",
+        "_socket",
         "_taken",
         "_transport",
         "port",
         "silent",
     )
 
-    def __init__(self, worker: Worker, port: OpenPort, taken: Taken | None = None) -> None:
+    def __init__(
+        self,
+        worker: Worker,
+        port: OpenPort,
+        sock: Accepted | socket.socket,
+        taken: Taken | None = None,
+    ) -> None:
         self._worker = worker
+        self._socket = sock  # its fileno() is -1 once the transport has closed it
         self._server = worker.server
         self.port = port
         self._settings = settings = port.settings
@@ -107,7 +114,7 @@ class Connection(CallbackOrder, asyncio.Protocol):
         self._resumed: asyncio.Future[None] | None = None
         self._linger: asyncio.TimerHandle | None = None
         self._transport: Any = None
-        self._peer: Any = None  # as the transport names it
+        self._peer: Any = ""  # as the transport names it, if another worker has accepted it
         self.silent = 0  # looks of the heartbeat at which nothing had come
         self.heard = True  # since the last look of the heartbeat
         self._begin(
@@ -123,19 +130,19 @@ class Connection(CallbackOrder, asyncio.Protocol):
 
     # -- from the transport ---
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+    def connection_made(self, transport: Any) -> None:
         """Give it a session, or refuse it."""
-        self._transport = cast("asyncio.Transport", transport)
+        self._transport = transport
         self._write = self._transport.write
         settings = self._settings
-        self._transport.set_write_buffer_limits(high=min(64 * 1024, settings.socket_buffer_size))
+        transport.set_write_buffer_limits(min(64 * 1024, settings.socket_buffer_size))
         if not settings.open_tcp_nodelay and self.port.is_tcp:
             self._socket_option(socket.IPPROTO_TCP, socket.TCP_NODELAY, 0)
         if settings.tcp_keepalive and self.port.is_tcp:
             for level, option, value in _KEEPALIVE:
                 self._socket_option(level, option, value)
-        self._peer = transport.get_extra_info("peername")
         if self._taken is not None:
+            self._peer = transport.get_extra_info("peername")
             self._go_on_as(self._taken)
             return
         session = self._worker.opened(self)
@@ -221,7 +228,9 @@ class Connection(CallbackOrder, asyncio.Protocol):
     def _take_rest(self) -> None:
         """Hand out what has come and was not read. C3."""
         self._paused = False
-        rest = unread_bytes(self._transport)
+        rest = unread_bytes(self._socket.fileno())
+        if not rest and not self._kept_back:
+            return
         if self._settings.ssl is not None:
             rest = [self._transport.decrypt(data) for data in rest]
         for data in (*self._take_kept_back(), *rest):
@@ -309,19 +318,19 @@ class Connection(CallbackOrder, asyncio.Protocol):
             self._resume()
         return True
 
-    def client(self) -> Client:
-        """Return what is written down of the peer."""
-        peer = self._peer
-        if not self.port.is_tcp or not peer:  # it may have gone already
-            return Client(self.port.index)
-        host, number = peer[:2]
-        family = socket.AF_INET if self.port.sock_type == SockType.TCP else socket.AF_INET6
-        return Client(self.port.index, socket.inet_pton(family, host.partition("%")[0]), number)
+    def address(self) -> tuple[bytes, int]:
+        """Return the peer's IP address and port as accept(2) tells them; b"" and 0: it has none."""
+        sock = self._socket
+        return (sock.ip, sock.number) if isinstance(sock, Accepted) else (b"", 0)
 
     @property
     def peer(self) -> str:
         """Whose it is, for a text."""
-        return str(self._peer)
+        ip, number = self.address()
+        if not ip:
+            return str(self._peer)
+        family = socket.AF_INET if len(ip) == 4 else socket.AF_INET6
+        return str((socket.inet_ntop(family, ip), number))
 
     @property
     def can_outlive(self) -> bool:
@@ -341,8 +350,7 @@ class Connection(CallbackOrder, asyncio.Protocol):
 
     def descriptor(self) -> int:
         """Return the number of its descriptor, -1 when it is closed."""
-        sock = self._transport.get_extra_info("socket")
-        return -1 if sock is None or self._transport.is_closing() else sock.fileno()
+        return -1 if self._transport.is_closing() else self._socket.fileno()
 
     def state(self) -> Taken:
         """Return what its next worker has to know. While it is idle and not read."""
@@ -508,11 +516,12 @@ class Connection(CallbackOrder, asyncio.Protocol):
                 limited.info("setsockopt on connection %d: %s", self.session, exc)
 
 
-def unread_bytes(transport: Any) -> list[bytes]:
+def unread_bytes(descriptor: int) -> list[bytes]:
     """Read what the kernel still has of a connection that its transport has given up."""
     parts: list[bytes] = []
-    sock = transport.get_extra_info("socket")
-    with contextlib.suppress(OSError):  # no more, or the peer's reset
-        while sock is not None and (data := os.read(sock.fileno(), _A_READ)):
+    try:
+        while data := os.read(descriptor, _A_READ):
             parts.append(data)
+    except OSError:
+        pass  # no more, the peer's reset, or it is closed already
     return parts

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from ipckit._core import lib
 from ipckit.server.board import Board
-from ipckit.server.sessions import Client
 
 __all__ = ["SessionCounts"]
 
@@ -21,9 +20,12 @@ class SessionCounts:
         self._process = board.words_of(place)
         self._rows, self._places = board.sessions.rows, board.sessions.places
 
-    def open(self, client: Client) -> int:
-        """Open one and count it; 0: no place is free."""
-        port, ip, number = client
+    def open(self, port: int, ip: bytes = b"", number: int = 0) -> int:
+        """Open one and count it; 0: no place is free.
+
+        `port` is the index of our port; `ip` (4 or 16 bytes; empty: it has none) and `number` (its
+        port) are the client's.
+        """
         session = lib.ipk_session_open(
             self._rows,
             self._places,

@@ -14,12 +14,12 @@ Blocks    never.  Crash  of an owner: the manager ends or hands on its sessions.
 from __future__ import annotations
 
 import time
-from typing import Any, NamedTuple
+from typing import Any
 
 from ipckit._core import ffi, lib
 from ipckit.server.acquire import mapped
 
-__all__ = ["Client", "Flag", "Sessions", "Word"]
+__all__ = ["Flag", "Sessions", "Word"]
 
 _BITS = 40
 """Of a session id."""
@@ -50,14 +50,6 @@ class Flag:
     INHERITED = 2
 
 
-class Client(NamedTuple):
-    """What is written down of a client when it connects."""
-
-    port: int  # index of our port
-    ip: bytes = b""  # 4 or 16 bytes; empty: it has none
-    number: int = 0  # its port
-
-
 _UID_BIAS = 1 << 63
 
 
@@ -75,15 +67,12 @@ class Sessions:
 
     # -- life of a session ---
 
-    def open(self, owner: int, client: Client = Client(0)) -> int:  # noqa: B008  (immutable)
+    def open(self, owner: int) -> int:
         """Return a new session id (never used before), owned by `owner`; 0: no place is free.
 
-        It is not counted: SessionCounts does that for the process whose session it is.
+        It is not counted, and nothing is known of its client: see SessionCounts.
         """
-        port, ip, number = client
-        ports = port << 16 | number
-        session = lib.ipk_session_open(self.rows, self.places, ffi.NULL, owner, ip, len(ip), ports)
-        return int(session)
+        return int(lib.ipk_session_open(self.rows, self.places, ffi.NULL, owner, b"", 0, 0))
 
     def owner_of(self, session: int) -> int:
         """Return the owner of a live session, -1 when there is no such session."""

@@ -86,7 +86,9 @@ class Takeover:
                 and not self._former_is_gone
             ):
                 await self._what_we_sent(taken)
-            await worker.loop.connect_accepted_socket(lambda: Connection(worker, port, taken), sock)
+            await worker.loop.connect_accepted_socket(
+                lambda: Connection(worker, port, sock, taken), sock
+            )
         except OSError as exc:
             limited.warning("connection %d was not taken over: %s", taken.session, exc)
             with contextlib.suppress(OSError):  # the client sees it although there is a copy
@@ -190,7 +192,8 @@ class Takeover:
     def forget(self, session: int) -> None:
         """It ended."""
         for kept in (self._coming, self._formers, self._held, self._asked):
-            kept.pop(session, None)
+            if kept:
+                kept.pop(session, None)
 
     # -- out ---
 

@@ -27,6 +27,7 @@ from ipckit.server.port import OpenPort
 from ipckit.server.tls_engine import TLSEngine
 
 if TYPE_CHECKING:
+    from ipckit._core._accept import Accepted
     from ipckit.server.worker import Worker
 
 __all__ = ["HANDSHAKE_SECONDS", "TLSTransport"]
@@ -48,11 +49,13 @@ class TLSTransport(asyncio.Protocol):
         "_peer",
         "_port",
         "_raw",
+        "_socket",
         "_worker",
     )
 
-    def __init__(self, worker: Worker, port: OpenPort) -> None:
+    def __init__(self, worker: Worker, port: OpenPort, sock: Accepted) -> None:
         self._worker = worker
+        self._socket = sock
         self._port = port
         self._engine = TLSEngine(cast("Any", port.settings.ssl))
         self._connection: Connection | None = None
@@ -117,7 +120,7 @@ class TLSTransport(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The socket is gone."""
         if self._limit is not None:  # what it had sent may end the handshake, and more
-            for data in unread_bytes(self._raw):
+            for data in unread_bytes(self._socket.fileno()):
                 self.data_received(data)
         if self._connection is None:
             self._over()
@@ -206,8 +209,8 @@ class TLSTransport(asyncio.Protocol):
     def _open(self) -> bool:
         """The handshake is done: make the Connection. False: it was refused."""
         self._over()
-        self._connection = Connection(self._worker, self._port)
-        self._connection.connection_made(cast("asyncio.Transport", self))
+        self._connection = Connection(self._worker, self._port, self._socket)
+        self._connection.connection_made(self)
         return bool(self._connection.session)
 
     def _handshake_failed(self, why: str, *, quiet: bool = False) -> None:

@@ -102,6 +102,7 @@ class Worker(Process):
         self._outboxes: dict[int, Outbox] = {}
         self._asked_to_go = False
         self._cancels = False
+        self._session_number = self.board.session_number(self.settings.worker_num)
         self._has_tls = any(port.settings.ssl is not None for port in runtime.ports)
         limit = self.settings.max_request
         grace = self.settings.request_grace(limit, self.settings.max_request_grace)
@@ -187,7 +188,7 @@ class Worker(Process):
         if beat:
             self.timers.set(beat, self._heartbeat, (port,), every=True)
         protocol = Connection if port.settings.ssl is None else TLSTransport
-        return Acceptor(self, port, lambda: protocol(self, port))
+        return Acceptor(self, port, protocol)
 
     def _beat(self) -> None:
         """Say that the loop turns, if somebody wants to know."""
@@ -490,18 +491,17 @@ class Worker(Process):
         self._open += 1
         if self._is_full():
             return 0
-        session = self.session_counts.open(connection.client())
-        can_outlive = connection.port.is_tcp and connection.can_outlive
-        if session and self.backer is not None and can_outlive:
+        port = connection.port
+        session = self.session_counts.open(port.index, *connection.address())
+        if session and self.backer is not None and port.is_tcp and connection.can_outlive:
             self.backer.add(session, connection.descriptor)
         return session
 
     def _is_full(self) -> bool:
-        workers = range(self.settings.worker_num)
-        total = self.board.total
-        shaking = total(Row.HANDSHAKES, workers) if self._has_tls else 0
-        opened = total(Row.ACCEPTED, workers) - total(Row.CLOSED, workers)
-        return opened + shaking >= self.settings.max_connection
+        number = self._session_number()
+        if self._has_tls:
+            number += self.board.total(Row.HANDSHAKES, range(self.settings.worker_num))
+        return number >= self.settings.max_connection
 
     def begins_handshake(self, transport: TLSTransport) -> bool:
         """Count a client that has yet to shake hands; False: there are too many."""

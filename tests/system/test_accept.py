@@ -1,10 +1,15 @@
-"""Clients that come while their worker has no descriptor: they wait, and are served."""
+"""Clients that a worker cannot take at once: they wait, and are served; or they go meanwhile."""
 
 from __future__ import annotations
 
+import os
 import resource
 import select
+import signal
+import socket
+import struct
 
+import pytest
 from serving import Small
 
 ECHO = """
@@ -40,3 +45,32 @@ def test_a_client_that_cannot_be_taken_waits_and_the_log_says_why(tmp_path):
     finally:
         server.end()
     assert log.read_text().count("accept failed") <= 12
+
+
+TELLS_WHO = """
+@server.on("connect")
+def connect(server, fd, reactor_id):
+    info = server.get_client_info(fd)
+    print(info["remote_ip"], info["remote_port"], flush=True)
+"""
+
+
+@pytest.mark.parametrize(
+    ("host", "settings"),
+    [("127.0.0.1", ""), ("::1", "sock_type=ipckit.SockType.TCP6")],
+    ids=["TCP", "TCP6"],
+)
+def test_the_address_of_a_client_that_has_gone_already_is_known(host, settings):
+    """It was asked of its socket, which no longer has one."""
+    server = Small(ECHO + TELLS_WHO, settings, host)
+    try:
+        (worker,) = server.children()
+        os.kill(worker, signal.SIGSTOP)
+        client = server.connect()
+        name = client.getsockname()
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        client.close()
+        os.kill(worker, signal.SIGCONT)
+        assert server.line() == f"{name[0]} {name[1]}\n".encode()
+    finally:
+        server.end()

@@ -6,7 +6,7 @@ import time
 
 from ipckit.server.board import Board, Row
 from ipckit.server.session_counts import SessionCounts
-from ipckit.server.sessions import Client, Word
+from ipckit.server.sessions import Word
 
 OWNER = 3
 
@@ -15,7 +15,7 @@ def test_what_is_opened_and_closed_is_counted_and_written_down():
     board = Board(slots=3, sessions=8)
     row, counts = board.row(OWNER // 2, OWNER % 2), SessionCounts(board, OWNER)
     before = time.time()
-    session = counts.open(Client(2, bytes(range(16)), 65535))
+    session = counts.open(2, bytes(range(16)), 65535)
     assert board.sessions.owner_of(session) == OWNER
     assert (row[Row.ACCEPTED], row[Row.CLOSED], row[Row.COUNTING]) == (1, 0, 0)
     told = board.sessions.describe(session)
@@ -36,7 +36,7 @@ def test_a_row_is_used_again_without_what_was_there():
     board = Board(slots=3, sessions=8)
     counts = SessionCounts(board, OWNER)
     for _ in range(2 * board.sessions.places):
-        session = counts.open(Client(0, b"\x7f\0\0\1", 1))
+        session = counts.open(0, b"\x7f\0\0\1", 1)
         told = board.sessions.describe(session)
         assert (told["uid"], told["ip"][:4], told["ip"][4:]) == (None, b"\x7f\0\0\1", bytes(12))
         assert board.sessions.bind(session, 5)
@@ -51,15 +51,15 @@ def test_what_is_anothers_is_not_counted():
     assert not counts.close(session)
     assert row[Row.CLOSED] == 0
     for _ in range(board.sessions.places - 1):
-        assert counts.open(Client(0))
-    assert counts.open(Client(0)) == 0
+        assert counts.open(0)
+    assert counts.open(0) == 0
     assert row[Row.ACCEPTED] == board.sessions.places - 1
 
 
 def test_what_a_dead_process_was_about_to_do_is_counted_once():
     board = Board(slots=3, sessions=8)
     row, counts = board.row(OWNER // 2, OWNER % 2), SessionCounts(board, OWNER)
-    first, second = counts.open(Client(0)), board.sessions.open(OWNER)
+    first, second = counts.open(0), board.sessions.open(OWNER)
     row[Row.COUNTING], row[Row.COUNTED] = second << 1, 1  # opened, and not counted
     for _ in range(2):
         counts.settle()
@@ -71,3 +71,17 @@ def test_what_a_dead_process_was_about_to_do_is_counted_once():
     row[Row.COUNTING], row[Row.COUNTED] = first << 1 | 1, 0  # closed, and not counted
     counts.settle()
     assert (row[Row.ACCEPTED], row[Row.CLOSED]) == (2, 1)
+
+
+def test_sessions_are_numbered_over_all_processes():
+    """Also those that another process than the one that opened them closes."""
+    board = Board(slots=3, sessions=8)
+    first, second = SessionCounts(board, 0), SessionCounts(board, 3)
+    number = board.session_number(2)
+    sessions = [first.open(0) for _ in range(3)]
+    SessionCounts(board, 4).open(0)  # of a slot that is not asked for
+    assert number() == 3
+    assert board.sessions.hand_over(sessions[0], 0, 3)
+    assert second.close(sessions[0])
+    assert number() == 2
+    assert board.row(1, 1)[Row.CLOSED] == 1
