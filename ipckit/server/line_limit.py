@@ -64,6 +64,8 @@ class LineLimit:
 
     def __init__(self) -> None:
         self._buckets: dict[str, _Bucket] = {}
+        self.untold = 0
+        """Kinds with lines that were left out, and are not told."""
 
     def admits(self, kind: str, line: object, now: float) -> bool:
         """Return whether a line is to be written; if not, it is counted, and `line` kept of it."""
@@ -72,6 +74,7 @@ class LineLimit:
         if bucket.tokens >= 1 and not bucket.left_out:
             bucket.tokens -= 1
             return True
+        self.untold += not bucket.left_out
         bucket.left_out += 1
         bucket.last = line
         return False
@@ -114,8 +117,8 @@ class LineLimit:
             if bucket.tokens >= BURST and not bucket.left_out:
                 del self._buckets[kind]
 
-    @staticmethod
-    def _taken(bucket: _Bucket) -> LeftOut:
+    def _taken(self, bucket: _Bucket) -> LeftOut:
+        self.untold -= 1
         left_out = LeftOut(bucket.left_out, bucket.last)
         bucket.left_out, bucket.last = 0, None
         return left_out

@@ -152,7 +152,8 @@ class LimitedLog:
 
     def flush_due(self) -> None:
         """Say how many were left out, where that is due."""
-        self._tell(self._limit.due(time.monotonic()))
+        if self._limit.untold:
+            self._tell(self._limit.due(time.monotonic()))
 
     def flush(self) -> None:
         """Say how many were left out, of every kind: the process ends."""

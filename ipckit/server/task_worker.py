@@ -32,7 +32,7 @@ from ipckit._core import _ledger
 from ipckit.errors import IPCError
 from ipckit.queue import Message
 from ipckit.server import wire
-from ipckit.server.board import Row
+from ipckit.server.board import Phase, Row
 from ipckit.server.foreign import ForeignTaker
 from ipckit.server.fork import fill_standard_descriptors
 from ipckit.server.inbox import RETRY_SECONDS
@@ -90,6 +90,7 @@ class TaskWorker(Process):
         self._next_look = time.monotonic() if unserved else float("inf")
         self._runner = TaskRunner(self, self._ledger, self._view)
         self._going = False
+        self._phase = self.board.phase_word
         self._messages: list[tuple[int, Any]] = []  # for the asyncio driver
         self._wake, wakeup = socket.socketpair()
         for end in (self._wake, wakeup):
@@ -118,8 +119,15 @@ class TaskWorker(Process):
             self._going = True
 
     def _leaves(self) -> bool:
-        """Whether nothing more is taken."""
-        return self._going or self._runner.left == 0 or self.stopping or self.told_to_leave
+        """Whether nothing more is taken. Asked three times a turn, so without the properties
+        `stopping` and `told_to_leave`, which say the same.
+        """
+        return (
+            self._going
+            or self._runner.left == 0
+            or self._phase[0] != Phase.SERVING
+            or self.row[Row.LEAVE] == self.incarnation
+        )
 
     def _end(self) -> int:
         """Hand on what we were rung for, tell the manager; return the exit code."""
@@ -147,6 +155,7 @@ class TaskWorker(Process):
         inbox = self.inbox.reading.fileno()
         for fd in (self._wake.fileno(), inbox, *self._filenos()):
             poller.register(fd, select.POLLIN)
+        listens = True
         while not self._leaves():
             ran = self._run_some()
             pause = timers.fire()
@@ -156,7 +165,9 @@ class TaskWorker(Process):
             if self._leaves():
                 break
             if self._falls_asleep():
-                poller.modify(inbox, 0 if self.inbox.blocked else select.POLLIN)
+                if self.inbox.blocked == listens:
+                    listens = not listens
+                    poller.modify(inbox, select.POLLIN if listens else 0)
                 for fd, _ in poller.poll(self._poll_ms(pause)):
                     if fd == self._wake.fileno():
                         self._wake.recv(4096)

@@ -56,8 +56,9 @@ def test_every_line_is_written_or_told_of(steps):
         else:
             offered += 1
             written += limit.admits(what, None, now)
+        assert bool(limit.untold) == (limit.next_due() is not None)
     told += sum(left_out.lines for left_out in limit.rest())
-    assert written + told == offered
+    assert (written + told, limit.untold) == (offered, 0)
     assert limit.rest() == [] and limit.next_due() is None
 
 
