@@ -64,9 +64,10 @@ def copy_message(queue_id: int, index: int) -> Message | None:
             return Message(message.type, ffi.unpack(room, got))
         if got in {-errno.ENOMSG, -errno.ENOSYS}:
             return None
-        if got != -errno.E2BIG:
+        if got not in {-errno.E2BIG, -errno.EINTR}:
             raise from_errno("msgrcv", -got, f"copy of message {index} of queue id {queue_id}")
-        size *= 2
+        if got == -errno.E2BIG:
+            size *= 2
 
 
 def buffer(size: int) -> Buffer:

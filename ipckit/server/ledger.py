@@ -13,6 +13,7 @@ Crash     of any process but the manager: what it held is settled by the manager
 
 from __future__ import annotations
 
+import contextlib
 import json
 import mmap
 import os
@@ -146,10 +147,8 @@ class TaskLedger:
 
     def silence(self, place: int) -> None:
         """Take back the rings for a place: it is going to look."""
-        try:
+        with contextlib.suppress(BlockingIOError, InterruptedError):  # what stays wakes it again
             os.eventfd_read(self.bells[place])
-        except BlockingIOError:
-            pass
 
     # -- bodies ---
 

@@ -12,7 +12,8 @@ A case arms one failure, goes one way, and is judged by itself:
   J5  a failure that cost something (a refusal, a connection, the start), or that the log tells of,
       is named: a line of the log, or the refusal, has the call or what it was made for (named.py)
       and its errno, except for those that mean "again" or "the peer has gone";
-  J6  with the failure over, all processes are there, and serve; at the end nothing is left.
+  J6  EINTR ends no process: the call is made again;
+  J7  with the failure over, all processes are there, and serve; at the end nothing is left.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import errno
 import gc
 import json
 import os
+import re
 import signal
 import sys
 import time
@@ -260,6 +262,7 @@ class Lane:
         self._cost = asked.closed + asked.refused
         if failed and not faults:
             faults += unnamed(case, [log, *self._cost], self._cost)
+            faults += ended_by_interrupt(case, log)
         if not living.alive:
             faults.append(f"the server ended: {living.outcome}")
         if faults:
@@ -347,6 +350,7 @@ class Lane:
         self._cost = [] if serves else [outcome]
         if failed and not faults:
             faults += unnamed(case, [log, *self._cost], self._cost)
+            faults += ended_by_interrupt(case, log)
         if not living.alive and not faults:
             if not outcome.startswith("refused"):
                 faults.append(f"start() ended: {outcome}")
@@ -381,10 +385,18 @@ class Lane:
         failed = self.place.page.disarm()
         log = living.text(mark)
         if failed and not faults:
-            faults += unnamed(case, [log])
+            faults += unnamed(case, [log]) + ended_by_interrupt(case, log)
         if faults:
             living.scrap()
         return failed, faults, log
+
+
+def ended_by_interrupt(case: Case, log: str) -> list[str]:
+    """J6. (A module that cannot be read is Python's to read again: `ipckit run`.)"""
+    if case.error != errno.EINTR or "cannot be had" in log:
+        return []
+    ends = re.findall(r"\(process \d+\) died: exit code \d+", log)
+    return [f"EINTR ended it: {end}" for end in ends]
 
 
 def unnamed(case: Case, texts: list[str], cost: Sequence[str] = ()) -> list[str]:

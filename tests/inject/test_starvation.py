@@ -22,7 +22,7 @@ LANES = 6
 @pytest.mark.timeout(3600 if SOAK else 900)
 @pytest.mark.parametrize("configuration", CONFIGURATIONS if SOAK else ["mode 3", "ledger"])
 def test_each_limit_is_reached_on_each_way_and_survived(tmp_path, configuration):
-    """P7: J1 to J6 (lane.py), under limits of descriptors, memory, file size, processes, shared
+    """P7: J1 to J7 (lane.py), under limits of descriptors, memory, file size, processes, shared
     memory, disk and task memory.
     """
     wanted = cases(CONFIGURATIONS[configuration].ways)

@@ -188,11 +188,11 @@ def reload(asked: Asked) -> None:
     asked.call(encrypted, "echo", wanted=("echo",))
     before = living.reload_ends
     os.kill(living.pid, signal.SIGUSR1)
-    asked.call(lines[0], "task", "small", wanted=("done", 0))
-    asked.call(asked.line(), "echo", wanted=("echo",))
     asked.call(encrypted, "echo", wanted=("echo",))
     if encrypted is not None:  # TLS stays with the process that has its keys, to its end
         encrypted.close()
+    asked.call(lines[0], "task", "small", wanted=("done", 0))
+    asked.call(asked.line(), "echo", wanted=("echo",))
     living.wait(lambda: living.reload_ends > before or not living.alive, "the reload is over")
     for line in lines:
         asked.call(line, "echo", wanted=("echo",))
