@@ -31,6 +31,7 @@ from ipckit.errors import AccessDenied, NotFound, SystemCallError, from_errno, s
 from ipckit.queue import php_format
 from ipckit.server import plain, wire
 from ipckit.server.attempts import Failure
+from ipckit.server.environment import in_words
 
 __all__ = ["DeadLetter", "DeadLetters"]
 
@@ -144,7 +145,7 @@ class DeadLetters:
                 pass
         except sqlite3.Error as exc:
             raise SystemCallError(
-                errno.EIO, f"dead letters in {self.path}: {_reason(exc)}"
+                errno.EIO, f"dead letters in {self.path}: {in_words(exc)}"
             ) from None
 
     def add(self, letter: DeadLetter) -> None:
@@ -172,7 +173,7 @@ class DeadLetters:
                 )
         except (sqlite3.Error, ValueError, OverflowError) as exc:
             raise SystemCallError(
-                _code_of(exc), f"a dead letter into {self.path}: {_reason(exc)}"
+                _code_of(exc), f"a dead letter into {self.path}: {in_words(exc)}"
             ) from None
 
     def wanted_again(self) -> list[DeadLetter]:
@@ -220,12 +221,6 @@ class DeadLetters:
                 yield base
         finally:
             base.close()
-
-
-def _reason(error: Exception) -> str:
-    """Return what SQLite says; it names its step (SQLITE_IOERR_WRITE), and keeps the errno."""
-    name = getattr(error, "sqlite_errorname", None)
-    return f"{error} ({name})" if name else str(error)
 
 
 def _code_of(error: Exception) -> int:

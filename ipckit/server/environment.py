@@ -89,8 +89,11 @@ def code_of(error: BaseException) -> int | None:
 
 
 def in_words(error: BaseException) -> str:
-    """Return its text; a MemoryError has none."""
-    return str(error) or type(error).__name__
+    """Return its text. A MemoryError has none; SQLite names its step (SQLITE_IOERR_WRITE) beside
+    it, and keeps the errno.
+    """
+    step = getattr(error, "sqlite_errorname", None)
+    return f"{error} ({step})" if step else str(error) or type(error).__name__
 
 
 def pause_after(failures: int) -> float:

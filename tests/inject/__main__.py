@@ -23,7 +23,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 from inject import page
-from inject.cases import Case, chunks, every, sample, unknown
+from inject.cases import Case, Recording, chunks, every, sample, unknown
 from inject.configurations import CONFIGURATIONS
 from inject.known import KNOWN, is_known
 from inject.lane import Result
@@ -62,12 +62,14 @@ class Lanes:
             text=True,
         )
 
-    def record(self, configuration: str) -> dict:
+    def record(self, configuration: str) -> tuple[Recording, Recording]:
+        """Return what calls each way makes, in several turns: at most, at least."""
         process = self.start("lane", configuration, "record")
         out, _ = process.communicate(timeout=120)
         if process.returncode:
             raise SystemExit(f"the recording of {configuration} failed")
-        return {tuple(key): times for *key, times in json.loads(out)}
+        most, least = ({tuple(key): times for *key, times in one} for one in json.loads(out))
+        return most, least
 
     def run(self, work: tuple[str, list[Case]]) -> list[tuple[str, Result]]:
         """Return (configuration, Result) of each case."""
@@ -92,7 +94,7 @@ class Lanes:
                     results += one.result()
                     for configuration, result in one.result():
                         if result.faults:
-                            print("...", configuration, result.case, file=sys.stderr, flush=True)
+                            print("...", configuration, result.case, result.faults, file=sys.stderr)
             except KeyboardInterrupt:
                 print("interrupted: not all of them were run")
                 pool.shutdown(cancel_futures=True)
@@ -116,19 +118,21 @@ def main() -> int:
             recorded = dict(
                 zip(CONFIGURATIONS, pool.map(lanes.record, CONFIGURATIONS), strict=True)
             )
-        strange = {call for recording in recorded.values() for call in unknown(recording)}
+        strange = {call for most, _ in recorded.values() for call in unknown(most)}
         if strange:
             raise SystemExit(f"errnos.py says nothing of {sorted(strange)}")
         there = {
-            configuration: [case for case in every(recording) if asked.only in str(case)]
-            for configuration, recording in recorded.items()
+            configuration: [case for case in every(most) if asked.only in str(case)]
+            for configuration, (most, _) in recorded.items()
         }
         total = sum(map(len, there.values()))
         left_out, work = 0, []
         for configuration, cases in there.items():
             rest = [case for case in cases if asked.known or not is_known(case)]
             left_out += len(cases) - len(rest)
-            if not asked.all:
+            if not asked.all:  # of the calls that each turn makes, so that few are not met again
+                least = {*every(recorded[configuration][1])}
+                rest = [case for case in rest if case in least]
                 rest = sample(rest, asked.size * len(cases) // total)
             work += [(configuration, some) for some in chunks(rest, 240 if asked.all else 60)]
         random.Random(0).shuffle(work)  # what an interrupt leaves undone is of every way

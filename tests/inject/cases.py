@@ -28,6 +28,8 @@ class Case(NamedTuple):
     nth: int
 
     def __str__(self) -> str:
+        if not self.call:
+            return f"{self.way}: at the end of the lane"
         what = f"{self.call}({self.kind})" if self.kind else self.call
         return f"{self.way}: {what} #{self.nth} of role {self.role} {errno.errorcode[self.error]}"
 

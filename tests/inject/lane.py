@@ -26,8 +26,8 @@ import re
 import signal
 import sys
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import count
 from pathlib import Path
 from typing import NamedTuple
@@ -46,7 +46,9 @@ from inject.patience import Hang
 from inject.ways import WAYS, Asked
 
 _TWICE = 2
-"""So often each way is recorded: the counts of two turns differ by a poll or two."""
+"""So often each way is recorded: the counts of two turns differ by a poll or two, and more where
+the manager looks at its dead letters meanwhile.
+"""
 
 
 MISSES = 3
@@ -179,16 +181,15 @@ class Lane:
 
     # -- what calls there are ---
 
-    def record(self) -> Recording:
-        found: Recording = {}
+    def record(self) -> tuple[Recording, Recording]:
+        """Return how often each call is made on each way, in two turns: at most, at least."""
+        turns: dict[str, list[dict[tuple, int]]] = defaultdict(list)
 
         def during(way: str, work: Callable[[], object]) -> None:
             before = self.place.page.counts()
             work()
-            for key, times in self.place.page.counts().items():
-                more = times - before.get(key, 0)
-                if more:
-                    found[way, *key] = max(found.get((way, *key), 0), more)
+            after = self.place.page.counts()
+            turns[way].append({key: times - before.get(key, 0) for key, times in after.items()})
 
         for _ in range(_TWICE if self.begins_and_ends else 0):
             self._begin_and_end(lambda work: during(START, work), lambda w: during(STOP, w))
@@ -204,7 +205,7 @@ class Lane:
         faults = self.stop()
         if faults:
             raise AssertionError(f"without a failure: {faults}")
-        return found
+        return _of_all(turns, max), _of_all(turns, min)
 
     def _begin_and_end(self, during_start, during_stop) -> None:
         living: list[Living] = []
@@ -391,6 +392,17 @@ class Lane:
         return failed, faults, log
 
 
+def _of_all(
+    turns: dict[str, list[dict[tuple, int]]], one: Callable[[Iterable[int]], int]
+) -> Recording:
+    found = {
+        (way, *key): one(counts.get(key, 0) for counts in every)
+        for way, every in turns.items()
+        for key in set().union(*every)
+    }
+    return {key: times for key, times in found.items() if times}
+
+
 def ended_by_interrupt(case: Case, log: str) -> list[str]:
     """J6. (A module that cannot be read is Python's to read again: `ipckit run`.)"""
     if case.error != errno.EINTR or "cannot be had" in log:
@@ -422,7 +434,7 @@ def main() -> None:
     alone()
     lane = Lane(directory, configuration)
     if what == "record":
-        print(json.dumps([[*key, times] for key, times in lane.record().items()]))
+        print(json.dumps([[[*key, times] for key, times in one.items()] for one in lane.record()]))
         return
     cases = [Case(*one) for one in json.load(sys.stdin)]
     for result in lane.run(cases):

@@ -31,7 +31,7 @@ ACTIONS: dict[str, str] = {
     r"a file was not sent to its end": "close pread",
     r"attempt \d+ failed": "kill open pread read select stat write",  # of the task's own code
     r"Logging error": "close fstat open stat write",
-    r"bind: ": "setsockopt stat flock fstat unlink open",
+    r"bind: ": "getsockname setsockopt stat flock fstat unlink open",
     r"connection \d+ was not taken over": "epoll_ctl getpeername getsockname setsockopt",
     r"dead letters|dead_letter_path": "open fstat close pread pwrite read write stat fchown unlink "
     "fcntl_setlk mmap ftruncate",

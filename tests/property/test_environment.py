@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
+import sqlite3
 
 import hypothesis.strategies as st
+import pytest
 from hypothesis import given
 
 from ipckit.errors import SystemCallError
@@ -15,6 +17,7 @@ from ipckit.server.environment import (
     Operation,
     code_of,
     decide,
+    in_words,
     lies_in_the_data,
     passes,
     pause_after,
@@ -70,3 +73,11 @@ def test_the_errno_of_an_exception():
 @given(st.integers(-5, 100))
 def test_a_pause_for_any_number(failures):
     assert pause_after(failures) in PAUSES
+
+
+def test_an_error_without_a_text_has_its_name_and_sqlite_its_step(tmp_path):
+    assert in_words(MemoryError()) == "MemoryError"
+    assert in_words(OSError(errno.ENOSPC, "no room")) == "[Errno 28] no room"
+    with pytest.raises(sqlite3.Error) as raised:
+        sqlite3.connect(tmp_path / "no" / "file")
+    assert in_words(raised.value) == "unable to open database file (SQLITE_CANTOPEN)"
