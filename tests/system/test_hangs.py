@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import time
 
@@ -52,7 +53,7 @@ def test_a_worker_that_hangs_is_replaced(small, how):
             os.kill(first, signal.SIGSTOP)
         assert successor_of(server, first) != first
     log = server.end()
-    assert "worker 0 hangs: its loop has not turned for 2." in log
+    assert re.search(r"worker 0 hangs: its loop has not turned for \d+\.\d s ", log)
     if how == "callback":
         assert "in block_for_ever" in log, "the stack dump"
         assert "signal 6" in log
