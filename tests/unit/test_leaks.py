@@ -26,7 +26,8 @@ LEAKS = {
     "System V semaphore": ("libc.semget(0, 1, 0o600)", "System V sem "),
     "POSIX queue": ("from ipckit import PosixQueue; PosixQueue.create('/left')", "/dev/mqueue/left"),
     "shared memory": ("open('/dev/shm/left', 'w').close()", "/dev/shm/left"),
-    "child": ("subprocess.Popen(['sleep', '1000'], stdin=subprocess.DEVNULL)", "child "),
+    # It reads to the end of a pipe, which comes with the end of the run.
+    "child": ("sys.kept = subprocess.Popen(['cat'], stdin=subprocess.PIPE)", "child "),
     "zombie": ("os.fork() or os._exit(0)", "child "),
     "by a child": (
         "subprocess.run([sys.executable, '-c', 'import ipckit; ipckit.SysvQueue.create()'])",
