@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pickle
@@ -204,14 +205,16 @@ class Running:
         return self.log_path.read_text()
 
     def journal(self, word: str | None = None) -> list[list]:
-        """Entries [pid, worker_id, word, ...]."""
+        """Entries [pid, worker_id, word, ...]. What a killed process wrote a part of is none."""
         if self.journal_path.exists():
             with open(self.journal_path, "rb") as file:
                 file.seek(self._read_to)
                 new = file.read()
             whole = new[: new.rfind(b"\n") + 1]
             self._read_to += len(whole)
-            self._entries += map(json.loads, whole.splitlines())
+            for line in filter(None, whole.splitlines()):
+                with contextlib.suppress(json.JSONDecodeError):
+                    self._entries.append(json.loads(line))
         return [entry for entry in self._entries if word is None or entry[2] == word]
 
     def wait_for(self, condition, what: str):

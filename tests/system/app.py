@@ -53,10 +53,12 @@ waiting: dict = {}  # task id -> fd that wants its finish event
 
 
 def note(*what):
-    """Append one line to the journal: a write of its own, so lines stay whole."""
+    """Append one line to the journal: a write of its own. kill -9 may cut it at the end of a page;
+    as it begins with a newline, the next one is whole.
+    """
     if journal:
         with open(journal, "ab", buffering=0) as file:
-            file.write((json.dumps([os.getpid(), server.worker_id, *what]) + "\n").encode())
+            file.write(f"\n{json.dumps([os.getpid(), server.worker_id, *what])}\n".encode())
 
 
 def reply(fd, *answer):

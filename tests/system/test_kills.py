@@ -38,6 +38,7 @@ def test_every_task_is_done_and_told_once_while_task_workers_are_killed(start, m
     killer.start()
     tasks = 0
     while tasks < TASKS or len(killed) < KILLS:
+        assert killer.is_alive()
         assert ask("flood_once", tasks, 2500) == (2500, 1), "(tasks, most often one was told)"
         tasks += 2500
     over.set()
