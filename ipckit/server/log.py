@@ -2,6 +2,8 @@
 
 Lines are whole: each is one write() to a descriptor opened for appending. A log file that was
 moved away is opened again at the next line.
+Crash     kill -9 may cut a line at the end of a page of the file; the next line continues it
+          (seen on Linux 6.18, ext4).
 
 Invariants
   L1  no line is lost for its text: what UTF-8 cannot encode is escaped before any handler, ours or
