@@ -15,6 +15,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import textwrap
 import time
 from pathlib import Path
@@ -112,18 +113,19 @@ REFUSED = "fork: Resource temporarily unavailable"
 
 
 @pytest.fixture
-def limited(small, tmp_path):
-    """Start a server of two workers whose processes are limited (NOT_ROOT); its log is a file."""
-    log = tmp_path / "log"
-    os.chmod(tmp_path, 0o777)
-    for parent in tmp_path.parents:
-        if parent.stat().st_uid == os.geteuid() and parent != Path("/"):
-            os.chmod(parent, parent.stat().st_mode | 0o011)
-    log.touch()
-    os.chmod(log, 0o666)
-    code = f"import os; ipckit_runtime = {str(tmp_path)!r}\n{NOT_ROOT}\n{WHO}"
-    settings = f"log_file={str(log)!r}, runtime_dir={str(tmp_path / 'run')!r}"
-    return lambda more="": (small(code + more, f"worker_num=2, {settings}"), log)
+def limited(small):
+    """Start a server of two workers whose processes are limited (NOT_ROOT); its log is a file.
+
+    Each run of pytest closes the directories of all runs to other users.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        os.chmod(name, 0o777)
+        log = Path(name, "log")
+        log.touch()
+        os.chmod(log, 0o666)
+        code = f"import os; ipckit_runtime = {name!r}\n{NOT_ROOT}\n{WHO}"
+        settings = f"log_file={str(log)!r}, runtime_dir={str(Path(name, 'run'))!r}"
+        yield lambda more="": (small(code + more, f"worker_num=2, {settings}"), log)
 
 
 @pytest.mark.needs_root
