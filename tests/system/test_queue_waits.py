@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import resource
 import select
 import signal
 import threading
@@ -55,6 +54,13 @@ class Child:
 
     def kill(self, signum=signal.SIGKILL) -> None:
         os.kill(self.pid, signum)
+
+    def zombie(self) -> None:
+        """Return when it has ended. It is not reaped."""
+        pidfd = os.pidfd_open(self.pid)
+        ended = select.select([pidfd], [], [], LOOK)[0]
+        os.close(pidfd)
+        assert ended, "the child does not end"
 
     def end(self) -> int:
         """Wait for it, kill it when it takes too long; return its exit code."""
@@ -276,21 +282,17 @@ def test_q6_time_limits_of_many_threads(queue):
 
 @pytest.fixture
 def one_cpu():
-    """Keep this process on one CPU; a child that calls it there comes after everybody else.
-
-    So a send and a kill come in one go, before the child that they wake runs at all.
-    """
+    """Keep this process and its children on one CPU."""
     cpus = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(cpus)})
-    yield lambda: os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+    yield
     os.sched_setaffinity(0, cpus)
 
 
 def lost_with_killed(queue, child, receive, turns) -> int:
     """Kill a waiting receiver right after a send, many times; return how many messages are gone.
 
-    A turn in which others had the CPU between the send and the kill counts for nothing: there the
-    receiver may have run.
+    A turn in which the receiver's main thread ran before the kill counts for nothing.
     """
     lost = counted = tries = 0
     while counted < turns:
@@ -299,23 +301,27 @@ def lost_with_killed(queue, child, receive, turns) -> int:
         one = child(receive)
         one.hear()
         one.asleep()
-        before = switches()
+        before = switches(one.pid)
+        # So a send and a kill come in one go, before the child that they wake runs at all.
+        os.sched_setscheduler(one.pid, os.SCHED_IDLE, os.sched_param(0))
         queue.send_nowait(b"%d" % tries)
         one.kill()
-        at_one_go = switches() == before
+        os.sched_setscheduler(one.pid, os.SCHED_OTHER, os.sched_param(0))
+        one.zombie()
+        only_died = switches(one.pid) == before + 1
         assert one.end() == -signal.SIGKILL
-        counted += at_one_go
+        counted += only_died
         try:
             assert queue.receive_nowait().body == b"%d" % tries
         except QueueEmpty:
-            lost += at_one_go
+            lost += only_died
     return lost
 
 
-def switches() -> int:
-    """How often this process has had the CPU taken away, or has given it up."""
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    return used.ru_nivcsw + used.ru_nvcsw
+def switches(pid: int) -> int:
+    """How often the main thread was switched from: proc(5), status."""
+    with open(f"/proc/{pid}/status") as file:
+        return sum(int(line.split()[1]) for line in file if "ctxt_switches" in line)
 
 
 @pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop])
@@ -326,7 +332,6 @@ def test_q13_kill_9_of_an_areceive_loses_nothing(queue, child, one_cpu, loop):
         async def take():
             waiting = asyncio.ensure_future(queue.areceive())
             await asyncio.sleep(0.001)
-            one_cpu()
             say()
             say((await waiting).body)
             signal.pause()
@@ -335,7 +340,6 @@ def test_q13_kill_9_of_an_areceive_loses_nothing(queue, child, one_cpu, loop):
             runner.run(take())
 
     def blocked(say):
-        one_cpu()
         say()
         say(queue.receive().body)
         signal.pause()
