@@ -33,6 +33,19 @@ server.on("start", lambda server: print(server.port, flush=True))
 server.start()
 """
 
+# For a server's program: wait on its loop until somebody writes into a FIFO.
+RELEASED = """
+async def released(fifo):
+    loop, came = asyncio.get_running_loop(), asyncio.Event()
+    fd = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+    loop.add_reader(fd, came.set)
+    try:
+        await came.wait()
+    finally:
+        loop.remove_reader(fd)
+        os.close(fd)
+"""
+
 
 def children_of(process: subprocess.Popen) -> set[int]:
     pid = process.pid
@@ -55,6 +68,17 @@ def wait_for(condition) -> None:
     while not condition():
         assert time.monotonic() < end, f"not within {LOOK:g} s"
         select.select([], [], [], 0.005)
+
+
+def end_in_order(process: subprocess.Popen) -> None:
+    """SIGTERM, if it still runs; wait until it has ended, and kill it if it does not."""
+    if process.poll() is None:
+        process.terminate()
+    try:
+        process.wait(LOOK)
+    finally:
+        process.kill()
+        process.stdout.close()
 
 
 def kill_manager(process: subprocess.Popen) -> None:

@@ -176,7 +176,7 @@ class Backed:
 
     @property
     def waiting(self) -> bool:
-        """Whether anything waits for an heir, or for room in its inbox."""
+        """Whether anything waits for a successor, or for room in its inbox."""
         return bool(self._heirless or self._ended)
 
     def hear(self) -> None:
@@ -255,7 +255,7 @@ class Backed:
             session, port = next(iter(sessions.items()))
             owner = self._sessions.owner_of(session)
             if owner >= 0 and session in self._copies:
-                # First: who sends to it finds the heir, which keeps that until it has it.
+                # First: senders find the successor, which keeps what comes until it has it.
                 self._sessions.hand_over(session, owner, place)
                 taken = Taken(session, port, b"", held=False, former=-1, backed=True)
                 head = Head(Kind.TAKE, ident=session)

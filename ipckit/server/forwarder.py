@@ -4,7 +4,7 @@ Contract  tell() and pass_on() never wait: frames that find no room, and inboxes
           waits for a free descriptor, are kept; run() tries them again while `waiting`.
 Invariants
   F1  frames for one place are posted in order (ipckit.server.pending).
-  F2  DRAIN follows all that a dead process left, so its heir knows that there is no more.
+  F2  DRAIN follows all that a dead process left, so its successor knows that there is no more.
   F3  no process reads an inbox that is still passed on: finish() comes before its fork.
 Stands on ipckit.server.{inbox,pending}.
 Crash     of the manager: what waits here goes with it, as the workers do.
@@ -29,7 +29,7 @@ class Forwarder:
     def __init__(self, inboxes: list[Inbox], note: Callable[[str, Exception], None]) -> None:
         self._inboxes = inboxes
         self._pending = PendingFrames(inboxes, note)
-        self._unread: dict[int, int] = {}  # place of a dead process -> its heir
+        self._unread: dict[int, int] = {}  # place of a dead process -> its successor
 
     @property
     def waiting(self) -> bool:
@@ -40,10 +40,10 @@ class Forwarder:
         """Post to a worker, now or later."""
         self._pending.send(place, head, body)
 
-    def pass_on(self, place: int, heir: int) -> None:
-        """Give the heir what the dead process of `place` has not read, now or later."""
-        if self._inboxes[place] is not self._inboxes[heir]:  # a task worker's: the heir reads it
-            self._unread[place] = heir
+    def pass_on(self, place: int, successor: int) -> None:
+        """Give the successor what the dead process of `place` has not read, now or later."""
+        if self._inboxes[place] is not self._inboxes[successor]:  # task workers share theirs
+            self._unread[place] = successor
             self._pass_on(place)
 
     def finish(self, place: int) -> None:
@@ -62,11 +62,11 @@ class Forwarder:
         self._pending.flush()
 
     def _pass_on(self, place: int) -> None:
-        inbox, heir = self._inboxes[place], self._unread[place]
+        inbox, successor = self._inboxes[place], self._unread[place]
         while (frame := inbox.take(connections=False)) is not None:
             head, body = frame
             if not head.flags & WITH_FD:  # else a connection; of each, the manager has a copy
-                self.tell(heir, head._replace(flags=head.flags | FORWARDED), body)
+                self.tell(successor, head._replace(flags=head.flags | FORWARDED), body)
         if not inbox.blocked:
             del self._unread[place]
-            self.tell(heir, Head(Kind.DRAIN))
+            self.tell(successor, Head(Kind.DRAIN))

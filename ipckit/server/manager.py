@@ -226,7 +226,7 @@ class Manager:
             run("tending tasks", self._tasks.tend, time.monotonic_ns())
             run("looking at the load", self._monitor.look_at_the_load)
         run("passing frames on", self._forwarder.run)
-        run("handing connections on", self._backed.hand_on, self._heir_of)
+        run("handing connections on", self._backed.hand_on, self._successor_of)
         run("watching the end", self._watch_the_end)
 
     def _read_inbox(self) -> None:
@@ -255,8 +255,8 @@ class Manager:
         for place, number in self._monitor.hanging(self._pidfds.values()):
             self._signal(place, number)
 
-    def _heir_of(self, slot: int) -> int | None:
-        """Who takes the connections of a slot: a process that stays; None: there is none yet."""
+    def _successor_of(self, slot: int) -> int | None:
+        """Return the place whose process takes a slot's connections; None: there is none yet."""
         member = self._fleet.newest(slot)
         return None if member is None else member.place
 

@@ -113,10 +113,10 @@ class Sessions:
         words = self.row_of(session)
         return words[Word.READ], words[Word.WRITTEN] + words[Word.PROMISED]
 
-    def hand_over(self, session: int, owner: int, heir: int) -> bool:
+    def hand_over(self, session: int, owner: int, successor: int) -> bool:
         """Let it be another's; False if it was not this owner's."""
         word = self.rows + self._row(session)
-        was, becomes = session << 16 | (owner + 1), session << 16 | (heir + 1)
+        was, becomes = session << 16 | (owner + 1), session << 16 | (successor + 1)
         return bool(lib.ipk_word_compare_and_set(word, was, becomes))
 
     def port_of(self, session: int) -> int:

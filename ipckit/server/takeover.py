@@ -5,17 +5,18 @@ Contract  `take()` makes a connection ours that came with its descriptor; `give(
           each of them sent it, whoever has it.
 Invariants
   T1  the session's owner is changed before its descriptor is posted. So what is sent to it from
-      then on comes to the heir, which keeps it until it has the connection.
+      then on comes to the successor, which keeps it until it has the connection.
   T2  while a former owner lives, it may get what was sent before the change, and passes it on
-      (FORWARDED). So what comes straight to the heir is kept until the former one has answered,
+      (FORWARDED). So what comes straight to the successor is kept until the former has answered,
       behind all of that, that it has caught up, or is dead and its inbox was drained. What we sent
       to it ourselves comes back to us so, before we take the connection and write to it at once.
   T3  a connection is given on only when nobody can pass anything on to us any more: its former
       owner is dead, and what it left in its inbox has come to us.
   T4  what our callbacks have sent to other processes is with the kernel before a client is given
-      on, so it arrives before what they send in the heir; except for a process that does not read.
+      on, so it arrives before what they send in the successor. A process that does not read is
+      an exception.
 Stands on ipckit.server.{backing,connection,worker}, uvloop.
-Crash     of the heir before it has the connection: the manager has a copy, and looks again.
+Crash     of the successor before it has the connection: the manager has a copy, and looks again.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ class Takeover:
         self._held: dict[int, Frames] = {}  # T2
         self._asked: dict[int, int] = {}  # session -> how many were held when we asked
         self._awaited: dict[int, asyncio.Future[None]] = {}  # T2: session -> what we sent is back
-        self._owed: tuple[int, Head, bytes, int] | None = None  # heir, frame, descriptor
+        self._owed: tuple[int, Head, bytes, int] | None = None  # successor, frame, descriptor
         self._former_is_gone = False  # the predecessor, for good: we have had only one
         self.patient = True
         """T4 is waited for."""
@@ -197,8 +198,8 @@ class Takeover:
 
     # -- out ---
 
-    def give(self, connection: Connection, heir: int) -> bool:
-        """Hand one over; False: not now (it is busy, T3, T4, or the heir's inbox has no room)."""
+    def give(self, connection: Connection, successor: int) -> bool:
+        """Hand one over; False: not now (it is busy, T3, T4; the successor's inbox is full)."""
         worker, session = self._worker, connection.session
         if not connection.is_idle or session in self._formers:
             return False
@@ -211,11 +212,11 @@ class Takeover:
         except OSError as exc:
             limited.warning("dup: connection %d is not handed over yet: %s", session, exc)
             return False
-        if not self._sessions.hand_over(session, worker.place, heir):
+        if not self._sessions.hand_over(session, worker.place, successor):
             os.close(fd)
             return False
         body = wire.dump(connection.state())
-        self._owed = heir, Head(Kind.TAKE, ident=session), body, fd
+        self._owed = successor, Head(Kind.TAKE, ident=session), body, fd
         del worker.connections[session]
         if worker.backer is not None:
             worker.backer.forget(session, tell=False)
@@ -224,14 +225,15 @@ class Takeover:
         return self.pay()
 
     def pay(self) -> bool:
-        """Post the connection that is the heir's already; False: its inbox has no room now.
+        """Post the connection that is the successor's already; False: its inbox has no room now.
 
-        It stays the heir's meanwhile (T1): ours again, it would get what others send out of order.
+        It stays the successor's meanwhile (T1). If it came back, what others send to it would
+        arrive out of order.
         """
         if self._owed is not None:
-            heir, head, body, fd = self._owed
+            successor, head, body, fd = self._owed
             try:
-                if not self._worker.runtime.inboxes[heir].post_with(head, body, fd):
+                if not self._worker.runtime.inboxes[successor].post_with(head, body, fd):
                     return False
             except SystemCallError as exc:  # no descriptor or memory for a long remainder
                 limited.warning("connection %d waits to be handed over: %s", head.ident, exc)
@@ -241,9 +243,9 @@ class Takeover:
         return True
 
     def leave(self) -> None:
-        """No more time to pay: the manager gives its copy to the heir, when we are gone."""
+        """No more time to pay: the manager gives its copy to the successor, when we are gone."""
         if self._owed is not None:
-            heir, head, _, fd = self._owed
+            successor, head, _, fd = self._owed
             os.close(fd)
-            self._sessions.hand_over(head.ident, heir, self._worker.place)
+            self._sessions.hand_over(head.ident, successor, self._worker.place)
             self._owed = None

@@ -141,9 +141,9 @@ class TaskKeeper:
             failure = Failure(error, signal=signal, at=time.time())
             self._ledger.give_up(view, record, task_id, attempt, failure)
 
-    def inherit(self, place: int, heir: int) -> None:
+    def inherit(self, place: int, successor: int) -> None:
         """The tasks that a gone process asked for are its successor's."""
-        self._view.move(place, heir)
+        self._view.move(place, successor)
 
     def tend(self, now: int) -> None:
         """Queue what is due, and write down what is given up."""

@@ -203,13 +203,13 @@ class Worker(Process):
 
     def _hand_over(self) -> bool:
         """Give what is idle to our successor; whether some of it is left, for want of room."""
-        heir = 2 * self.slot + self.board.parity(self.slot)
-        if heir == self.place:
+        successor = 2 * self.slot + self.board.parity(self.slot)
+        if successor == self.place:
             return False
         left = not self.takeover.pay()
         for connection in list(self.connections.values()):
             if connection.can_outlive and connection.is_idle:
-                left = not self.takeover.give(connection, heir) or left
+                left = not self.takeover.give(connection, successor) or left
         return left
 
     def _busy(self) -> bool:

@@ -53,7 +53,7 @@ _ERRNOS = {
     "disk": (errno.ENOSPC,),
 }
 _NAMES = {"task memory": "task_memory"}
-"""(Who may write no file has no log: of that limit nothing is asked.)"""
+"""What the log calls a limit. A process that may write no file has no log: "file size" is not here."""
 
 _SQLITE = "SQLITE_"
 """SQLite names its step, and keeps the errno for itself."""
@@ -90,7 +90,7 @@ KNOWN = {
 
 
 def cases(ways: Iterable[str]) -> list[Starved]:
-    """Return all of a configuration with these ways, but for those that are known."""
+    """Return all of a configuration with these ways, except for those that are known."""
     found = []
     for way in ways:
         if way == START:

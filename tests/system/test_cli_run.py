@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 from command import ipckit, ipckit_json
 from leaks import children
-from serving import LOOK
+from serving import LOOK, end_in_order
 
 from ipckit import Table
 
@@ -79,13 +79,9 @@ class Served:
         ipckit(word, path)
 
     def end(self) -> None:
-        if self.process.poll() is None:
-            self.process.terminate()
         try:
-            self.process.wait(LOOK)
+            end_in_order(self.process)
         finally:
-            self.process.kill()
-            self.process.stdout.close()
             self.errors.close()
 
 

@@ -13,24 +13,18 @@ import time
 
 import pytest
 from deadlines import LOOK
-from serving import wait_for
+from serving import RELEASED, wait_for
 
-PROGRAM = """
+PROGRAM = (
+    """
 import signal, threading, time
 
 def say(*words):  # one write: several processes share the pipe
     os.write(1, (" ".join(map(str, words)) + "\\n").encode())
 
-async def released(fifo):
-    loop, came = asyncio.get_running_loop(), asyncio.Event()
-    fd = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
-    loop.add_reader(fd, came.set)
-    try:
-        await came.wait()
-    finally:
-        loop.remove_reader(fd)
-        os.close(fd)
-
+"""
+    + RELEASED
+    + """
 def block(server):
     say("blocks", server.worker_id)
     threading.Event().wait()
@@ -78,6 +72,7 @@ def worker_stop(server, worker_id):
 def after_reload(server):
     say("reloaded")
 """
+)
 
 
 def words_until(server, last: str) -> list[str]:

@@ -10,7 +10,6 @@ import socket
 import ssl
 import struct
 import subprocess
-from pathlib import Path
 
 import pytest
 from serving import LOOK
@@ -130,19 +129,6 @@ udp = server.listen("127.0.0.1", 0, ipckit.SockType.UDP)
             assert json.loads(sock.recv(100))[1]["server_port"] == numbers[3]
     server.end()
     assert not (tmp_path / "lines").exists()
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory):
-    path = tmp_path_factory.mktemp("tls") / "both.pem"
-    subprocess.run(
-        f"openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost "
-        f"-keyout {path} -out {path}.crt".split(),
-        check=True,
-        capture_output=True,
-    )
-    path.write_bytes(path.read_bytes() + Path(f"{path}.crt").read_bytes())
-    return path
 
 
 def test_tls(small, certificate):

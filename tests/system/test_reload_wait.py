@@ -18,27 +18,20 @@ import time
 
 import pytest
 from command import ipckit, ipckit_json
-from serving import LOOK, gone
+from serving import LOOK, RELEASED, end_in_order, gone
 
 SOAK = os.environ.get("IPCKIT_SOAK") == "1"
 SECONDS = 20.0
 
-APP = """
+APP = (
+    """
 import asyncio, os, threading
 from ipckit import Server
 
 server = Server("127.0.0.1", 0, worker_num=1, runtime_dir="run", control_path="control")
-
-async def released():
-    loop, came = asyncio.get_running_loop(), asyncio.Event()
-    fd = os.open("fifo", os.O_RDONLY | os.O_NONBLOCK)
-    loop.add_reader(fd, came.set)
-    try:
-        await came.wait()
-    finally:
-        loop.remove_reader(fd)
-        os.close(fd)
-
+"""
+    + RELEASED
+    + """
 @server.on("receive")
 async def receive(server, fd, reactor_id, data):
     word = data.decode()
@@ -47,7 +40,7 @@ async def receive(server, fd, reactor_id, data):
     if word == "long":
         await asyncio.sleep(20)
     elif word == "released":
-        await released()
+        await released("fifo")
     elif word == "block":
         threading.Event().wait(300)
     server.send(fd, str(os.getpid()).encode())
@@ -56,6 +49,7 @@ async def receive(server, fd, reactor_id, data):
 def start(server):
     print(server.port, flush=True)
 """
+)
 
 
 class Served:
@@ -108,13 +102,7 @@ class Served:
         return found
 
     def end(self) -> None:
-        if self.process.poll() is None:
-            self.process.terminate()
-        try:
-            self.process.wait(LOOK)
-        finally:
-            self.process.kill()
-            self.process.stdout.close()
+        end_in_order(self.process)
 
 
 @pytest.fixture

@@ -81,25 +81,25 @@ def test_own_frames_are_bounded_and_those_of_others_are_not(slot):
 
 
 def test_a_frame_for_a_place_that_nobody_reads_is_made_known_before_the_next(slot):
-    outbox, (dead, heir) = Outbox(slot, 1000), slot.runtime.inboxes
+    outbox, (dead, successor) = Outbox(slot, 1000), slot.runtime.inboxes
     slot.rows[0][Row.READS] = 0
     outbox.post(0, SEND, b"late")
     outbox.post(1, SEND, b"next")
     assert bodies(dead) == [b"late"]
-    (told, _), (after, body) = heir.take(), heir.take()
+    (told, _), (after, body) = successor.take(), successor.take()
     assert (told.kind, told.number, after.kind, body) == (Kind.DRAIN, 1, Kind.SEND, b"next")
 
 
 def test_it_is_made_known_when_there_is_room_for_that(slot):
-    outbox, (dead, heir) = Outbox(slot, 1000), slot.runtime.inboxes
+    outbox, (dead, successor) = Outbox(slot, 1000), slot.runtime.inboxes
     slot.rows[0][Row.READS] = 0
-    count = fill(heir)
+    count = fill(successor)
     outbox.post(0, SEND, b"late")
     outbox.post(1, SEND, b"next")
     assert bodies(dead) == [b"late"] and outbox.waiting
-    assert len(bodies(heir)) == count
+    assert len(bodies(successor)) == count
     outbox.flush()
-    (told, _), (_, body) = heir.take(), heir.take()
+    (told, _), (_, body) = successor.take(), successor.take()
     assert (told.kind, body, outbox.waiting) == (Kind.DRAIN, b"next", False)
 
 
