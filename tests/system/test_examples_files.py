@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pytest
 from example_programs import LOOK, program, run
+from serving import kill_all
 
 FILES = 300
 BAD = "reports/7.txt"
@@ -97,7 +98,7 @@ class Pipeline:
         return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
     def kill_all(self) -> None:
-        os.killpg(self.process.pid, signal.SIGKILL)
+        kill_all(self.process)
         self.process.communicate(timeout=LOOK)
 
     def end(self) -> list[str]:

@@ -14,7 +14,7 @@ from collections import Counter
 
 import pytest
 from deadlines import LOOK, RUN
-from serving import Refused
+from serving import Refused, kill_all
 
 TIMES = 20 if os.environ.get("IPCKIT_SOAK") == "1" else 2
 TASKS = 20_000 if os.environ.get("IPCKIT_SOAK") == "1" else 4_000
@@ -27,19 +27,6 @@ def name():
 
 def in_shared_memory(name):
     return [entry for entry in os.listdir("/dev/shm") if name in entry]
-
-
-def kill_the_tree(running):
-    """kill -9 of the manager and of all its processes, at once."""
-    pids = {entry[0] for entry in running.journal("worker_start")}
-    os.kill(running.process.pid, signal.SIGSTOP)  # nobody is replaced meanwhile
-    for pid in pids:
-        try:
-            os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
-    running.process.kill()
-    running.process.wait(LOOK)
 
 
 def once(*servers):
@@ -76,7 +63,7 @@ def test_what_a_killed_server_left_is_run_by_the_next(start, mode, name, tmp_pat
     poster.start()
     assert half.wait(RUN)
     select.select([], [], [], random.Random(time).uniform(0, 0.2))
-    kill_the_tree(first)
+    kill_all(first.process)
     poster.join(LOOK)
     second = start(**settings)
     again = second.client()
