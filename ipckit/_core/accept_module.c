@@ -23,6 +23,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -30,11 +31,12 @@ struct accepted {
 	PyObject_HEAD
 	PyObject *coroutine; /* NULL: it has not begun, or it is over */
 	PyObject *failed;    /* is called with an OSError of the coroutine */
-	PyObject *ip;	     /* the client's address: 4 or 16 bytes; of a unix socket: none */
-	int number;	     /* its port */
 	int fd;		     /* -1: it is closed */
-	int family;
-	int type;
+	unsigned short family;
+	unsigned short number;	/* the client's port */
+	unsigned char ip[16];	/* the client's address */
+	unsigned char ip_size;	/* 4 or 16; of a unix socket: 0 */
+	unsigned char type;
 	char is_ours; /* N1: we close it */
 	char moved;   /* N2: it had another descriptor */
 };
@@ -76,28 +78,23 @@ over_standard(int fd)
 	return higher;
 }
 
-/* A new Accepted has a descriptor and an address. 0 or -1. */
-static int
+/* A new Accepted has a descriptor and an address. */
+static void
 fill(struct accepted *client, int fd, int family, const union address *address)
 {
-	const void *ip = NULL;
-	Py_ssize_t size = 0;
-
 	client->fd = fd;
 	client->is_ours = 1;
-	client->family = family;
+	client->family = (unsigned short)family;
 	client->type = SOCK_STREAM;
 	if (family == AF_INET) {
-		ip = &address->inet.sin_addr;
-		size = sizeof address->inet.sin_addr;
+		client->ip_size = sizeof address->inet.sin_addr;
+		memcpy(client->ip, &address->inet.sin_addr, client->ip_size);
 		client->number = ntohs(address->inet.sin_port);
 	} else if (family == AF_INET6) {
-		ip = &address->inet6.sin6_addr;
-		size = sizeof address->inet6.sin6_addr;
+		client->ip_size = sizeof address->inet6.sin6_addr;
+		memcpy(client->ip, &address->inet6.sin6_addr, client->ip_size);
 		client->number = ntohs(address->inet6.sin6_port);
 	}
-	client->ip = PyBytes_FromStringAndSize(ip, size);
-	return client->ip ? 0 : -1;
 }
 
 /* accept(listener, family) -> Accepted; None: no client waits. Raises OSError. */
@@ -130,8 +127,7 @@ take_client(PyObject *module, PyObject *args)
 		return NULL;
 	}
 	client->moved = (char)moved;
-	if (fill(client, fd, family, &address) < 0)
-		Py_CLEAR(client);
+	fill(client, fd, family, &address);
 	return (PyObject *)client;
 }
 
@@ -265,6 +261,15 @@ closed(PyObject *self, PyObject *none)
 
 /* -- the type -- */
 
+static PyObject *
+ip_of(PyObject *self, void *none)
+{
+	const struct accepted *client = (const struct accepted *)self;
+
+	(void)none;
+	return PyBytes_FromStringAndSize((const char *)client->ip, client->ip_size);
+}
+
 static int
 accepted_traverse(PyObject *self, visitproc visit, void *arg)
 {
@@ -295,18 +300,21 @@ accepted_free(PyObject *self)
 	PyObject_GC_UnTrack(self);
 	close_ours((struct accepted *)self);
 	(void)accepted_clear(self);
-	Py_CLEAR(((struct accepted *)self)->ip);
 	release(self);
 	Py_DECREF((PyObject *)type);
 }
 
 static PyMemberDef members[] = {
-	{"family", T_INT, offsetof(struct accepted, family), READONLY, NULL},
-	{"type", T_INT, offsetof(struct accepted, type), READONLY, NULL},
-	{"ip", T_OBJECT, offsetof(struct accepted, ip), READONLY, NULL},
-	{"number", T_INT, offsetof(struct accepted, number), READONLY, NULL},
+	{"family", T_USHORT, offsetof(struct accepted, family), READONLY, NULL},
+	{"type", T_UBYTE, offsetof(struct accepted, type), READONLY, NULL},
+	{"number", T_USHORT, offsetof(struct accepted, number), READONLY, NULL},
 	{"moved", T_BOOL, offsetof(struct accepted, moved), READONLY, NULL},
 	{NULL, 0, 0, 0, NULL},
+};
+
+static PyGetSetDef accepted_getset[] = {
+	{"ip", ip_of, NULL, NULL, NULL},
+	{NULL, NULL, NULL, NULL, NULL},
 };
 
 static PyMethodDef accepted_methods[] = {
@@ -323,6 +331,7 @@ static PyType_Slot accepted_slots[] = {
 	{Py_tp_call, (void *)go_on},
 	{Py_tp_methods, accepted_methods},
 	{Py_tp_members, members},
+	{Py_tp_getset, accepted_getset},
 	{Py_tp_doc, "A client that was accepted, until it has a transport."},
 	{0, NULL},
 };

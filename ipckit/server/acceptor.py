@@ -72,6 +72,7 @@ class Acceptor:
         self._transport_for: Callable[..., Coroutine[Any, Any, Any]] = (
             worker.loop.connect_accepted_socket
         )
+        self._on_failure = self._failed  # one for all clients, which keep it
         self._pause: asyncio.TimerHandle | None = None
         self._resume()
 
@@ -100,7 +101,7 @@ class Acceptor:
         if client.moved:  # A4
             fill_standard_descriptors()
         protocol = self._protocol(self._worker, self._port, client)
-        client.begin(self._transport_for(lambda: protocol, client), self._failed)
+        client.begin(self._transport_for(lambda: protocol, client), self._on_failure)
 
     def _failed(self, error: OSError) -> None:
         """A client has no transport, and its descriptor is closed. A3."""

@@ -102,7 +102,7 @@ class Connection(CallbackOrder, asyncio.Protocol):
         self._marks: Any = None  # the session's row, ours to write until it ends
         self._partial: asyncio.TimerHandle | None = None  # until when a packet must be whole
         self._held = False  # by pause()
-        self._kept_back: list[bytes] = []  # C2
+        self._kept_back: tuple[bytes, ...] = ()  # C2
         self._bytes_waiting = 0
         self._known = None
         self._close_is_due = False
@@ -416,11 +416,11 @@ class Connection(CallbackOrder, asyncio.Protocol):
 
     def _keep_back(self, data: bytes) -> None:
         """Bytes came although reading is paused. C2."""
-        self._kept_back.append(data)
+        self._kept_back += (data,)
         self._transport.pause_reading()
 
-    def _take_kept_back(self) -> list[bytes]:
-        kept, self._kept_back = self._kept_back, []
+    def _take_kept_back(self) -> tuple[bytes, ...]:
+        kept, self._kept_back = self._kept_back, ()
         return kept
 
     def _mark_end(self, why: str) -> None:
