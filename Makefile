@@ -73,7 +73,7 @@ weak: ## the table's sources under a weak memory model, the ledger's under preem
 	tests/weak/run
 	tests/steps/run
 
-sweep: killers ## kill -9 after every instruction of the table's and the ledger's calls; prints the counts (3 min)
+sweep: killers ## kill -9 after every instruction of the table's and the ledger's calls; prints the counts (45 s)
 	build/c/plain/tests/c/kill_sweep all
 	build/c/plain/tests/c/kill_sync
 	build/c/plain/tests/c/kill_session

@@ -71,29 +71,54 @@ ipk_trace_begin(struct ipk_trace *trace, pid_t pid)
 		       : 0;
 }
 
+/* Run it to the instruction at `address`, which has not begun then. 0, or -errno. */
+static int
+run_to(pid_t pid, uint64_t address, struct user_regs_struct *registers)
+{
+	void *where = (void *)(uintptr_t)address;
+	long text;
+
+	errno = 0;
+	text = ptrace(PTRACE_PEEKTEXT, pid, where, NULL);
+	if (errno)
+		return -errno;
+	if (ptrace(PTRACE_POKETEXT, pid, where, (void *)((text & ~0xffL) | 0xcc)) != 0)
+		return -errno;
+	if (resume(pid, PTRACE_CONT) != 0 ||
+	    ptrace(PTRACE_POKETEXT, pid, where, (void *)text) != 0 ||
+	    ptrace(PTRACE_GETREGS, pid, NULL, registers) != 0)
+		return -ECHILD;
+	registers->rip = address;
+	return ptrace(PTRACE_SETREGS, pid, NULL, registers) != 0 ? -ECHILD : 0;
+}
+
 int
 ipk_trace_run_to(struct ipk_trace *trace, uint64_t entry)
 {
 	struct user_regs_struct registers;
-	void *address = (void *)(uintptr_t)entry;
-	long text;
+	int code = run_to(trace->pid, entry, &registers);
 
-	errno = 0;
-	text = ptrace(PTRACE_PEEKTEXT, trace->pid, address, NULL);
-	if (errno)
-		return -errno;
-	if (ptrace(PTRACE_POKETEXT, trace->pid, address, (void *)((text & ~0xffL) | 0xcc)) != 0)
-		return -errno;
-	if (resume(trace->pid, PTRACE_CONT) != 0 ||
-	    ptrace(PTRACE_POKETEXT, trace->pid, address, (void *)text) != 0 ||
-	    ptrace(PTRACE_GETREGS, trace->pid, NULL, &registers) != 0)
-		return -ECHILD;
-	registers.rip = entry;
+	if (code)
+		return code;
 	trace->stack = registers.rsp;
 	errno = 0;
 	trace->returns_to = (uint64_t)ptrace(PTRACE_PEEKDATA, trace->pid,
 					     (void *)(uintptr_t)registers.rsp, NULL);
-	return errno || ptrace(PTRACE_SETREGS, trace->pid, NULL, &registers) != 0 ? -ECHILD : 0;
+	return errno ? -ECHILD : 0;
+}
+
+int
+ipk_trace_pass(const struct ipk_trace *trace, uint64_t address, uint32_t times)
+{
+	struct user_regs_struct registers;
+	int code = 0;
+
+	for (; code == 0 && times; times--) {
+		code = run_to(trace->pid, address, &registers);
+		if (code == 0 && times > 1)
+			code = resume(trace->pid, PTRACE_SINGLESTEP);
+	}
+	return code;
 }
 
 static uint64_t
@@ -102,14 +127,19 @@ read_register(pid_t pid, size_t offset)
 	return (uint64_t)ptrace(PTRACE_PEEKUSER, pid, (void *)offset, NULL);
 }
 
+uint64_t
+ipk_trace_at(const struct ipk_trace *trace)
+{
+	return read_register(trace->pid, offsetof(struct user_regs_struct, rip));
+}
+
 int
 ipk_trace_step(struct ipk_trace *trace, uint32_t count)
 {
 	for (; count; count--) {
 		if (resume(trace->pid, PTRACE_SINGLESTEP) != 0)
 			return -ECHILD;
-		if (read_register(trace->pid, offsetof(struct user_regs_struct, rip)) ==
-			    trace->returns_to &&
+		if (ipk_trace_at(trace) == trace->returns_to &&
 		    read_register(trace->pid, offsetof(struct user_regs_struct, rsp)) >
 			    trace->stack)
 			return 1;
@@ -162,6 +192,22 @@ ipk_trace_run_to(struct ipk_trace *trace, uint64_t entry)
 	(void)trace;
 	(void)entry;
 	return -ENOSYS;
+}
+
+int
+ipk_trace_pass(const struct ipk_trace *trace, uint64_t address, uint32_t times)
+{
+	(void)trace;
+	(void)address;
+	(void)times;
+	return -ENOSYS;
+}
+
+uint64_t
+ipk_trace_at(const struct ipk_trace *trace)
+{
+	(void)trace;
+	return 0;
 }
 
 int

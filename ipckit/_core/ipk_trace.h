@@ -23,6 +23,11 @@ int ipk_trace_me(void);
 int ipk_trace_begin(struct ipk_trace *trace, pid_t pid);
 /* Run the child to its next call of the function at `entry`. 0, -ECHILD: it ended before. */
 int ipk_trace_run_to(struct ipk_trace *trace, uint64_t entry);
+/* Run on until the child is in front of the instruction at `address` for the `times`th time; the
+ * place where it is now counts. 0, or -errno; -ECHILD: it ended before, and is reaped. */
+int ipk_trace_pass(const struct ipk_trace *trace, uint64_t address, uint32_t times);
+/* The address of the instruction that is next. */
+uint64_t ipk_trace_at(const struct ipk_trace *trace);
 /* Go on by `count` instructions inside that call; a system call is one. 0, 1: the call has
  * returned, -ECHILD: the child ended. Signals are passed on to it. */
 int ipk_trace_step(struct ipk_trace *trace, uint32_t count);

@@ -15,7 +15,7 @@
 #include <stdio.h>
 #include <sys/wait.h>
 
-enum { NEVER = 1000000, DOUBLE_STRIDE = 5, SWEEP_STRIDE = 29 };
+enum { NEVER = 1000000, DOUBLE_STRIDE = 5, SWEEP_STRIDE = 29, SWEEP_COARSE = 5 };
 /* In a long copy one byte is like another: strides, from LONG on. */
 enum { LONG = 250, STRIDE = 200 };
 
@@ -36,26 +36,49 @@ make_call(void)
 	return 0;
 }
 
-/* Prepare, and bring a victim `outer` instructions into its call; 1: it has returned. */
-static int
-cut(const struct kind *kind, uint32_t outer)
-{
-	struct ipk_trace victim;
-	int over;
+static struct path path;       /* of the call */
+static struct path sweep_path; /* of the sweep after it */
 
+/* Prepare, and bring a victim to its call. */
+static void
+begin(struct ipk_trace *victim, const struct kind *kind)
+{
 	begin_anew();
 	accepted_count = 0;
 	memset(told, 0, sizeof(told));
 	*ending = 0;
 	kind->prepare();
 	called = kind;
-	if (victim_begin(&victim, get_ready, kind, kind->entry, make_call)) {
+	if (victim_begin(victim, get_ready, kind, kind->entry, make_call)) {
 		fprintf(stderr, "%s: the victim does not come to its call\n", kind->name);
 		exit(2);
 	}
-	over = ipk_trace_step(&victim, outer) != 0;
+}
+
+static void
+note_path(const struct kind *kind)
+{
+	struct ipk_trace victim;
+
+	begin(&victim, kind);
+	path_note(&victim, &path);
+}
+
+/* Kill a victim `outer` instructions into its call; 1: it had returned. */
+static int
+cut(const struct kind *kind, uint32_t outer)
+{
+	struct ipk_trace victim;
+	int over;
+
+	begin(&victim, kind);
+	over = path_follow(&victim, &path, outer);
+	if (over == -ECHILD) {
+		begin(&victim, kind);
+		over = ipk_trace_step(&victim, outer);
+	}
 	(void)ipk_trace_kill(&victim);
-	return over;
+	return over != 0;
 }
 
 /* -- the judge -- */
@@ -196,6 +219,25 @@ sweep_it(void)
 	return 0;
 }
 
+static void
+begin_sweep(struct ipk_trace *victim, const struct kind *kind)
+{
+	swept_place = kind->place;
+	if (victim_begin(victim, get_ready, &sweeper, ENTRY(ipk_ledger_sweep), sweep_it))
+		exit(2);
+}
+
+/* What the sweep after a victim of this cut does. It pays for several kills of that sweep. */
+static void
+note_sweep_path(const struct kind *kind, uint32_t outer)
+{
+	struct ipk_trace victim;
+
+	(void)cut(kind, outer);
+	begin_sweep(&victim, kind);
+	path_note(&victim, &sweep_path);
+}
+
 /* Kill the manager while he sweeps after the victim; 1: he was done. */
 static int
 cut_the_sweep(const struct kind *kind, uint32_t inner)
@@ -203,12 +245,10 @@ cut_the_sweep(const struct kind *kind, uint32_t inner)
 	struct ipk_trace victim;
 	int over;
 
-	swept_place = kind->place;
-	if (victim_begin(&victim, get_ready, &sweeper, ENTRY(ipk_ledger_sweep), sweep_it))
-		exit(2);
-	over = ipk_trace_step(&victim, inner) != 0;
+	begin_sweep(&victim, kind);
+	over = path_follow(&victim, &sweep_path, inner);
 	(void)ipk_trace_kill(&victim);
-	return over;
+	return over == -ECHILD ? inner >= sweep_path.length : over;
 }
 
 static int
@@ -240,6 +280,7 @@ main(int count, char **arguments)
 		uint32_t step = coarser;
 		int striding = copies_long(kind);
 
+		note_path(kind);
 		for (int over = 0; !over && length < NEVER; kills++) {
 			over = cut(kind, length);
 			sweep_up(kind);
@@ -256,6 +297,8 @@ main(int count, char **arguments)
 		     outer += DOUBLE_STRIDE * (copies_long(kind) && outer > LONG ? STRIDE : coarser)) {
 			int done = 0;
 
+			if (coarser < SWEEP_COARSE)
+				note_sweep_path(kind, outer);
 			for (uint32_t inner = outer % SWEEP_STRIDE; !done && inner < NEVER;
 			     inner += SWEEP_STRIDE * DOUBLE_STRIDE * coarser, twice++) {
 				(void)cut(kind, outer);

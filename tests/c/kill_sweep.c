@@ -6,16 +6,15 @@
  *   double  and the next writer of that bucket, who recovers it, is killed on his way as well
  *   held    the call meets a latch whose owner is stopped inside it, and is killed while it waits
  *   stop    the victim is stopped, not killed: readers go on, nothing is stolen; then it goes on
- * `coarser`: so many times fewer cuts; without it as many as fit into three minutes. Prints the
- * counts; ends with 1 if any trial failed. Two processes share the kinds between them.
- * A call of more than some hundred instructions (joining, verifying) is not cut after each of
- * them, but after every so many; the table tells.
+ * `coarser`: so many times fewer cuts; without it every cut of `kill` and `held`, every fourth of
+ * `stop`, and a ninth of `double`. Prints the counts; ends with 1 if any trial failed. Two processes
+ * share the kinds between them.
+ * A victim runs to its place by a breakpoint (kills_victim.h). One that takes another path than the
+ * first one did is led there by steps; the counts say how many did.
  */
-#include "kills.h"
+#include "kills_trials.h"
 #include "kills_victim.h"
 
-#include <errno.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,259 +22,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum {
-	SHARDS = 2,
-	MOST_KINDS = 64,
-	INNER = 23,	/* instructions between two kills of a second victim */
-	STEPS = 300000, /* that the trials of one kind may take; a longer call gets fewer trials */
-};
-
-struct score {
-	uint32_t trials;
-	uint32_t kills;
-	uint32_t before;
-	uint32_t after;
-	uint32_t wrong;
-	uint32_t length; /* instructions of the call, undisturbed */
-	uint32_t stride;
-	uint64_t worst;
-};
+enum { SHARDS = 2, MOST_KINDS = 64 };
 
 static struct score *scores; /* of each kind, shared by the shards */
-
-static void
-note(const struct kind *kind, struct score *score, const char *wrong, uint32_t outer,
-     uint32_t inner)
-{
-	if (!wrong)
-		return;
-	score->wrong++;
-	if (score->wrong < 5)
-		fprintf(stderr, "%s, after %u and %u instructions: %s\n", kind->name, outer, inner,
-			wrong);
-}
-
-static void
-get_ready(const void *what)
-{
-	const struct kind *kind = what;
-
-	if (!kind->joins)
-		join();
-	if (kind->ready)
-		kind->ready();
-}
-
-/* A child that stops in front of its call. */
-static int
-begin_victim(struct ipk_trace *trace, const struct kind *kind)
-{
-	if (victim_begin(trace, get_ready, kind, kind->entry, kind->call)) {
-		fprintf(stderr, "%s: the victim did not come to its call\n", kind->name);
-		exit(2);
-	}
-	return 0;
-}
-
-static void
-count_end(const struct kind *kind, struct score *score, int value, int kills)
-{
-	score->trials++;
-	score->kills += (uint32_t)kills;
-	if (value == kind->after && kind->after != kind->before)
-		score->after++;
-	else
-		score->before++;
-}
-
-/* One trial: 1 when the call had returned before its `outer`th instruction. */
-static int
-kill_once(const struct kind *kind, struct score *score, uint32_t outer)
-{
-	struct ipk_trace victim;
-	const char *wrong;
-	int value = ABSENT;
-	int over;
-
-	world_begin();
-	kind->prepare();
-	(void)begin_victim(&victim, kind);
-	over = ipk_trace_step(&victim, outer);
-	(void)ipk_trace_kill(&victim);
-	wrong = judge(kind, &value, &score->worst);
-	note(kind, score, wrong, outer, 0);
-	count_end(kind, score, value, 1);
-	world_end();
-	return over != 0;
-}
-
-/* What a second victim does with what the first one left: write the row. */
-static const struct kind *
-find_kind(const char *name)
-{
-	for (int i = 0; i < kind_count; i++)
-		if (strcmp(kinds[i].name, name) == 0)
-			return &kinds[i];
-	abort();
-}
-
-static int
-kill_twice(const struct kind *kind, struct score *score, uint32_t outer)
-{
-	const struct kind *second = find_kind("set, there");
-	struct kind both = *kind;
-	struct ipk_trace victim;
-	int over = 0;
-	int inner_over = 0;
-
-	both.after = NEW;
-	for (uint32_t inner = 0; !inner_over; inner += INNER) {
-		const char *wrong;
-		int first;
-		int value = ABSENT;
-
-		world_begin();
-		kind->prepare();
-		(void)begin_victim(&victim, kind);
-		over = ipk_trace_step(&victim, outer);
-		(void)ipk_trace_kill(&victim);
-		first = read_value(&key);
-		both.before = first;
-		if (first != kind->before && first != kind->after)
-			note(kind, score, "the row is neither the old nor the new", outer, inner);
-		(void)begin_victim(&victim, second);
-		inner_over = ipk_trace_step(&victim, inner);
-		(void)ipk_trace_kill(&victim);
-		wrong = judge(&both, &value, &score->worst);
-		note(kind, score, wrong, outer, inner);
-		count_end(&both, score, value, 2);
-		world_end();
-	}
-	return over != 0;
-}
-
-/* A living process stands inside the victim's bucket. */
-static int
-kill_waiter(const struct kind *kind, struct score *score, uint32_t outer)
-{
-	const struct kind *holding = find_kind("set, there");
-	struct kind both = *kind;
-	struct ipk_trace holder;
-	struct ipk_trace victim;
-	const char *wrong;
-	int value = ABSENT;
-	int over;
-
-	world_begin();
-	kind->prepare();
-	(void)begin_victim(&holder, holding);
-	/* Far enough to have the latch: that much is asked below. */
-	for (uint32_t i = 0; i < BUSY && !(table.buckets[ipk_bucket_of(&table, &key)].latch &
-					   IPK_OWNER_MASK);
-	     i++)
-		if (ipk_trace_step(&holder, 1))
-			break;
-	(void)begin_victim(&victim, kind);
-	over = ipk_trace_step(&victim, outer);
-	(void)ipk_trace_kill(&victim);
-	wrong = judge_readers(kind, &value);
-	if (!wrong && value != kind->before)
-		wrong = "the victim passed a latch that somebody else holds";
-	note(kind, score, wrong, outer, 0);
-	while (!ipk_trace_step(&holder, 100))
-		;
-	(void)ipk_trace_kill(&holder);
-	both.after = NEW;
-	both.before = NEW; /* the holder went on and wrote */
-	if (!wrong)
-		wrong = judge(&both, &value, &score->worst);
-	note(kind, score, wrong, outer, 1);
-	count_end(kind, score, kind->before, 1);
-	world_end();
-	return over != 0;
-}
-
-/* Whether the words that name an owner are the same as before. */
-struct owners {
-	uint32_t latch;
-	uint32_t user_locks[SIZE];
-};
-
-static void
-take_owners(struct owners *owners)
-{
-	owners->latch = table.buckets[ipk_bucket_of(&table, &key)].latch & IPK_OWNER_MASK;
-	for (uint32_t i = 0; i < SIZE; i++)
-		owners->user_locks[i] = ipk_cell_at(&table, i)->user_lock & IPK_OWNER_MASK;
-}
-
-static const char *
-try_to_rob(const struct kind *kind)
-{
-	struct owners was;
-	struct owners is;
-	struct ipk_obstacle obstacle = {0};
-	uint64_t row[64];
-	int held;
-	int code;
-
-	take_owners(&was);
-	held = was.latch != 0;
-	row_of(row, SURVIVOR);
-	for (int i = 0; i < 3; i++) {
-		code = ipk_table_write(&table, &party, &key, IPK_ADD, row, NULL, &obstacle);
-		if (code == -EAGAIN)
-			(void)ipk_wait(table.slots, IPK_TABLE_SLOTS, &obstacle, 0);
-	}
-	take_owners(&is);
-	if (held && (code != -EAGAIN || is.latch != was.latch))
-		return "a latch was taken from a process that is only stopped";
-	for (uint32_t i = 0; i < SIZE; i++)
-		if (was.user_locks[i] && is.user_locks[i] != was.user_locks[i] && kind->ready &&
-		    ipk_owner_dead(table.slots, IPK_TABLE_SLOTS, was.user_locks[i]) == 0)
-			return "a row's lock was taken from a process that is only stopped";
-	if (code == 1)
-		(void)drop(&key); /* nobody was inside: it was added */
-	return NULL;
-}
-
-static int
-stop_once(const struct kind *kind, struct score *score, uint32_t outer)
-{
-	struct ipk_trace victim;
-	const char *wrong;
-	int value = ABSENT;
-	int status = 0;
-	int over;
-	bool there;
-
-	world_begin();
-	kind->prepare();
-	(void)begin_victim(&victim, kind);
-	over = ipk_trace_step(&victim, outer);
-	(void)ipk_trace_leave_stopped(&victim);
-	(void)waitpid(victim.pid, NULL, WUNTRACED);
-	wrong = judge_readers(kind, &value);
-	there = value != ABSENT;
-	/* An absent row would be added by the survivor, and the victim's end be another. */
-	if (!wrong && there)
-		wrong = try_to_rob(kind);
-	(void)kill(victim.pid, SIGCONT);
-	while (waitpid(victim.pid, &status, 0) < 0 && errno == EINTR)
-		;
-	if (!wrong && (!WIFEXITED(status) || WEXITSTATUS(status) != 0))
-		wrong = "the victim did not end well";
-	if (!wrong && kind->writes && read_value(&key) != kind->after)
-		wrong = "the victim's call did not do its work after it went on";
-	note(kind, score, wrong, outer, 0);
-	if (!wrong)
-		note(kind, score, judge(kind, &value, &score->worst), outer, 1);
-	count_end(kind, score, value, 1);
-	world_end();
-	return over != 0;
-}
-
-/* -- the sweeps -- */
 
 struct sweep {
 	const char *name;
@@ -289,7 +38,7 @@ struct sweep {
 static const struct sweep sweeps[] = {
 	{"kill", kill_once, 1, 1, false, false},
 	{"double", kill_twice, 9, 9, true, true},
-	{"held", kill_waiter, 11, 4, true, true},
+	{"held", kill_waiter, 11, 1, true, true},
 	{"stop", stop_once, 1, 4, false, false},
 };
 
@@ -305,23 +54,6 @@ belongs(const struct sweep *sweep, const struct kind *kind)
 	return (!sweep->writers_only || kind->writes) && !(sweep->no_join && kind->joins);
 }
 
-static uint32_t
-measure(const struct kind *kind)
-{
-	struct ipk_trace victim;
-	uint32_t length = 0;
-
-	world_begin();
-	kind->prepare();
-	(void)begin_victim(&victim, kind);
-	while (!ipk_trace_step(&victim, 1))
-		length++;
-	(void)ipk_trace_kill(&victim);
-	(void)drop(&key); /* whatever it left */
-	world_end();
-	return length;
-}
-
 static void
 run_shard(const struct sweep *sweep, uint32_t coarser, int shard)
 {
@@ -329,13 +61,11 @@ run_shard(const struct sweep *sweep, uint32_t coarser, int shard)
 	world_make();
 	for (int i = shard; i < kind_count; i += SHARDS) {
 		struct score *score = &scores[i];
-		uint64_t steps;
 
 		if (!belongs(sweep, &kinds[i]))
 			continue;
-		score->length = measure(&kinds[i]);
-		steps = (uint64_t)score->length * score->length / 2;
-		score->stride = coarser * sweep->stride * (uint32_t)(1 + steps / STEPS);
+		score->length = trial_prepare(&kinds[i]);
+		score->stride = coarser * sweep->stride;
 		for (uint32_t outer = 0; outer < BUSY; outer += score->stride)
 			if (sweep->once(&kinds[i], score, outer))
 				break;
@@ -376,12 +106,14 @@ run(const struct sweep *sweep, uint32_t coarser)
 		total.trials += score->trials;
 		total.kills += score->kills;
 		total.wrong += score->wrong;
+		total.strays += score->strays;
 		if (score->worst > total.worst)
 			total.worst = score->worst;
 	}
-	printf("%s: %u trials, %u %s, %u wrong, the next write at most %.1f us, %.0f s%s\n\n",
+	printf("%s: %u trials, %u %s, %u wrong, %u off their path, the next write at most %.1f us, "
+	       "%.0f s%s\n\n",
 	       sweep->name, total.trials, total.kills,
-	       strcmp(sweep->name, "stop") == 0 ? "stops" : "kills", total.wrong,
+	       strcmp(sweep->name, "stop") == 0 ? "stops" : "kills", total.wrong, total.strays,
 	       (double)total.worst / 1e3, (double)(ipk_now_ns() - began) / 1e9,
 	       broken ? "; A SHARD DID NOT END" : "");
 	return total.wrong + (broken != 0);

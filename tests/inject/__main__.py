@@ -175,6 +175,8 @@ def report(results: list[tuple[str, Result]], total: int, wall: float, cpu: floa
 
 
 def is_loud(result: Result) -> bool:
+    if not result.case.error:  # the end of a lane
+        return False
     return is_named(result.case, [result.log, *result.cost])
 
 

@@ -1,7 +1,6 @@
 """The sdist, the wheel that is built from it, and an environment with nothing but that wheel.
 
 All three are made once for the folder. The wheel is built as a user's pip builds it: in isolation,
-from deadlines import RUN
 from the sdist, with a PATH that has a compiler and nothing else.
 """
 
@@ -11,6 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 import venv
 from pathlib import Path
 
@@ -19,6 +19,8 @@ from deadlines import RUN
 
 ROOT = Path(__file__).parents[2]
 COMPILER = ("cc", "gcc", "as", "ld", "ar", "ranlib")
+MADE_WITH = str(sysconfig.get_config_var("CC")).split()[0]
+"""The compiler that this Python was made with: CMake is told to use it, by its name."""
 
 
 def run(*command: str | Path, path: Path, **more) -> str:
@@ -42,7 +44,7 @@ def run(*command: str | Path, path: Path, **more) -> str:
 def only_a_compiler(tmp_path_factory):
     """A folder for PATH with the compiler."""
     folder = tmp_path_factory.mktemp("compiler")
-    for name in COMPILER:
+    for name in {*COMPILER, MADE_WITH}:
         found = shutil.which(name)
         assert found, f"{name}: a compiler is needed"
         (folder / name).symlink_to(found)

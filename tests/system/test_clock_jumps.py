@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+from watching import all_are_copied
 
 FAKETIME = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), None)
 pytestmark = pytest.mark.needs_faketime
@@ -75,6 +76,7 @@ def test_a_jump_of_a_day(small, set_clock, offset, jump):
         assert abs(after["now"] - before["now"] - jump) < DAY / 2, "the clock was not set"
         assert after["silent"] == []
         assert 0 <= after["idle"] < 600
+        server.wait_for(lambda: all_are_copied(server.process.pid, server.address[1]))
         os.kill(after["pid"], signal.SIGKILL)
         with server.connect() as again:
             assert ask(again)["pid"] != after["pid"]
