@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+from functools import partial
 
 from serving import LOOK, sleeps
+from watching import all_are_copied
 
 TASKS = 10_000
 
@@ -120,6 +122,8 @@ def test_a_killed_worker_is_replaced_and_its_results_go_to_the_successor(start, 
     assert ask("about")["pid"] == pid, "and the callback that posted it has returned"
     # An answer is written before it is counted: in between, the connection would end with it.
     running.wait_for(lambda: sleeps(pid), "it has nothing to do")
+    copied = partial(all_are_copied, running.process.pid, running.port)
+    running.wait_for(copied, "the manager has a copy")
     os.kill(pid, signal.SIGKILL)
     (tmp_path / "gate").touch()
     (finish,) = running.wait_for(lambda: running.journal("finish"), "the successor hears of it")
