@@ -44,15 +44,16 @@ check: $(BUILT) ## format, lint, types, tiers, fast tests (under a minute)
 	$(BIN)/lint-imports
 	$(PYTEST) $(call TOGETHER,2) $(FAST)
 
-# Much of `suites` waits, and the others compute: beside each other they take half the time.
+# Much of `suites` and `forks` waits, and the others compute: beside each other they take half the
+# time.
 test: $(BUILT) ## everything: check, the C tests with sanitizers, and all slow suites
-	$(MAKE) --no-print-directory -j2 --output-sync=line suites check c-test weak sweep storm forks
+	$(MAKE) --no-print-directory -j3 --output-sync=line suites forks check c-test weak sweep storm
 
 suites: $(BUILT)
 	$(PYTEST) $(call TOGETHER,3) $(filter-out $(FAST) $(FORKS),$(SUITES))
 
 forks: $(BUILT)
-	$(PYTEST) --no-header $(FORKS)
+	$(PYTEST) $(call TOGETHER,2) $(FORKS)
 
 soak: $(BUILT) killers ## the suites with a soak size, in full size (S=n: n seconds for each machine of the harness)
 	IPCKIT_SOAK=1 $(PYTEST) -s --timeout 7200 $(if $(S),--ipckit-seconds=$(S)) $(SOAK)

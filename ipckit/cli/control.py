@@ -171,19 +171,20 @@ def _status(options: argparse.Namespace) -> int:
             f"{'  flapping' if each['flapping'] else ''}"
             f"{'  last death: ' + each['last_death'] if each['last_death'] else ''}"
         )
-    for line in _leaving(stats):
+    for line in _coming_and_going(stats):
         print(f"  {line}")
     return code
 
 
-def _leaving(stats: dict[str, Any]) -> list[str]:
-    """Return a line for each process that was replaced and has not ended."""
+def _coming_and_going(stats: dict[str, Any]) -> list[str]:
+    """Return a line for each process that is not ready yet, or was replaced and has not ended."""
     now = time.time()
     return [
-        f"worker {each['worker_id']}: process {one['pid']} leaves, "
+        f"worker {each['worker_id']}: process {one['pid']} {does}, "
         f"for {max(0.0, now - one['since']):.0f} s"
         for each in stats["workers"]
-        for one in each.get("leaving", ())
+        for does, which in (("starts", "starting"), ("leaves", "leaving"))
+        for one in each.get(which, ())
     ]
 
 
@@ -257,10 +258,10 @@ def _outcome(path: str, form: dict[str, Any], seconds: float | None) -> dict[str
 def _not_yet(path: str, seconds: float | None) -> str:
     text = f"the reload is not over after {seconds:g} s, and goes on"
     try:
-        leaving = _leaving(_ask_at(path, command="status")["stats"])
+        held_up_by = _coming_and_going(_ask_at(path, command="status")["stats"])
     except CommandFailed:  # it does not answer
-        leaving = []
-    return "; ".join([text, *leaving])
+        held_up_by = []
+    return "; ".join([text, *held_up_by])
 
 
 def _stop(options: argparse.Namespace) -> int:

@@ -76,6 +76,7 @@ class Row:
     MANAGER_ERRORS = 28  # by the manager, in the first row: its callbacks that raised
     HANDSHAKES = 29  # TLS handshakes under way; of a death: 0 by the manager
     LEAVING_SINCE = 30  # by the manager: since when it leaves, ns since the epoch; 0: it does not
+    STARTING_SINCE = 31  # by the manager: since when it starts, ns since the epoch; 0: it is ready
     TIMES = 32  # histogram of its requests or attempts (ipckit.server.latency)
     WORDS = TIMES + BUCKETS
 

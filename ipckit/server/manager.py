@@ -296,7 +296,8 @@ class Manager:
         member = self._fleet.member(place)
         if member is None:
             return
-        self._board.row(place // 2, place % 2)[Row.INCARNATION] = member.incarnation
+        row = self._board.row(place // 2, place % 2)
+        row[Row.INCARNATION], row[Row.STARTING_SINCE] = member.incarnation, 0
         self._do(self._fleet.ready(place, time.monotonic()))
         self._runtime.record.note_segments(member.pid)
         if not self._started and self._fleet.all_ready() and not self._stop_asked:
@@ -393,9 +394,11 @@ class Manager:
             if self._tasks is not None and self._fleet.member(fork.place ^ 1) is None:
                 self._tasks.inherit(fork.place ^ 1, fork.place)
             worker = fork.place // 2 < self._settings.worker_num
+            row[Row.STARTING_SINCE] = time.time_ns()
             pid, pidfd = self._spawn(Worker if worker else TaskWorker, fork)
+            row[Row.PID] = pid  # as it does itself, once its module is imported
         except Exception as exc:
-            row[Row.READS] = before
+            row[Row.READS], row[Row.STARTING_SINCE] = before, 0
             self._guard.note(f"making worker {fork.place // 2}", exc)
             self._refused = exc
             why = f"{type(exc).__name__}: {exc}"
@@ -505,7 +508,7 @@ class Manager:
     def _sweep(self, place: int) -> None:
         """M2. What the dead process held is settled before anybody has its place."""
         row = self._board.row(place // 2, place % 2)
-        for word in (Row.PID, Row.BUSY_SINCE, Row.BEAT, Row.LEAVING_SINCE):
+        for word in (Row.PID, Row.BUSY_SINCE, Row.BEAT, Row.LEAVING_SINCE, Row.STARTING_SINCE):
             row[word] = 0
         row[Row.REQUESTS_DONE] = row[Row.REQUESTS]
         if place // 2 < self._settings.worker_num:

@@ -153,12 +153,18 @@ def _worker(estate: Estate, slot: int) -> dict[str, Any]:
         "last_death": None if death is None else str(death),
         "flapping": any(row[Row.FLAPPING] > time.monotonic_ns() for row in rows),
         "rss": _resident(pid),
-        "leaving": [
-            {"pid": row[Row.PID], "since": row[Row.LEAVING_SINCE] / 1e9}
-            for row in rows
-            if row[Row.PID] and row[Row.LEAVING_SINCE]
-        ],
+        "starting": _since(rows, Row.STARTING_SINCE),
+        "leaving": _since(rows, Row.LEAVING_SINCE),
     }
+
+
+def _since(rows: list[Any], word: int) -> list[dict[str, Any]]:
+    """Return the processes of a worker that are at something, and since when."""
+    return [
+        {"pid": row[Row.PID], "since": row[word] / 1e9}
+        for row in rows
+        if row[Row.PID] and row[word]
+    ]
 
 
 def _resident(pid: int) -> int:

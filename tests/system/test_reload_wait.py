@@ -186,6 +186,33 @@ def test_it_returns_after_a_long_request_is_answered_and_its_process_has_left(se
     assert served.worker()["leaving"] == []
 
 
+@pytest.mark.parametrize(
+    "code",
+    [
+        "open('fifo').read()\n",
+        "@server.on('worker_start')\ndef begin(server, worker_id):\n    open('fifo').read()\n",
+    ],
+    ids=["module", "worker_start"],
+)
+def test_a_process_that_does_not_start_is_named(serve, code):
+    """F30, S63: what a reload waits for."""
+    served = serve()
+    old = served.pid()
+    assert served.worker()["starting"] == []
+    served.write(APP + code)
+    begins = time.time()
+    late = ipckit("reload", served.control, "--wait", "--timeout", "0.3", code=1)
+    assert "the reload is not over after 0.3 s, and goes on" in late
+    (starting,) = served.worker()["starting"]
+    assert f"worker 0: process {starting['pid']} starts, for " in late
+    assert f"worker 0: process {starting['pid']} starts, for " in ipckit("status", served.control)
+    assert begins <= starting["since"] <= time.time() and starting["pid"] != old == served.pid()
+    served.write(APP)
+    (served.folder / "fifo").write_text("now")
+    ended = json.loads(ipckit("reload", served.control, "--wait", "--json"))
+    assert ended["ok"] and served.worker()["starting"] == []
+
+
 def test_a_module_that_does_not_import(serve):
     """F30, S63: not 0, with the traceback of the new process; the old one serves."""
     served = serve()
