@@ -293,8 +293,11 @@ def test_nothing_is_cut_off(served, size):
 def test_a_process_that_leaves_has_a_line_of_its_own(served, tmp_path):
     """F30: the worker, "leaving", the pid, for how long; until it has left."""
     ask(served, "wait")
-    form = until(lambda: once(tmp_path / "pid"), lambda form: form["stats"]["task_running"] == 1)
-    (old,) = [one for one in form["workers"] if one["doing"]]
+
+    def busy() -> list[dict]:
+        return [one for one in once(tmp_path / "pid")["workers"] if one["doing"]]
+
+    (old,) = until(busy, bool)
 
     def lines(app) -> list[list[str]]:
         shown = app.screen_stack[0].query_one("#workers", DataTable)
