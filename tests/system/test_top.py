@@ -41,7 +41,7 @@ def test_a_stopped_worker_and_a_stopped_manager_are_seen(served, tmp_path):
     began = time.monotonic()
     ask(served, "wait wait quick fail")
     path = tmp_path / "pid"
-    form = until(lambda: once(path), lambda form: form["stats"]["task_running"] == 2)
+    form = until(lambda: once(path), lambda form: all(one["doing"] for one in form["workers"][1:]))
     worker, *task_workers = form["workers"]
     with stopped(served.process.pid), stopped(worker["pid"]), stopped(task_workers[0]["pid"]):
         form = until(lambda: once(path), lambda form: form["workers"][0]["state"] == "stopped")
