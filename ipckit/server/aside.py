@@ -12,6 +12,7 @@ import logging
 import os
 import select
 import signal
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NoReturn
 
@@ -23,6 +24,7 @@ from ipckit.server.fork import leave, spawn
 from ipckit.server.log import kind_of, limited
 from ipckit.server.process import describe_exception, log_callback_error
 from ipckit.server.signals import as_child, unblock
+from ipckit.server.waiting import wait_for
 
 if TYPE_CHECKING:
     from ipckit.server.manager import Manager
@@ -62,7 +64,7 @@ def _run(manager: Manager, child: Callable[[], NoReturn]) -> int:
     try:
         poller = select.poll()  # select(2) takes no descriptor over 1023
         poller.register(pidfd, select.POLLIN)
-        while not poller.poll(_LOOK * 1000):
+        while not wait_for(poller, _LOOK * 1000):
             if manager.in_a_hurry:
                 signal.pidfd_send_signal(pidfd, signal.SIGKILL)
         death = Deaths().take(pidfd)
@@ -81,7 +83,7 @@ def _spawned(manager: Manager, child: Callable[[], NoReturn]) -> tuple[int, int]
             pause = decide(Operation.CALLBACK, exc.errno, failures)
             if pause is None or manager.in_a_hurry:
                 raise
-            select.poll().poll(pause * 1000)
+            time.sleep(pause)
 
 
 def _become(manager: Manager, manager_pid: int, work: Callable[[], None], error: int) -> NoReturn:

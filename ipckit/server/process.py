@@ -27,6 +27,7 @@ from ipckit.server import wire
 from ipckit.server.board import Phase, Row
 from ipckit.server.log import limited, log
 from ipckit.server.signals import as_child, catch_term, unblock
+from ipckit.server.waiting import wait_for
 from ipckit.server.wire import CLOSE_RESET, Head, Kind
 
 if TYPE_CHECKING:
@@ -188,7 +189,7 @@ class Process(ABC):
             poller = select.poll()
             poller.register(inbox.writing, select.POLLOUT)
             while not inbox.post(head, body):
-                poller.poll(1000)
+                wait_for(poller, 1000)
         row = self.board.row(place // 2, place % 2)
         if not row[Row.READS]:
             self.runtime.inboxes[place ^ 1].post(Head(Kind.DRAIN, sender=self.place, number=1))

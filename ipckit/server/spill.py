@@ -204,7 +204,9 @@ class SpillDirectory:
 
     def keep_only(self, task_ids: AbstractSet[int]) -> None:
         """Remove all files but those of these tasks. While nobody else is at work."""
-        for name in os.listdir(self._fd):
+        with system_call("opendir", f"{self.path}, for its spill files"):
+            names = os.listdir(self._fd)
+        for name in names:
             parts = name.split("-")
             known = len(parts) > 1 and parts[1].isdecimal() and int(parts[1]) in task_ids
             if not known and not name.startswith(LETTERS):

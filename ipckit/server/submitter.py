@@ -41,6 +41,7 @@ from ipckit.server.log import kind_of, limited, log
 from ipckit.server.process import describe_exception
 from ipckit.server.spill import body_name
 from ipckit.server.task_load import what_is_full
+from ipckit.server.waiting import wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -318,7 +319,7 @@ class Submitter:
             if left <= 0 or all(outcome.done for outcome in outcomes):
                 return
             poller.modify(inbox.reading, 0 if inbox.blocked else select.POLLIN)
-            poller.poll(min(left, RETRY_SECONDS if inbox.blocked else 1.0) * 1000 + 1)
+            wait_for(poller, min(left, RETRY_SECONDS if inbox.blocked else 1.0) * 1000 + 1)
             self._ledger.silence(self._worker.place)
 
     # -- hearing ---

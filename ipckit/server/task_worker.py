@@ -52,6 +52,7 @@ from ipckit.server.signals import note_term_handler
 from ipckit.server.spill import body_name
 from ipckit.server.task_runner import CurrentTask, TaskRunner
 from ipckit.server.timers import HeapTimers, LoopTimers, log_dropped
+from ipckit.server.waiting import wait_for
 from ipckit.server.wire import Head, Kind
 
 if TYPE_CHECKING:
@@ -174,7 +175,7 @@ class TaskWorker(Process):
                 if self.inbox.blocked == listens:
                     listens = not listens
                     poller.modify(inbox, select.POLLIN if listens else 0)
-                for fd, _ in poller.poll(self._poll_ms(pause)):
+                for fd, _ in wait_for(poller, self._poll_ms(pause)):
                     if fd == self._wake.fileno():
                         self._wake.recv(4096)
             self._wakes_up()

@@ -37,6 +37,7 @@ ACTIONS: dict[str, str] = {
     "fcntl_setlk mmap ftruncate",
     r"/proc/\d+/statm": "open read close",
     r"cannot be had|importlib|<frozen": "open read fstat stat close opendir fcntl_dupfd mmap",
+    r"opendir: .*spill files": "fcntl_dupfd fstat",
     r"mmap: ": "fcntl_dupfd fstat",
     r"read: .*spill file": "close fstat open",
     r"sendfile: ": "fstat open",
