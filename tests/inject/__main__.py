@@ -1,6 +1,7 @@
 """Every failure that was drawn, in lanes beside each other, and the counts by call and errno.
 
-    PYTHONPATH=tests python -m inject [--size N | --all] [--lanes N] [--only TEXT] [--out FILE]
+    PYTHONPATH=tests python -m inject [--size N | --all [--part K/N]] [--lanes N] [--only TEXT]
+                                      [--out FILE]
 
 Prints what failed and was withstood, by call, errno and way, then each fault with the case that
 shows it. Exit code 1: there is one that is not known.
@@ -14,6 +15,7 @@ import json
 import os
 import random
 import resource
+import signal
 import subprocess
 import sys
 import tempfile
@@ -90,8 +92,10 @@ class Lanes:
         with ThreadPoolExecutor(lanes) as pool:
             over = [pool.submit(self.run, one) for one in work]
             try:
-                for one in as_completed(over):
+                for number, one in enumerate(as_completed(over), 1):
                     results += one.result()
+                    if number % 10 == 0:
+                        print(f"{number} of {len(over)} chunks", file=sys.stderr)
                     for configuration, result in one.result():
                         if result.faults:
                             print("...", configuration, result.case, result.faults, file=sys.stderr)
@@ -106,11 +110,13 @@ def main() -> int:
     arguments = argparse.ArgumentParser(prog="inject")
     arguments.add_argument("--size", type=int, default=3000)
     arguments.add_argument("--all", action="store_true")
+    arguments.add_argument("--part", default="1/1", help="of --all: which, and of how many")
     arguments.add_argument("--lanes", type=int, default=3 * (os.cpu_count() or 1))
     arguments.add_argument("--only", default="")
     arguments.add_argument("--known", action="store_true", help="also those of known.py")
     arguments.add_argument("--out", help="a file for all results, as JSON")
     asked = arguments.parse_args()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it for `&`
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="inject-") as directory:
         lanes = Lanes(Path(directory))
@@ -136,6 +142,8 @@ def main() -> int:
                 rest = sample(rest, asked.size * len(cases) // total)
             work += [(configuration, some) for some in chunks(rest, 240 if asked.all else 60)]
         random.Random(0).shuffle(work)  # what an interrupt leaves undone is of every way
+        part, parts = map(int, asked.part.split("/"))
+        work = work[part - 1 :: parts]
         results = lanes.run_all(work, asked.lanes)
     for line in KNOWN:
         print("KNOWN ", *line)
