@@ -1,13 +1,11 @@
-"""A limit of time for an answer that does not count the time without a CPU.
+"""Ten seconds for an answer: what nobody could have given for want of a CPU does not count.
 
 Contract  `Patience(seconds).over()` is true once that many seconds have passed, and as many again
-          as this process and those it watches have waited for a CPU meanwhile, all added up, and as
-          anything on the machine has waited for a disk: fsync(2) waits for what others write. A
-          process that hangs asleep waits for neither: its time is exact on an idle machine. A
-          process that spins is waited for no longer than MOST.
+          as this process and those it watches have waited for a CPU meanwhile, all added up. Who
+          sleeps, as a process does that hangs, waits for none: its time is exact on any machine.
+          Who spins is waited for no longer than MOST.
 Kernel    proc(5) schedstat, the second number: nanoseconds that a thread was runnable and did not
-          run; pressure/io, `some`: microseconds in which a thread waited for a disk. Without them
-          (CONFIG_SCHED_INFO, CONFIG_PSI) all time counts.
+          run. Without it (CONFIG_SCHED_INFO) all time counts.
 """
 
 from __future__ import annotations
@@ -71,16 +69,9 @@ class Patience:
             raise Hang(f"not within {self.seconds:g} s: {what}")
 
 
-_DISKS = 0
-"""In place of a pid."""
-
-
 def _delays() -> dict[int, float]:
-    """Return how long each of them has waited for a CPU in its life, in seconds; and _DISKS."""
+    """Return how long each of them has waited for a CPU in its life, in seconds."""
     found = {}
-    with contextlib.suppress(OSError, IndexError):
-        some = Path("/proc/pressure/io").read_text().splitlines()[0]
-        found[_DISKS] = int(some.rpartition("=")[2]) / 1e6
     for pid in (os.getpid(), *_watched[0]()):
         with contextlib.suppress(OSError, IndexError):
             words = Path(f"/proc/{pid}/schedstat").read_text().split()
