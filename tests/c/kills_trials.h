@@ -2,7 +2,7 @@
  * kills_trials.h - one trial of the sweep: a victim is led to an instruction, killed or stopped
  * there, and the judge (kills.h) looks.
  *
- * Each trial makes the world anew. It returns 1 when the call had returned before its `outer`th
+ * Each trial makes a new world. It returns 1 when the call had returned before its `outer`th
  * instruction, else 0.
  */
 #ifndef KILLS_TRIALS_H
@@ -27,7 +27,7 @@ struct score {
 uint32_t trial_prepare(const struct kind *kind);
 /* kill -9. */
 int kill_once(const struct kind *kind, struct score *score, uint32_t outer);
-/* And the next writer of that bucket, who recovers it, is killed on his way as well. */
+/* And the next writer of that bucket, which recovers it, is killed on its way as well. */
 int kill_twice(const struct kind *kind, struct score *score, uint32_t outer);
 /* A living process is stopped inside the victim's bucket; the victim is killed while it waits. */
 int kill_waiter(const struct kind *kind, struct score *score, uint32_t outer);

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import subprocess
@@ -191,3 +192,62 @@ def test_php_posts_1000_tasks_that_run_once_each(start, queue_mode):
     assert {tuple(map(str, entry[4:])) for entry in running.journal("once")} == {
         ("中文", "{'k': [1.5, None, True]}")
     }
+
+
+ENDLESS = """
+import json
+seen, ran, ended = [], 0, 0
+
+@server.on("worker_start")
+def worker_start(server, worker_id):
+    if worker_id == 0:
+        for _ in range(64):
+            server.task("again")
+
+@server.on("task")
+def task(server, task_id, src_worker_id, data):
+    global ran
+    ran += 1
+    if src_worker_id < 0:
+        seen.append(data)
+    sum(range(10_000))  # the worker is quicker: there is always a next task
+    return data
+
+@server.on("finish")
+def finish(server, task_id, result):
+    global ended
+    ended += 1
+    server.task("again")
+
+@server.on("pipe_message")
+def pipe_message(server, src_worker_id, message):
+    fd, ended_then = message
+    server.send(fd, json.dumps([seen, ran - ended_then]).encode() + b".")
+
+@server.on("receive")
+def receive(server, fd, reactor_id, data):
+    server.send_message((fd, ended), 1)
+"""
+
+
+def test_a_busy_task_worker_takes_foreign_tasks_and_messages(small, queue_mode):
+    """D18, S17: one that has tasks of the ledger without end looks once in a millisecond (K5)."""
+    server = small(
+        ENDLESS, f"task_ipc_mode={queue_mode}, message_queue_key={KEY}, task_worker_num=1"
+    )
+    client = TaskClient(KEY)
+    for number in range(100):
+        client.post(number, timeout=LOOK)
+
+    def answer() -> list[int]:
+        with server.connect() as sock:
+            sock.sendall(b"seen")
+            found = b""
+            while not found.endswith(b"."):
+                found += sock.recv(1000)
+        seen, since = json.loads(found[:-1])
+        assert since < 64 + 100 + 500, "tasks that it ran before it looked, foreign ones included"
+        return seen
+
+    server.wait_for(lambda: len(answer()) == 100)
+    assert answer() == list(range(100))
