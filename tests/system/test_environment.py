@@ -243,13 +243,13 @@ def refused_late(small, tmp_path):
 
 def test_f5_a_task_that_a_refused_process_had_claimed_is_run(refused_late):
     """F5, D7: EMFILE of pidfd_open(2) when the new task worker runs its first task already."""
-    _, ask, refuse = refused_late
+    server, ask, refuse = refused_late
     old = int(ask("task"))
     refuse.touch()
     os.kill(old, signal.SIGKILL)
     assert int(ask("task hold")) != old
+    server.wait_for(lambda: json.loads(ask("stats"))["tasking_num"] == 0)
     stats = json.loads(ask("stats"))
-    assert stats["tasking_num"] == 0
     assert [one["pid"] for one in stats["workers"] if one["starting"] or not one["pid"]] == []
 
 
