@@ -83,7 +83,7 @@ def _seconds(text: str) -> float:
 
 def _control_sockets() -> list[str]:
     from ipckit.server.control import control_sockets  # noqa: PLC0415 - others start without it
-    from ipckit.server.spill import runtime_directories  # noqa: PLC0415
+    from ipckit.server.runtime_dir import runtime_directories  # noqa: PLC0415
 
     return [
         path
@@ -95,7 +95,7 @@ def _control_sockets() -> list[str]:
 
 def _server_of(options: argparse.Namespace, *, here: bool) -> str:
     """Return the path of the control socket that is meant."""
-    from ipckit.server.spill import runtime_directory  # noqa: PLC0415 - others start without it
+    from ipckit.server.runtime_dir import runtime_directory  # noqa: PLC0415 - others start without it
     from ipckit.server.target import only_server  # noqa: PLC0415
 
     return options.path or only_server(runtime_directory(None), here=here)

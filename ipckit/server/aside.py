@@ -21,8 +21,7 @@ from ipckit.errors import SystemCallError
 from ipckit.server.deaths import Deaths
 from ipckit.server.environment import Operation, decide
 from ipckit.server.fork import leave, spawn
-from ipckit.server.log import kind_of, limited
-from ipckit.server.process import describe_exception, log_callback_error
+from ipckit.server.log import describe_exception, kind_of, limited, log_callback_error
 from ipckit.server.signals import as_child, unblock
 from ipckit.server.waiting import wait_for
 

@@ -32,7 +32,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ipckit.errors import from_errno
-from ipckit.server import wire
+from ipckit.server import pickle_codec
 from ipckit.server.inbox import Inbox
 from ipckit.server.log import limited
 from ipckit.server.sessions import Sessions
@@ -248,7 +248,7 @@ class Backed:
                 del self._heirless[slot]
 
     def _tell_of_ends(self, place: int, ended: list[Dropped]) -> bool:
-        return self._inboxes[place].post(Head(Kind.DROPPED), wire.dump(ended))
+        return self._inboxes[place].post(Head(Kind.DROPPED), pickle_codec.dump(ended))
 
     def _give(self, place: int, sessions: dict[int, int]) -> bool:
         while sessions:
@@ -260,7 +260,7 @@ class Backed:
                 taken = Taken(session, port, b"", held=False, former=-1, backed=True)
                 head = Head(Kind.TAKE, ident=session)
                 if not self._inboxes[place].post_with(
-                    head, wire.dump(taken), self._copies[session]
+                    head, pickle_codec.dump(taken), self._copies[session]
                 ):
                     return False
             del sessions[session]

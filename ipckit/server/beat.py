@@ -13,10 +13,9 @@ from __future__ import annotations
 import signal
 from typing import NamedTuple
 
-__all__ = ["BEATS", "Hangs", "Silent"]
+from ipckit.server.board import BEATS
 
-BEATS = 4
-"""In one timeout."""
+__all__ = ["Hangs", "Silent"]
 
 _DUMP_SECONDS = 0.5
 """Between SIGABRT and SIGKILL."""

@@ -26,11 +26,14 @@ from ipckit.server.latency import BUCKETS
 from ipckit.server.sessions import Sessions
 from ipckit.server.task_load import Totals
 
-__all__ = ["Board", "BoardView", "Phase", "Row", "shared_file"]
+__all__ = ["BEATS", "Board", "BoardView", "Phase", "Row", "shared_file"]
 
 _WORD = 8
 _MAGIC = 0x6970636B69740001
 """Of this layout: it ends with its version."""
+
+BEATS = 4
+"""A worker writes its BEAT so many times within worker_hang_timeout."""
 
 
 class Phase:

@@ -15,7 +15,8 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from ipckit.errors import MisuseError
-from ipckit.server.deaths import Death, Deaths, reap_orphans
+from ipckit.server.deaths import Deaths, reap_orphans
+from ipckit.server.exit_status import Death
 from ipckit.server.fork import spawn, thread_names
 from ipckit.server.guard import Guard
 

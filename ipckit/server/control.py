@@ -20,9 +20,8 @@ import os
 import select
 import socket
 import struct
-import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ipckit.errors import AlreadyExists, IPCError, SystemCallError
 from ipckit.kinds import SockType
@@ -30,13 +29,9 @@ from ipckit.server import listener
 from ipckit.server.acquire import system_call
 from ipckit.server.listener import Bound
 from ipckit.server.log import limited, log
+from ipckit.server.runtime_dir import private_directory, runtime_directory
 from ipckit.server.settings import Settings
 from ipckit.server.socket_file import LONGEST, remove_abandoned
-from ipckit.server.spill import private_directory, runtime_directory
-
-if TYPE_CHECKING:
-    from ipckit.server.manager import Manager
-    from ipckit.server.server import Server
 
 __all__ = ["ControlSocket", "answer_line", "control_sockets", "live_sockets", "open_control"]
 
@@ -164,10 +159,13 @@ class ControlSocket:
         self._commands: Commands = {}
         self._poller = select.poll()
 
-    def serve(self, poller: select.poll, server: Server, manager: Manager) -> None:
-        """Register with the manager's poller; answer for this server."""
+    def answer_with(self, commands: Commands) -> None:
+        """Answer requests by these; there are none before."""
+        self._commands = commands
+
+    def serve(self, poller: select.poll) -> None:
+        """Register with the manager's poller."""
         self._poller = poller
-        self._commands = _commands(server, manager)
         if self._listener is not None:
             poller.register(self._listener, select.POLLIN)
 
@@ -257,47 +255,3 @@ class ControlSocket:
         if self._bound is not None:
             listener.forget(self._bound)
         self.leave()
-
-
-def _commands(server: Server, manager: Manager) -> Commands:
-    identity = f"{os.getpid()}-{time.time_ns()}"  # another server may have our path later
-
-    def status(_: dict[str, Any]) -> dict[str, Any]:
-        return {
-            "pid": os.getpid(),
-            "ports": [
-                f"{port.host}:{port.port}" if port.port else port.host for port in server.ports
-            ],
-            "stats": server.stats(),
-        }
-
-    def connections(request: dict[str, Any]) -> dict[str, Any]:
-        found = server.get_client_list(request.get("start", 0), request.get("count", 100))
-        infos = ((fd, server.get_client_info(fd)) for fd in found)
-        return {"connections": [{"fd": fd, **info} for fd, info in infos if info is not None]}
-
-    def reload(request: dict[str, Any]) -> dict[str, Any]:
-        started, number = manager.reload(only_task=request.get("only_task") is True)
-        if not number:
-            raise ValueError("the server ends: it is not reloaded")
-        return {"started": started, "reload": number, **outcome_of(number)}
-
-    def reload_outcome(request: dict[str, Any]) -> dict[str, Any]:
-        if request.get("server", identity) != identity:
-            return {"server": identity, "done": False}
-        return outcome_of(request.get("reload"))
-
-    def outcome_of(number: object) -> dict[str, Any]:
-        return {"server": identity, **manager.reloads.answer(number)}
-
-    def stop(_: dict[str, Any]) -> dict[str, Any]:
-        server.shutdown()
-        return {"pid": os.getpid()}
-
-    return {
-        "status": status,
-        "connections": connections,
-        "reload": reload,
-        "reload_outcome": reload_outcome,
-        "stop": stop,
-    }

@@ -29,7 +29,7 @@ from typing import Any
 from ipckit._text import escape_surrogates
 from ipckit.errors import AccessDenied, NotFound, SystemCallError, from_errno, system_call
 from ipckit.queue import php_format
-from ipckit.server import plain, wire
+from ipckit.server import pickle_codec, plain
 from ipckit.server.attempts import Failure
 from ipckit.server.environment import in_words
 
@@ -56,7 +56,7 @@ _COLUMNS = "id, task_id, source, dst, form, body, attempts, created_at, buried_a
 
 
 _READERS: dict[str, Callable[[bytes], Any]] = {
-    "pickle": wire.load,
+    "pickle": pickle_codec.load,
     "plain": plain.load,
     "php": php_format.loads,
 }

@@ -33,6 +33,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from ipckit.server.environment import Operation, decide, pause_after
+from ipckit.server.exit_codes import EXIT_BOOT_FAILED, EXIT_BROKEN, IN_ORDER
 
 __all__ = [
     "DUMP_SECONDS",
@@ -60,10 +61,6 @@ FLAPPING_WINDOW = 10.0
 BROKEN_WINDOW = 10.0
 DUMP_SECONDS = 0.5
 """Between the stack dump of a process that did not end in time and its SIGKILL."""
-
-EXIT_BOOT_FAILED = 3
-EXIT_BROKEN = 5
-_IN_ORDER = (0, 6)
 
 
 class Stage(Enum):
@@ -408,7 +405,7 @@ class Fleet:
     ) -> list[Action]:
         if slot.due is not None:
             return []
-        if not self._was_ready and exit_code not in _IN_ORDER:
+        if not self._was_ready and exit_code not in IN_ORDER:
             given_up = self._bad_start(member, now)
             if given_up:
                 return given_up

@@ -25,22 +25,16 @@ from typing import Any
 from ipckit._core import _ledger
 from ipckit.errors import IPCError, ProtocolError, SystemCallError
 from ipckit.queue import php_format
-from ipckit.server import plain, wire
+from ipckit.server import pickle_codec, plain
 from ipckit.server.acquire import Undo, mapped, system_call
 from ipckit.server.attempts import Attempts, Failure
 from ipckit.server.board import Row, shared_file
 from ipckit.server.identity import Identity
 from ipckit.server.ledger_file import PREFIX, claim, named_memory
 from ipckit.server.log import limited
+from ipckit.server.runtime_dir import LEDGER_PREFIX, runtime_directory
 from ipckit.server.settings import Settings
-from ipckit.server.spill import (
-    LEDGER_PREFIX,
-    SpillDirectory,
-    body_name,
-    note_name,
-    result_name,
-    runtime_directory,
-)
+from ipckit.server.spill import SpillDirectory, body_name, note_name, result_name
 from ipckit.table.segment import check_name, remove_named
 
 __all__ = ["FILES", "Job", "TaskLedger", "memory_for"]
@@ -89,7 +83,7 @@ class TaskLedger:
             1 if once else settings.task_max_attempts, tuple(settings.task_retry_delays)
         )
         self.name = settings.task_ledger
-        form = wire if self.name is None else plain
+        form = pickle_codec if self.name is None else plain
         self.dump: Callable[[Any], bytes] = form.dump
         """Makes data, or a result, a body. TypeError naming the part that cannot be one."""
         self.encode = form.ENCODE

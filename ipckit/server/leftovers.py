@@ -18,8 +18,8 @@ from typing import Any
 
 from ipckit.errors import IPCError, NotFound, QueueRemoved, system_call
 from ipckit.queue import SysvQueue
+from ipckit.server.runtime_dir import LEDGER_PREFIX, SPILL_PREFIX
 from ipckit.server.socket_file import is_abandoned, remove_abandoned
-from ipckit.server.spill import LEDGER_PREFIX, SPILL_PREFIX
 
 __all__ = [
     "Thing",

@@ -30,7 +30,19 @@ from ipckit._text import escape_surrogates
 from ipckit.errors import TaskTimeout
 from ipckit.server.line_limit import LeftOut, LineLimit
 
-__all__ = ["LimitedLog", "kind_of", "limited", "log", "set_up", "take_down"]
+__all__ = [
+    "LimitedLog",
+    "describe_exception",
+    "kind_of",
+    "limited",
+    "log",
+    "log_callback_error",
+    "set_up",
+    "take_down",
+]
+
+_OURS = os.path.dirname(os.path.dirname(__file__)) + os.sep
+"""Where the code of ipckit is."""
 
 
 class _Logger(logging.Logger):
@@ -218,3 +230,37 @@ def take_down(handler: logging.Handler) -> None:
     log.removeHandler(handler)
     with contextlib.suppress(OSError):
         handler.close()
+
+
+def log_callback_error(where: str, event: str) -> None:
+    """Log what a callback raised, or count it. Call it in an except clause.
+
+    Errors of one type that one line of code raises are of one kind.
+    """
+    error = sys.exception()
+    place = ""
+    for frame, line in traceback.walk_tb(error.__traceback__ if error is not None else None):
+        if not frame.f_code.co_filename.startswith(_OURS):  # the last place in the user's code
+            place = f" in {frame.f_code.co_filename}:{line}"
+    name = f"{type(error).__qualname__}{place}"
+    limited.write(
+        logging.ERROR,
+        "%s: %s raised %s",
+        where,
+        event,
+        name,
+        kind=f"{event} raised {name}",
+        more=lambda: describe_exception()[1],
+    )
+
+
+def describe_exception() -> tuple[str, str]:
+    """Return "Type: text" and the traceback of the exception being handled.
+
+    The traceback begins with the user's frame, not with ours.
+    """
+    kind, value, trace = sys.exc_info()
+    if trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    error = "".join(traceback.format_exception_only(kind, value)).strip()
+    return error, "".join(traceback.format_exception(kind, value, trace))

@@ -33,6 +33,7 @@ from ipckit.server.children import Children
 from ipckit.server.control import ControlSocket
 from ipckit.server.ending import CLOSING_SECONDS, Ending, Step
 from ipckit.server.environment import code_of, pause_after
+from ipckit.server.exit_codes import EXIT_BROKEN, IN_ORDER
 from ipckit.server.fleet import (
     FLAPPING_WINDOW,
     Abort,
@@ -50,22 +51,17 @@ from ipckit.server.fork import fill_standard_descriptors, leave, thread_names
 from ipckit.server.forwarder import Forwarder
 from ipckit.server.guard import Guard
 from ipckit.server.in_order import InOrder
-from ipckit.server.log import limited, log
+from ipckit.server.log import describe_exception, limited, log, log_callback_error
 from ipckit.server.monitoring import Monitor
-from ipckit.server.process import (
-    EXIT_BROKEN,
-    LOOK_SECONDS,
-    Process,
-    describe_exception,
-    log_callback_error,
-)
+from ipckit.server.process import LOOK_SECONDS, Process
 from ipckit.server.reloads import Reloads
 from ipckit.server.runtime import Runtime
 from ipckit.server.session_counts import SessionCounts
 from ipckit.server.signals import STOP, ManagerSignals
 from ipckit.server.task_keeper import TaskKeeper
 from ipckit.server.task_worker import TaskWorker
-from ipckit.server.user_process import UserProcess, UserProcessKeeper
+from ipckit.server.user_process import UserProcess
+from ipckit.server.user_processes import UserProcesses
 from ipckit.server.wire import Head, Kind
 from ipckit.server.worker import Worker
 
@@ -114,7 +110,7 @@ class Manager:
         self._control = control
         self._backed = Backed(runtime.backing[0], runtime.board.sessions, runtime.inboxes)
         self._monitor = Monitor(runtime)
-        self._users = UserProcessKeeper(
+        self._users = UserProcesses(
             len(runtime.user_processes),
             self._spawn_user,
             lambda exc: self._guard.note("a user process", exc),
@@ -179,7 +175,7 @@ class Manager:
                 with system_call("start", "the task ledger cannot be taken up"):
                     self._tasks.take_up()
             self._poller.register(self._tasks.bell, select.POLLIN)
-        self._control.serve(self._poller, self._server, self)
+        self._control.serve(self._poller)
         if not STOP.isdisjoint(self._signals.caught):  # it came while all was acquired
             self._stop()
         self._do(self._fleet.boot())
@@ -485,7 +481,7 @@ class Manager:
         member = self._fleet.member(place)
         pid = member.pid if member is not None else -1
         slot = place // 2
-        died = death.exit_code not in (0, 6)
+        died = death.exit_code not in IN_ORDER
         text = f"worker {slot} (process {pid}) died: {death}"
         self._unswept[place] = text, death.signal
         self._guard.attempt(_SWEEP, self._sweep, place)

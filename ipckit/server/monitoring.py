@@ -11,12 +11,13 @@ import signal
 import time
 from collections.abc import Iterable, Iterator
 
+from ipckit.server.admission import advice
 from ipckit.server.beat import Hangs
 from ipckit.server.board import Row
 from ipckit.server.log import log
 from ipckit.server.runtime import Runtime
 from ipckit.server.statistics import task_totals
-from ipckit.server.task_load import PERIOD, KeepingUp, Refusals, advice
+from ipckit.server.task_load import PERIOD, KeepingUp, Refusals
 
 __all__ = ["Monitor"]
 

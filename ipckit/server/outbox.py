@@ -12,16 +12,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 from ipckit.errors import QueueFull, SystemCallError
-from ipckit.server.board import Row
+from ipckit.server.board import Board, Row
 from ipckit.server.inbox import Inbox
 from ipckit.server.log import limited
 from ipckit.server.wire import FORWARDED, Head, Kind
-
-if TYPE_CHECKING:
-    from ipckit.server.worker import Worker
 
 __all__ = ["Outbox"]
 
@@ -37,8 +34,17 @@ class Outbox:
     Of both its places: what goes to a successor must not overtake what goes to its predecessor.
     """
 
-    def __init__(self, worker: Worker, most: int) -> None:
-        self._worker = worker
+    def __init__(
+        self,
+        inboxes: Sequence[Inbox],
+        board: Board,
+        loop: asyncio.AbstractEventLoop,
+        most: int,
+    ) -> None:
+        """inboxes: by place. most: bytes that may wait."""
+        self._inboxes = inboxes
+        self._board = board
+        self._loop = loop
         self._most = most
         self._frames: deque[tuple[int, Head, bytes]] = deque()
         self._bytes = 0
@@ -105,7 +111,7 @@ class Outbox:
                 limited.warning("what is sent to worker %d waits: %s", place // 2, exc)
                 self._frames.appendleft((place, head, body))
                 self._wait_for(-1)
-                self._worker.loop.call_later(_AGAIN, self.flush)
+                self._loop.call_later(_AGAIN, self.flush)
                 return
             if not posted:
                 self._frames.appendleft((place, head, body))
@@ -118,12 +124,11 @@ class Outbox:
 
     def _put(self, place: int, head: Head, body: bytes) -> bool:
         """Post to a place, and make known that it was one that nobody reads any more."""
-        worker = self._worker
-        if not worker.runtime.inboxes[place].post(head, body):
+        if not self._inboxes[place].post(head, body):
             return False
-        if head.kind != Kind.DRAIN and not worker.board.row(place // 2, place % 2)[Row.READS]:
+        if head.kind != Kind.DRAIN and not self._board.row(place // 2, place % 2)[Row.READS]:
             told = Head(Kind.DRAIN, number=1)
-            if not worker.runtime.inboxes[place ^ 1].post(told):
+            if not self._inboxes[place ^ 1].post(told):
                 self._frames.appendleft((place ^ 1, told, b""))  # before what is posted later
                 self.own += 1
                 self._wait_for(place ^ 1)
@@ -131,11 +136,11 @@ class Outbox:
 
     def _wait_for(self, place: int) -> None:
         """Be called when that inbox has room; -1: never."""
-        inbox = self._worker.runtime.inboxes[place] if place >= 0 else None
+        inbox = self._inboxes[place] if place >= 0 else None
         if inbox is self._full:
             return
         if self._full is not None:
-            self._worker.loop.remove_writer(self._full.writing.fileno())
+            self._loop.remove_writer(self._full.writing.fileno())
         if inbox is not None:
-            self._worker.loop.add_writer(inbox.writing.fileno(), self.flush)
+            self._loop.add_writer(inbox.writing.fileno(), self.flush)
         self._full = inbox

@@ -13,7 +13,6 @@ import logging
 import os
 import select
 import signal
-import sys
 import time
 import traceback
 from abc import ABC, abstractmethod
@@ -23,9 +22,10 @@ from typing import TYPE_CHECKING, Any
 from ipckit._core import check, lib
 from ipckit._core import process as this_process
 from ipckit.errors import MisuseError, QueueFull
-from ipckit.server import wire
+from ipckit.server import pickle_codec, wire
 from ipckit.server.board import Phase, Row
-from ipckit.server.log import limited, log
+from ipckit.server.exit_codes import EXIT_BOOT_FAILED
+from ipckit.server.log import limited, log, log_callback_error
 from ipckit.server.signals import as_child, catch_term, unblock
 from ipckit.server.waiting import wait_for
 from ipckit.server.wire import CLOSE_RESET, Head, Kind
@@ -36,24 +36,10 @@ if TYPE_CHECKING:
     from ipckit.server.server import Server
 
 __all__ = [
-    "EXIT_BOOT_FAILED",
-    "EXIT_BROKEN",
-    "EXIT_DONE",
-    "EXIT_RETIRED",
     "LOOK_SECONDS",
     "Process",
-    "describe_exception",
-    "log_callback_error",
     "report_on",
 ]
-
-_OURS = os.path.dirname(os.path.dirname(__file__)) + os.sep
-"""Where the code of ipckit is."""
-
-EXIT_DONE = 0
-EXIT_BOOT_FAILED = 3
-EXIT_BROKEN = 5
-EXIT_RETIRED = 6
 
 FILE_PROMISED = 1 << 40
 """Bytes that count as promised for a file, until its owner has found how many it has."""
@@ -171,7 +157,7 @@ class Process(ABC):
                 f"send_message(): worker {dst} is this process; call the function itself"
             )
         head = Head(Kind.MESSAGE, sender=self.slot)
-        if not self.runtime.inbox_of_slot(dst).post(head, wire.dump(message, "message")):
+        if not self.runtime.inbox_of_slot(dst).post(head, pickle_codec.dump(message, "message")):
             raise QueueFull(11, f"the inbox of worker {dst} is full: it does not read; try later")
 
     def exists(self, session: int) -> bool:
@@ -206,7 +192,7 @@ class Process(ABC):
         connection = self.connections.get(session)
         if connection is not None:
             return connection.send_file(path, offset, length)
-        body = wire.dump((path, offset, length))
+        body = pickle_codec.dump((path, offset, length))
         return self._ask_owner(Head(Kind.SEND_FILE, ident=session), body, FILE_PROMISED)
 
     def close_session(self, session: int, *, reset: bool) -> bool:
@@ -303,37 +289,3 @@ def report_on(loop: asyncio.AbstractEventLoop) -> None:
             loop.default_exception_handler(context)
 
     loop.set_exception_handler(report)
-
-
-def log_callback_error(where: str, event: str) -> None:
-    """Log what a callback raised, or count it. Call it in an except clause.
-
-    Errors of one type that one line of code raises are of one kind.
-    """
-    error = sys.exception()
-    place = ""
-    for frame, line in traceback.walk_tb(error.__traceback__ if error is not None else None):
-        if not frame.f_code.co_filename.startswith(_OURS):  # the last place in the user's code
-            place = f" in {frame.f_code.co_filename}:{line}"
-    name = f"{type(error).__qualname__}{place}"
-    limited.write(
-        logging.ERROR,
-        "%s: %s raised %s",
-        where,
-        event,
-        name,
-        kind=f"{event} raised {name}",
-        more=lambda: describe_exception()[1],
-    )
-
-
-def describe_exception() -> tuple[str, str]:
-    """Return "Type: text" and the traceback of the exception being handled.
-
-    The traceback begins with the user's frame, not with ours.
-    """
-    kind, value, trace = sys.exc_info()
-    if trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    error = "".join(traceback.format_exception_only(kind, value)).strip()
-    return error, "".join(traceback.format_exception(kind, value, trace))

@@ -29,7 +29,7 @@ from ipckit.queue import SysvQueue
 from ipckit.server import leftovers
 from ipckit.server.leftovers import Thing
 from ipckit.server.log import log
-from ipckit.server.spill import private_directory
+from ipckit.server.runtime_dir import private_directory
 from ipckit.table.segment import mapped_segments
 
 __all__ = ["RunRecord", "dead_runs", "live_runs", "sweep"]

@@ -33,8 +33,8 @@ from ipckit.server.ledger import TaskLedger
 from ipckit.server.log import log
 from ipckit.server.port import OpenPort
 from ipckit.server.run_record import RunRecord
+from ipckit.server.runtime_dir import LETTERS
 from ipckit.server.settings import Settings
-from ipckit.server.spill import LETTERS
 from ipckit.server.wire import Head, Kind
 
 __all__ = ["Runtime"]

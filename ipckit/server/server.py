@@ -23,6 +23,7 @@ from ipckit.server import limits, listener, statistics
 from ipckit.server.acquire import Undo, system_call
 from ipckit.server.arguments import check_callback, check_timeout
 from ipckit.server.client_calls import ClientCalls
+from ipckit.server.commands import commands
 from ipckit.server.control import ControlSocket
 from ipckit.server.dead_letters import DeadLetters
 from ipckit.server.events import Callbacks
@@ -35,10 +36,10 @@ from ipckit.server.port import OpenPort, Port
 from ipckit.server.process import Process
 from ipckit.server.run_record import RunRecord, sweep
 from ipckit.server.runtime import Runtime
+from ipckit.server.runtime_dir import runtime_directory
 from ipckit.server.setting_types import ServerSettings
 from ipckit.server.settings import Settings
 from ipckit.server.signals import ManagerSignals
-from ipckit.server.spill import runtime_directory
 from ipckit.server.submitter import Outcome, Submitter, Wish, timed_out
 from ipckit.server.task_runner import CurrentTask
 from ipckit.server.task_worker import TaskWorker
@@ -243,6 +244,7 @@ class Server(ClientCalls):
         )
         undo.callback(self._runtime.destroy)
         self._manager = Manager(self, self._runtime, control, signals)
+        control.answer_with(commands(self, self._manager))
         return self._manager
 
     def _forget_runtime(self) -> None:

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from ipckit._core import _ledger
 from ipckit.errors import from_errno
 from ipckit.server.board import BoardView, Row
-from ipckit.server.deaths import Death
+from ipckit.server.exit_status import Death
 from ipckit.server.task_load import Totals
 
 __all__ = ["Estate", "gather", "task_totals"]

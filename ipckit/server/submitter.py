@@ -33,14 +33,13 @@ from typing import TYPE_CHECKING, Any, cast
 
 from ipckit._core import _ledger
 from ipckit.errors import IPCError, TaskFailed, TaskQueueFull, TaskTimeout
+from ipckit.server.admission import what_is_full
 from ipckit.server.attempts import Failure
 from ipckit.server.board import Row
 from ipckit.server.inbox import RETRY_SECONDS
 from ipckit.server.ledger import FILES, Job, TaskLedger
-from ipckit.server.log import kind_of, limited, log
-from ipckit.server.process import describe_exception
+from ipckit.server.log import describe_exception, kind_of, limited, log
 from ipckit.server.spill import body_name
-from ipckit.server.task_load import what_is_full
 from ipckit.server.waiting import wait_for
 
 if TYPE_CHECKING:

@@ -28,7 +28,7 @@ import socket
 from typing import TYPE_CHECKING
 
 from ipckit.errors import SystemCallError
-from ipckit.server import wire
+from ipckit.server import pickle_codec
 from ipckit.server.backing import Dropped, Taken
 from ipckit.server.connection import Connection
 from ipckit.server.log import limited
@@ -64,7 +64,7 @@ class Takeover:
 
     def take(self, head: Head, body: bytes) -> None:
         """A session is ours; `head.number` is its descriptor."""
-        taken: Taken = wire.load(body)
+        taken: Taken = pickle_codec.load(body)
         session = taken.session
         known = session in self._worker.connections or session in self._taking
         if known or self._sessions.owner_of(session) != self._worker.place:
@@ -215,7 +215,7 @@ class Takeover:
         if not self._sessions.hand_over(session, worker.place, successor):
             os.close(fd)
             return False
-        body = wire.dump(connection.state())
+        body = pickle_codec.dump(connection.state())
         self._owed = successor, Head(Kind.TAKE, ident=session), body, fd
         del worker.connections[session]
         if worker.backer is not None:

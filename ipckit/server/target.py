@@ -20,7 +20,7 @@ import struct
 
 from ipckit.errors import NotFound
 from ipckit.server.control import live_sockets
-from ipckit.server.spill import runtime_directory
+from ipckit.server.runtime_dir import runtime_directory
 
 __all__ = ["manager_pid", "only_server"]
 

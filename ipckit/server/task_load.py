@@ -9,12 +9,9 @@ Contract  the figures are of the time since a sample of PERIOD to 2 * PERIOD sec
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-if TYPE_CHECKING:
-    from ipckit.server.settings import Settings
-
-__all__ = ["PERIOD", "KeepingUp", "Refusals", "Refused", "Totals", "advice", "what_is_full"]
+__all__ = ["PERIOD", "KeepingUp", "Refusals", "Refused", "Totals"]
 
 PERIOD = 30.0
 """Seconds between two samples."""
@@ -106,23 +103,3 @@ class Refusals:
         new, of_memory = tasks - self._said[0], for_memory - self._said[1]
         self._said, self._said_at, self._refusing = self._seen, now, not over
         return Refused(new, of_memory, seconds, over)
-
-
-def what_is_full(settings: Settings, setting: str) -> str:
-    """Return in words that a setting's limit is reached: task_queue_size or task_memory."""
-    if setting == "task_memory":
-        return f"the data of the tasks that wait fills task_memory={settings.task_memory} bytes"
-    return f"task_queue_size={settings.task_queue_size} tasks are queued or running"
-
-
-def advice(settings: Settings, setting: str, needed: float) -> str:
-    """Return what is full, and the setting to raise where `needed` task workers are needed."""
-    there = settings.task_worker_num
-    if not needed:
-        return f"{what_is_full(settings, setting)}: raise task_worker_num, or {setting} for a burst"
-    few = needed > there
-    raised = "task_worker_num" if few else f"{setting}, or task_worker_num where this lasts"
-    return (
-        f"{what_is_full(settings, setting)}; what arrives takes {needed:.1f} task workers, there "
-        f"are {there}: raise {raised}"
-    )

@@ -31,8 +31,8 @@ from ipckit.server.attempts import Failure
 from ipckit.server.board import Row
 from ipckit.server.ledger import Job, TaskLedger
 from ipckit.server.limit import TimeLimit
-from ipckit.server.log import kind_of, limited
-from ipckit.server.process import Process, describe_exception
+from ipckit.server.log import describe_exception, kind_of, limited
+from ipckit.server.process import Process
 from ipckit.server.user_forks import end_forked
 
 __all__ = ["CurrentTask", "TaskRunner"]

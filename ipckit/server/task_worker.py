@@ -33,21 +33,16 @@ import uvloop
 from ipckit._core import _ledger
 from ipckit.errors import IPCError
 from ipckit.queue import Message
-from ipckit.server import wire
+from ipckit.server import pickle_codec
 from ipckit.server.board import Phase, Row
+from ipckit.server.exit_codes import EXIT_DONE, EXIT_RETIRED
 from ipckit.server.foreign import ForeignTaker
 from ipckit.server.fork import fill_standard_descriptors
 from ipckit.server.inbox import RETRY_SECONDS
 from ipckit.server.inbox_reader import InboxReader
 from ipckit.server.ledger import Job, TaskLedger
 from ipckit.server.log import kind_of, limited
-from ipckit.server.process import (
-    EXIT_DONE,
-    EXIT_RETIRED,
-    LOOK_SECONDS,
-    Process,
-    report_on,
-)
+from ipckit.server.process import LOOK_SECONDS, Process, report_on
 from ipckit.server.signals import note_term_handler
 from ipckit.server.spill import body_name
 from ipckit.server.task_runner import CurrentTask, TaskRunner
@@ -335,7 +330,7 @@ class TaskWorker(Process):
 
     def _message(self, sender: int, body: bytes) -> None:
         try:
-            message = wire.load(body)
+            message = pickle_codec.load(body)
         except BaseException:  # the user's code, as the callback is
             self.callback_failed("pipe_message")
             return

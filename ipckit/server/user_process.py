@@ -14,16 +14,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import uvloop
 
-from ipckit.errors import MisuseError, SystemCallError
-from ipckit.server.environment import pause_after
+from ipckit.errors import MisuseError
 from ipckit.server.events import is_async
-from ipckit.server.process import EXIT_DONE, Process, report_on
+from ipckit.server.exit_codes import EXIT_DONE
+from ipckit.server.process import Process, report_on
 from ipckit.server.signals import note_term_handler
 from ipckit.server.timers import LoopTimers, log_dropped
 from ipckit.server.wire import Head
@@ -32,22 +31,7 @@ if TYPE_CHECKING:
     from ipckit.server.runtime import Runtime
     from ipckit.server.server import Server
 
-__all__ = ["Restarts", "UserProcess", "UserProcessKeeper"]
-
-_LONG = 10.0
-"""Who lived so long begins with the first pause again."""
-
-
-class Restarts:
-    """When a user process that ended is made again. Pure."""
-
-    def __init__(self) -> None:
-        self._short = 0  # lives in a row that were not long
-
-    def due(self, began: float, ended: float) -> float:
-        """Return when, for one that lived from `began` to `ended`."""
-        self._short = 0 if ended - began >= _LONG else self._short + 1
-        return ended + pause_after(self._short)
+__all__ = ["UserProcess"]
 
 
 class UserProcess(Process):
@@ -111,47 +95,3 @@ class UserProcess(Process):
 
 class _Ended(SystemExit):
     """The server wants this process to end; its callback may clean up on the way."""
-
-
-class UserProcessKeeper:
-    """The manager's side: who lives, who is due. `spawn` makes one and returns its pidfd; `failed`
-    gets what it raised when none could be made.
-    """
-
-    def __init__(
-        self, count: int, spawn: Callable[[int], int], failed: Callable[[SystemCallError], None]
-    ) -> None:
-        self._spawn = spawn
-        self._failed = failed
-        self._restarts = [Restarts() for _ in range(count)]
-        self._began = [0.0] * count
-        self._due: dict[int, float] = dict.fromkeys(range(count), 0.0)  # number -> when
-        self.alive: dict[int, int] = {}
-        """pidfd -> number."""
-
-    def next_due(self) -> float | None:
-        """Return when tick() has something to do."""
-        return min(self._due.values(), default=None)
-
-    def tick(self) -> None:
-        """Make those that are due."""
-        now = time.monotonic()
-        for number in [number for number, due in self._due.items() if due <= now]:
-            del self._due[number]
-            self._began[number] = now
-            try:
-                self.alive[self._spawn(number)] = number
-            except SystemCallError as exc:
-                self._due[number] = self._restarts[number].due(now, now)
-                self._failed(exc)
-
-    def ended(self, pidfd: int) -> tuple[int, float]:
-        """Forget a dead one; return its number, and how long until it is made again."""
-        number = self.alive.pop(pidfd)
-        now = time.monotonic()
-        self._due[number] = self._restarts[number].due(self._began[number], now)
-        return number, self._due[number] - now
-
-    def stop(self) -> None:
-        """Make none again."""
-        self._due.clear()

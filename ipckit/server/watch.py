@@ -26,8 +26,8 @@ from typing import Any, Self
 from ipckit._core import _ledger
 from ipckit.errors import AccessDenied, NotFound
 from ipckit.server.board import BoardView, Phase, Row
-from ipckit.server.deaths import GONE, process_state
 from ipckit.server.latency import percentiles
+from ipckit.server.process_state import GONE, process_state
 from ipckit.server.statistics import gather
 from ipckit.server.task_load import Refusals
 

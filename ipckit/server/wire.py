@@ -3,22 +3,18 @@
 A frame is one datagram, so it arrives whole or not at all. A body over `INLINE` bytes travels
 beside it, in a memory file whose descriptor comes with the frame (flag ATTACHED).
 
-Pickle    only inside frames that came through an inherited socket, and in the inherited ledger.
 Stands on the standard library. Pure.
 """
 
 from __future__ import annotations
 
-import pickle
 import struct
-from collections.abc import Callable
 from enum import IntEnum
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 __all__ = [
     "ATTACHED",
     "CLOSE_RESET",
-    "ENCODE",
     "FORWARDED",
     "HEAD_SIZE",
     "INLINE",
@@ -27,9 +23,7 @@ __all__ = [
     "Head",
     "Kind",
     "decode_head",
-    "dump",
     "encode_head",
-    "load",
 ]
 
 LARGEST = 32 * 1024
@@ -88,48 +82,3 @@ def encode_head(head: Head) -> bytes:
 def decode_head(frame: bytes) -> Head:
     """Return the head of a frame."""
     return Head._make(_HEAD.unpack_from(frame))
-
-
-load: Callable[[bytes], Any] = pickle.loads
-
-ENCODE: tuple[Callable[..., bytes], int | None] = pickle.dumps, pickle.HIGHEST_PROTOCOL
-"""What dump() calls, and its second argument: for C code, which leaves errors to dump()."""
-
-
-def dump(data: Any, name: str = "data") -> bytes:
-    """Return `data` pickled; TypeError naming the part of it, as `name`, that cannot be.
-    MemoryError: it could be, with more memory.
-
-    Blocks: never. Changes nothing.
-    """
-    try:
-        return pickle.dumps(data, pickle.HIGHEST_PROTOCOL)
-    except MemoryError:
-        raise
-    except Exception as exc:
-        where, what = _culprit(data, name, 0)
-        raise TypeError(
-            f"{where} cannot be sent to another process: a {type(what).__name__} cannot be "
-            f"pickled ({exc}); send plain data, and open such things where they are used"
-        ) from exc
-
-
-def _culprit(data: Any, path: str, depth: int) -> tuple[str, Any]:
-    """Return the path and value of the innermost part that cannot be pickled."""
-    parts: list[tuple[str, Any]] = []
-    if depth < 50:
-        if isinstance(data, dict):
-            for key, value in data.items():
-                parts += [(f"the key {key!r} of {path}", key), (f"{path}[{key!r}]", value)]
-        elif isinstance(data, list | tuple):
-            parts = [(f"{path}[{at}]", value) for at, value in enumerate(data)]
-        elif isinstance(data, set | frozenset):
-            parts = [(f"an element of {path}", value) for value in data]
-        elif hasattr(data, "__dict__") and not isinstance(data, type) and not callable(data):
-            parts = [(f"{path}.{name}", value) for name, value in vars(data).items()]
-    for name, value in parts:
-        try:
-            pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
-        except Exception:
-            return _culprit(value, name, depth + 1)
-    return path, data

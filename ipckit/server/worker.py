@@ -22,28 +22,20 @@ from typing import TYPE_CHECKING, Any
 
 import uvloop
 
-from ipckit.server import clients, wire
+from ipckit.server import clients, pickle_codec
 from ipckit.server.acceptor import Acceptor
 from ipckit.server.backing import Backer, Dropped
-from ipckit.server.beat import BEATS
-from ipckit.server.board import Phase, Row
+from ipckit.server.board import BEATS, Phase, Row
 from ipckit.server.connection import Connection
 from ipckit.server.datagrams import DatagramReader
+from ipckit.server.exit_codes import EXIT_DONE, EXIT_RETIRED
 from ipckit.server.fork import fill_standard_descriptors
 from ipckit.server.inbox import RETRY_SECONDS
 from ipckit.server.inbox_reader import InboxReader
 from ipckit.server.log import log
 from ipckit.server.outbox import Outbox
 from ipckit.server.port import OpenPort
-from ipckit.server.process import (
-    EXIT_DONE,
-    EXIT_RETIRED,
-    FILE_PROMISED,
-    LOOK_SECONDS,
-    ORPHAN_SECONDS,
-    Process,
-    report_on,
-)
+from ipckit.server.process import FILE_PROMISED, LOOK_SECONDS, ORPHAN_SECONDS, Process, report_on
 from ipckit.server.retirement import finish_own_work
 from ipckit.server.session_counts import SessionCounts
 from ipckit.server.signals import note_term_handler
@@ -308,7 +300,7 @@ class Worker(Process):
         elif kind == Kind.CAUGHT_UP:
             self.takeover.caught_up(head.ident)
         elif kind == Kind.DROPPED:
-            for dropped in wire.load(body):
+            for dropped in pickle_codec.load(body):
                 self.ended_elsewhere(dropped)
 
     def _to_session(self, connection: Connection, head: Head, body: bytes) -> None:
@@ -320,7 +312,7 @@ class Worker(Process):
             case Kind.PAUSE:
                 connection.hold(on=not head.number)
             case Kind.SEND_FILE:
-                if connection.send_file(*wire.load(body)):  # that has counted its bytes
+                if connection.send_file(*pickle_codec.load(body)):  # that has counted its bytes
                     self.board.sessions.promise(head.ident, -FILE_PROMISED)
 
     def keep_for_later(self, head: Head, body: bytes) -> bool:
@@ -343,7 +335,7 @@ class Worker(Process):
 
     def _message(self, sender: int, body: bytes) -> None:
         try:
-            message = wire.load(body)
+            message = pickle_codec.load(body)
         except BaseException:  # the user's code, as the callback is
             self.callback_failed("pipe_message")
         else:
@@ -379,7 +371,8 @@ class Worker(Process):
         """Post to another process, in order; QueueFull when too much waits already. W1."""
         outbox = self._outboxes.get(place // 2)
         if outbox is None:
-            outbox = Outbox(self, self.settings.socket_buffer_size)
+            most = self.settings.socket_buffer_size
+            outbox = Outbox(self.runtime.inboxes, self.board, self.loop, most)
             self._outboxes[place // 2] = outbox
         outbox.post(place, head, body)
 

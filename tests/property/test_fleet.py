@@ -10,10 +10,9 @@ import pytest
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from ipckit.server.ending import CLOSING_SECONDS, Ending, Step
+from ipckit.server.exit_codes import EXIT_BOOT_FAILED, EXIT_BROKEN
 from ipckit.server.fleet import (
     DUMP_SECONDS,
-    EXIT_BOOT_FAILED,
-    EXIT_BROKEN,
     Abort,
     Flapping,
     Fleet,

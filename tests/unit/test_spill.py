@@ -9,7 +9,8 @@ import pytest
 from descriptors import no_descriptors
 
 from ipckit import AccessDenied, ProtocolError, SystemCallError
-from ipckit.server.spill import SpillDirectory, private_directory, runtime_directory
+from ipckit.server.runtime_dir import private_directory, runtime_directory
+from ipckit.server.spill import SpillDirectory
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import resource
 
 import pytest
 
-from ipckit.server import wire
+from ipckit.server import pickle_codec
 
 
 def test_want_of_memory_is_not_a_wrong_type():
@@ -18,6 +18,6 @@ def test_want_of_memory_is_not_a_wrong_type():
     resource.setrlimit(resource.RLIMIT_AS, (used + (16 << 20), hard))
     try:
         with pytest.raises(MemoryError):
-            wire.dump(data)
+            pickle_codec.dump(data)
     finally:
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))

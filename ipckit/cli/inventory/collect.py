@@ -20,10 +20,10 @@ from ipckit.cli.inventory.processes import Users
 from ipckit.errors import from_errno
 from ipckit.server import leftovers
 from ipckit.server.control import control_sockets
-from ipckit.server.deaths import is_gone
+from ipckit.server.process_state import is_gone
 from ipckit.server.run_record import dead_runs, live_runs, sweep
+from ipckit.server.runtime_dir import LEDGER_PREFIX, SPILL_PREFIX
 from ipckit.server.socket_file import is_abandoned
-from ipckit.server.spill import LEDGER_PREFIX, SPILL_PREFIX
 
 __all__ = ["Inventory", "collect", "remove"]
 
