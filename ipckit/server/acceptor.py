@@ -22,15 +22,13 @@ from __future__ import annotations
 import asyncio
 import errno
 from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ipckit._core._accept import Accepted, accept
 from ipckit.server.fork import fill_standard_descriptors
 from ipckit.server.log import limited
 from ipckit.server.port import OpenPort
-
-if TYPE_CHECKING:
-    from ipckit.server.worker import Worker
+from ipckit.server.registry import Registry
 
 __all__ = ["Acceptor"]
 
@@ -59,18 +57,19 @@ class Acceptor:
 
     def __init__(
         self,
-        worker: Worker,
+        registry: Registry,
         port: OpenPort,
-        protocol: Callable[[Worker, OpenPort, Accepted], asyncio.BaseProtocol],
+        protocol: Callable[[Registry, OpenPort, Accepted], asyncio.BaseProtocol],
     ) -> None:
         """Take them from now on. `protocol` makes what a client's transport talks to."""
-        self._worker = worker
+        self._registry = registry
+        self._host = registry.host
         self._port = port
         self._listener = port.socket.fileno()
         self._family = int(port.socket.family)
         self._protocol = protocol
         self._transport_for: Callable[..., Coroutine[Any, Any, Any]] = (
-            worker.loop.connect_accepted_socket
+            registry.host.loop.connect_accepted_socket
         )
         self._on_failure = self._failed  # one for all clients, which keep it
         self._pause: asyncio.TimerHandle | None = None
@@ -81,11 +80,11 @@ class Acceptor:
         if self._pause is not None:
             self._pause.cancel()
             self._pause = None
-        self._worker.loop.remove_reader(self._listener)
+        self._host.loop.remove_reader(self._listener)
 
     def _resume(self) -> None:
         self._pause = None
-        self._worker.loop.add_reader(self._listener, self._ready)
+        self._host.loop.add_reader(self._listener, self._ready)
 
     def _ready(self) -> None:
         try:
@@ -93,14 +92,14 @@ class Acceptor:
         except OSError as exc:
             self._log("accept", exc)
             if exc.errno not in _OF_ITS_CLIENT:  # A1
-                self._worker.loop.remove_reader(self._listener)
-                self._pause = self._worker.loop.call_later(_PAUSE, self._resume)
+                self._host.loop.remove_reader(self._listener)
+                self._pause = self._host.loop.call_later(_PAUSE, self._resume)
             return
         if client is None:
             return  # another worker was faster
         if client.moved:  # A4
             fill_standard_descriptors()
-        protocol = self._protocol(self._worker, self._port, client)
+        protocol = self._protocol(self._registry, self._port, client)
         client.begin(self._transport_for(lambda: protocol, client), self._on_failure)
 
     def _failed(self, error: OSError) -> None:
@@ -110,7 +109,7 @@ class Acceptor:
     def _log(self, what: str, error: OSError) -> None:
         limited.warning(
             "worker %d: port %s:%s: %s failed: %s",
-            self._worker.slot,
+            self._host.slot,
             self._port.host,
             self._port.port,
             what,

@@ -14,7 +14,7 @@ import select
 import signal
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn, Protocol
 
 from ipckit._core import check, lib
 from ipckit.errors import SystemCallError
@@ -25,9 +25,6 @@ from ipckit.server.log import describe_exception, kind_of, limited, log_callback
 from ipckit.server.signals import as_child, unblock
 from ipckit.server.waiting import wait_for
 
-if TYPE_CHECKING:
-    from ipckit.server.manager import Manager
-
 __all__ = ["run_aside"]
 
 _LOOK = 0.2
@@ -37,7 +34,18 @@ _MOST_TEXT = 64 * 1024
 """Bytes of a traceback; its end is what is kept."""
 
 
-def run_aside(manager: Manager, manager_pid: int, work: Callable[[], None]) -> int:
+class Parent(Protocol):
+    """The manager, as this module needs it."""
+
+    @property
+    def in_a_hurry(self) -> bool:
+        """Whether the server was told a second time to end."""
+
+    def leave(self) -> None:
+        """In a child: close what is the manager's alone."""
+
+
+def run_aside(manager: Parent, manager_pid: int, work: Callable[[], None]) -> int:
     """Do it in a child, wait, and return its exit code; negative: the signal that ended it.
 
     Raises SystemCallError: no process could be made, in several attempts.
@@ -58,7 +66,7 @@ def run_aside(manager: Manager, manager_pid: int, work: Callable[[], None]) -> i
     return code
 
 
-def _run(manager: Manager, child: Callable[[], NoReturn]) -> int:
+def _run(manager: Parent, child: Callable[[], NoReturn]) -> int:
     _, pidfd = _spawned(manager, child)
     try:
         poller = select.poll()  # select(2) takes no descriptor over 1023
@@ -72,7 +80,7 @@ def _run(manager: Manager, child: Callable[[], NoReturn]) -> int:
         os.close(pidfd)
 
 
-def _spawned(manager: Manager, child: Callable[[], NoReturn]) -> tuple[int, int]:
+def _spawned(manager: Parent, child: Callable[[], NoReturn]) -> tuple[int, int]:
     failures = 0
     while True:
         try:
@@ -85,7 +93,7 @@ def _spawned(manager: Manager, child: Callable[[], NoReturn]) -> tuple[int, int]
             time.sleep(pause)
 
 
-def _become(manager: Manager, manager_pid: int, work: Callable[[], None], error: int) -> NoReturn:
+def _become(manager: Parent, manager_pid: int, work: Callable[[], None], error: int) -> NoReturn:
     code = 1
     try:
         manager.leave()

@@ -22,9 +22,8 @@ from ipckit._core._stream import Stream
 from ipckit.server.board import Row
 
 if TYPE_CHECKING:
+    from ipckit.server.connection_host import ConnectionHost
     from ipckit.server.events import Callbacks
-    from ipckit.server.server import Server
-    from ipckit.server.worker import Worker
 
 __all__ = ["CallbackOrder"]
 
@@ -39,14 +38,14 @@ class CallbackOrder(Stream):
         "_bytes_waiting",
         "_callbacks",
         "_close_is_due",
+        "_host",
         "_known",
         "_max_bytes",
         "_server",
-        "_worker",
     )
 
-    _worker: Worker
-    _server: Server
+    _host: ConnectionHost
+    _server: Any
     _callbacks: Callbacks
     _max_bytes: int
     _bytes_waiting: int
@@ -81,9 +80,7 @@ class CallbackOrder(Stream):
 
     def _put_aside(self, packet: bytes) -> None:
         """A packet came while a callback is under way."""
-        waiting = self._put_behind(
-            "receive", (self._server, self.session, self._worker.slot, packet)
-        )
+        waiting = self._put_behind("receive", (self._server, self.session, self._host.slot, packet))
         self._bytes_waiting += len(packet)
         if len(waiting) >= _MAX_WAITING or self._bytes_waiting >= self._max_bytes:
             self._pause()
@@ -113,18 +110,18 @@ class CallbackOrder(Stream):
             self._finish_end()
 
     def _count_request(self) -> None:
-        self._worker.count_request()
+        self._host.count_request()
 
     def _receive_raised(self, error: BaseException) -> None:
         try:
             raise error
         except BaseException:  # O1
-            self._worker.callback_failed("receive")
+            self._host.callback_failed("receive")
 
     def _receive_returned(self, result: object) -> None:
         """It returned something: a coroutine goes on by itself, anything else is of no interest."""
         if asyncio.iscoroutine(result):
-            self._worker.start(self._go_on("receive", result))
+            self._host.start(self._go_on("receive", result))
         else:
             self._ended("receive")
             self._go_on_with_waiting()
@@ -132,7 +129,7 @@ class CallbackOrder(Stream):
     def _go_on_with_waiting(self) -> None:
         """A callback has ended: call what waits behind it."""
         if self._waiting and (due := self._next()) is not None:
-            self._worker.start(self._go_on(*due))
+            self._host.start(self._go_on(*due))
         else:
             self._running = False
 
@@ -144,7 +141,7 @@ class CallbackOrder(Stream):
         self._running = True
         coroutine = self._call(event, args)
         if coroutine is not None:
-            self._worker.start(self._go_on(event, coroutine))
+            self._host.start(self._go_on(event, coroutine))
             return True
         self._go_on_with_waiting()
         return self._running
@@ -157,11 +154,11 @@ class CallbackOrder(Stream):
         if callback is None:
             return None
         if event == "close" and self._known is not None:
-            self._worker.ended_clients[self.session] = self._known
+            self._host.ended_clients[self.session] = self._known
         try:
             result = callback(*args)
         except BaseException:  # O1
-            self._worker.callback_failed(event)
+            self._host.callback_failed(event)
         else:
             if result is not None and asyncio.iscoroutine(result):
                 return result
@@ -171,9 +168,9 @@ class CallbackOrder(Stream):
     def _ended(self, event: str) -> None:
         if event == "receive":
             self._timed()
-            self._worker.row[Row.REQUESTS_DONE] += 1
+            self._host.row[Row.REQUESTS_DONE] += 1
         elif event == "close":
-            self._worker.ended_clients.pop(self.session, None)
+            self._host.ended_clients.pop(self.session, None)
 
     async def _go_on(self, event: str, coroutine: Any) -> None:
         """Await a callback, then work off what waits behind it."""
@@ -183,8 +180,8 @@ class CallbackOrder(Stream):
             try:
                 await coroutine
             except BaseException as exc:  # O1
-                if not self._worker.cancelled(exc):
-                    self._worker.callback_failed(event)
+                if not self._host.cancelled(exc):
+                    self._host.callback_failed(event)
                 else:  # the server ends and waits no longer: of what is due, only the end is
                     left = (item for item in self._waiting or () if item[0] != "receive")
                     self._waiting = deque(left)

@@ -10,22 +10,16 @@ import os
 import time
 from typing import Any
 
-from ipckit.errors import MisuseError
 from ipckit.server import clients
 from ipckit.server.datagrams import send_to
-from ipckit.server.process import Process
-from ipckit.server.runtime import Runtime
+from ipckit.server.process_calls import ProcessCalls
 from ipckit.server.sessions import Flag
-from ipckit.server.worker import Worker
 
 __all__ = ["ClientCalls"]
 
 
-class ClientCalls:
+class ClientCalls(ProcessCalls):
     """The calls of a server about its clients."""
-
-    _runtime: Runtime | None  # from start() to its end
-    _process: Process | None  # in a worker or task worker
 
     def send(self, fd: int, data: bytes) -> bool:
         """Send to a client, from any process. Never waits in a worker.
@@ -142,7 +136,8 @@ class ClientCalls:
         bound), protected, inherited (it was taken over from another worker).
         """
         _check_fd(fd)
-        known = clients.info(self._running("get_client_info()"), fd)
+        runtime = self._running("get_client_info()")
+        known = clients.info(runtime.board.sessions, runtime.ports, fd)
         if known is None and self._process is not None:
             known = self._process.ended_clients.get(fd)
             return None if known is None else dict(known)
@@ -155,7 +150,8 @@ class ClientCalls:
         close: False only looks.
         """
         process = self._in_process("heartbeat()")
-        idle = clients.idle(process.runtime, time.monotonic())
+        runtime = process.runtime
+        idle = clients.idle(runtime.board.sessions, runtime.ports, time.monotonic())
         if close:
             for session in idle:
                 process.close_session(session, reset=False)
@@ -165,25 +161,6 @@ class ClientCalls:
         """Whether the session lives, in any worker."""
         _check_fd(fd)
         return self._running("exists()").board.sessions.owner_of(fd) >= 0
-
-    # -- within ---
-
-    def _running(self, call: str) -> Runtime:
-        if self._runtime is None:
-            raise MisuseError(f"{call}: the server does not run; start() it first")
-        return self._runtime
-
-    def _in_process(self, call: str) -> Process:
-        self._running(call)
-        if self._process is None:
-            raise MisuseError(f"{call} does not work in the manager; call it in a worker")
-        return self._process
-
-    def _in_worker(self, call: str) -> Worker:
-        process = self._in_process(call)
-        if not isinstance(process, Worker):
-            raise MisuseError(f"{call} belongs into a worker; this is a {process.role}")
-        return process
 
 
 def _check_fd(fd: object) -> None:

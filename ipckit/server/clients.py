@@ -1,6 +1,6 @@
 """What a server knows of its clients, and of the files it sends them; from any of its processes.
 
-Stands on ipckit.server.{sessions,runtime}.  Blocks  never.
+Stands on ipckit.server.{sessions,port}.  Blocks  never.
 """
 
 from __future__ import annotations
@@ -9,26 +9,27 @@ import errno
 import os
 import socket
 import stat
+from collections.abc import Sequence
 from typing import Any
 
 from ipckit.errors import from_errno
 from ipckit.kinds import SockType
-from ipckit.server.runtime import Runtime
-from ipckit.server.sessions import Flag
+from ipckit.server.port import OpenPort
+from ipckit.server.sessions import Flag, Sessions
 
 __all__ = ["checked_part", "described", "idle", "info"]
 
 
-def info(runtime: Runtime, session: int) -> dict[str, Any] | None:
+def info(sessions: Sessions, ports: Sequence[OpenPort], session: int) -> dict[str, Any] | None:
     """Return what is known of a client; None: no such session."""
-    known = runtime.board.sessions.describe(session)
-    return None if known is None else described(runtime, known)
+    known = sessions.describe(session)
+    return None if known is None else described(ports, known)
 
 
-def described(runtime: Runtime, known: dict[str, Any]) -> dict[str, Any]:
+def described(ports: Sequence[OpenPort], known: dict[str, Any]) -> dict[str, Any]:
     """Return what Sessions.describe() says, in the words of get_client_info()."""
     known = dict(known)
-    port = runtime.ports[known.pop("port")]
+    port = ports[known.pop("port")]
     return {
         "server_port": port.port,
         "socket_type": port.sock_type,
@@ -45,12 +46,11 @@ def _text(ip: bytes, kind: SockType) -> str:
     return socket.inet_ntop(socket.AF_INET6, ip) if kind == SockType.TCP6 else ""
 
 
-def idle(runtime: Runtime, now: float) -> list[int]:
+def idle(sessions: Sessions, ports: Sequence[OpenPort], now: float) -> list[int]:
     """Return the sessions that were silent for longer than their port allows; now: monotonic."""
     found = []
-    sessions = runtime.board.sessions
     for session in sessions.all():
-        port = runtime.ports[sessions.port_of(session)]
+        port = ports[sessions.port_of(session)]
         limit = port.settings.heartbeat_idle_time
         late = limit and now - sessions.idle_since(session) >= limit
         spared = sessions.flags(session) & Flag.PROTECTED

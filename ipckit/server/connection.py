@@ -25,7 +25,7 @@ import asyncio
 import os
 import socket
 import struct
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ipckit._core._accept import Accepted
 from ipckit.framing import PacketRefused
@@ -35,10 +35,8 @@ from ipckit.server.callback_order import CallbackOrder
 from ipckit.server.files import FileSender, open_part
 from ipckit.server.log import kind_of, limited
 from ipckit.server.port import OpenPort
+from ipckit.server.registry import Registry
 from ipckit.server.sessions import Flag, Word
-
-if TYPE_CHECKING:
-    from ipckit.server.worker import Worker
 
 __all__ = ["Connection", "unread_bytes"]
 
@@ -73,6 +71,7 @@ class Connection(CallbackOrder, asyncio.Protocol):
         "_partial",
         "_peer",
         "_peer_ended",
+        "_registry",
         "_reset",
         "_resumed",
         "_settings",
@@ -85,14 +84,15 @@ class Connection(CallbackOrder, asyncio.Protocol):
 
     def __init__(
         self,
-        worker: Worker,
+        registry: Registry,
         port: OpenPort,
         sock: Accepted | socket.socket,
         taken: Taken | None = None,
     ) -> None:
-        self._worker = worker
+        self._registry = registry
+        self._host = host = registry.host
         self._socket = sock  # its fileno() is -1 once the transport has closed it
-        self._server = worker.server
+        self._server = host.server
         self.port = port
         self._settings = settings = port.settings
         self._framer = port.framing.framer() if port.framing.is_on else None
@@ -118,14 +118,14 @@ class Connection(CallbackOrder, asyncio.Protocol):
         self.silent = 0  # looks of the heartbeat at which nothing had come
         self.heard = True  # since the last look of the heartbeat
         self._begin(
-            worker.server,
-            worker.slot,
+            host.server,
+            host.slot,
             port.callbacks.get("receive"),
             self._framer,
             port.rule,
             settings.package_timeout is not None,
-            worker.counts_requests,
-            worker.row,
+            host.counts_requests,
+            host.row,
         )
 
     # -- from the transport ---
@@ -145,7 +145,7 @@ class Connection(CallbackOrder, asyncio.Protocol):
             self._peer = transport.get_extra_info("peername")
             self._go_on_as(self._taken)
             return
-        session = self._worker.opened(self)
+        session = self._registry.opened(self)
         if not session:
             limited.warning(
                 "connection from %s refused: max_connection=%d are open",
@@ -156,34 +156,34 @@ class Connection(CallbackOrder, asyncio.Protocol):
             return
         self._owns(session)
         if self._callbacks.has("connect"):
-            self._run("connect", (self._server, self.session, self._worker.slot))
+            self._run("connect", (self._server, self.session, self._host.slot))
         self._settle()
         if self._paused:
-            self._worker.loop.call_soon(self._pause_again)
+            self._host.loop.call_soon(self._pause_again)
 
     def _owns(self, session: int) -> None:
-        self._marks = self._worker.board.sessions.row_of(session)
+        self._marks = self._host.board.sessions.row_of(session)
         self._attach(session, self._marks)
-        self._worker.connections[session] = self
+        self._registry.connections[session] = self
 
     def _go_on_as(self, taken: Taken) -> None:
         """Another worker began with it."""
         self._taken = None
         self._owns(taken.session)
         self._total = self._marks[_READ] + len(taken.remainder)
-        self._worker.took(self, backed=taken.backed)
+        self._registry.took(self, backed=taken.backed)
         if taken.held:
             self.hold(on=True)
-        self._run("connection_taken", (self._server, self.session, self._worker.slot))
+        self._run("connection_taken", (self._server, self.session, self._host.slot))
         if taken.remainder and self._framer is not None:
             for packet in self._framer.feed(taken.remainder):
                 self._received(packet)
             if self._settings.package_timeout is not None:
                 self._watch_packet(False)
         self._settle()
-        self._worker.takeover.came(taken)
+        self._registry.came(taken)
         if self._paused:
-            self._worker.loop.call_soon(self._pause_again)
+            self._host.loop.call_soon(self._pause_again)
 
     def _watch_packet(self, whole: bool) -> None:
         """A packet that has begun must be whole within package_timeout."""
@@ -192,7 +192,7 @@ class Connection(CallbackOrder, asyncio.Protocol):
             self._partial = None
         if self._partial is None and self._unread() and not self._ending:
             limit = self._settings.package_timeout or 0
-            self._partial = self._worker.loop.call_later(
+            self._partial = self._host.loop.call_later(
                 limit, self.end, f"a packet was not whole after {limit:g} s (package_timeout)"
             )
 
@@ -223,7 +223,7 @@ class Connection(CallbackOrder, asyncio.Protocol):
             if not self._close_is_due and not self._held:
                 self._take_rest()
             self._end_by_peer()
-        self._worker.lost(self)
+        self._registry.lost()
 
     def _take_rest(self) -> None:
         """Hand out what has come and was not read. C3."""
@@ -272,7 +272,7 @@ class Connection(CallbackOrder, asyncio.Protocol):
             self._files.append(data)
         else:
             self._write(data)
-        self._worker.row[Row.RESPONSES] += 1
+        self._host.row[Row.RESPONSES] += 1
         return True
 
     def send_file(self, path: str, offset: int, length: int) -> bool:
@@ -288,10 +288,10 @@ class Connection(CallbackOrder, asyncio.Protocol):
             return False
         if self._files is None:
             self._files = FileSender(self._transport, self.drained)
-            self._worker.start(self._send_files(self._files))
+            self._host.start(self._send_files(self._files))
         self._marks[_WRITTEN] += part.length
         self._files.append(part)
-        self._worker.row[Row.RESPONSES] += 1
+        self._host.row[Row.RESPONSES] += 1
         return True
 
     async def _send_files(self, files: FileSender) -> None:
@@ -355,13 +355,13 @@ class Connection(CallbackOrder, asyncio.Protocol):
     def state(self) -> Taken:
         """Return what its next worker has to know. While it is idle and not read."""
         remainder = self._framer.rest if self._framer is not None else b""
-        backer = self._worker.backer
+        backer = self._registry.backer
         return Taken(
             self.session,
             self.port.index,
             remainder,
             held=self._held,
-            former=self._worker.place,
+            former=self._host.place,
             backed=backer is not None and backer.has_sent(self.session),
         )
 
@@ -373,13 +373,13 @@ class Connection(CallbackOrder, asyncio.Protocol):
     @property
     def protected(self) -> bool:
         """Whether the heartbeat spares it."""
-        return bool(self._worker.board.sessions.flags(self.session) & Flag.PROTECTED)
+        return bool(self._host.board.sessions.flags(self.session) & Flag.PROTECTED)
 
     async def drained(self) -> None:
         """Wait until the peer has read most of what was sent."""
         while self._reader_is_slow and not self._ending and not self._gone:
             if self._resumed is None or self._resumed.done():
-                self._resumed = self._worker.loop.create_future()
+                self._resumed = self._host.loop.create_future()
             await asyncio.shield(self._resumed)
 
     def end(self, why: str, *, reset: bool = False) -> bool:
@@ -407,7 +407,7 @@ class Connection(CallbackOrder, asyncio.Protocol):
             try:
                 raise error
             except BaseException:  # O1; the framer has lost its place
-                self._worker.callback_failed("package_length_func")
+                self._host.callback_failed("package_length_func")
             self.end("package_length_func raised")
             return
         for packet in error.packets:
@@ -426,14 +426,14 @@ class Connection(CallbackOrder, asyncio.Protocol):
     def _mark_end(self, why: str) -> None:
         if not self._ending:
             self._ending = why
-            self._known = self._worker.closing(self)
+            self._known = self._registry.closing(self)
             self._wake_senders()
 
     def _end_by_peer(self) -> None:
         """The peer closed: what it sent before is still worked off and answered."""
         if not self._running:
             self._mark_end("closed by the peer")
-        self._after_last(self._worker.slot)
+        self._after_last(self._host.slot)
 
     def _finish_end(self) -> None:
         """All callbacks are over: flush, say end of file, and go when the peer has read it."""
@@ -476,7 +476,7 @@ class Connection(CallbackOrder, asyncio.Protocol):
             )
             self._transport.abort()
             return
-        self._linger = self._worker.loop.call_later(_FLUSH_SECONDS, self._look_at_flush, left)
+        self._linger = self._host.loop.call_later(_FLUSH_SECONDS, self._look_at_flush, left)
 
     def _wait_for_peer(self) -> None:
         """All is sent: wait for the peer's end of file, for a moment."""
@@ -485,7 +485,7 @@ class Connection(CallbackOrder, asyncio.Protocol):
         if self._peer_ended and not self._transport.get_write_buffer_size():
             self._transport.close()
         else:
-            self._linger = self._worker.loop.call_later(_LINGER, self._transport.abort)
+            self._linger = self._host.loop.call_later(_LINGER, self._transport.abort)
 
     def _pause(self) -> None:
         if not self._paused and not self._transport.is_closing():
@@ -498,7 +498,7 @@ class Connection(CallbackOrder, asyncio.Protocol):
             self._transport.pause_reading()
 
     def _resume(self) -> None:
-        busy = self._running or self._held or self._ending or self._worker.leaving
+        busy = self._running or self._held or self._ending or self._host.leaving
         if not self._paused or busy or self._transport.is_closing():
             return
         self._paused = False

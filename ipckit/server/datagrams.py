@@ -21,16 +21,14 @@ import socket
 import time
 from collections.abc import Sequence
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ipckit.errors import MessageTooLarge, from_errno
 from ipckit.kinds import SockType
 from ipckit.server.board import Row
+from ipckit.server.connection_host import ConnectionHost
 from ipckit.server.log import limited
 from ipckit.server.port import OpenPort
-
-if TYPE_CHECKING:
-    from ipckit.server.worker import Worker
 
 __all__ = ["DatagramReader", "send_to"]
 
@@ -50,8 +48,8 @@ _ANSWERING: ContextVar[OpenPort | None] = ContextVar("answering", default=None)
 class DatagramReader:
     """One worker's hand on one datagram port."""
 
-    def __init__(self, worker: Worker, port: OpenPort) -> None:
-        self._worker = worker
+    def __init__(self, host: ConnectionHost, port: OpenPort) -> None:
+        self._host = host
         self._port = port
         self._socket = port.socket
         self._callback = port.callbacks.get("packet")
@@ -73,12 +71,12 @@ class DatagramReader:
     def _resume(self) -> None:
         if not self._reads and not self._closed:
             self._reads = True
-            self._worker.loop.add_reader(self._socket.fileno(), self._readable)
+            self._host.loop.add_reader(self._socket.fileno(), self._readable)
 
     def _pause(self) -> None:
         if self._reads:
             self._reads = False
-            self._worker.loop.remove_reader(self._socket.fileno())
+            self._host.loop.remove_reader(self._socket.fileno())
 
     def _readable(self) -> None:
         for _ in range(_A_TURN):
@@ -104,27 +102,27 @@ class DatagramReader:
             self._hand_on(self._buffer[:size].tobytes(), address)
 
     def _hand_on(self, data: bytes, address: Any) -> None:
-        worker = self._worker
-        worker.row[Row.REQUESTS] += 1
-        worker.row[Row.LAST_READ] = time.monotonic_ns()
+        host = self._host
+        host.row[Row.REQUESTS] += 1
+        host.row[Row.LAST_READ] = time.monotonic_ns()
         _ANSWERING.set(self._port)
         try:
-            result = self._callback(worker.server, data, _client(address, self._port))  # type: ignore[misc]
+            result = self._callback(host.server, data, _client(address, self._port))  # type: ignore[misc]
         except BaseException:
-            worker.callback_failed("packet")
+            host.callback_failed("packet")
             result = None
         if result is not None and asyncio.iscoroutine(result):
             self._pending += 1
             if self._pending >= _MOST_PENDING:
                 self._pause()
-            worker.go_on("packet", result, self._over)
+            host.go_on("packet", result, self._over)
         else:
-            worker.row[Row.REQUESTS_DONE] += 1
+            host.row[Row.REQUESTS_DONE] += 1
         _ANSWERING.set(None)
-        worker.count_request()
+        host.count_request()
 
     def _over(self) -> None:
-        self._worker.row[Row.REQUESTS_DONE] += 1
+        self._host.row[Row.REQUESTS_DONE] += 1
         self._pending -= 1
         if self._pending < _MOST_PENDING:
             self._resume()

@@ -11,13 +11,10 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Coroutine, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Coroutine, Sequence
+from typing import Any
 
 from ipckit.errors import TaskFailed, TaskTimeout
-
-if TYPE_CHECKING:
-    from ipckit.server.server import Server
 
 __all__ = ["in_another_thread", "run_on_loop", "wait_for_each"]
 
@@ -32,10 +29,9 @@ def run_on_loop(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, 
     return asyncio.run_coroutine_threadsafe(coroutine, loop).result()
 
 
-async def wait_for_each(server: Server, tasks: Sequence[Any], timeout: float | None) -> Any:  # noqa: ASYNC109  (as task_async has it)
-    """As task_wait_multi()."""
-    asked = (server.task_async(data, timeout) for data in tasks)
-    answers = await asyncio.gather(*asked, return_exceptions=True)
+async def wait_for_each(tasks: Sequence[Awaitable[Any]]) -> Any:
+    """Return what task_wait_multi() does, of these calls of task_async()."""
+    answers = await asyncio.gather(*tasks, return_exceptions=True)
     for answer in answers:
         if isinstance(answer, BaseException) and not isinstance(answer, TaskFailed | TaskTimeout):
             raise answer

@@ -66,7 +66,7 @@ from ipckit.server.wire import Head, Kind
 from ipckit.server.worker import Worker
 
 if TYPE_CHECKING:
-    from ipckit.server.server import Server
+    from ipckit.server.server_handle import ServerHandle
 
 __all__ = ["Manager"]
 
@@ -80,7 +80,11 @@ class Manager:
     """The parent of all processes of one server; lives in start()."""
 
     def __init__(
-        self, server: Server, runtime: Runtime, control: ControlSocket, signals: ManagerSignals
+        self,
+        server: ServerHandle,
+        runtime: Runtime,
+        control: ControlSocket,
+        signals: ManagerSignals,
     ) -> None:
         self._server = server
         self._runtime = runtime

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Sequence
+from functools import partial
 
 from ipckit.errors import QueueFull, SystemCallError
 from ipckit.server.board import Board, Row
@@ -20,7 +21,7 @@ from ipckit.server.inbox import Inbox
 from ipckit.server.log import limited
 from ipckit.server.wire import FORWARDED, Head, Kind
 
-__all__ = ["Outbox"]
+__all__ = ["Outbox", "Outboxes"]
 
 _AGAIN = 0.05
 """Seconds until a frame is tried again for which there was no descriptor or memory."""
@@ -144,3 +145,49 @@ class Outbox:
         if inbox is not None:
             self._loop.add_writer(inbox.writing.fileno(), self.flush)
         self._full = inbox
+
+
+class Outboxes:
+    """What a process has for others, by their slots: an `Outbox` for each that it posted to."""
+
+    def __init__(
+        self,
+        inboxes: Sequence[Inbox],
+        board: Board,
+        loop: asyncio.AbstractEventLoop,
+        most: int,
+    ) -> None:
+        """As of Outbox(); `most` is for each."""
+        self._make = partial(Outbox, inboxes, board, loop, most)
+        self._of: dict[int, Outbox] = {}
+
+    def post(self, place: int, head: Head, body: bytes) -> None:
+        """Post now or later, in order. Raises as Outbox.post()."""
+        outbox = self._of.get(place // 2)
+        if outbox is None:
+            outbox = self._of[place // 2] = self._make()
+        outbox.post(place, head, body)
+
+    def of(self, slot: int) -> Outbox | None:
+        """Return that of a slot; None: nothing was ever posted there."""
+        return self._of.get(slot)
+
+    def flush(self) -> bool:
+        """Post what there is room for; whether nothing is left.
+
+        Not only when poll() says so: it does when three quarters are free, and an inbox that
+        others fill as fast as it is read never is.
+        """
+        for outbox in self._of.values():
+            outbox.flush()
+        return not any(outbox.waiting for outbox in self._of.values())
+
+    @property
+    def count(self) -> int:
+        """How many frames wait."""
+        return sum(outbox.count for outbox in self._of.values())
+
+    @property
+    def own_frames_waiting(self) -> bool:
+        """Whether something waits that this process sent, and did not only pass on."""
+        return any(outbox.own for outbox in self._of.values())

@@ -33,7 +33,7 @@ from ipckit.server.wire import CLOSE_RESET, Head, Kind
 if TYPE_CHECKING:
     from ipckit.server.connection import Connection
     from ipckit.server.runtime import Runtime
-    from ipckit.server.server import Server
+    from ipckit.server.server_handle import ServerHandle
 
 __all__ = [
     "LOOK_SECONDS",
@@ -62,7 +62,9 @@ class Process(ABC):
     connections: dict[int, Connection]
     """Those that this process serves, by session."""
 
-    def __init__(self, server: Server, runtime: Runtime, place: int, incarnation: int) -> None:
+    def __init__(
+        self, server: ServerHandle, runtime: Runtime, place: int, incarnation: int
+    ) -> None:
         self.server = server
         self.runtime = runtime
         self.settings = runtime.settings
@@ -87,7 +89,7 @@ class Process(ABC):
         """SIGTERM came, or a frame: look at the phase and at what the manager wants."""
 
     @classmethod
-    def become(cls, server: Server, runtime: Runtime, place: int, incarnation: int) -> int:
+    def become(cls, server: ServerHandle, runtime: Runtime, place: int, incarnation: int) -> int:
         """Turn the just forked child into this process; return its exit code."""
         as_child()
         _enable_stack_dumps()

@@ -1,156 +1,72 @@
-"""A worker's tasks: storing them in the ledger, hearing their ends, and telling who asked.
+"""The tasks of a worker: stored in the ledger, or waiting for room in it.
 
-The ledger's words are the truth; this keeps only who of this process waits for which task.
-
-Stands on ipckit.server.{ledger,wire}.
+Stands on ipckit.server.{ledger,results,options,admission,task_host}.
 Invariants
-  S1  an end is taken out of the ledger before it is told, and its record is freed after that: so
-      it is told once, and once more by our successor if we die in between. That a callback begins
-      is counted before it does, so an end that kills is found (K3 of task_keeper).
-  S2  nothing here waits, but wait() for taskwait(), which hears ends and frames itself meanwhile.
-  S3  while ends come in they are looked for once a turn of the loop, and nobody rings; a bell is
-      asked for, and then looked once more, before this process waits for one. After it looked in
-      vain it asks for a bell at once, some times.
-  S4  an attempt to store that fails gives back the record that it took, which wakes every process
-      that waits for room, its own too. So only the first attempt of a task is made without a look;
-      a process that waits and is woken looks, which takes nothing and wakes nobody.
-Crash     who waits here is lost with this process; the tasks are not, and their results go to the
-          `finish` callback of our successor.
+  S4  An attempt to store that fails gives back the record that it took, which wakes every process
+      that waits for room, its own too. So only the first attempt of a task is made without a look
+      whether there is room; a process that waits and is woken looks first, which takes nothing and
+      wakes no other process.
+  S5  Nothing here waits, except post_later(), on the loop, in order.
+Crash     The stored tasks are not lost with this process. A task that waits for room is.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
-import logging
-import os
-import select
 import time
 from collections import deque
-from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 from ipckit._core import _ledger
-from ipckit.errors import IPCError, TaskFailed, TaskQueueFull, TaskTimeout
+from ipckit.errors import IPCError, TaskQueueFull, TaskTimeout
 from ipckit.server.admission import what_is_full
-from ipckit.server.attempts import Failure
 from ipckit.server.board import Row
-from ipckit.server.inbox import RETRY_SECONDS
-from ipckit.server.ledger import FILES, Job, TaskLedger
-from ipckit.server.log import describe_exception, kind_of, limited, log
+from ipckit.server.ledger import TaskLedger
+from ipckit.server.options import TaskOptions, hash_key
+from ipckit.server.results import Results
 from ipckit.server.spill import body_name
-from ipckit.server.waiting import wait_for
+from ipckit.server.task_host import SubmitterHost
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from ipckit.server.worker import Worker
-
-__all__ = ["Outcome", "Submitter", "Wish"]
+__all__ = ["Submitter", "timed_out"]
 
 _YIELD_AFTER = 16
 """task_later gives the loop a turn after so many tasks, also while there is room."""
-
-_ENDS_A_TURN = 256
-"""Most ends told before the loop sees to its clients again."""
-
-
-_AWAKE_NS = 30_000 if (os.cpu_count() or 1) > 1 else 0
-"""After the last end it looks so long for the next one before it asks for a bell."""
-
-_RESTS = 16
-"""After it was awake in vain: then the tasks take longer, or no CPU is free to run them."""
 
 _NO_ROOM_INSIDE = -2
 """Ledger.submit(): there is a record, but no blocks or slab for the body."""
 
 
-class Outcome:
-    """Who waits in taskwait(): filled when the task is over."""
-
-    __slots__ = ("done", "error", "value")
-
-    def __init__(self) -> None:
-        self.done = False
-        self.value: Any = None
-        self.error: TaskFailed | None = None
-
-
-class Wish:
-    """What a task asks for besides a task worker."""
-
-    __slots__ = ("dedup_key", "delay", "ordering_key")
-
-    def __init__(
-        self, delay: float = 0, ordering_key: str | None = None, dedup_key: str | None = None
-    ) -> None:
-        self.delay = delay
-        self.ordering_key = ordering_key
-        self.dedup_key = dedup_key
-
-    @classmethod
-    def checked(cls, delay: float, ordering_key: str | None, dedup_key: str | None) -> Wish | None:
-        """Return what the task asks for; None: nothing. Raises ValueError, TypeError."""
-        number = isinstance(delay, int | float) and not isinstance(delay, bool)
-        if not number or not 0 <= delay <= 10**9:
-            raise ValueError(f"delay={delay!r}: must be a number of 0..10**9 seconds")
-        for name, key in (("ordering_key", ordering_key), ("dedup_key", dedup_key)):
-            if key is not None and not isinstance(key, str):
-                raise TypeError(f"{name} must be a str or None, not {key!r}")
-        if not delay and ordering_key is None and dedup_key is None:
-            return None
-        return cls(delay, ordering_key, dedup_key)
-
-
-class _Nobody:
-    """Waits for nothing: who asked gave up, and a late result is not told to anybody else."""
-
-
-_NOBODY = _Nobody()
-
-
 class Submitter:
-    """All tasks of one worker. One thread, the loop's."""
+    """The tasks of one worker. One thread, the loop's."""
 
-    def __init__(self, worker: Worker, ledger: TaskLedger) -> None:
-        self._worker = worker
-        self.loop = worker.loop
-        self._row = worker.row
+    def __init__(self, host: SubmitterHost, ledger: TaskLedger) -> None:
+        self._host = host
+        self._place = host.place
+        self.loop = host.loop
+        self._row = host.row
         self._ledger = ledger
-        self._view = ledger.view(worker.place)
-        self._settings = worker.settings
+        self._view = ledger.view(host.place)
+        self._settings = host.settings
         self._dump = ledger.dump
-        self._read = ledger.read
         self._submit = self._view.submit
         self._post = self._view.post
         self._encode, self._protocol = ledger.encode
-        self._view.heed(worker.board.phase_word)
-        self._waiters: dict[int, Any] = {}  # by task id
+        self._view.heed(host.board.phase_word)
+        self.results = Results(host, ledger, self._view)
+        self._waiters = self.results.waiters
         self._waiting: deque[asyncio.Future[None]] = deque()  # for a record
         self._in_a_row = 0
-        self._dropped = False
-        self._looking = False  # _look_again is on its way
-        self._rests = 0  # so many times it does not look for the next end without a bell
-        self._heard = 0  # when the last end was told, ns of the monotonic clock
-        self._left = False
-        self.bell = ledger.bells[worker.place]
+        self.bell = ledger.bells[host.place]
 
     @property
     def outstanding(self) -> int:
         """How many tasks of this worker are not over."""
         return self._view.outstanding()
 
-    @property
-    def awaited(self) -> bool:
-        """Whether anybody of this process waits for one of them; the others' ends are for
-        `finish`, here or in the successor.
-        """
-        return any(waiter is not _NOBODY for waiter in self._waiters.values())
-
     # -- posting ---
 
-    def post(self, data: Any, dst: int, waiter: Any, wish: Wish | None = None) -> int:
+    def post(self, data: Any, dst: int, waiter: Any, options: TaskOptions | None = None) -> int:
         """Store a task; return its id.
 
         Raises TypeError (it cannot be pickled), TaskQueueFull, SystemCallError (it is large, and
@@ -158,7 +74,7 @@ class Submitter:
         """
         body = self._dump(data)
         try:
-            return self._store(body, dst, waiter, wish)
+            return self._store(body, dst, waiter, options)
         except TaskQueueFull as error:
             self._count_refused(error.setting)
             raise
@@ -180,21 +96,21 @@ class Submitter:
         self._count_refused(full.setting)
         raise full
 
-    def _store(self, body: bytes, dst: int, waiter: Any, wish: Wish | None) -> int:
-        if self._worker.stopping:
+    def _store(self, body: bytes, dst: int, waiter: Any, options: TaskOptions | None) -> int:
+        if self._host.stopping:
             raise TaskQueueFull("the server is stopping: no task is begun any more")
-        if wish is not None:
-            return self._store_slowly(body, dst, waiter, wish)
+        if options is not None:
+            return self._store_slowly(body, dst, waiter, options)
         task_id = self._submit(body, dst, waiter is not None)
         if task_id == _NO_ROOM_INSIDE and len(body) > _ledger.INSIDE:
-            return self._store_slowly(body, dst, waiter, Wish())
+            return self._store_slowly(body, dst, waiter, TaskOptions())
         if task_id < 0:
             raise self._full(records=task_id != _NO_ROOM_INSIDE)
         if waiter is not None:
             self._waiters[task_id] = waiter
         return task_id
 
-    def _store_slowly(self, body: bytes, dst: int, waiter: Any, wish: Wish) -> int:
+    def _store_slowly(self, body: bytes, dst: int, waiter: Any, options: TaskOptions) -> int:
         """As submit(), for a task that is more than its body."""
         view = self._view
         taken = view.take()
@@ -202,12 +118,12 @@ class Submitter:
             raise self._full(records=True)
         record, task_id = taken
         try:
-            if wish.dedup_key is not None:
-                other = view.dedup(record, *_hash_key(wish.dedup_key))
+            if options.dedup_key is not None:
+                other = view.dedup(record, *hash_key(options.dedup_key))
                 if other < 0:
                     raise TaskQueueFull(
-                        f"another process is storing a task with dedup_key={wish.dedup_key!r} and "
-                        f"does not go on: try again"
+                        f"another process is storing a task with dedup_key="
+                        f"{options.dedup_key!r} and does not go on: try again"
                     )
                 if other:
                     view.release(record)
@@ -221,9 +137,9 @@ class Submitter:
         if waiter is not None:
             self._waiters[task_id] = waiter
             view.flag(record, _ledger.WANTED, 0)
-        if wish.ordering_key is not None:
-            view.order(record, _hash_key(wish.ordering_key)[0])
-        due = time.monotonic_ns() + int(wish.delay * 1e9) if wish.delay else 0
+        if options.ordering_key is not None:
+            view.order(record, hash_key(options.ordering_key)[0])
+        due = time.monotonic_ns() + int(options.delay * 1e9) if options.delay else 0
         view.publish(record, dst, due)
         return task_id
 
@@ -250,7 +166,9 @@ class Submitter:
             self._row[Row.REFUSED_FOR_MEMORY] += setting == "task_memory"
             self._row[Row.REFUSED_AT] = time.monotonic_ns()
 
-    async def post_later(self, data: Any, dst: int, waiter: Any, wish: Wish | None = None) -> int:
+    async def post_later(
+        self, data: Any, dst: int, waiter: Any, options: TaskOptions | None = None
+    ) -> int:
         """As post(), but wait for a record, in order, and give the loop its turns."""
         body = self._dump(data)
         self._in_a_row += 1
@@ -260,7 +178,7 @@ class Submitter:
         first = True
         while True:
             if (not first or not self._waiting) and (
-                task_id := self._try_store(body, dst, waiter, wish, again=not first)
+                task_id := self._try_store(body, dst, waiter, options, again=not first)
             ):
                 self._wake_one()
                 return task_id
@@ -280,222 +198,42 @@ class Submitter:
                 raise
 
     def _try_store(
-        self, body: bytes, dst: int, waiter: Any, wish: Wish | None, *, again: bool
+        self, body: bytes, dst: int, waiter: Any, options: TaskOptions | None, *, again: bool
     ) -> int:
         """Return the id, 0 when there is no room; then the bell will ring. S4."""
         for looks in (again, True):
             if not looks or self._may_store(body):
                 try:
-                    return self._store(body, dst, waiter, wish)
+                    return self._store(body, dst, waiter, options)
                 except TaskQueueFull:
-                    if self._worker.stopping:
+                    if self._host.stopping:
                         raise
             self._view.wish_room()  # first the wish, then another look: no ring is missed
         return 0
 
     def _may_store(self, body: bytes) -> bool:
         """Whether an attempt is worth it: there is room, or it raises why not."""
-        return self._worker.stopping or self._view.has_room(len(body), self._ledger.most_beside)
+        return self._host.stopping or self._view.has_room(len(body), self._ledger.most_beside)
 
-    def abandon(self, task_id: int) -> None:
-        """Who waited for this task waits no longer; its result is told to nobody."""
-        if task_id in self._waiters:
-            self._waiters[task_id] = _NOBODY
+    # -- wake-ups, and the end ---
 
-    # -- waiting for results without the loop ---
-
-    def wait(self, outcomes: list[Outcome], deadline: float) -> None:
-        """Hear ends and frames until all outcomes are there or the time is over. S2."""
-        poller = select.poll()
-        inbox = self._worker.inbox
-        poller.register(inbox.reading, select.POLLIN)
-        poller.register(self.bell, select.POLLIN)
-        while True:
-            self._view.want_bell()
-            self._worker.read_inbox(defer=True)
-            self._tell_some(defer=True)
-            left = deadline - time.monotonic()
-            if left <= 0 or all(outcome.done for outcome in outcomes):
-                return
-            poller.modify(inbox.reading, 0 if inbox.blocked else select.POLLIN)
-            wait_for(poller, min(left, RETRY_SECONDS if inbox.blocked else 1.0) * 1000 + 1)
-            self._ledger.silence(self._worker.place)
-
-    # -- hearing ---
-
-    def rung(self) -> None:
-        """A bell rang: tell what ended, and let who waits for room try again."""
-        self._ledger.silence(self._worker.place)
-        self._look()
+    def woken(self) -> None:
+        """A wake-up came: deliver what ended, and let one that waits for room try again."""
+        self._ledger.silence(self._place)
+        self.results.poll()
         self._wake_one()
 
-    def _look(self) -> None:
-        """S3."""
-        told = self._tell_some()
-        now = time.monotonic_ns()
-        if told:
-            self._heard = now
-            self._rests = max(0, self._rests - 1)
-        elif now - self._heard > _AWAKE_NS and self._heard and not self._rests:
-            self._rests = _RESTS
-        if self._rests or now - self._heard > _AWAKE_NS:
-            self._view.want_bell()
-            if not self._tell_some():
-                return
-        if not self._looking:
-            self._looking = True
-            self.loop.call_soon(self._look_again)
-
-    def _look_again(self) -> None:
-        self._looking = False
-        self._look()
-
-    def _tell_some(self, *, defer: bool = False) -> bool:
-        """Tell what ended, at most a turn's worth; False: nothing did."""
-        view, worker, waiters = self._view, self._worker, self._waiters
-        if self._left or not view.collect(_ENDS_A_TURN):
-            return False
-        finish = None if defer else worker.callbacks.get("finish")
-        server, read = worker.server, self._read
-        worker.deferring = defer
-        while True:
-            try:
-                end = view.hear(finish, server, read, waiters)
-            except BaseException:  # of the user's code, as what a type does when it is unpickled is
-                self._finish_failed()
-                continue
-            if end is None:
-                break
-            try:
-                self._go_on(*end)
-            except Exception:  # the others that were taken out are still to be told
-                limited.write(
-                    logging.ERROR,
-                    "the end of task %d could not be told",
-                    end[2],
-                    more=lambda: describe_exception()[1],
-                )
-        worker.deferring = False
-        return True
-
-    def _go_on(
-        self, stage: int, record: int, task_id: int, flags: int, attempt: int, value: Any, size: int
-    ) -> None:
-        """Do the rest for an end that Ledger.hear() left."""
-        if stage == _ledger.UNTOLD:
-            self._tell(record, task_id, flags, attempt, value, size)
-        elif asyncio.iscoroutine(value):
-            self._worker.go_on("finish", value, then=partial(self._view.release, record))
-        else:
-            self._view.release(record)
-
-    def _finish_failed(self) -> None:
-        """Write down what is being handled, of Ledger.hear(): call it in an except clause."""
-        record, task_id, attempt, *_ = cast("Job", self._view.in_hand())
-        if self._view.unread():
-            self._result_unreadable(record, task_id, attempt)
-            return
-        self._worker.callback_failed("finish")
-        self._view.release(record)
-
-    def _tell(
-        self, record: int, task_id: int, flags: int, attempt: int, result: bytes | None, size: int
-    ) -> None:
-        """S1."""
-
-        def close() -> None:
-            self._close(record, task_id, flags, attempt)
-
-        self._view.deliver(record)
-        waiter = self._waiters.pop(task_id, None)
-        if flags & _ledger.LOST:
-            self._tell_failed(waiter, task_id, attempt, close)
-            return
-        value = None
-        if flags & _ledger.HAS_RESULT:
-            try:
-                value = self._ledger.load_result(task_id, attempt, result, size)
-            except BaseException:  # what a type does when it is unpickled is the user's code
-                if waiter is not None:
-                    self._waiters[task_id] = waiter
-                self._result_unreadable(record, task_id, attempt)
-                return
-        if isinstance(waiter, Outcome):
-            waiter.done, waiter.value = True, value
-        elif isinstance(waiter, asyncio.Future):
-            if not waiter.done():
-                waiter.set_result(value)
-        elif waiter is not _NOBODY and flags & _ledger.HAS_RESULT:
-            self._tell_result(waiter, task_id, value, close)
-            return
-        close()
-
-    def _tell_result(
-        self, callback: Any, task_id: int, value: Any, close: Callable[[], None]
-    ) -> None:
-        if callback is None:
-            callback = self._worker.callbacks.get("finish")
-            if callback is None:
-                self._drop_result()
-                close()
-                return
-        self._worker.emit_to(callback, "finish", task_id, value, then=close)
-
-    def _drop_result(self) -> None:
-        self._row[Row.RESULTS_DROPPED] += 1
-        if not self._dropped:
-            self._dropped = True
-            log.warning("results are dropped: there is no `finish` callback (said once)")
-
-    def _result_unreadable(self, record: int, task_id: int, attempt: int) -> None:
-        failure = Failure(*describe_exception(), at=time.time())
-        self._ledger.attempt_failed(self._view, self._row, record, task_id, attempt, failure)
-
-    def _tell_failed(
-        self, waiter: Any, task_id: int, attempts: int, close: Callable[[], None]
-    ) -> None:
-        failure = self._ledger.failure_of(task_id, attempts)
-        error = TaskFailed(
-            f"task {task_id} was given up after {attempts} attempts; the last one: {failure.error}",
-            task_id=task_id,
-            attempts=attempts,
-            remote_traceback=failure.traceback,
-        )
-        limited.warning("%s", error, kind=f"given up: {kind_of(failure.error)}")
-        if isinstance(waiter, Outcome):
-            waiter.done, waiter.error = True, error
-        elif isinstance(waiter, asyncio.Future):
-            if not waiter.done():
-                waiter.set_exception(error)
-        elif (callback := self._worker.callbacks.get("task_failed")) is not None:
-            self._worker.emit_to(callback, "task_failed", task_id, error, then=close)
-            return
-        close()
-
-    def _close(self, record: int, task_id: int, flags: int, attempt: int) -> None:
-        """It was told: free its record."""
-        if not flags & FILES:
-            self._view.release(record)
-        elif self._view.end(record):
-            self._ledger.remove_files(task_id, attempt)
-            self._view.clear(record)
-
-    # -- ends ---
-
     def stop(self) -> None:
-        """The server ends: who waits hears it now, and does not hold up the end."""
-        self.rung()
-        for task_id, waiter in self._waiters.items():
-            if isinstance(waiter, asyncio.Future) and not waiter.done():
-                why = f"task {task_id} was not run to its end: the server stopped"
-                waiter.set_exception(TaskFailed(why, task_id=task_id))
+        """The server ends: what waits for a task or for room gets an error now."""
+        self.woken()
+        self.results.fail_futures()
         with contextlib.suppress(IPCError):
             while self._waiting:
-                self._wake_one()  # they find that the server stops
+                self._wake_one()  # it finds that the server stops
 
     def leave(self) -> None:
-        """This process leaves and waits no longer: every end from now on is its successor's."""
-        self._left = True
+        """This process leaves and waits no longer: each result from now on is its successor's."""
+        self.results.leave()
         self.loop.remove_reader(self.bell)
 
     def _wake_one(self) -> None:
@@ -504,12 +242,6 @@ class Submitter:
             if not future.done():
                 future.set_result(None)
                 return
-
-
-def _hash_key(key: str) -> tuple[int, int]:
-    """Return 128 bits that stand for a key, two numbers that are not both 0."""
-    digest = hashlib.blake2b(key.encode("utf-8", "surrogatepass"), digest_size=16).digest()
-    return int.from_bytes(digest[:8], "little") | 1, int.from_bytes(digest[8:], "little")
 
 
 def timed_out(task_id: int, timeout: float) -> TaskTimeout:

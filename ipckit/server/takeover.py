@@ -25,30 +25,29 @@ import asyncio
 import contextlib
 import os
 import socket
-from typing import TYPE_CHECKING
 
 from ipckit.errors import SystemCallError
 from ipckit.server import pickle_codec
 from ipckit.server.backing import Dropped, Taken
 from ipckit.server.connection import Connection
 from ipckit.server.log import limited
+from ipckit.server.registry import Registry
 from ipckit.server.sessions import Flag
 from ipckit.server.wire import FORWARDED, Head, Kind
 
-if TYPE_CHECKING:
-    from ipckit.server.worker import Worker
-
-__all__ = ["Takeover"]
+__all__ = ["Handover"]
 
 Frames = list[tuple[Head, bytes]]
 
 
-class Takeover:
+class Handover:
     """A worker's connections on their way in, and out."""
 
-    def __init__(self, worker: Worker) -> None:
-        self._worker = worker
-        self._sessions = worker.board.sessions
+    def __init__(self, registry: Registry) -> None:
+        registry.handover = self
+        self._registry = registry
+        self._host = registry.host
+        self._sessions = self._host.board.sessions
         self._coming: dict[int, Frames] = {}  # what was sent to those that have not come yet
         self._taking: set[int] = set()
         self._formers: dict[int, int] = {}  # session -> place of who may still pass something on
@@ -66,49 +65,45 @@ class Takeover:
         """A session is ours; `head.number` is its descriptor."""
         taken: Taken = pickle_codec.load(body)
         session = taken.session
-        known = session in self._worker.connections or session in self._taking
-        if known or self._sessions.owner_of(session) != self._worker.place:
+        known = session in self._registry.connections or session in self._taking
+        if known or self._sessions.owner_of(session) != self._host.place:
             os.close(head.number)
             return
         # All that is known of it is given: nothing is asked of the kernel, which can fail.
-        family = self._worker.runtime.ports[taken.port].socket.family
+        family = self._host.ports[taken.port].socket.family
         sock = socket.socket(family, socket.SOCK_STREAM, 0, fileno=head.number)
         sock.setblocking(False)
         self._taking.add(session)
-        self._worker.start(self._connect(taken, sock))
+        self._host.start(self._connect(taken, sock))
 
     async def _connect(self, taken: Taken, sock: socket.socket) -> None:
-        worker = self._worker
-        port = worker.runtime.ports[taken.port]
+        host, registry = self._host, self._registry
+        port = host.ports[taken.port]
         try:
-            if (
-                taken.former >= 0
-                and worker.has_posted_to(taken.former)
-                and not self._former_is_gone
-            ):
+            if taken.former >= 0 and host.has_posted_to(taken.former) and not self._former_is_gone:
                 await self._what_we_sent(taken)
-            await worker.loop.connect_accepted_socket(
-                lambda: Connection(worker, port, sock, taken), sock
+            await host.loop.connect_accepted_socket(
+                lambda: Connection(registry, port, sock, taken), sock
             )
         except OSError as exc:
             limited.warning("connection %d was not taken over: %s", taken.session, exc)
             with contextlib.suppress(OSError):  # the client sees it although there is a copy
                 sock.shutdown(socket.SHUT_RDWR)
             sock.close()
-            if worker.backer is not None and taken.backed:
-                worker.backer.known(taken.session)
-                worker.backer.forget(taken.session)
+            if registry.backer is not None and taken.backed:
+                registry.backer.known(taken.session)
+                registry.backer.forget(taken.session)
             known = self._sessions.describe(taken.session)
-            worker.session_counts.close(taken.session)
-            worker.ended_elsewhere(Dropped(taken.session, taken.port, known))
+            registry.counts.close(taken.session)
+            registry.ended_elsewhere(Dropped(taken.session, taken.port, known))
         finally:
             self._taking.discard(taken.session)
 
     async def _what_we_sent(self, taken: Taken) -> None:
         """Wait until it is among those that are coming, or was written. T2."""
-        back = self._awaited[taken.session] = self._worker.loop.create_future()
-        head = Head(Kind.CATCH_UP, number=self._worker.place, ident=taken.session)
-        self._worker.post(taken.former, head)
+        back = self._awaited[taken.session] = self._host.loop.create_future()
+        head = Head(Kind.CATCH_UP, number=self._host.place, ident=taken.session)
+        self._host.post(taken.former, head)
         await back
 
     def came(self, taken: Taken) -> None:
@@ -120,42 +115,41 @@ class Takeover:
         frames = self._coming.pop(session, [])
         frames.sort(key=lambda frame: not frame[0].flags & FORWARDED)  # those before the others
         for frame in frames:
-            self._worker.on_frame(*frame)
+            self._host.on_frame(*frame)
         if self._former_is_gone:  # it died while the connection was on its way
             self.former_gone()
 
     def is_early(self, head: Head) -> bool:
         """Whether a frame for a session has to wait, or to go elsewhere."""
-        if head.ident not in self._worker.connections:
+        if head.ident not in self._registry.connections:
             return True
         if not self._formers or head.ident not in self._formers or head.flags & FORWARDED:
             return False
-        return head.sender != self._worker.slot  # T4; ours or the former one's own: in order
+        return head.sender != self._host.slot  # T4; ours or the former one's own: in order
 
     def route(self, head: Head, body: bytes) -> None:
         """Keep an early frame, or pass it on."""
         session = head.ident
         owner = self._sessions.owner_of(session)
-        worker = self._worker
         if owner < 0:
             return
-        if session in worker.connections:
+        if session in self._registry.connections:
             self._held.setdefault(session, []).append((head, body))
             if session not in self._asked:
                 self._ask(session)
-        elif owner != worker.place:  # given on by us; or meant for who had our place before us
-            worker.post(owner, head._replace(flags=head.flags | FORWARDED), body)
+        elif owner != self._host.place:  # given on by us; or meant for who had our place before us
+            self._host.post(owner, head._replace(flags=head.flags | FORWARDED), body)
         else:
             self._coming.setdefault(session, []).append((head, body))
 
     def _ask(self, session: int) -> None:
         self._asked[session] = len(self._held[session])
-        head = Head(Kind.CATCH_UP, number=self._worker.place, ident=session)
-        self._worker.post(self._formers[session], head)
+        head = Head(Kind.CATCH_UP, number=self._host.place, ident=session)
+        self._host.post(self._formers[session], head)
 
     def catch_up(self, head: Head) -> None:
         """All that was sent to us before this is passed on; say so."""
-        self._worker.post(head.number, Head(Kind.CAUGHT_UP, ident=head.ident))
+        self._host.post(head.number, Head(Kind.CAUGHT_UP, ident=head.ident))
 
     def caught_up(self, session: int) -> None:
         """T2. What was held when we asked may go."""
@@ -188,7 +182,7 @@ class Takeover:
 
     def _let_go(self, frames: Frames) -> None:
         for head, body in frames:
-            self._worker.on_frame(head._replace(flags=head.flags | FORWARDED), body)
+            self._host.on_frame(head._replace(flags=head.flags | FORWARDED), body)
 
     def forget(self, session: int) -> None:
         """It ended."""
@@ -200,10 +194,10 @@ class Takeover:
 
     def give(self, connection: Connection, successor: int) -> bool:
         """Hand one over; False: not now (it is busy, T3, T4; the successor's inbox is full)."""
-        worker, session = self._worker, connection.session
+        registry, session = self._registry, connection.session
         if not connection.is_idle or session in self._formers:
             return False
-        if self.patient and worker.own_frames_waiting:
+        if self.patient and self._host.own_frames_waiting:
             return False
         if not self.pay():
             return False
@@ -212,14 +206,14 @@ class Takeover:
         except OSError as exc:
             limited.warning("dup: connection %d is not handed over yet: %s", session, exc)
             return False
-        if not self._sessions.hand_over(session, worker.place, successor):
+        if not self._sessions.hand_over(session, self._host.place, successor):
             os.close(fd)
             return False
         body = pickle_codec.dump(connection.state())
         self._owed = successor, Head(Kind.TAKE, ident=session), body, fd
-        del worker.connections[session]
-        if worker.backer is not None:
-            worker.backer.forget(session, tell=False)
+        del registry.connections[session]
+        if registry.backer is not None:
+            registry.backer.forget(session, tell=False)
         self.forget(session)
         connection.let_go()
         return self.pay()
@@ -233,7 +227,7 @@ class Takeover:
         if self._owed is not None:
             successor, head, body, fd = self._owed
             try:
-                if not self._worker.runtime.inboxes[successor].post_with(head, body, fd):
+                if not self._host.inboxes[successor].post_with(head, body, fd):
                     return False
             except SystemCallError as exc:  # no descriptor or memory for a long remainder
                 limited.warning("connection %d waits to be handed over: %s", head.ident, exc)
@@ -247,5 +241,5 @@ class Takeover:
         if self._owed is not None:
             successor, head, _, fd = self._owed
             os.close(fd)
-            self._sessions.hand_over(head.ident, successor, self._worker.place)
+            self._sessions.hand_over(head.ident, successor, self._host.place)
             self._owed = None

@@ -1,6 +1,6 @@
 """One attempt after another: a claimed task is run, and its end is written into the ledger.
 
-Stands on ipckit.server.{ledger,limit,board,attempts,process}.
+Stands on ipckit.server.{ledger,limit,board,attempts,task_host}.
 Invariants
   R1  an attempt is counted (by the ledger's view) before its end is in the ledger, so who hears of
       it finds it counted.
@@ -32,7 +32,7 @@ from ipckit.server.board import Row
 from ipckit.server.ledger import Job, TaskLedger
 from ipckit.server.limit import TimeLimit
 from ipckit.server.log import describe_exception, kind_of, limited
-from ipckit.server.process import Process
+from ipckit.server.task_host import RunnerHost
 from ipckit.server.user_forks import end_forked
 
 __all__ = ["CurrentTask", "TaskRunner"]
@@ -54,11 +54,11 @@ class CurrentTask(NamedTuple):
 class TaskRunner:
     """The attempts of one task worker, one at a time."""
 
-    def __init__(self, process: Process, ledger: TaskLedger, view: _ledger.Ledger) -> None:
-        settings = process.settings
-        view.account(process.row, Row.BUSY_SINCE, Row.TASKS, Row.TASK_NS)
-        self._server = process.server
-        self._row = process.row
+    def __init__(self, host: RunnerHost, ledger: TaskLedger, view: _ledger.Ledger) -> None:
+        settings = host.settings
+        view.account(host.row, Row.BUSY_SINCE, Row.TASKS, Row.TASK_NS)
+        self._server = host.server
+        self._row = host.row
         self._ledger = ledger
         self._view = view
         self._read = ledger.read
@@ -66,7 +66,7 @@ class TaskRunner:
         self._done = view.done
         self._done_with = view.done_with
         self._encode, self._protocol = ledger.encode
-        self._callback = cast("Callable[..., Any]", process.callbacks.get("task"))
+        self._callback = cast("Callable[..., Any]", host.callbacks.get("task"))
         self._limit = TimeLimit(settings.task_timeout)
         self._limited = settings.task_timeout is not None
         limit = settings.task_max_request

@@ -52,7 +52,7 @@ from ipckit.server.wire import Head, Kind
 
 if TYPE_CHECKING:
     from ipckit.server.runtime import Runtime
-    from ipckit.server.server import Server
+    from ipckit.server.server_handle import ServerHandle
 
 __all__ = ["TaskWorker"]
 
@@ -73,7 +73,9 @@ class TaskWorker(Process):
     taskworker = True
     role = "task worker"
 
-    def __init__(self, server: Server, runtime: Runtime, place: int, incarnation: int) -> None:
+    def __init__(
+        self, server: ServerHandle, runtime: Runtime, place: int, incarnation: int
+    ) -> None:
         super().__init__(server, runtime, place, incarnation)
         self.number = self.slot - self.settings.worker_num
         self.inbox = runtime.inboxes[place]

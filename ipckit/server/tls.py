@@ -24,11 +24,11 @@ from typing import TYPE_CHECKING, Any, cast
 from ipckit.server.connection import Connection, unread_bytes
 from ipckit.server.log import kind_of, limited
 from ipckit.server.port import OpenPort
+from ipckit.server.registry import Registry
 from ipckit.server.tls_engine import TLSEngine
 
 if TYPE_CHECKING:
     from ipckit._core._accept import Accepted
-    from ipckit.server.worker import Worker
 
 __all__ = ["HANDSHAKE_SECONDS", "TLSTransport"]
 
@@ -44,17 +44,19 @@ class TLSTransport(asyncio.Protocol):
         "_ended",
         "_engine",
         "_heard",
+        "_host",
         "_limit",
         "_paused",
         "_peer",
         "_port",
         "_raw",
+        "_registry",
         "_socket",
-        "_worker",
     )
 
-    def __init__(self, worker: Worker, port: OpenPort, sock: Accepted) -> None:
-        self._worker = worker
+    def __init__(self, registry: Registry, port: OpenPort, sock: Accepted) -> None:
+        self._registry = registry
+        self._host = registry.host
         self._socket = sock
         self._port = port
         self._engine = TLSEngine(cast("Any", port.settings.ssl))
@@ -73,7 +75,7 @@ class TLSTransport(asyncio.Protocol):
         """Wait for its handshake, or refuse it."""
         self._raw = transport
         self._peer = transport.get_extra_info("peername")
-        if not self._worker.begins_handshake(self):
+        if not self._registry.begins_handshake(self):
             limited.warning(
                 "connection from %s refused: max_connection=%d are open",
                 self._peer,
@@ -81,7 +83,7 @@ class TLSTransport(asyncio.Protocol):
             )
             self._raw.abort()
             return
-        self._limit = self._worker.loop.call_later(
+        self._limit = self._host.loop.call_later(
             HANDSHAKE_SECONDS, self._handshake_failed, f"it took over {HANDSHAKE_SECONDS:g} s"
         )
 
@@ -172,7 +174,7 @@ class TLSTransport(asyncio.Protocol):
         self._paused = False
         self._raw.resume_reading()
         if self._end_waits:
-            self._worker.loop.call_soon(self._end_of_file)
+            self._host.loop.call_soon(self._end_of_file)
 
     def decrypt(self, data: bytes) -> bytes:
         """Return the plain text of bytes that the Connection itself has read from the socket."""
@@ -204,12 +206,12 @@ class TLSTransport(asyncio.Protocol):
         if self._limit is not None:
             self._limit.cancel()
             self._limit = None
-        self._worker.ends_handshake(self)
+        self._registry.ends_handshake(self)
 
     def _open(self) -> bool:
         """The handshake is done: make the Connection. False: it was refused."""
         self._over()
-        self._connection = Connection(self._worker, self._port, self._socket)
+        self._connection = Connection(self._registry, self._port, self._socket)
         self._connection.connection_made(self)
         return bool(self._connection.session)
 

@@ -29,7 +29,7 @@ from ipckit.server.wire import Head
 
 if TYPE_CHECKING:
     from ipckit.server.runtime import Runtime
-    from ipckit.server.server import Server
+    from ipckit.server.server_handle import ServerHandle
 
 __all__ = ["UserProcess"]
 
@@ -39,7 +39,9 @@ class UserProcess(Process):
 
     role = "user process"
 
-    def __init__(self, server: Server, runtime: Runtime, place: int, incarnation: int) -> None:
+    def __init__(
+        self, server: ServerHandle, runtime: Runtime, place: int, incarnation: int
+    ) -> None:
         super().__init__(server, runtime, place, incarnation)
         self.connections = {}
         self._callback = runtime.user_processes[self.slot - runtime.slots]

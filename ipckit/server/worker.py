@@ -16,47 +16,42 @@ import os
 import random
 import signal
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import uvloop
 
-from ipckit.server import clients, pickle_codec
+from ipckit.server import pickle_codec
 from ipckit.server.acceptor import Acceptor
-from ipckit.server.backing import Backer, Dropped
 from ipckit.server.board import BEATS, Phase, Row
 from ipckit.server.connection import Connection
 from ipckit.server.datagrams import DatagramReader
+from ipckit.server.draining import Draining
 from ipckit.server.exit_codes import EXIT_DONE, EXIT_RETIRED
 from ipckit.server.fork import fill_standard_descriptors
-from ipckit.server.inbox import RETRY_SECONDS
+from ipckit.server.inbox import RETRY_SECONDS, Inbox
 from ipckit.server.inbox_reader import InboxReader
 from ipckit.server.log import log
-from ipckit.server.outbox import Outbox
+from ipckit.server.outbox import Outboxes
 from ipckit.server.port import OpenPort
 from ipckit.server.process import FILE_PROMISED, LOOK_SECONDS, ORPHAN_SECONDS, Process, report_on
-from ipckit.server.retirement import finish_own_work
-from ipckit.server.session_counts import SessionCounts
+from ipckit.server.registry import Registry
 from ipckit.server.signals import note_term_handler
 from ipckit.server.submitter import Submitter
-from ipckit.server.takeover import Takeover
+from ipckit.server.takeover import Handover
 from ipckit.server.timers import LoopTimers, log_dropped
 from ipckit.server.tls import TLSTransport
 from ipckit.server.wire import CLOSE_RESET, FORWARDED, Head, Kind
 
 if TYPE_CHECKING:
     from ipckit.server.runtime import Runtime
-    from ipckit.server.server import Server
+    from ipckit.server.server_handle import ServerHandle
 
 __all__ = ["Worker"]
 
 _CALLBACKS_SHARE = 0.8
 """Of max_wait_time, for callbacks to end by themselves; the rest is for connections."""
-
-_FLUSH_SECONDS = 0.5
-"""For the last bytes to clients, and to other processes, when the server's max_wait_time is over;
-both, and worker_stop, are within CLOSING_SECONDS."""
 
 _FRAMES_A_TURN = 256
 """Most frames taken from the inbox before the loop sees to its clients again."""
@@ -70,32 +65,31 @@ class Worker(Process):
 
     role = "worker"
 
-    def __init__(self, server: Server, runtime: Runtime, place: int, incarnation: int) -> None:
+    def __init__(
+        self, server: ServerHandle, runtime: Runtime, place: int, incarnation: int
+    ) -> None:
         super().__init__(server, runtime, place, incarnation)
-        self.loop = uvloop.new_event_loop()
+        self.loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
         asyncio.set_event_loop(self.loop)
         self.inbox = runtime.inboxes[place]
-        self.connections = {}
+        self.ports: Sequence[OpenPort] = runtime.ports
+        self.inboxes: Sequence[Inbox] = runtime.inboxes
+        manager = runtime.backing[1] if self.settings.keep_connections else None
+        self.registry = Registry(self, manager)
+        self.connections = self.registry.connections
+        self.handover = Handover(self.registry)
         self.timers = LoopTimers(self.loop, self.callback_failed)
         report_on(self.loop)
         self.submitter = Submitter(self, runtime.ledger) if runtime.ledger is not None else None
         server._tasks = self.submitter
-        self.session_counts = SessionCounts(self.board, place)
-        self.backer: Backer | None = None
-        if self.settings.keep_connections:
-            self.backer = Backer(self.loop, runtime.backing[1])
-        self.takeover = Takeover(self)
         self.leaving = False
         self.deferring = False  # inside taskwait(): callbacks wait for the loop
-        self._handshakes: set[TLSTransport] = set()
-        self._open = 0  # transports not yet lost; more than `connections` while some linger
-        self._coroutines: set[asyncio.Task[Any]] = set()
+        self.coroutines: set[asyncio.Task[Any]] = set()
         self._bell = asyncio.Event()
-        self._outboxes: dict[int, Outbox] = {}
+        most = self.settings.socket_buffer_size
+        self.outboxes = Outboxes(self.inboxes, self.board, self.loop, most)
         self._asked_to_go = False
-        self._cancels = False
-        self._session_number = self.board.session_number(self.settings.worker_num)
-        self._has_tls = any(port.settings.ssl is not None for port in runtime.ports)
+        self.cancels = False
         limit = self.settings.max_request
         grace = self.settings.request_grace(limit, self.settings.max_request_grace)
         self.counts_requests = bool(limit)
@@ -128,8 +122,8 @@ class Worker(Process):
         self.loop.add_reader(self.runtime.manager_pidfd, self._manager_gone)
         self._inbox_reader = InboxReader(self.loop, self.inbox, self.read_inbox)
         if self.submitter is not None:
-            self.loop.add_reader(self.submitter.bell, self.submitter.rung)
-            self.loop.call_soon(self.submitter.rung)  # a predecessor may have been rung for it
+            self.loop.add_reader(self.submitter.bell, self.submitter.woken)
+            self.loop.call_soon(self.submitter.woken)  # a wake-up may have gone to the predecessor
         start = self.callbacks.get("worker_start")
         try:
             if start is not None:
@@ -152,35 +146,32 @@ class Worker(Process):
         for reader in readers:
             reader.close()
         retiring = self.board.phase == Phase.SERVING
+        draining = Draining(self)
         self.emit("worker_exit", self.slot)
         limit = self.settings.max_wait_time
         share = _CALLBACKS_SHARE
         if retiring:
-            await finish_own_work(self, began)
+            await draining.retire(began)
             told = time.monotonic()  # its end is like that of the server
             share = 0 if self.board.phase == Phase.SERVING else share
         while self.board.phase == Phase.STOPPING:
             await self._ring()
-        await self._finish_all(told + share * limit, told + limit)
+        await draining.finish(told + share * limit, told + limit)
         dropped = self.timers.drop_all()
-        await self._stop_callback()
+        await draining.worker_stop()
         # What comes from now on the manager passes on; what we took must not end with us.
         self._inbox_reader.close()
-        if retiring:
-            await self._flush_while_taken(began + self.settings.leave_within)
-        else:  # nobody is there to pass it on to: then not for longer than a second
-            await self._until(self._is_flushed, time.monotonic() + 1)
-        if retiring and not self._is_flushed():
-            log.warning("worker %d: others have not taken what was sent to them", self.slot)
+        # To a server that ends: nothing is there to pass it on to, so not for longer than a second.
+        await draining.flush(began + self.settings.leave_within if retiring else None)
         log_dropped(self.name, dropped + self.timers.drop_all(), self.timers.running)
         return EXIT_RETIRED if retiring else EXIT_DONE
 
     def _accept(self, port: OpenPort) -> Acceptor:
         beat = port.settings.heartbeat_interval
         if beat:
-            self.timers.set(beat, self._heartbeat, (port,), every=True)
+            self.timers.set(beat, self.registry.heartbeat, (port,), every=True)
         protocol = Connection if port.settings.ssl is None else TLSTransport
-        return Acceptor(self, port, protocol)
+        return Acceptor(self.registry, port, protocol)
 
     def _beat(self) -> None:
         """Say that the loop turns, if somebody wants to know."""
@@ -192,71 +183,6 @@ class Worker(Process):
     async def _ring(self) -> None:
         await self._bell.wait()
         self._bell.clear()
-
-    def _hand_over(self) -> bool:
-        """Give what is idle to our successor; whether some of it is left, for want of room."""
-        successor = 2 * self.slot + self.board.parity(self.slot)
-        if successor == self.place:
-            return False
-        left = not self.takeover.pay()
-        for connection in list(self.connections.values()):
-            if connection.can_outlive and connection.is_idle:
-                left = not self.takeover.give(connection, successor) or left
-        return left
-
-    def _busy(self) -> bool:
-        if self.submitter is not None and self.submitter.outstanding:
-            return True
-        return self._is_running()
-
-    def _is_running(self) -> bool:
-        return bool(self._coroutines) or any(c.busy for c in self.connections.values())
-
-    @staticmethod
-    async def _until(over: Callable[[], bool], deadline: float) -> None:
-        """Look every 2 ms: what ends is of many kinds, and it is only waited for at our end."""
-        while not over() and time.monotonic() < deadline:  # noqa: ASYNC110  (see above)
-            await asyncio.sleep(0.002)
-
-    async def _finish_all(self, callbacks_end: float, deadline: float) -> None:
-        """The last frames, the last callbacks, then the end of every connection."""
-        self.leaving = True
-        self.read_inbox(every=True)
-        if self.submitter is not None and self.stopping:
-            self.submitter.stop()
-        elif self.submitter is not None:
-            self.submitter.leave()
-        await self._until(lambda: not self._coroutines, callbacks_end)
-        if self._coroutines:
-            log.warning("worker %d: %d callbacks were cancelled", self.slot, len(self._coroutines))
-            self._cancels = True
-            for coroutine in self._coroutines:
-                coroutine.cancel()
-        for handshake in list(self._handshakes):
-            handshake.abort()
-        for connection in list(self.connections.values()):
-            connection.end("")
-        await self._until(
-            lambda: not self._open and not self._coroutines,
-            max(deadline, time.monotonic() + _FLUSH_SECONDS),
-        )
-
-    async def _stop_callback(self) -> None:
-        stop = self.callbacks.get("worker_stop")
-        if stop is None:
-            return
-        try:
-            result = stop(self.server, self.slot)
-            if asyncio.iscoroutine(result):
-                await self._within(result, self.settings.max_wait_time)
-        except BaseException:
-            self.callback_failed("worker_stop")
-
-    async def _within(self, coroutine: Coroutine[Any, Any, Any], seconds: float) -> None:
-        try:
-            await asyncio.wait_for(coroutine, seconds)
-        except TimeoutError:
-            log.warning("worker %d: the end did not wait longer than %g s", self.slot, seconds)
 
     def _manager_gone(self) -> None:
         self.loop.remove_reader(self.runtime.manager_pidfd)
@@ -287,21 +213,21 @@ class Worker(Process):
         if kind == Kind.MESSAGE:
             self._message(head.sender, body)
         elif kind in _TO_A_SESSION:
-            if self.takeover.is_early(head):
-                self.takeover.route(head, body)
+            if self.handover.is_early(head):
+                self.handover.route(head, body)
             else:
                 self._to_session(self.connections[head.ident], head, body)
         elif kind == Kind.DRAIN:
             self._drain_predecessor(told_by_manager=not head.number)
         elif kind == Kind.TAKE:
-            self.takeover.take(head, body)
+            self.handover.take(head, body)
         elif kind == Kind.CATCH_UP:
-            self.takeover.catch_up(head)
+            self.handover.catch_up(head)
         elif kind == Kind.CAUGHT_UP:
-            self.takeover.caught_up(head.ident)
+            self.handover.caught_up(head.ident)
         elif kind == Kind.DROPPED:
             for dropped in pickle_codec.load(body):
-                self.ended_elsewhere(dropped)
+                self.registry.ended_elsewhere(dropped)
 
     def _to_session(self, connection: Connection, head: Head, body: bytes) -> None:
         match head.kind:
@@ -317,21 +243,8 @@ class Worker(Process):
 
     def keep_for_later(self, head: Head, body: bytes) -> bool:
         """See Process."""
-        self.takeover.route(head, body)
+        self.handover.route(head, body)
         return True
-
-    def ended_elsewhere(self, dropped: Dropped) -> None:
-        """A connection ended with its worker, our predecessor."""
-        self.takeover.forget(dropped.session)
-        callback = self.runtime.ports[dropped.port].callbacks.get("close")
-        if callback is None:
-            return
-        session = dropped.session
-        if dropped.known is not None:
-            self.ended_clients[session] = clients.described(self.runtime, dropped.known)
-        self.emit_to(
-            callback, "close", session, -1, then=lambda: self.ended_clients.pop(session, None)
-        )
 
     def _message(self, sender: int, body: bytes) -> None:
         try:
@@ -347,7 +260,7 @@ class Worker(Process):
         Told by who posted there too late: only if we know that already, as the manager's frames
         are older. Not when our successor has that place already: it reads the inbox then.
         """
-        if not told_by_manager and not self.takeover.former_is_gone:
+        if not told_by_manager and not self.handover.former_is_gone:
             return
         other = self.place ^ 1
         row = self.board.row(self.slot, other % 2)
@@ -361,55 +274,24 @@ class Worker(Process):
             return
         if not told_by_manager:
             return
-        outbox = self._outboxes.get(self.slot)
+        outbox = self.outboxes.of(self.slot)
         for _, head, body in outbox.take_back() if outbox is not None else ():
             if head.kind in _TO_A_SESSION:  # what we had for it is for us now
                 self.on_frame(head._replace(flags=head.flags | FORWARDED), body)
-        self.takeover.former_gone()
+        self.handover.former_gone()
 
     def post(self, place: int, head: Head, body: bytes = b"") -> None:
         """Post to another process, in order; QueueFull when too much waits already. W1."""
-        outbox = self._outboxes.get(place // 2)
-        if outbox is None:
-            most = self.settings.socket_buffer_size
-            outbox = Outbox(self.runtime.inboxes, self.board, self.loop, most)
-            self._outboxes[place // 2] = outbox
-        outbox.post(place, head, body)
+        self.outboxes.post(place, head, body)
 
     def has_posted_to(self, place: int) -> bool:
         """Whether anything was ever posted to it, or to the other place of its slot."""
-        return place // 2 in self._outboxes
-
-    def _is_flushed(self) -> bool:
-        """Try to post what waits for room in other inboxes; whether nothing is left.
-
-        Not only when poll() says so: it does when three quarters are free, and an inbox that
-        others fill as fast as it is read never is.
-        """
-        for outbox in self._outboxes.values():
-            outbox.flush()
-        return not any(outbox.waiting for outbox in self._outboxes.values())
-
-    async def _flush_while_taken(self, end: float) -> None:
-        """Wait until others have what was sent to them, while they take some of it within
-        max_wait_time; until `end`, or for _FLUSH_SECONDS if that is over.
-
-        Once the server ends too nothing is added to that time: it has a limit of its own.
-        """
-        now = time.monotonic()
-        end, most = max(end, now + _FLUSH_SECONDS), max(self.settings.max_wait_time, _FLUSH_SECONDS)
-        left, given_up = -1, now + most
-        while not self._is_flushed() and now < min(end, given_up):
-            await asyncio.sleep(0.002)
-            now = time.monotonic()
-            waiting = sum(outbox.count for outbox in self._outboxes.values())
-            if waiting != left and not self.stopping:
-                left, given_up = waiting, now + most
+        return self.outboxes.of(place // 2) is not None
 
     @property
     def own_frames_waiting(self) -> bool:
         """Whether something that we sent, and not only pass on, waits for room elsewhere."""
-        return any(outbox.own for outbox in self._outboxes.values())
+        return self.outboxes.own_frames_waiting
 
     # -- callbacks ---
 
@@ -469,69 +351,13 @@ class Worker(Process):
 
     def cancelled(self, error: BaseException) -> bool:
         """Whether it came out of a callback because its time at our end is over."""
-        return self._cancels and isinstance(error, asyncio.CancelledError)
+        return self.cancels and isinstance(error, asyncio.CancelledError)
 
     def start(self, coroutine: Coroutine[Any, Any, None]) -> None:
         """Run it beside the rest; the process ends after it, within max_wait_time."""
         task = self.loop.create_task(coroutine)
-        self._coroutines.add(task)
-        task.add_done_callback(self._coroutines.discard)
-
-    # -- connections ---
-
-    def opened(self, connection: Connection) -> int:
-        """Return a session id for a new connection; 0: there are too many."""
-        self._open += 1
-        if self._is_full():
-            return 0
-        port = connection.port
-        session = self.session_counts.open(port.index, *connection.address())
-        if session and self.backer is not None and port.is_tcp and connection.can_outlive:
-            self.backer.add(session, connection.descriptor)
-        return session
-
-    def _is_full(self) -> bool:
-        number = self._session_number()
-        if self._has_tls:
-            number += self.board.total(Row.HANDSHAKES, range(self.settings.worker_num))
-        return number >= self.settings.max_connection
-
-    def begins_handshake(self, transport: TLSTransport) -> bool:
-        """Count a client that has yet to shake hands; False: there are too many."""
-        if self._is_full():
-            return False
-        self._handshakes.add(transport)
-        self.row[Row.HANDSHAKES] = len(self._handshakes)
-        return True
-
-    def ends_handshake(self, transport: TLSTransport) -> None:
-        """It is a connection now, or gone."""
-        self._handshakes.discard(transport)
-        self.row[Row.HANDSHAKES] = len(self._handshakes)
-
-    def took(self, connection: Connection, *, backed: bool) -> None:
-        """A connection of another worker is ours."""
-        self._open += 1
-        if self.backer is not None and backed:
-            self.backer.known(connection.session)
-
-    def closing(self, connection: Connection) -> dict[str, Any] | None:
-        """The session ends: nobody finds it any more. Return what its `close` may ask for."""
-        session = connection.session
-        known = None
-        if self.connections.pop(session, None) is not None:
-            if connection.port.callbacks.has("close"):
-                known = clients.info(self.runtime, session)
-            self.session_counts.close(session)
-            self.takeover.forget(session)
-            if self.backer is not None:
-                self.backer.forget(session)
-        return known
-
-    def lost(self, connection: Connection) -> None:
-        """Its descriptor is closed."""
-        del connection
-        self._open -= 1
+        self.coroutines.add(task)
+        task.add_done_callback(self.coroutines.discard)
 
     def count_request(self) -> None:
         """Count towards max_request."""
@@ -540,20 +366,6 @@ class Worker(Process):
             if not self._requests_left:
                 self._ask_to_go()
 
-    def _heartbeat(self, port: OpenPort) -> None:
-        idle = port.settings.heartbeat_idle_time
-        looks = max(1, round(idle / port.settings.heartbeat_interval))
-        for connection in list(self.connections.values()):
-            if connection.port is not port:
-                continue
-            if connection.heard:
-                connection.heard = False
-                connection.silent = 0
-                continue
-            connection.silent += 1
-            if connection.silent >= looks and not connection.protected:
-                connection.end(f"nothing was heard for {idle:g} s (heartbeat_idle_time)")
-
     async def asend(self, session: int, data: bytes) -> bool:
         """As send(), and wait until the peer has read most of it."""
         done = self.send(session, data)
@@ -561,7 +373,7 @@ class Worker(Process):
         if connection is not None:
             await connection.drained()
         else:
-            outbox = self._outboxes.get(self.board.sessions.owner_of(session) // 2)
+            outbox = self.outboxes.of(self.board.sessions.owner_of(session) // 2)
             if outbox is not None:
                 await outbox.flushed()
         return done
