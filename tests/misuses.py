@@ -194,7 +194,7 @@ alone | Client().connect(7, 80) | TypeError | host=7 | a str, a name, an address
 alone | Client().connect("127.0.0.1", 65536) | ValueError | port=65536 | 1..65535 | must be
 alone | Client().connect("127.0.0.1", "80") | ValueError | port='80' | 1..65535 | must be
 alone | Client().connect("127.0.0.1", 80, timeout="1") | TypeError | timeout='1' | seconds, or None | must be
-alone | Client().connect("127.0.0.1", 1) | PeerGone | 127.0.0.1:1 | nobody listens | is the server up?
+alone | Client().connect("127.0.0.1", 1, 60) | PeerGone | 127.0.0.1:1 | nobody listens | is the server up?
 alone | Client(SockType.UNIX_STREAM).connect("/none.sock") | NotFound | /none.sock | No such file | is the server up
 alone | client.send("text") | TypeError | not str | must be bytes | encode it first
 alone | client.recv(0) | ValueError | size=0 | 1 or more bytes | must be

@@ -89,7 +89,7 @@ def objects():
         tasks = held.enter_context(TaskClient(key))
         listening = held.enter_context(socket.create_server(("127.0.0.1", 0)))
         client = held.enter_context(Client(timeout=0))
-        client.connect("127.0.0.1", listening.getsockname()[1])
+        client.connect("127.0.0.1", listening.getsockname()[1], timeout=LOOK)
         public = {name: getattr(ipckit, name) for name in ipckit.__all__}
         harness = {name: getattr(testing, name) for name in testing.__all__}
         tools = {"Framing": Framing, "machine": machine, "pickle": pickle}

@@ -199,7 +199,7 @@ def test_nobody_there(tmp_path):
         client = Client()
         for _ in range(2):
             with pytest.raises(PeerGone, match=r"nobody listens at 127\.0\.0\.1"):
-                client.connect(*free.getsockname())
+                client.connect(*free.getsockname(), timeout=LOOK)
     with pytest.raises(NotFound):
         Client(SockType.UNIX_STREAM).connect(str(tmp_path / "none"))
     with pytest.raises(NotFound, match="getaddrinfo"):
@@ -215,7 +215,7 @@ def test_a_full_backlog_is_waited_for(tmp_path):
         listener = stack.enter_context(socket.socket(socket.AF_UNIX))
         listener.bind(path)
         listener.listen(0)
-        stack.enter_context(Client(SockType.UNIX_STREAM)).connect(path)
+        stack.enter_context(Client(SockType.UNIX_STREAM)).connect(path, timeout=LOOK)
         start = monotonic()
         with pytest.raises(WaitTimeout, match="did not answer"):
             Client(SockType.UNIX_STREAM).connect(path, timeout=0.05)
@@ -448,12 +448,12 @@ def test_no_time_limit_waits_for_as_long_as_it_takes():
     def late(conn):
         assert conn.recv(1) == b"?"
         asked.wait(LOOK)
-        threading.Event().wait(0.6)  # over the half second of connect()
+        threading.Event().wait(2.1)  # over the limit of connect()
         conn.sendall(b"at last")
 
     asked = threading.Event()
     with serve(late) as where, Client() as client:
-        client.connect(*where)
+        client.connect(*where, timeout=2)
         client.send(b"?", timeout=None)
         asked.set()
         assert client.recv(timeout=None) == b"at last"
@@ -467,6 +467,6 @@ def test_a_path_that_no_unix_socket_can_have(host):
 
 def test_data_that_is_not_contiguous_is_named():
     with serve(lambda conn: None) as where, Client() as client:
-        client.connect(*where)
+        client.connect(*where, timeout=LOOK)
         with pytest.raises(TypeError, match=r"not contiguous.*bytes\(data\)"):
             client.send(memoryview(b"abcdef")[::2])
