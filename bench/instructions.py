@@ -40,8 +40,8 @@ for name in names[:int(sys.argv[1])]:
 """
 _LEDGER = """
 import pickle, sys, tempfile
-from ipckit.server.ledger import TaskLedger
-from ipckit.server.settings import Settings
+from ipckit.server.tasks.ledger import TaskLedger
+from ipckit.server.config.settings import Settings
 folder = tempfile.TemporaryDirectory()
 made = TaskLedger(Settings(worker_num=1, task_worker_num=1, runtime_dir=folder.name))
 worker, taker = made.view(0), made.view(2)

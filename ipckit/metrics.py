@@ -4,7 +4,7 @@
 works while the server is stuck (`ipckit metrics` serves that). Both give the same names, all of
 which begin with `ipckit_`; docs/reference/top.md lists them.
 
-Stands on prometheus_client (a custom collector), ipckit.server.{statistics,watch}.
+Stands on prometheus_client (a custom collector), ipckit.server.monitoring.{stats,live_view}.
 Blocks    never.
 """
 
@@ -23,10 +23,10 @@ from prometheus_client.registry import Collector
 
 from ipckit.errors import IPCError, MisuseError
 from ipckit.server import Server
-from ipckit.server.latency import BUCKETS, upper_bound
-from ipckit.server.statistics import gather
-from ipckit.server.target import manager_pid
-from ipckit.server.watch import Watched
+from ipckit.server.monitoring.find_server import manager_pid
+from ipckit.server.monitoring.live_view import Watched
+from ipckit.server.monitoring.stats import gather
+from ipckit.server.shared.histogram import BUCKETS, upper_bound
 
 __all__ = ["Watching", "collector"]
 

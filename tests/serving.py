@@ -20,7 +20,7 @@ from pathlib import Path
 from deadlines import LOOK, RUN
 
 from ipckit import Client
-from ipckit.server.process_state import is_gone
+from ipckit.server.system.process_state import is_gone
 
 APP = Path(__file__).parent / "system" / "app.py"
 

@@ -15,7 +15,7 @@
 #define IPK_SIGNAL_PARENT_DEATH (SIGRTMAX - 1) /* ipk_process.c, in the server's processes */
 #define IPK_SIGNAL_QUEUE_WAIT (SIGRTMAX - 2)   /* ipk_msgq.c, during a wait with a time limit */
 #define IPK_SIGNAL_RELAY (SIGRTMAX - 3)	       /* ipk_relay.c, SysvQueue.areceive() */
-#define IPK_SIGNAL_TASK_LIMIT (SIGRTMAX - 4)   /* ipckit/server/limit.py, in task workers */
+#define IPK_SIGNAL_TASK_LIMIT (SIGRTMAX - 4)   /* ipckit/server/tasks/time_limit.py, in task workers */
 
 /* IPK_SIGNAL_TASK_LIMIT, for Python. */
 int ipk_signal_task_limit(void);

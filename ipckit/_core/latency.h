@@ -3,7 +3,7 @@
  *
  * Four buckets for each power of two, from 1 microsecond to 73 minutes: a time is known to a
  * quarter. What is shorter is in the first bucket, what is longer in the last one. The same bounds
- * are in ipckit.server.latency, which reads them.
+ * are in ipckit.server.shared.histogram, which reads them.
  *
  * Threads   one writer, the process itself, under the GIL.  Blocks  never.
  * Crash     of the writer: every word is whole; one time may be missing.
@@ -17,7 +17,7 @@
 #include <stdint.h>
 #include <time.h>
 
-/* In words of a process's row (ipckit.server.board.Row). */
+/* In words of a process's row (ipckit.server.shared.scoreboard.Row). */
 enum { LATENCY_AT = 32, LATENCY_BUCKETS = 128, LATENCY_END = LATENCY_AT + LATENCY_BUCKETS };
 /* One request in so many is timed; odd, so that it does not fall in step with a client's rounds. */
 enum { LATENCY_EVERY = 7 };

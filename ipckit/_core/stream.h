@@ -1,7 +1,7 @@
 /*
  * stream.h - what a connection does for every packet: what the files of `_stream` share.
  *
- * Stream is the base of ipckit.server.connection.Connection. It has the words that every packet
+ * Stream is the base of ipckit.server.connections.connection.Connection. It has the words that every packet
  * changes and the three steps of the usual case: bytes came, a packet is handed out, an answer is
  * sent. Whatever is unusual (a callback that runs already, raises or is a coroutine, a slow reader,
  * an end) it leaves to methods of the subclass.
@@ -39,7 +39,7 @@ enum {
 	WRITTEN = IPK_SESSION_WRITTEN,
 	SESSION_WORDS = IPK_SESSION_WORDS,
 };
-/* Words of a process's row (ipckit.server.board.Row). */
+/* Words of a process's row (ipckit.server.shared.scoreboard.Row). */
 enum {
 	REQUESTS = 5,
 	REQUESTS_DONE = 6,

@@ -82,8 +82,8 @@ def _seconds(text: str) -> float:
 
 
 def _control_sockets() -> list[str]:
-    from ipckit.server.control import control_sockets  # noqa: PLC0415 - others start without it
-    from ipckit.server.runtime_dir import runtime_directories  # noqa: PLC0415
+    from ipckit.server.monitoring.control_socket import control_sockets  # noqa: PLC0415 - others start without it
+    from ipckit.server.rundir.runtime_dir import runtime_directories  # noqa: PLC0415
 
     return [
         path
@@ -95,8 +95,8 @@ def _control_sockets() -> list[str]:
 
 def _server_of(options: argparse.Namespace, *, here: bool) -> str:
     """Return the path of the control socket that is meant."""
-    from ipckit.server.runtime_dir import runtime_directory  # noqa: PLC0415 - others start without it
-    from ipckit.server.target import only_server  # noqa: PLC0415
+    from ipckit.server.monitoring.find_server import only_server  # noqa: PLC0415
+    from ipckit.server.rundir.runtime_dir import runtime_directory  # noqa: PLC0415 - others start without it
 
     return options.path or only_server(runtime_directory(None), here=here)
 

@@ -59,7 +59,7 @@ def add_to(subparsers: Any, common: argparse.ArgumentParser) -> None:
 
 def _opened(options: argparse.Namespace) -> Any:
     """Return the letters of a file that is there."""
-    from ipckit.server.dead_letters import DeadLetters  # noqa: PLC0415 - others start without it
+    from ipckit.server.tasks.dead_letters import DeadLetters  # noqa: PLC0415 - others start without it
 
     if not os.path.exists(options.file):
         raise CommandFailed(f"there is no file {options.file}: give the server's dead_letter_path")

@@ -45,8 +45,8 @@ def add_needs(parser: argparse.ArgumentParser) -> None:
 def needed_of(options: argparse.Namespace, known: Facts) -> list[Limit]:
     """Return the limits against the settings that the options name; CommandFailed."""
     from ipckit.cli.machine import limits  # noqa: PLC0415 - others start without it
-    from ipckit.server.application import LoadFailed  # noqa: PLC0415 - as above
-    from ipckit.server.settings import Settings  # noqa: PLC0415 - as above
+    from ipckit.server.api.loader import LoadFailed  # noqa: PLC0415 - as above
+    from ipckit.server.config.settings import Settings  # noqa: PLC0415 - as above
 
     processes = 0
     if options.module is None:

@@ -52,7 +52,7 @@ def add_runtime_dir(parser: argparse.ArgumentParser) -> None:
 
 def directories_of(options: argparse.Namespace) -> Sequence[str]:
     """Return the runtime directories to look into."""
-    from ipckit.server.runtime_dir import (  # noqa: PLC0415 - others start without it
+    from ipckit.server.rundir.runtime_dir import (  # noqa: PLC0415 - others start without it
         runtime_directories,
         runtime_directory,
     )

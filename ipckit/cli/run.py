@@ -75,7 +75,7 @@ def _modules_here() -> list[str]:
 
 
 def _setting_names() -> list[str]:
-    from ipckit.server.settings import Settings  # noqa: PLC0415 - others start without it
+    from ipckit.server.config.settings import Settings  # noqa: PLC0415 - others start without it
 
     return [f"{name}=" for name in Settings.names()]
 
@@ -103,7 +103,7 @@ def _setting(text: str) -> tuple[str, Any]:
 
 def application(module: tuple[str, str], settings: list[tuple[str, Any]]) -> Any:
     """Return the Application; the current directory is where Python looks first from now on."""
-    from ipckit.server.application import Application  # noqa: PLC0415 - others start without it
+    from ipckit.server.api.loader import Application  # noqa: PLC0415 - others start without it
 
     if sys.path[:1] != [os.getcwd()]:
         sys.path.insert(0, os.getcwd())
@@ -113,7 +113,7 @@ def application(module: tuple[str, str], settings: list[tuple[str, Any]]) -> Any
 
 
 def _run(options: argparse.Namespace) -> int:
-    from ipckit.server.application import LoadFailed  # noqa: PLC0415 - as above
+    from ipckit.server.api.loader import LoadFailed  # noqa: PLC0415 - as above
 
     try:
         server = application(options.module, options.settings).server()

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ipckit._core import _stream
 from ipckit.framing import _LENGTHS, Framing, PacketRefused
-from ipckit.server.board import Board
+from ipckit.server.shared.scoreboard import Board
 
 BOARD = Board(slots=1, sessions=4)
 

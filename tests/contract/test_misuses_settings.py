@@ -12,7 +12,7 @@ import pytest
 from misuses import stand_apart
 
 from ipckit import Server, SettingsError
-from ipckit.server.settings import PORT_SETTINGS, Settings
+from ipckit.server.config.settings import PORT_SETTINGS, Settings
 
 ANY = object()  # a type that no setting has
 NO_RANGE = None  # a value of the right type cannot be wrong

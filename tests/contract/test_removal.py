@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from ipckit import Int, NotFound, PosixQueue, Table
-from ipckit.server.ledger import TaskLedger
-from ipckit.server.settings import Settings
+from ipckit.server.config.settings import Settings
+from ipckit.server.tasks.ledger import TaskLedger
 
 NAME = f"test.again.{os.getpid()}"
 

@@ -17,8 +17,8 @@ import ipckit.cli
 import ipckit.errors
 import ipckit.testing.models
 from ipckit import Server, SysvQueue, ftok, msg_receive
-from ipckit.server import events
-from ipckit.server.settings import Settings
+from ipckit.server.config import events
+from ipckit.server.config.settings import Settings
 from ipckit.testing import ProcessMachine
 
 DOCS = Path(__file__).parents[2] / "docs"

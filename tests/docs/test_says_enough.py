@@ -48,9 +48,9 @@ OTHERS = [
     *(f"ipckit.table.{name}" for name in ("MemoryTable", "TableStatistics")),
     *(f"ipckit.testing.{name}" for name in ipckit.testing.__all__),
     "ipckit.channel.Frame",
-    "ipckit.server.dead_letters.DeadLetter",
-    "ipckit.server.dead_letters.DeadLetters",
-    "ipckit.server.port.Port",
+    "ipckit.server.tasks.dead_letters.DeadLetter",
+    "ipckit.server.tasks.dead_letters.DeadLetters",
+    "ipckit.server.ports.port.Port",
 ]
 
 UNITS = {

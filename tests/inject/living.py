@@ -26,7 +26,7 @@ from pathlib import Path
 
 import ipckit
 import ipckit.cli
-import ipckit.server.application  # here, so that no server of ours imports it
+import ipckit.server.api.loader  # here, so that no server of ours imports it
 from inject import app
 from inject import page as notes
 from inject.page import MANAGER, NOBODY, Page

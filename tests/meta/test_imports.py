@@ -118,5 +118,5 @@ def test_extras_are_loaded_by_who_asks_for_them_alone():
     extras = ["aiohttp", "hypothesis", "prometheus_client", "rich", "textual", "textual_serve"]
     line = f"{ALL_OF.format(name='ipckit.server')}\nimport ipckit.cli, ipckit.cli.top, ipckit.cli.metrics"
     loaded = loaded_after(line)
-    assert "ipckit.cli.top" in loaded and "ipckit.server.watch" in loaded
+    assert "ipckit.cli.top" in loaded and "ipckit.server.monitoring.live_view" in loaded
     assert within(loaded, extras) == set()

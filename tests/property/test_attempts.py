@@ -7,7 +7,7 @@ import json
 import hypothesis.strategies as st
 from hypothesis import given
 
-from ipckit.server.attempts import Attempts, Failure
+from ipckit.server.tasks.retry_policy import Attempts, Failure
 
 delays = st.lists(st.floats(0, 86400), min_size=1, max_size=5).map(tuple)
 

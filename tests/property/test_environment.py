@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 
 from ipckit.errors import SystemCallError
-from ipckit.server.environment import (
+from ipckit.server.system.failure_policy import (
     ATTEMPTS,
     PAUSES,
     Operation,

@@ -1,4 +1,4 @@
-"""The fleet under any order of events: F1 to F3, F5 to F8 of ipckit.server.fleet, bounded forks, and
+"""The fleet under any order of events: F1 to F3, F5 to F8 of ipckit.server.supervision.fleet, bounded forks, and
 a reload that ends."""
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from ipckit.server.ending import CLOSING_SECONDS, Ending, Step
-from ipckit.server.exit_codes import EXIT_BOOT_FAILED, EXIT_BROKEN
-from ipckit.server.fleet import (
+from ipckit.server.shared.exit_codes import EXIT_BOOT_FAILED, EXIT_BROKEN
+from ipckit.server.supervision.ending import CLOSING_SECONDS, Ending, Step
+from ipckit.server.supervision.fleet import (
     DUMP_SECONDS,
     Abort,
     Flapping,
@@ -24,7 +24,7 @@ from ipckit.server.fleet import (
     ReloadDone,
     Stage,
 )
-from ipckit.server.in_order import InOrder
+from ipckit.server.supervision.in_order import InOrder
 
 LIMIT = 30.0
 """Seconds for a process to leave."""

@@ -7,7 +7,7 @@ from itertools import pairwise
 import hypothesis.strategies as st
 from hypothesis import given
 
-from ipckit.server.latency import BUCKETS, percentiles, upper_bound
+from ipckit.server.shared.histogram import BUCKETS, percentiles, upper_bound
 
 TIMES = st.integers(1, 1 << 43)
 

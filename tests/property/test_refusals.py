@@ -8,9 +8,9 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
-from ipckit.server.admission import advice
-from ipckit.server.settings import Settings
-from ipckit.server.task_load import Refusals, Totals
+from ipckit.server.config.settings import Settings
+from ipckit.server.shared.task_load import Refusals, Totals
+from ipckit.server.tasks.admission import advice
 
 LOOKS = st.lists(
     st.tuples(st.sampled_from([0.1, 1.0, 5.0, 30.0, 100.0]), st.sampled_from([0, 0, 1, 7, 1000])),

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ipckit._text import escape_surrogates
-from ipckit.server.attempts import Failure
-from ipckit.server.control import answer_line
 from ipckit.server.log import log
+from ipckit.server.monitoring.control_socket import answer_line
+from ipckit.server.tasks.retry_policy import Failure
 
 SURROGATES = st.characters(categories=["Cs"])
 ANY = st.lists(st.characters(codec="utf-8") | SURROGATES).map("".join)

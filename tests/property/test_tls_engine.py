@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ipckit.server.tls_engine import TLSEngine
+from ipckit.server.connections.tls_engine import TLSEngine
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from ipckit.cli.top.series import (
     size,
     sparkline,
 )
-from ipckit.server.latency import BUCKETS, upper_bound
+from ipckit.server.shared.histogram import BUCKETS, upper_bound
 
 SECONDS = st.floats(0, 999 * 86400)
 

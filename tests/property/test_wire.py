@@ -10,8 +10,8 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
-from ipckit.server import wire
-from ipckit.server.wire import HEAD_SIZE, Head, decode_head, dump, encode_head, load
+from ipckit.server.messaging import wire
+from ipckit.server.messaging.wire import HEAD_SIZE, Head, decode_head, dump, encode_head, load
 
 heads = st.builds(
     Head,

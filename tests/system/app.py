@@ -17,7 +17,7 @@ import threading
 import time
 from collections import Counter
 
-import ipckit.server.monitoring
+import ipckit.server.supervision.monitor
 from ipckit import QueueFull, Server, SockType
 
 settings = json.loads(sys.argv[1])
@@ -25,7 +25,9 @@ journal = settings.pop("journal", None)
 host = settings.pop("host", "127.0.0.1")
 kind = SockType(settings.pop("sock_type", SockType.TCP))
 async_task = settings.pop("async_task", False)
-ipckit.server.monitoring.PERIOD = settings.pop("period", ipckit.server.monitoring.PERIOD)
+ipckit.server.supervision.monitor.PERIOD = settings.pop(
+    "period", ipckit.server.supervision.monitor.PERIOD
+)
 
 port = settings.pop("listen_port", 0)
 server = Server(host, port, sock_type=kind, open_length_check=True, package_max_length=64 << 20)

@@ -17,10 +17,10 @@ import resource
 import sys
 
 from ipckit import IPCError, Server, SockType, SysvQueue
-from ipckit.server.acquire import hold_name
-from ipckit.server.ledger import TaskLedger
-from ipckit.server.ledger_file import tasks_in
-from ipckit.server.settings import Settings
+from ipckit.server.config.settings import Settings
+from ipckit.server.system.acquire import hold_name
+from ipckit.server.tasks.ledger import TaskLedger
+from ipckit.server.tasks.named_ledger import tasks_in
 
 codecs.lookup("ascii")  # else the first use imports it, and that may be what fails
 

@@ -11,7 +11,7 @@ import pytest
 from command import ipckit
 from serving import LOOK
 
-from ipckit.server.control import MAX_REQUEST, answer_line
+from ipckit.server.monitoring.control_socket import MAX_REQUEST, answer_line
 
 ECHO = 'server.on("receive", lambda server, fd, reactor_id, data: server.send(fd, data))'
 

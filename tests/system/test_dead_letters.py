@@ -13,8 +13,8 @@ import pytest
 from deadlines import LOOK
 
 from ipckit import AccessDenied, NotFound
-from ipckit.server.attempts import Failure
-from ipckit.server.dead_letters import DeadLetter, DeadLetters
+from ipckit.server.tasks.dead_letters import DeadLetter, DeadLetters
+from ipckit.server.tasks.retry_policy import Failure
 
 
 def letter(number, error="ValueError: no"):

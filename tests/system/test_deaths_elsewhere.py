@@ -17,9 +17,9 @@ from family import family
 
 from ipckit import Bytes, Int, NotFound, QueueEmpty, SysvQueue, Table, TaskClient
 from ipckit.queue import php_format
-from ipckit.server.attempts import Failure
-from ipckit.server.dead_letters import DeadLetter, DeadLetters
-from ipckit.server.spill import SpillDirectory
+from ipckit.server.tasks.dead_letters import DeadLetter, DeadLetters
+from ipckit.server.tasks.retry_policy import Failure
+from ipckit.server.tasks.spill import SpillDirectory
 
 KILLS = 60
 KEY = 0x71D00000 + os.getpid() % 0x10000

@@ -17,7 +17,7 @@ import pytest
 from deadlines import LOOK, RUN
 from serving import Refused, kill_one
 
-from ipckit.server.dead_letters import DeadLetters
+from ipckit.server.tasks.dead_letters import DeadLetters
 
 SCALE = 10 if os.environ.get("IPCKIT_SOAK") == "1" else 1
 TASKS = 10_000 * SCALE

@@ -20,7 +20,7 @@ import pytest
 from deadlines import RUN
 from pages import DOCS, ROOT, Block, blocks, commands, pages
 
-from ipckit.server.settings import Settings
+from ipckit.server.config.settings import Settings
 
 # Blocks that cannot run here, each with its reason beside it on the page.
 NOT_RUN = {

@@ -33,8 +33,8 @@ def receive(server, fd, reactor_id, data):
 """
 
 NOT_ROOT = """
-import encodings.ascii, encodings.idna, encodings.latin_1, sqlite3, uvloop, ipckit.server.manager, ipckit.server.worker
-import ipckit.server.task_worker, ipckit.server.user_process, ipckit.queue, ipckit.table
+import encodings.ascii, encodings.idna, encodings.latin_1, sqlite3, uvloop, ipckit.server.supervision.manager, ipckit.server.processes.worker
+import ipckit.server.processes.task_worker, ipckit.server.processes.user_process, ipckit.queue, ipckit.table
 import os
 os.chmod(ipckit_runtime, 0o777)
 os.setgroups([])

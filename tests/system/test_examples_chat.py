@@ -19,7 +19,7 @@ from example_programs import LOOK, Example, run, serve  # noqa: F401  (a fixture
 from watching import all_are_copied, stopped, until
 
 from ipckit import Client, PeerGone
-from ipckit.server.watch import Watched, WorkerPicture
+from ipckit.server.monitoring.live_view import Watched, WorkerPicture
 
 FOLLOWERS = 240
 

@@ -10,7 +10,7 @@ import signal
 import pytest
 
 from ipckit import Server, SettingsError
-from ipckit.server.identity import resolve
+from ipckit.server.config.identity import resolve
 
 PROGRAM = """
 import json

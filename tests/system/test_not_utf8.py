@@ -11,8 +11,8 @@ import pytest
 from deadlines import LOOK
 from serving import Small
 
-from ipckit.server.attempts import Failure
-from ipckit.server.dead_letters import DeadLetter, DeadLetters
+from ipckit.server.tasks.dead_letters import DeadLetter, DeadLetters
+from ipckit.server.tasks.retry_policy import Failure
 
 NAME = os.fsdecode(b"caf\xe9.txt")
 

@@ -29,7 +29,7 @@ from serving import LOOK, wait_for
 from textual.widgets import Static
 
 from ipckit.cli.top.screen import _ALARM, Top
-from ipckit.server.watch import Watched
+from ipckit.server.monitoring.live_view import Watched
 
 SECONDS = 60 if os.environ.get("IPCKIT_SOAK") == "1" else 6
 OFFERED = 4000 * SECONDS  # requests at least

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from serving import LOOK, Refused
 
-from ipckit.server.dead_letters import DeadLetters
+from ipckit.server.tasks.dead_letters import DeadLetters
 
 
 @pytest.fixture(params=[False, True], ids=["def", "async"])

@@ -9,8 +9,8 @@ import pytest
 from serving import LOOK, Refused
 
 from ipckit import SysvQueue
-from ipckit.server.foreign import ForeignQueue, ForeignTaker
-from ipckit.server.process import LOOK_SECONDS
+from ipckit.server.processes.process import LOOK_SECONDS
+from ipckit.server.tasks.external_queue import ForeignQueue, ForeignTaker
 
 KIB = 1024
 VALUES = [
@@ -257,7 +257,7 @@ def test_a_queue_that_somebody_removes_is_told_and_harms_nothing_else(start, que
 
 
 def test_every_call_at_a_queue_that_was_removed_is_harmless():
-    """F22, D22: Q1 of ipckit/server/foreign.py."""
+    """F22, D22: Q1 of ipckit/server/tasks/external_queue.py."""
     queue = SysvQueue.create()
     foreign = ForeignQueue(SysvQueue.open_id(queue.id), 1, contended=False)
     taker = ForeignTaker(foreign, 0)

@@ -20,8 +20,8 @@ from watching import ask, served, stopped, until  # noqa: F401  (a fixture)
 from ipckit import NotFound
 from ipckit.cli.top.letters import Letters
 from ipckit.cli.top.screen import Top
-from ipckit.server.target import manager_pid
-from ipckit.server.watch import Watched, worker_state
+from ipckit.server.monitoring.find_server import manager_pid
+from ipckit.server.monitoring.live_view import Watched, worker_state
 from ipckit.table import Int, Table
 
 
@@ -122,8 +122,8 @@ def in_a_process_of_its_own(code: str) -> str:
     head = """
         import os
         from ipckit import NotFound
-        from ipckit.server.board import Board
-        from ipckit.server.watch import Watched
+        from ipckit.server.shared.scoreboard import Board
+        from ipckit.server.monitoring.live_view import Watched
     """
     words = [sys.executable, "-c", textwrap.dedent(head) + textwrap.dedent(code)]
     return subprocess.run(words, stdout=subprocess.PIPE, text=True, timeout=LOOK, check=True).stdout
@@ -144,7 +144,7 @@ def test_its_end_is_seen(served):
 def test_another_user_is_refused(served):
     code = (
         "import os, sys\n"
-        "from ipckit.server.watch import Watched\n"
+        "from ipckit.server.monitoring.live_view import Watched\n"
         "from ipckit import AccessDenied\n"
         "os.setgid(65534); os.setuid(65534)\n"
         "try: Watched(int(sys.argv[1]))\n"

@@ -13,7 +13,7 @@ from chromium import Page, chromium
 from deadlines import RUN
 from watching import ask, served, stopped, until, view, web  # noqa: F401  (fixtures)
 
-from ipckit.server.watch import Picture, Watched
+from ipckit.server.monitoring.live_view import Picture, Watched
 
 
 async def read(page: Page, *words: str) -> str:

@@ -167,7 +167,7 @@ def test_f21_a_signal_that_comes_during_the_fork_ends_the_child_and_wakes_nobody
             os.kill(os.getpid(), signal.SIGTERM)
 
     os.register_at_fork(after_in_child=at_once)
-    from ipckit.server.signals import ManagerSignals
+    from ipckit.server.system.signals import ManagerSignals
     signals = ManagerSignals()
     signals.install()
     armed = True

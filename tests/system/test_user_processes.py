@@ -11,7 +11,7 @@ import time
 import pytest
 from serving import LOOK
 
-from ipckit.server.user_processes import Restarts
+from ipckit.server.supervision.user_processes import Restarts
 
 ASK = """
 import json, select, signal

@@ -13,7 +13,7 @@ from leaks import own_namespaces
 
 from ipckit import Atomic, Int, Lock, SystemCallError, Table
 from ipckit.errors import AlreadyExists, system_call
-from ipckit.server.acquire import Undo, hold_name
+from ipckit.server.system.acquire import Undo, hold_name
 
 
 def test_a_step_that_fails_once_is_done_again_and_the_others_are_done():

@@ -9,9 +9,9 @@ import signal
 
 import pytest
 
-from ipckit.server.aside import run_aside
 from ipckit.server.line_limit import BURST
 from ipckit.server.log import limited
+from ipckit.server.supervision.callback_child import run_aside
 
 
 class Manager:

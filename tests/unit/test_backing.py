@@ -6,7 +6,7 @@ import os
 import signal
 import socket
 
-from ipckit.server.backing import _is_whole
+from ipckit.server.connections.fd_store import _is_whole
 
 LOOKS = 600_000
 """Of 10,000,000 that read each count once, 160 were wrong."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 
-from ipckit.server.beat import Hangs
+from ipckit.server.supervision.watchdog import Hangs
 
 ABRT, KILL = signal.SIGABRT, signal.SIGKILL
 

@@ -9,7 +9,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from ipckit.server.board import Board, Phase, Row
+from ipckit.server.shared.scoreboard import Board, Phase, Row
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 from command import ipckit_json
 
 from ipckit.cli.machine import checks, facts, limits
-from ipckit.server.settings import Settings
+from ipckit.server.config.settings import Settings
 
 PLENTY = facts.Facts(
     msgmax=8192,

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from ipckit.cli.inventory.collect import _verdict
 from ipckit.cli.inventory.processes import Users
-from ipckit.server.deaths import Deaths
-from ipckit.server.exit_status import Death
-from ipckit.server.process_state import is_gone, process_state
+from ipckit.server.shared.exit_status import Death
+from ipckit.server.supervision.reaper import Deaths
+from ipckit.server.system.process_state import is_gone, process_state
 
 
 def dead(end) -> int:

@@ -7,7 +7,7 @@ import functools
 import pytest
 
 from ipckit import SettingsError
-from ipckit.server.events import Callbacks, canonical
+from ipckit.server.config.events import Callbacks, canonical
 
 EVENTS = (
     "start shutdown worker_start worker_stop worker_error before_reload after_reload connect "

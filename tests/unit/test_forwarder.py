@@ -8,9 +8,9 @@ import pytest
 from descriptors import no_descriptors, open_descriptors
 
 from ipckit import SystemCallError
-from ipckit.server.forwarder import Forwarder
-from ipckit.server.inbox import Inbox
-from ipckit.server.wire import FORWARDED, INLINE, Head, Kind
+from ipckit.server.messaging.inbox import Inbox
+from ipckit.server.messaging.wire import FORWARDED, INLINE, Head, Kind
+from ipckit.server.supervision.forwarder import Forwarder
 
 DEAD, HEIR = 0, 1
 

@@ -1,10 +1,10 @@
-"""What is added while something is done comes after what is there (ipckit.server.in_order)."""
+"""What is added while something is done comes after what is there (ipckit.server.supervision.in_order)."""
 
 from __future__ import annotations
 
 import pytest
 
-from ipckit.server.in_order import InOrder
+from ipckit.server.supervision.in_order import InOrder
 
 
 def test_what_is_added_meanwhile_comes_last():

@@ -16,9 +16,9 @@ from deadlines import LOOK
 from descriptors import few_descriptors, no_descriptors, open_descriptors
 
 from ipckit import SystemCallError
-from ipckit.server.inbox import Inbox
-from ipckit.server.inbox_reader import InboxReader
-from ipckit.server.wire import ATTACHED, INLINE, Head, Kind
+from ipckit.server.messaging.inbox import Inbox
+from ipckit.server.messaging.inbox_reader import InboxReader
+from ipckit.server.messaging.wire import ATTACHED, INLINE, Head, Kind
 
 
 @pytest.fixture(params=[False, True], ids=["own", "shared"])

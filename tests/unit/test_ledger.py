@@ -9,12 +9,12 @@ import time
 import pytest
 
 from ipckit._core import _ledger
-from ipckit.server.attempts import Failure
-from ipckit.server.board import Board, Row
-from ipckit.server.latency import BUCKETS, upper_bound
-from ipckit.server.ledger import FILES, TaskLedger
-from ipckit.server.settings import Settings
-from ipckit.server.spill import note_name
+from ipckit.server.config.settings import Settings
+from ipckit.server.shared.histogram import BUCKETS, upper_bound
+from ipckit.server.shared.scoreboard import Board, Row
+from ipckit.server.tasks.ledger import FILES, TaskLedger
+from ipckit.server.tasks.retry_policy import Failure
+from ipckit.server.tasks.spill import note_name
 
 TAKER = 2  # the first place of the one task worker
 

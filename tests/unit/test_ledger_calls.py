@@ -10,8 +10,8 @@ import time
 import pytest
 
 from ipckit._core import _ledger
-from ipckit.server.ledger import TaskLedger
-from ipckit.server.settings import Settings
+from ipckit.server.config.settings import Settings
+from ipckit.server.tasks.ledger import TaskLedger
 
 TAKER = 2  # the first place of the one task worker
 FOREVER = 2**62

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from ipckit import Int, SysvQueue, Table
-from ipckit.server import leftovers
-from ipckit.server.run_record import RunRecord, dead_runs, live_runs, sweep
-from ipckit.server.socket_file import is_abandoned
+from ipckit.server.rundir import leftovers
+from ipckit.server.rundir.run_record import RunRecord, dead_runs, live_runs, sweep
+from ipckit.server.system.socket_file import is_abandoned
 
 
 def replace(path) -> None:

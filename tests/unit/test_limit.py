@@ -14,8 +14,8 @@ from deadlines import LOOK
 
 from ipckit.errors import QueueEmpty, TaskTimeout
 from ipckit.queue import SysvQueue
-from ipckit.server import limit
-from ipckit.server.limit import TimeLimit
+from ipckit.server.tasks import time_limit
+from ipckit.server.tasks.time_limit import TimeLimit
 
 LONG = 1000.0
 TIMERS = Path("/proc/self/timers")
@@ -23,9 +23,9 @@ TIMERS = Path("/proc/self/timers")
 
 @pytest.fixture(autouse=True)
 def handler_is_put_back():
-    before = signal.getsignal(limit._SIGNAL)
+    before = signal.getsignal(time_limit._SIGNAL)
     yield
-    signal.signal(limit._SIGNAL, before)
+    signal.signal(time_limit._SIGNAL, before)
     assert not timers()
 
 
@@ -76,7 +76,7 @@ def test_the_first_timer_of_a_process_is_ended_as_any_other():
     """D13: the kernel counts them from 0, and that one is the kill of the first attempt."""
     code = """
 from pathlib import Path
-from ipckit.server.limit import TimeLimit
+from ipckit.server.tasks.time_limit import TimeLimit
 with TimeLimit(1000.0).running():
     assert "signal" in Path("/proc/self/timers").read_text()
 print(Path("/proc/self/timers").read_text())
@@ -92,12 +92,12 @@ class Struck(Exception):
 
 
 def strike_at(line_number: int, block) -> bool:
-    """Run block(); the exception comes before the n-th line of limit.py. False: it has fewer."""
+    """Run block(); the exception comes before the n-th line of time_limit.py. False: it has fewer."""
     left = line_number
 
     def trace(frame, event, _arg):
         nonlocal left
-        if frame.f_code.co_filename != limit.__file__:
+        if frame.f_code.co_filename != time_limit.__file__:
             return None
         if event == "line":
             left -= 1

@@ -13,12 +13,18 @@ import pytest
 from deadlines import LOOK
 
 from ipckit import AlreadyExists, Server, SockType
-from ipckit.server import listener, socket_file
-from ipckit.server.control import control_sockets, live_sockets, open_control
-from ipckit.server.pid_file import PidFile
-from ipckit.server.settings import Settings
-from ipckit.server.socket_file import SocketFile, directory_lock, is_abandoned, remove_abandoned
-from ipckit.server.spill import SpillDirectory
+from ipckit.server.config.settings import Settings
+from ipckit.server.monitoring.control_socket import control_sockets, live_sockets, open_control
+from ipckit.server.ports import bind
+from ipckit.server.rundir.pid_file import PidFile
+from ipckit.server.system import socket_file
+from ipckit.server.system.socket_file import (
+    SocketFile,
+    directory_lock,
+    is_abandoned,
+    remove_abandoned,
+)
+from ipckit.server.tasks.spill import SpillDirectory
 
 KINDS = [SockType.UNIX_STREAM, SockType.UNIX_DGRAM]
 
@@ -44,23 +50,23 @@ def abandoned(path, kind=socket.SOCK_STREAM):
 @pytest.mark.parametrize("before", KINDS)
 def test_the_place_of_a_dead_server_is_taken(path, kind, before):
     abandoned(path, socket.SOCK_DGRAM if before == SockType.UNIX_DGRAM else socket.SOCK_STREAM)
-    bound = listener.bind(path, 0, kind)
-    listener.forget(bound)
+    bound = bind.bind(path, 0, kind)
+    bind.forget(bound)
     assert not os.path.exists(path)
 
 
 @pytest.mark.usefixtures("kernel")
 def test_a_server_that_does_not_listen_yet_keeps_its_path(path):
     """F23: it is bound, so it lives; connect(2) is refused as for a dead one."""
-    first = listener.bind(path, 0, SockType.UNIX_STREAM)
+    first = bind.bind(path, 0, SockType.UNIX_STREAM)
     try:
         assert not is_abandoned(path) and remove_abandoned(path) is False
         for kind in KINDS:
             with pytest.raises(AlreadyExists, match="a live server"):
-                listener.bind(path, 0, kind)
+                bind.bind(path, 0, kind)
         assert os.lstat(path).st_ino == first.file.inode
     finally:
-        listener.forget(first)
+        bind.forget(first)
     assert not os.path.exists(path)
 
 
@@ -68,23 +74,23 @@ def test_a_relative_path_is_ours_after_chdir(tmp_path, monkeypatch):
     """F27: the file goes although the working directory is another one."""
     (tmp_path / "other").mkdir()
     monkeypatch.chdir(tmp_path)
-    bound = listener.bind("socket", 0, SockType.UNIX_STREAM)
+    bound = bind.bind("socket", 0, SockType.UNIX_STREAM)
     monkeypatch.chdir(tmp_path / "other")
     abandoned("socket")
-    listener.forget(bound)
+    bind.forget(bound)
     assert not (tmp_path / "socket").exists() and (tmp_path / "other" / "socket").exists()
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_socket_file_that_is_anothers_by_now_stays(path, kind):
     """F23: the name was given again; the file is told from ours by its inode."""
-    old = listener.bind(path, 0, kind)
+    old = bind.bind(path, 0, kind)
     os.unlink(path)
-    new = listener.bind(path, 0, kind)
-    listener.forget(old)
+    new = bind.bind(path, 0, kind)
+    bind.forget(old)
     assert os.lstat(path).st_ino == new.file.inode
     os.unlink(path)
-    listener.forget(new)  # it is gone: nothing to do
+    bind.forget(new)  # it is gone: nothing to do
 
 
 @pytest.mark.usefixtures("kernel")
@@ -94,7 +100,7 @@ def test_no_other_file_is_removed(path):
     Path(path).touch()
     assert not is_abandoned(path) and remove_abandoned(path) is False
     with pytest.raises(AlreadyExists, match="is no socket"):
-        listener.bind(path, 0, SockType.UNIX_STREAM)
+        bind.bind(path, 0, SockType.UNIX_STREAM)
     os.unlink(path)
     abandoned(path)
     assert is_abandoned(path) and remove_abandoned(path) is True
@@ -106,10 +112,10 @@ def test_two_that_start_at_once_do_not_take_the_path_from_each_other(path):
     code = """
 import sys
 from ipckit import AlreadyExists, SockType
-from ipckit.server import listener
+from ipckit.server.ports import bind
 for line in sys.stdin:
     try:
-        bound = listener.bind(line.strip(), 0, SockType.UNIX_STREAM)
+        bound = bind.bind(line.strip(), 0, SockType.UNIX_STREAM)
         print(bound.file.inode, flush=True)
     except AlreadyExists:
         print(0, flush=True)
@@ -135,16 +141,16 @@ for line in sys.stdin:
 
 
 def test_a_lock_that_somebody_keeps_costs_a_moment(path, monkeypatch):
-    """U1 of ipckit/server/socket_file.py: it is given up after LOCK_SECONDS."""
+    """U1 of ipckit/server/system/socket_file.py: it is given up after LOCK_SECONDS."""
     monkeypatch.setattr(socket_file, "LOCK_SECONDS", 0.05)
     with directory_lock(path):
-        listener.forget(listener.bind(path, 0, SockType.UNIX_STREAM))
+        bind.forget(bind.bind(path, 0, SockType.UNIX_STREAM))
 
 
 def test_the_longest_path(tmp_path):
     path = f"{tmp_path}/"
     path += "x" * (107 - len(path))
-    listener.forget(listener.bind(path, 0, SockType.UNIX_STREAM))
+    bind.forget(bind.bind(path, 0, SockType.UNIX_STREAM))
 
 
 def test_a_control_socket_that_is_anothers_by_now_stays(tmp_path):
@@ -153,9 +159,9 @@ def test_a_control_socket_that_is_anothers_by_now_stays(tmp_path):
     old = open_control(settings)
     os.unlink(old.file.path)
     new = open_control(settings)
-    listener.forget(old)
+    bind.forget(old)
     assert os.lstat(new.file.path).st_ino == new.file.inode
-    listener.forget(new)
+    bind.forget(new)
 
 
 @pytest.mark.usefixtures("kernel")
@@ -181,9 +187,9 @@ def test_two_servers_of_one_pid_share_a_runtime_directory(tmp_path):
         assert second.file.path.startswith(str(tmp_path / f"control-{os.getpid()}-"))
         assert live_sockets(str(tmp_path)) == sorted([first.file.path, second.file.path])
     finally:
-        listener.forget(first)
+        bind.forget(first)
         assert live_sockets(str(tmp_path)) == [second.file.path]
-        listener.forget(second)
+        bind.forget(second)
 
 
 def test_a_pid_file_that_another_server_with_our_pid_wrote_stays(tmp_path):

@@ -10,10 +10,10 @@ from deadlines import LOOK
 from descriptors import no_descriptors
 
 from ipckit import QueueFull, SystemCallError
-from ipckit.server.board import Row
-from ipckit.server.inbox import Inbox
-from ipckit.server.outbox import Outbox
-from ipckit.server.wire import FORWARDED, INLINE, Head, Kind
+from ipckit.server.messaging.inbox import Inbox
+from ipckit.server.messaging.outbox import Outbox
+from ipckit.server.messaging.wire import FORWARDED, INLINE, Head, Kind
+from ipckit.server.shared.scoreboard import Row
 
 SEND = Head(Kind.SEND, ident=7)
 PASSED_ON = SEND._replace(flags=FORWARDED)

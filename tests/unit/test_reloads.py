@@ -1,10 +1,10 @@
-"""The outcomes of reloads (ipckit.server.reloads): R1, R2, and what is no longer known."""
+"""The outcomes of reloads (ipckit.server.supervision.reloads): R1, R2, and what is no longer known."""
 
 from __future__ import annotations
 
 import pytest
 
-from ipckit.server.reloads import KEPT, Outcome, Reloads
+from ipckit.server.supervision.reloads import KEPT, Outcome, Reloads
 
 
 def test_it_runs_then_has_an_outcome():

@@ -13,12 +13,12 @@ from deadlines import LOOK
 
 from ipckit import SysvQueue
 from ipckit.cli import main
-from ipckit.server.run_record import RunRecord, dead_runs, sweep
+from ipckit.server.rundir.run_record import RunRecord, dead_runs, sweep
 
 DIES = """
 import os, sys
 from ipckit import SysvQueue
-from ipckit.server.run_record import RunRecord
+from ipckit.server.rundir.run_record import RunRecord
 directory = sys.argv[1]
 record = RunRecord(directory)
 queue = SysvQueue.create()
@@ -85,7 +85,7 @@ def test_our_own_record_keeps_its_lock(directory):
     record = RunRecord(str(directory))
     record.note_pid_file("/nowhere")
     assert sweep(str(directory)) == []
-    program = f"from ipckit.server.run_record import sweep; print(sweep({str(directory)!r}))"
+    program = f"from ipckit.server.rundir.run_record import sweep; print(sweep({str(directory)!r}))"
     other = [sys.executable, "-c", program]
     assert subprocess.run(other, capture_output=True, timeout=LOOK, check=True).stdout == b"[]\n"
     assert len(os.listdir(directory)) == 1

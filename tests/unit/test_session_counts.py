@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 
-from ipckit.server.board import Board, Row
-from ipckit.server.session_counts import SessionCounts
-from ipckit.server.sessions import Word
+from ipckit.server.shared.scoreboard import Board, Row
+from ipckit.server.shared.session_counts import SessionCounts
+from ipckit.server.shared.sessions import Word
 
 OWNER = 3
 

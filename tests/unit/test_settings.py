@@ -11,8 +11,8 @@ import pytest
 from ipckit import SettingsError
 from ipckit.client import ClientSettings
 from ipckit.framing import Framing, FramingSettings
-from ipckit.server.setting_types import PortSettings, ServerSettings
-from ipckit.server.settings import PORT_SETTINGS, Settings
+from ipckit.server.config.setting_types import PortSettings, ServerSettings
+from ipckit.server.config.settings import PORT_SETTINGS, Settings
 
 # By hand from the promise; `worker_num` is the number of CPUs.
 DEFAULTS = {

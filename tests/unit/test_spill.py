@@ -9,8 +9,8 @@ import pytest
 from descriptors import no_descriptors
 
 from ipckit import AccessDenied, ProtocolError, SystemCallError
-from ipckit.server.runtime_dir import private_directory, runtime_directory
-from ipckit.server.spill import SpillDirectory
+from ipckit.server.rundir.runtime_dir import private_directory, runtime_directory
+from ipckit.server.tasks.spill import SpillDirectory
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ import pytest
 
 from ipckit._core import _stream
 from ipckit.framing import Framing
-from ipckit.server.board import Board, Row
-from ipckit.server.latency import EVERY, upper_bound
-from ipckit.server.sessions import Word
+from ipckit.server.shared.histogram import EVERY, upper_bound
+from ipckit.server.shared.scoreboard import Board, Row
+from ipckit.server.shared.sessions import Word
 
 
 def test_its_words_are_those_of_the_rows():

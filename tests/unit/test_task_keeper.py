@@ -6,11 +6,11 @@ import time
 
 import pytest
 
-from ipckit.server.attempts import Failure
-from ipckit.server.dead_letters import DeadLetters
-from ipckit.server.ledger import TaskLedger
-from ipckit.server.settings import Settings
-from ipckit.server.task_keeper import LETTERS_A_TURN, TaskKeeper
+from ipckit.server.config.settings import Settings
+from ipckit.server.tasks.dead_letters import DeadLetters
+from ipckit.server.tasks.ledger import TaskLedger
+from ipckit.server.tasks.recovery import LETTERS_A_TURN, TaskKeeper
+from ipckit.server.tasks.retry_policy import Failure
 
 TASKS = 3 * LETTERS_A_TURN + 5  # more than three turns write
 TAKER = 2  # the first place of the one task worker

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ipckit.server.board import Board
-from ipckit.server.task_load import KeepingUp, Totals
+from ipckit.server.shared.scoreboard import Board
+from ipckit.server.shared.task_load import KeepingUp, Totals
 
 START = Totals(100.0, 0, 0, 0.0)
 

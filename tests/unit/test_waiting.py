@@ -9,7 +9,7 @@ import select
 
 import pytest
 
-from ipckit.server.waiting import wait_for
+from ipckit.server.system.poll import wait_for
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """The whole inventory: the kernel's lists, what lies in runtime directories, and the run records.
 
 Contract  nothing is changed. What a live process makes or removes meanwhile may be missed.
-Stands on ipckit.cli.inventory.{kernel,processes,entry}, ipckit.server.run_record.
+Stands on ipckit.cli.inventory.{kernel,processes,entry}, ipckit.server.rundir.run_record.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from ipckit.cli.inventory import kernel
 from ipckit.cli.inventory.entry import IDLE, LEAKED, USED, Entry, Run, judged
 from ipckit.cli.inventory.processes import Users
 from ipckit.errors import from_errno
-from ipckit.server import leftovers
-from ipckit.server.control import control_sockets
-from ipckit.server.process_state import is_gone
-from ipckit.server.run_record import dead_runs, live_runs, sweep
-from ipckit.server.runtime_dir import LEDGER_PREFIX, SPILL_PREFIX
-from ipckit.server.socket_file import is_abandoned
+from ipckit.server.monitoring.control_socket import control_sockets
+from ipckit.server.rundir import leftovers
+from ipckit.server.rundir.run_record import dead_runs, live_runs, sweep
+from ipckit.server.rundir.runtime_dir import LEDGER_PREFIX, SPILL_PREFIX
+from ipckit.server.system.process_state import is_gone
+from ipckit.server.system.socket_file import is_abandoned
 
 __all__ = ["Inventory", "collect", "remove"]
 

@@ -6,7 +6,7 @@ Contract  used    a live server's, or a live process has it or was its last user
           idle    no live process uses it, and no record says that a dead server made it: somebody
                   may want it yet.
           Nothing is called leaked that a live process uses, or that is not ipckit's.
-Stands on ipckit.server.leftovers (which two things are one).
+Stands on ipckit.server.rundir.leftovers (which two things are one).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ipckit.errors import NotFound
-from ipckit.server.leftovers import Thing, same
+from ipckit.server.rundir.leftovers import Thing, same
 
 __all__ = ["FREED", "IDLE", "KEPT", "LEAKED", "USED", "Entry", "Run", "find", "judged"]
 

@@ -16,8 +16,8 @@ import posix_ipc
 from ipckit.cli.inventory.entry import Entry
 from ipckit.cli.inventory.processes import Users
 from ipckit.errors import IPCError
-from ipckit.server.ledger_file import PREFIX as LEDGER
-from ipckit.server.ledger_file import tasks_in
+from ipckit.server.tasks.named_ledger import PREFIX as LEDGER
+from ipckit.server.tasks.named_ledger import tasks_in
 from ipckit.table import Table
 from ipckit.table.segment import PREFIX as TABLE
 

@@ -13,7 +13,7 @@ import os
 from collections import defaultdict
 from collections.abc import Iterable
 
-from ipckit.server.process_state import is_gone
+from ipckit.server.system.process_state import is_gone
 
 __all__ = ["Users"]
 

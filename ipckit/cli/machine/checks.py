@@ -3,7 +3,7 @@
 Contract  a check changes nothing, and raises nothing; one that needs what is missing is a note.
           "wrong": something will not work, and there is a next step; "note": it works, less well,
           or it is worth knowing; "ok".
-Stands on ipckit._distribution, ipckit.cli.inventory, ipckit.server.spill, logind.conf(5).
+Stands on ipckit._distribution, ipckit.cli.inventory, ipckit.server.tasks.spill, logind.conf(5).
 """
 
 from __future__ import annotations

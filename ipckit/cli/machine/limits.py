@@ -13,9 +13,9 @@ from typing import Any
 
 from ipckit.cli.machine.facts import Facts
 from ipckit.kinds import TaskIPC
-from ipckit.server.ledger import memory_for
-from ipckit.server.limits import descriptors_beside
-from ipckit.server.settings import Settings
+from ipckit.server.config.descriptor_limit import descriptors_beside
+from ipckit.server.config.settings import Settings
+from ipckit.server.tasks.ledger import memory_for
 
 __all__ = ["Limit", "compare"]
 

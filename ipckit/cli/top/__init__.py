@@ -56,8 +56,8 @@ def _seconds(text: str) -> float:
 
 
 def _top(options: argparse.Namespace) -> int:
-    from ipckit.server.target import manager_pid  # noqa: PLC0415 - others start without it
-    from ipckit.server.watch import Watched  # noqa: PLC0415
+    from ipckit.server.monitoring.find_server import manager_pid  # noqa: PLC0415 - others start without it
+    from ipckit.server.monitoring.live_view import Watched  # noqa: PLC0415
 
     if options.json and not options.once:
         raise CommandFailed("--json prints one picture: say --once as well")
@@ -84,7 +84,7 @@ def _need(module: str, extra: str) -> None:
 
 
 def _web(options: argparse.Namespace) -> int:
-    from ipckit.server.target import manager_pid  # noqa: PLC0415 - others start without it
+    from ipckit.server.monitoring.find_server import manager_pid  # noqa: PLC0415 - others start without it
 
     manager_pid(options.path)  # before a browser finds out
     _need("textual", "web")
@@ -122,7 +122,7 @@ def _lines(picture: Any, tables: list[Any]) -> list[str]:
         is_short,
         size,
     )
-    from ipckit.server.latency import percentiles  # noqa: PLC0415
+    from ipckit.server.shared.histogram import percentiles  # noqa: PLC0415
 
     stats = picture.stats
     needed, there = stats["task_workers_needed"], stats["task_worker_num"]

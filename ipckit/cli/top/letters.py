@@ -1,6 +1,6 @@
 """The dead letters of a server, in `ipckit top`: a list, one of them in full, another try.
 
-Stands on textual, ipckit.server.dead_letters.
+Stands on textual, ipckit.server.tasks.dead_letters.
 Blocks    on the disk; while the server writes a letter, for 5 s at most.
 """
 
@@ -23,7 +23,7 @@ from textual.widgets import DataTable, Footer, Static
 
 from ipckit._text import escape_surrogates
 from ipckit.errors import IPCError, NotFound
-from ipckit.server.dead_letters import DeadLetter, DeadLetters
+from ipckit.server.tasks.dead_letters import DeadLetter, DeadLetters
 
 __all__ = ["Letters"]
 

@@ -1,6 +1,7 @@
 """The live view of `ipckit top`.
 
-Stands on textual (the extra `top`), ipckit.cli.top.{series,tables,letters}, ipckit.server.watch.
+Stands on textual (the extra `top`), ipckit.cli.top.{series,tables,letters},
+          ipckit.server.monitoring.live_view.
 Blocks    never for the server. A look takes a few milliseconds and is made on the event loop.
 """
 
@@ -31,7 +32,7 @@ from ipckit.cli.top.series import (
     sparkline,
 )
 from ipckit.cli.top.tables import TablePicture, Tables
-from ipckit.server.watch import Picture, Watched, WorkerPicture
+from ipckit.server.monitoring.live_view import Picture, Watched, WorkerPicture
 
 __all__ = ["Top"]
 

@@ -2,7 +2,7 @@
 
 Contract  no clock: a picture has its moment. Counts that shrink are another server's, and count
           from 0.
-Stands on ipckit.server.latency, which is pure as well.
+Stands on ipckit.server.shared.histogram, which is pure as well.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-from ipckit.server.latency import Percentiles, percentiles
+from ipckit.server.shared.histogram import Percentiles, percentiles
 
 __all__ = [
     "Moment",
@@ -179,7 +179,7 @@ def size(number: float) -> str:
 
 
 def moment_of(picture: Any) -> Moment:
-    """Return what is drawn of a picture (ipckit.server.watch)."""
+    """Return what is drawn of a picture (ipckit.server.monitoring.live_view)."""
     return Moment(
         picture.at,
         picture.stats["request_count"],

@@ -1,0 +1,1 @@
+"""What a program calls: the `Server` object, and the loader of `ipckit run`."""

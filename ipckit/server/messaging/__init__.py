@@ -1,0 +1,1 @@
+"""Frames between the processes of one server."""

@@ -1,0 +1,1 @@
+"""A server seen from outside: statistics, the live view, the control socket."""

@@ -1,0 +1,1 @@
+"""Addresses: bound, listened to, or inherited from systemd."""

@@ -1,0 +1,1 @@
+"""The roles of the manager's children, and what every child inherits."""

@@ -1,0 +1,1 @@
+"""The words that all processes of one server share, and what they mean."""

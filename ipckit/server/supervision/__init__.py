@@ -1,0 +1,1 @@
+"""The manager: forks processes, watches them, replaces them, ends them."""

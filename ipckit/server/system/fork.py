@@ -1,0 +1,135 @@
+"""Whether the manager may fork, how it does, and how a child of it ends.
+
+Contract  `spawn()` gives a process with its pidfd, or raises and leaves none. Nothing that was
+          printed before the fork is printed twice. What cannot be printed is lost, and no error.
+Stands on ipckit.errors, ipckit.server.system.signals, fork(2), pidfd_open(2).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from typing import NoReturn
+
+from ipckit.errors import MisuseError, SystemCallError, from_errno
+from ipckit.server.log import limited
+from ipckit.server.system.signals import all_blocked
+
+__all__ = [
+    "check_may_fork",
+    "fill_standard_descriptors",
+    "flush_output",
+    "leave",
+    "open_pidfd",
+    "spawn",
+    "thread_names",
+]
+
+
+def spawn(child: Callable[[], NoReturn]) -> tuple[int, int]:
+    """Fork; the child calls `child` with all signals blocked. Return its pid and its pidfd.
+
+    Raises SystemCallError with the errno of fork(2) or pidfd_open(2): there is no child then.
+    """
+    flush_output()
+    with all_blocked():
+        try:
+            pid = os.fork()
+        except OSError as exc:
+            raise from_errno(
+                "fork",
+                exc.errno or errno.EAGAIN,
+                "no process can be made: the limits are pids.max of the cgroup, ulimit -u, "
+                "kernel.pid_max and the memory",
+            ) from None
+        if pid == 0:
+            child()
+    try:
+        return pid, open_pidfd(pid)
+    except BaseException:
+        os.kill(pid, signal.SIGKILL)  # it is not reaped yet, so the number is still its own
+        os.waitpid(pid, 0)
+        raise
+
+
+def open_pidfd(pid: int) -> int:
+    """Return a pidfd of a process that is there. Raises SystemCallError."""
+    try:
+        return os.pidfd_open(pid)
+    except OSError as exc:
+        raise _pidfd_error(pid, exc.errno or errno.EINVAL) from None
+
+
+def _pidfd_error(pid: int, code: int) -> SystemCallError:
+    if code in (errno.EMFILE, errno.ENFILE):
+        wanted = "raise the limit of descriptors (ulimit -n, fs.file-max)"
+    elif code in (errno.EPERM, errno.ENOSYS):
+        wanted = "allow it in the seccomp filter of the container"
+    else:
+        wanted = "see pidfd_open(2)"
+    return from_errno("pidfd_open", code, f"process {pid}; {wanted}")
+
+
+def flush_output() -> None:
+    """Write out what was printed, as far as somebody takes it."""
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:  # its descriptor was closed when Python began
+            with contextlib.suppress(OSError, ValueError):
+                stream.flush()
+
+
+def leave(code: int) -> NoReturn:
+    """End this process, a child, with all that it printed, and what its log left out."""
+    try:
+        limited.flush()
+        flush_output()
+    finally:
+        os._exit(code)
+
+
+def fill_standard_descriptors() -> None:
+    """Open /dev/null for each of the descriptors 0 to 2 that is closed.
+
+    Else a connection gets such a number, and what C code prints as an error goes to a client.
+    """
+    with contextlib.suppress(OSError):
+        fd = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        while fd <= 2:
+            os.set_inheritable(fd, True)
+            fd = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        os.close(fd)
+
+
+def thread_names() -> list[str]:
+    """Return the names of the threads of this process beside the caller's."""
+    me = threading.current_thread()
+    named = [thread.name for thread in threading.enumerate() if thread is not me]
+    try:
+        more = len(os.listdir("/proc/self/task")) - 1 - len(named)
+    except OSError:  # no descriptor is left, or there is no /proc
+        more = 0
+    return [*named, *["not made by Python"] * more]
+
+
+def check_may_fork() -> None:
+    """Refuse start() where a fork of this process would not be safe: MisuseError."""
+    if threading.current_thread() is not threading.main_thread():
+        raise MisuseError(
+            "start() belongs into the main thread, where signals are handled: call it there"
+        )
+    if others := thread_names():
+        raise MisuseError(
+            f"start() forks, and a process with threads cannot be forked safely; these run: "
+            f"{', '.join(others)}. Start them in worker_start instead"
+        )
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    raise MisuseError("start() inside a running event loop: call it from plain code")

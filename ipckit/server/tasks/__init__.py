@@ -1,0 +1,1 @@
+"""One task: stored, submitted, run, retried, buried, and its result delivered."""

@@ -1,0 +1,121 @@
+"""A task ledger with a name: a file of shared memory that outlives its server.
+
+Contract  one live server has it (a name in the abstract namespace, which goes with its last
+          process); it is made whole before it has its name; one that is there is taken up if it
+          is of the size that is asked for, or holds no task.
+Stands on ipckit.table.segment (files of shared memory), ipckit._core._ledger.
+Crash     the file stays, until a server with its name ends with nothing left in it.
+"""
+
+from __future__ import annotations
+
+import errno
+import mmap
+import os
+import socket
+
+from ipckit._cgroup import refuse_over_group
+from ipckit._core import _ledger
+from ipckit.errors import (
+    AlreadyExists,
+    NotFound,
+    SegmentCorrupt,
+    SettingsError,
+)
+from ipckit.server.system.acquire import hold_name, mapped, system_call
+from ipckit.table.segment import (
+    FOLDER,
+    check_name,
+    give_name,
+    open_named,
+    remove_named,
+    unnamed_file,
+)
+
+__all__ = ["PREFIX", "claim", "named_memory", "tasks_in"]
+
+PREFIX = "ledger."
+"""Before the name, so that no table has it."""
+
+Shape = tuple[int, int, int, int, int]
+
+
+def claim(name: str) -> socket.socket:
+    """Return what only one live server can have for this name. AlreadyExists."""
+    guard = hold_name(f"ipckit-task-ledger-{os.geteuid()}-{name}", FOLDER)
+    if guard is None:
+        raise AlreadyExists(
+            errno.EEXIST, f"a live server has task_ledger {name!r}: stop it, or choose another name"
+        )
+    return guard
+
+
+def named_memory(name: str, shape: Shape) -> tuple[mmap.mmap, bool]:
+    """Return the memory of the ledger with this name, and whether it was there."""
+    try:
+        fd = open_named(f"{PREFIX}{name}")
+    except NotFound:
+        return _make(name, shape), False
+    try:
+        size = os.fstat(fd).st_size
+        memory = mapped(fd, size) if size else None
+    finally:
+        os.close(fd)
+    if memory is not None and size == _ledger.size_of(*shape) and _shape_of(memory) == shape:
+        return memory, True
+    if memory is not None and _tasks(memory):
+        raise SettingsError(
+            f"task_ledger={name!r} holds tasks, and was made for (task_queue_size, blocks of "
+            f"task_memory, worker_num, task_worker_num, slabs of task_memory) = "
+            f"{_shape_of(memory)}, not {shape}: start "
+            f"it with those once more, or remove {check_name(PREFIX + name)}"
+        )
+    remove_named(f"{PREFIX}{name}")
+    return _make(name, shape), False
+
+
+def _make(name: str, shape: Shape) -> mmap.mmap:
+    size = _ledger.size_of(*shape)
+    with system_call("open", "a file of shared memory in /dev/shm for task_ledger"):
+        fd = unnamed_file()
+    try:
+        refuse_over_group(
+            size,
+            "posix_fallocate",
+            f"a task ledger of {size} bytes of shared memory; lower task_memory",
+        )
+        with system_call(
+            "posix_fallocate",
+            f"a task ledger of {size} bytes of shared memory: lower task_memory, or free some "
+            f"(see df /dev/shm)",
+        ):
+            os.posix_fallocate(fd, 0, size)
+        memory = mapped(fd, size)
+        _ledger.lay_out(memory, *shape)
+        give_name(fd, check_name(f"{PREFIX}{name}"))
+    finally:
+        os.close(fd)
+    return memory
+
+
+def _shape_of(memory: mmap.mmap) -> Shape | None:
+    return _ledger.shape_of(memory)
+
+
+def tasks_in(path: str) -> int:
+    """Return how many tasks the ledger in this file holds. SegmentCorrupt, OSError."""
+    fd = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        with mmap.mmap(fd, 0) as memory:
+            return _tasks(memory)
+    finally:
+        os.close(fd)
+
+
+def _tasks(memory: mmap.mmap) -> int:
+    shape = _shape_of(memory)
+    if shape is None:
+        raise SegmentCorrupt("the file with the ledger's name is no task ledger, or is damaged")
+    places = 2 * (shape[2] + shape[3])
+    states = _ledger.Ledger(memory, places, [-1] * (places + 1)).totals()[0]
+    return shape[0] - states[_ledger.FREE]
