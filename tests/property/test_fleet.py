@@ -10,21 +10,20 @@ import pytest
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from ipckit.server.shared.exit_codes import EXIT_BOOT_FAILED, EXIT_BROKEN
-from ipckit.server.supervision.ending import CLOSING_SECONDS, Ending, Step
-from ipckit.server.supervision.fleet import (
-    DUMP_SECONDS,
+from ipckit.server.supervision.actions import (
     Abort,
     Flapping,
-    Fleet,
     Fork,
     GiveUp,
     Kill,
     Leave,
     ReloadBegun,
     ReloadDone,
-    Stage,
 )
+from ipckit.server.supervision.ending import CLOSING_SECONDS, Ending, Step
+from ipckit.server.supervision.fleet import DUMP_SECONDS, Fleet
 from ipckit.server.supervision.in_order import InOrder
+from ipckit.server.supervision.member import Stage
 
 LIMIT = 30.0
 """Seconds for a process to leave."""
@@ -220,7 +219,7 @@ class Fleets(RuleBasedStateMachine):
             for stage in (Stage.BOOTING, Stage.SERVING):
                 assert sum(m.stage is stage for m in here) <= 1, "F1"
             if not self.stopped:
-                coming = any(not m.told or m.stage != Stage.LEAVING for m in here)
+                coming = any(m.stage is not Stage.LEAVING for m in here)
                 assert due is not None or coming or len(here) == 2
 
     def teardown(self):
@@ -235,7 +234,7 @@ class Fleets(RuleBasedStateMachine):
                 self.do(self.fleet.ready(member.place, self.now))
             for member in self.members(Stage.LEAVING):
                 self.gone(member.place, 6)
-            moving = self.members(Stage.BOOTING, Stage.LEAVING)
+            moving = self.members(Stage.BOOTING, Stage.RETIRING, Stage.LEAVING)
             if not self.fleet.reloading and not moving and self.fleet.next_due() is None:
                 break
         assert not self.fleet.reloading

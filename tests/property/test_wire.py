@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 
 from ipckit.server.messaging import wire
-from ipckit.server.messaging.wire import HEAD_SIZE, Head, decode_head, dump, encode_head, load
+from ipckit.server.messaging.pickle_codec import dump, load
+from ipckit.server.messaging.wire import HEAD_SIZE, Head, decode_head, encode_head
 
 heads = st.builds(
     Head,

@@ -3,12 +3,11 @@
 A *slot* is a worker number. A *place* is slot * 2 + parity: a slot has two, so that a successor
 can be ready before its predecessor leaves. A *member* is one process at one place.
 
-    booting --ready--> serving --asked--> leaving --died--> (gone)
-       '--died--> booted again, later        '-- its successor is at the other place
+ipckit.server.supervision.member has the life of a member, as a table.
 
 Contract  every event (ready, leaving, died, reload, replace, tick) returns the actions it calls
           for; the manager does them. The same events give the same actions.
-Stands on ipckit.server.system.failure_policy, which is pure as well.
+Stands on ipckit.server.supervision.{member,actions}, ipckit.server.system.failure_policy: pure too.
 Invariants
   F1  at most one member at a place; at most one member of a slot is serving and not asked to go.
   F2  a slot whose serving member died or leaves has a successor booting, or one due, or at both
@@ -30,25 +29,23 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
-from enum import Enum
 
 from ipckit.server.shared.exit_codes import EXIT_BOOT_FAILED, EXIT_BROKEN, IN_ORDER
+from ipckit.server.supervision.actions import (
+    Abort,
+    Action,
+    Flapping,
+    Fork,
+    GiveUp,
+    Kill,
+    Leave,
+    ReloadBegun,
+    ReloadDone,
+)
+from ipckit.server.supervision.member import Event, Member, Stage
 from ipckit.server.system.failure_policy import Operation, decide, pause_after
 
-__all__ = [
-    "DUMP_SECONDS",
-    "Abort",
-    "Action",
-    "Flapping",
-    "Fleet",
-    "Fork",
-    "GiveUp",
-    "Kill",
-    "Leave",
-    "ReloadBegun",
-    "ReloadDone",
-    "Stage",
-]
+__all__ = ["DUMP_SECONDS", "FLAPPING_WINDOW", "Fleet"]
 
 BOOT_FAILURES = 5
 BOOT_WINDOW = 10.0
@@ -63,90 +60,8 @@ DUMP_SECONDS = 0.5
 """Between the stack dump of a process that did not end in time and its SIGKILL."""
 
 
-class Stage(Enum):
-    """What a member is at."""
-
-    BOOTING = "booting"
-    SERVING = "serving"
-    LEAVING = "leaving"
-
-
-@dataclass(slots=True)
-class Member:
-    """One process."""
-
-    place: int
-    incarnation: int
-    pid: int
-    stage: Stage = Stage.BOOTING
-    told: bool = False  # it was asked to leave
-    leave_by: float | None = None  # F6: when it is aborted, then when it is killed
-    aborted: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Fork:
-    """Make a process at this place."""
-
-    place: int
-    incarnation: int
-
-
-@dataclass(frozen=True, slots=True)
-class Leave:
-    """Ask the process at this place to end its work and go."""
-
-    place: int
-
-
-@dataclass(frozen=True, slots=True)
-class Abort:
-    """The process at this place has not left in time: ask it for a stack dump (SIGABRT)."""
-
-    place: int
-
-
-@dataclass(frozen=True, slots=True)
-class Kill:
-    """The process at this place was asked for a stack dump and is still there: kill it."""
-
-    place: int
-
-
-@dataclass(frozen=True, slots=True)
-class ReloadBegun:
-    """A reload begins."""
-
-    number: int
-
-
-@dataclass(frozen=True, slots=True)
-class ReloadDone:
-    """The reload is over. `ok`: every slot was replaced, and every old process has left."""
-
-    number: int
-    ok: bool
-    place: int | None = None  # of the process that did not boot
-    killed: tuple[int, ...] = ()  # slots whose old process did not leave in time
-
-
-@dataclass(frozen=True, slots=True)
-class Flapping:
-    """Say so: processes of this slot die again and again, `deaths` of them in FLAPPING_WINDOW."""
-
-    slot: int
-    deaths: int
-
-
-@dataclass(frozen=True, slots=True)
-class GiveUp:
-    """End the server: it does not come up."""
-
-    place: int
-    why: str
-
-
-Action = Fork | Leave | Abort | Kill | ReloadBegun | ReloadDone | GiveUp | Flapping
+_GO = frozenset({Stage.RETIRING, Stage.LEAVING})
+"""Its replacement is there, or on its way."""
 
 
 @dataclass(slots=True)
@@ -201,7 +116,7 @@ class Fleet:
 
     def newest(self, slot: int) -> Member | None:
         """Return the newest process of a slot that is not about to leave."""
-        staying = [m for m in self._slots[slot].members.values() if m.stage is not Stage.LEAVING]
+        staying = [m for m in self._slots[slot].members.values() if m.stage not in _GO]
         return max(staying, key=lambda m: m.incarnation, default=None)
 
     def all_ready(self) -> bool:
@@ -270,13 +185,14 @@ class Fleet:
     def ready(self, place: int, now: float) -> list[Action]:
         """A process says it can serve. Its predecessor may go."""
         slot = self._slots[place // 2]
-        slot.members[place].stage = Stage.SERVING
+        if not slot.members[place].move(Event.READY):
+            return []  # it said so before
         slot.failures = 0
         self._was_ready = self._was_ready or self.all_ready()
         actions: list[Action] = []
         for other in slot.members.values():
-            if other.place != place and not other.told:
-                self._leaves(other, now)
+            if other.place != place and other.stage is not Stage.LEAVING:
+                self._leaves(other, Event.REPLACED, now)
                 actions.append(Leave(other.place))
         return [*actions, *self._renew(place // 2, now), *self._go_on(now)]
 
@@ -286,14 +202,15 @@ class Fleet:
         member = slot.members.get(place)
         if member is None or self._stopping:
             return []
-        if member.stage is Stage.BOOTING:  # F7
+        before = member.stage
+        if before is Stage.BOOTING:  # F7
             slot.outdated = max(slot.outdated, member.incarnation)
-        if member.stage is not Stage.SERVING:
-            return []
         if gone:
-            self._leaves(member, now)
+            self._leaves(member, Event.GOES, now)
         else:
-            member.stage = Stage.LEAVING
+            member.move(Event.ASKS)
+        if before is not Stage.SERVING:  # it has a successor, or one is on its way
+            return []
         if place ^ 1 in slot.members:  # its successor; or one who leaves, whose death forks
             return []
         return [self._fork(place ^ 1)]
@@ -302,9 +219,11 @@ class Fleet:
         """A process was reaped. `exit_code` None: a signal, or unknown."""
         slot = self._slots[place // 2]
         member = slot.members.pop(place)
+        stage = member.stage
+        member.move(Event.DIED)
         if self._stopping:
             return []
-        if member.stage is Stage.BOOTING:
+        if stage is Stage.BOOTING:
             actions = self._died_booting(slot, member, exit_code, now)
         else:
             actions = self._died_ready(slot, member, exit_code, now)
@@ -339,7 +258,7 @@ class Fleet:
         member = self.serving(slot_number) or self.newest(slot_number)
         if place is not None:
             member = slot.members.get(place)
-        if self._stopping or member is None or member.stage is Stage.LEAVING:
+        if self._stopping or member is None or member.stage in _GO:
             return []  # it is followed by another anyhow
         slot.outdated = max(slot.outdated, member.incarnation)
         return self._renew(slot_number, now)
@@ -378,9 +297,10 @@ class Fleet:
 
     # -- within ---
 
-    def _leaves(self, member: Member, now: float) -> None:
-        member.stage, member.told = Stage.LEAVING, True
-        member.leave_by = None if self._stopping else now + self._leave_within
+    def _leaves(self, member: Member, event: Event, now: float) -> None:
+        """F6. From now on it has a deadline, unless it boots."""
+        if member.move(event):
+            member.leave_by = None if self._stopping else now + self._leave_within
 
     def _renew(self, slot_number: int, now: float) -> list[Action]:
         """F7. Fork the successor of a process that is to be replaced, if it can be now."""
@@ -415,7 +335,7 @@ class Fleet:
             if not slot.members:
                 slot.due, slot.due_place = now + pause_after(slot.broken), member.place
                 return []
-        if all(other.stage is Stage.LEAVING for other in slot.members.values()):
+        if all(other.stage in _GO for other in slot.members.values()):
             return self._follow(slot, member.place, now)
         return []
 

@@ -25,9 +25,8 @@ import signal
 import time
 from typing import TYPE_CHECKING, NoReturn
 
-from ipckit.errors import BootFailed, MisuseError
 from ipckit.server.connections.fd_store import Backed
-from ipckit.server.log import describe_exception, limited, log, log_callback_error
+from ipckit.server.log import describe_exception, limited, log
 from ipckit.server.messaging.wire import Head, Kind
 from ipckit.server.monitoring.control_socket import ControlSocket
 from ipckit.server.ports import systemd
@@ -38,15 +37,10 @@ from ipckit.server.processes.user_process import UserProcess
 from ipckit.server.processes.worker import Worker
 from ipckit.server.shared.exit_codes import EXIT_BROKEN, IN_ORDER
 from ipckit.server.shared.scoreboard import Phase, Row
-from ipckit.server.shared.session_counts import SessionCounts
-from ipckit.server.supervision.children import Children
-from ipckit.server.supervision.ending import CLOSING_SECONDS, Ending, Step
-from ipckit.server.supervision.fleet import (
-    FLAPPING_WINDOW,
+from ipckit.server.supervision.actions import (
     Abort,
     Action,
     Flapping,
-    Fleet,
     Fork,
     GiveUp,
     Kill,
@@ -54,15 +48,22 @@ from ipckit.server.supervision.fleet import (
     ReloadBegun,
     ReloadDone,
 )
+from ipckit.server.supervision.boot_errors import BootErrors
+from ipckit.server.supervision.children import Children
+from ipckit.server.supervision.ending import CLOSING_SECONDS
+from ipckit.server.supervision.fleet import FLAPPING_WINDOW, Fleet
 from ipckit.server.supervision.forwarder import Forwarder
 from ipckit.server.supervision.guard import Guard
 from ipckit.server.supervision.in_order import InOrder
+from ipckit.server.supervision.manager_callbacks import ManagerCallbacks
 from ipckit.server.supervision.monitor import Monitor
 from ipckit.server.supervision.reloads import Reloads
+from ipckit.server.supervision.shutdown import Shutdown
+from ipckit.server.supervision.sweep import Sweep
 from ipckit.server.supervision.user_processes import UserProcesses
 from ipckit.server.system.acquire import system_call
 from ipckit.server.system.failure_policy import code_of, pause_after
-from ipckit.server.system.fork import fill_standard_descriptors, leave, thread_names
+from ipckit.server.system.fork import leave
 from ipckit.server.system.signals import STOP, ManagerSignals
 from ipckit.server.tasks.recovery import TaskKeeper
 
@@ -90,27 +91,21 @@ class Manager:
         self._server = server
         self._runtime = runtime
         self._board = runtime.board
-        self._settings = runtime.settings
-        self._fleet = Fleet(
-            self._settings.worker_num,
-            self._settings.task_worker_num,
-            self._settings.leave_within + CLOSING_SECONDS,
-        )
+        self._settings = settings = runtime.settings
+        leave_within = settings.leave_within + CLOSING_SECONDS
+        self._fleet = Fleet(settings.worker_num, settings.task_worker_num, leave_within)
         self._do = InOrder(self._do_one)  # what the fleet wants
         self._pidfds: dict[int, int] = {}  # pidfd -> place
         self._signals = signals
+        self._callbacks = ManagerCallbacks(server, runtime)
         self._poller = select.poll()
         self._guard = Guard(self._poller)
         self._children = Children(self._poller, self._guard)
         self._forwarder = Forwarder(runtime.inboxes, self._guard.note)
-        self._unswept: dict[int, tuple[str, int | None]] = {}  # place -> how its process died
-        self._stop_asked = 0
-        self._end = Ending(self._settings.max_wait_time)
-        self._boot_errors: dict[int, str] = {}  # place -> traceback of the process that is there
+        self._boot = BootErrors()
         self.reloads = Reloads()
         """Their outcomes."""
         self._failure: BaseException | None = None
-        self._refused: Exception | None = None  # why the last fork failed
         self._started = False
         self._control = control
         self._backed = Backed(runtime.backing[0], runtime.board.sessions, runtime.inboxes)
@@ -120,19 +115,17 @@ class Manager:
             self._spawn_user,
             lambda exc: self._guard.note("a user process", exc),
         )
-        ledger = runtime.ledger
-        outside = self._settings.dead_letter_path is not None
-        self._tasks = (
-            None
-            if ledger is None
-            else TaskKeeper(
-                ledger,
+        self._shutdown = Shutdown(runtime, self._children, self._pidfds, self._users.alive)
+        self._tasks: TaskKeeper | None = None
+        if runtime.ledger is not None:
+            self._tasks = TaskKeeper(
+                runtime.ledger,
                 runtime.dead_letters(),
                 self._place_of,
-                limit=self._settings.task_timeout,
-                outside=outside,
+                limit=settings.task_timeout,
+                outside=settings.dead_letter_path is not None,
             )
-        )
+        self._sweep = Sweep(runtime, self._backed, self._tasks)
 
     # -- life ---
 
@@ -170,7 +163,7 @@ class Manager:
     def in_a_hurry(self) -> bool:
         """Whether the server was told a second time to end."""
         asked = sum(number in STOP for number in self._signals.caught)
-        return self._stop_asked + asked > 1
+        return self._shutdown.asked + asked > 1
 
     def _serve(self) -> None:
         for fd in (self._signals.fileno(), self._runtime.manager_inbox.reading, self._backed.road):
@@ -184,12 +177,12 @@ class Manager:
         if not STOP.isdisjoint(self._signals.caught):  # it came while all was acquired
             self._stop()
         self._do(self._fleet.boot())
-        while self._fleet.members() or self._users.alive or not self._stop_asked:
+        while self._fleet.members() or self._users.alive or not self._shutdown.asked:
             self._turn(self._wait())
         if self._started:
             if self._tasks is not None:
                 self._guard.attempt("the account of tasks left", self._tasks.account_for_the_rest)
-            self._event("shutdown")
+            self._callbacks.event("shutdown")
 
     def _wait(self) -> list[int]:
         """Return the descriptors that ask for something."""
@@ -222,13 +215,15 @@ class Manager:
         run("starting user processes", self._users.tick)
         run("what the log left out", limited.flush_due)
         run("looking for hangs", self._look_for_hangs)
-        run(_SWEEP, self._sweep_again)
+        run(_SWEEP, self._sweep.again)
         if self._tasks is not None:
             run("tending tasks", self._tasks.tend, time.monotonic_ns())
             run("looking at the load", self._monitor.look_at_the_load)
         run("passing frames on", self._forwarder.run)
         run("handing connections on", self._backed.hand_on, self._successor_of)
-        run("watching the end", self._watch_the_end)
+        first = self._settings.worker_num
+        task_workers = any(member.place // 2 >= first for member in self._fleet.members())
+        run("watching the end", self._shutdown.watch, task_workers)
 
     def _read_inbox(self) -> None:
         while (frame := self._runtime.manager_inbox.take()) is not None:
@@ -241,7 +236,7 @@ class Manager:
             self._users.next_due(),
             self._monitor.next_due(now),
             self._guard.next_due(),
-            self._end.next_due(),
+            self._shutdown.next_due(),
             limited.next_due(),
         )
         times = [end for end in ends if end is not None]
@@ -279,7 +274,7 @@ class Manager:
             case Kind.READY:
                 self._ready(place)
             case Kind.BOOT_FAILED:
-                self._boot_errors[place] = body.decode(errors="replace")
+                self._boot.told(place, body.decode(errors="replace"))
             case Kind.LEAVING:
                 gone = bool(head.number)
                 if gone:
@@ -301,54 +296,26 @@ class Manager:
         row[Row.INCARNATION], row[Row.STARTING_SINCE] = member.incarnation, 0
         self._do(self._fleet.ready(place, time.monotonic()))
         self._runtime.record.note_segments(member.pid)
-        if not self._started and self._fleet.all_ready() and not self._stop_asked:
+        if not self._started and self._fleet.all_ready() and not self._shutdown.asked:
             self._started = self._runtime.progress.was_up = True
-            log.info(
-                "serving on %s:%s, manager %d, %d workers, %d task workers",
-                self._server.host,
-                self._server.port,
-                os.getpid(),
-                self._settings.worker_num,
-                self._settings.task_worker_num,
-            )
-            self._user_start()
+            where, numbers = (self._server.host, self._server.port), self._settings
+            text = "serving on %s:%s, manager %d, %d workers, %d task workers"
+            log.info(text, *where, os.getpid(), numbers.worker_num, numbers.task_worker_num)
+            self._call_start()
             systemd.notify("READY", MAINPID=os.getpid())
 
-    def _user_start(self) -> None:
-        callback = self._runtime.callbacks.get("start")
-        if callback is None:
-            return
-        before = set(thread_names())
+    def _call_start(self) -> None:
         try:
-            callback(self._server)
-            fill_standard_descriptors()
-            if begun := [name for name in thread_names() if name not in before]:
-                raise MisuseError(
-                    f"the `start` callback began threads in the manager ({', '.join(begun)}), "
-                    f"and a process with threads cannot be forked safely; begin them in "
-                    f"worker_start instead"
-                )
+            self._callbacks.start()
         except BaseException as exc:  # it ends the server in order, and start() raises it then
-            log.error("manager: start raised\n%s", describe_exception()[1])
             self._failure = exc
             self._stop()
-
-    def _event(self, event: str, *args: object) -> None:
-        callback = self._runtime.callbacks.get(event)
-        if callback is None:
-            return
-        try:
-            callback(self._server, *args)
-        except BaseException:
-            self._board.row(0, 0)[Row.MANAGER_ERRORS] += 1
-            log_callback_error("manager", event)
-        fill_standard_descriptors()
 
     # -- doing ---
 
     def _do_one(self, action: Action) -> None:
         if isinstance(action, Fork):
-            if not self._stop_asked:  # an action before this one may have given up
+            if not self._shutdown.asked:  # an action before this one may have given up
                 self._fork(action)
         else:
             self._guard.attempt("what the fleet wants", self._act, action)
@@ -363,31 +330,27 @@ class Manager:
                 self._signal(action.place, signal.SIGKILL)
             case ReloadBegun():
                 systemd.notify("RELOADING")
-                self._event("before_reload")
+                self._callbacks.event("before_reload")
             case ReloadDone():
                 if not action.ok:
                     log.error("reload ended: a new process did not come up; the old ones stay")
                 self.reloads.over(action.number, action.place, action.killed)
-                self._event("after_reload")
+                self._callbacks.event("after_reload")
                 systemd.notify("READY")
             case GiveUp():
                 self._give_up(action)
             case Flapping():
-                limited.error(
-                    "worker %d is flapping: %d of its processes died within %g s",
-                    action.slot,
-                    action.deaths,
-                    FLAPPING_WINDOW,
-                )
+                text = "worker %d is flapping: %d of its processes died within %g s"
+                limited.error(text, action.slot, action.deaths, FLAPPING_WINDOW)
 
     def _fork(self, fork: Fork) -> None:
         """Make a process; what cannot be done now is the fleet's to try again."""
         row = self._board.row(fork.place // 2, fork.place % 2)
         before = row[Row.READS]
         try:
-            self._sweep_again(fork.place)
+            self._sweep.again(fork.place)
             self._forwarder.finish(fork.place)
-            self._boot_errors.pop(fork.place, None)
+            self._boot.forget(fork.place)
             self.reloads.begins(fork.place)
             for word in (Row.BUSY_SINCE, Row.LEAVE, Row.BEAT, Row.LEAVING_SINCE):
                 row[word] = 0
@@ -401,15 +364,15 @@ class Manager:
         except Exception as exc:
             row[Row.READS] = before
             self._guard.note(f"making worker {fork.place // 2}", exc)
-            self._refused = exc
+            self._boot.refused = exc
             why = f"{type(exc).__name__}: {exc}"
             # M2: a child without a pidfd is killed, and may have begun its work before.
-            self._unswept.setdefault(fork.place, (f"its process was killed: {why}", None))
-            self._guard.attempt(_SWEEP, self._sweep, fork.place)
+            self._sweep.due(fork.place, f"its process was killed: {why}", None)
+            self._guard.attempt(_SWEEP, self._sweep.run, fork.place)
             self.reloads.failed(fork.place, why)
             self._do(self._fleet.fork_failed(fork.place, why, code_of(exc), time.monotonic()))
             return
-        self._refused = None
+        self._boot.refused = None
         self._pidfds[pidfd] = fork.place
         self._fleet.forked(fork.place, fork.incarnation, pid)
         log.debug("worker %d is process %d", fork.place // 2, pid)
@@ -427,12 +390,11 @@ class Manager:
         if (death := self._children.take(pidfd)) is None:
             return
         number, pause = self._users.ended(pidfd)
-        if self._stop_asked:
+        if self._shutdown.asked:
             self._users.stop()
         else:
-            log.warning(
-                "user process %d ended: %s; it is made again in %.1f s", number, death, pause
-            )
+            text = "user process %d ended: %s; it is made again in %.1f s"
+            log.warning(text, number, death, pause)
 
     def _child(self, role: type[Process], fork: Fork) -> NoReturn:
         """Never returns."""
@@ -488,14 +450,16 @@ class Manager:
         slot = place // 2
         died = death.exit_code not in IN_ORDER
         text = f"worker {slot} (process {pid}) died: {death}"
-        self._unswept[place] = text, death.signal
-        self._guard.attempt(_SWEEP, self._sweep, place)
+        self._sweep.due(place, text, death.signal)
+        self._guard.attempt(_SWEEP, self._sweep.run, place)
         if died and self._board.phase != Phase.ABORTING:
             limited.warning("%s", text, kind=f"died: {death}")
             self._board.row(slot, 0)[Row.DIED_AT] = time.time_ns()
             self._board.row(slot, 0)[Row.LAST_DEATH] = death.as_word()
-            self._event("worker_error", slot, pid, death.exit_code or 0, death.signal or 0)
-        self.reloads.failed(place, self._boot_errors.get(place) or text)
+            self._callbacks.event(
+                "worker_error", slot, pid, death.exit_code or 0, death.signal or 0
+            )
+        self.reloads.failed(place, self._boot.of(place) or text)
         actions = self._fleet.died(place, death.exit_code, time.monotonic())
         row = self._board.row(slot, place % 2)
         if self._fleet.member(place ^ 1) is not None:
@@ -503,91 +467,27 @@ class Manager:
             self._guard.attempt("passing on an inbox", self._forwarder.pass_on, place, place ^ 1)
             if self._tasks is not None:
                 self._tasks.inherit(place, place ^ 1)
-        if not self._stop_asked and (died or actions):
+        if not self._shutdown.asked and (died or actions):
             row[Row.RESTARTS] += 1
         if self._fleet.is_flapping(slot):
             row[Row.FLAPPING] = int((time.monotonic() + FLAPPING_WINDOW) * 1e9)
         self._do(actions)
 
-    def _sweep(self, place: int) -> None:
-        """M2. What the dead process held is settled before anybody has its place."""
-        row = self._board.row(place // 2, place % 2)
-        for word in (Row.PID, Row.BUSY_SINCE, Row.BEAT, Row.LEAVING_SINCE, Row.STARTING_SINCE):
-            row[word] = 0
-        row[Row.REQUESTS_DONE] = row[Row.REQUESTS]
-        if place // 2 < self._settings.worker_num:
-            SessionCounts(self._board, place).settle()
-            self._board.row(place // 2, place % 2)[Row.HANDSHAKES] = 0
-            row[Row.CLOSED] += self._backed.sort_out(place)
-        if self._tasks is not None:
-            self._tasks.sweep(place, row, *self._unswept[place])
-        del self._unswept[place]
-
-    def _sweep_again(self, *places: int) -> None:
-        """M2, where it failed before; of all places without `places`."""
-        for place in places or list(self._unswept):
-            if place in self._unswept:
-                self._sweep(place)
-
     # -- the end ---
 
     def _give_up(self, action: GiveUp) -> None:
         if self._failure is None:
-            slot = action.place // 2
-            trace = self._boot_errors.get(action.place) or next(
-                iter(self._boot_errors.values()), ""
-            )
-            last = trace.strip().splitlines()[-1:] or [""]
-            self._failure = BootFailed(
-                f"worker {slot}: {action.why}{': ' + last[0] if last[0] else ''}",
-                worker_id=slot,
-                remote_traceback=trace,
-            )
-            self._failure.__cause__ = self._refused
+            self._failure = self._boot.failure(action.place, action.why)
             log.error("the server does not come up: %s", self._failure)
-        if not self._stop_asked:
+        if not self._shutdown.asked:
             self._stop()
 
     def _stop(self) -> None:
-        self._stop_asked += 1
-        if self._stop_asked == 1:
-            systemd.notify("STOPPING")
-            log.info("the server ends in order; a second signal ends it at once")
+        if not self._shutdown.asked:
             self._fleet.stop()
             self.reloads.server_ends()
             self._users.stop()
-            self._end.begin(time.monotonic())
-            self._set_phase(Phase.STOPPING)
-        else:
-            self._set_phase(Phase.ABORTING)
-            self._signal_all(signal.SIGKILL)
-
-    def _set_phase(self, phase: int) -> None:
-        self._board.set_phase(phase)
-        self._signal_all(signal.SIGTERM)
-
-    def _signal_all(self, number: int) -> None:
-        for pidfd in (*self._pidfds, *self._users.alive):
-            self._children.send_signal(pidfd, number)
-
-    def _watch_the_end(self) -> None:
-        first = self._settings.worker_num
-        task_workers = any(member.place // 2 >= first for member in self._fleet.members())
-        match self._end.step(time.monotonic(), task_workers=task_workers):
-            case Step.FINISH:
-                if self._board.phase == Phase.STOPPING:
-                    self._set_phase(Phase.FINISHING)
-            case Step.DUMP:
-                for number in self._late():
-                    log.error("worker %d did not end within max_wait_time", number)
-            case Step.KILL:
-                self._signal_all(signal.SIGKILL)
-
-    def _late(self) -> list[int]:
-        """Ask who is left for a stack dump; return their numbers."""
-        self._signal_all(signal.SIGABRT)
-        users = (self._runtime.slots + number for number in self._users.alive.values())
-        return [*(place // 2 for place in self._pidfds.values()), *users]
+        self._shutdown.ask()
 
     def _kill_all(self) -> None:
         """M3: whatever ended run(), no child stays."""
