@@ -3,13 +3,9 @@
 Order     connect, each receive, close of one connection run one after the other, also when they
           are `async def`; meanwhile up to 64 packets or package_max_length bytes wait, then the
           socket is not read.
-Ends      always in this order: what was sent is flushed, as long as the peer takes 64 KiB of it
-          in each ten seconds; the peer reads end of file; what it still sends is thrown away for
-          at most a second; then the descriptor is closed. (A close with unread bytes would make
-          the kernel reset the connection and lose the last answer.) A client over a limit has one
-          second for all of that.
-Stands on asyncio on uvloop, ipckit.framing, ipckit.server.connections.callback_order, ipckit._core
-          (stream.h: the usual case of each packet).
+Ends      as ipckit.server.connections.closing says.
+Stands on asyncio on uvloop, ipckit.framing, ipckit.server.connections.{callback_order,closing},
+          ipckit._core (stream.h: the usual case of each packet).
 Invariants
   C1  the peer's end is noted once, also while a callback runs: an end of file (it may still read),
       or the loss of the connection (then send() is False).
@@ -22,14 +18,12 @@ Invariants
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
-import struct
 from typing import Any
 
 from ipckit._core._accept import Accepted
 from ipckit.framing import PacketRefused
-from ipckit.server.connections.callback_order import CallbackOrder
+from ipckit.server.connections.closing import Closing, unread_bytes
 from ipckit.server.connections.fd_store import Taken
 from ipckit.server.connections.registry import Registry
 from ipckit.server.connections.sendfile import FileSender, open_part
@@ -38,12 +32,8 @@ from ipckit.server.ports.port import OpenPort
 from ipckit.server.shared.scoreboard import Row
 from ipckit.server.shared.sessions import Flag, Word
 
-__all__ = ["Connection", "unread_bytes"]
+__all__ = ["Connection"]
 
-_LINGER = 1.0
-_FLUSH_SECONDS = 10.0
-_FLUSH_LEAST = 64 * 1024
-_A_READ = 256 * 1024
 _KEEPALIVE = (
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
     (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 60),  # a silent peer is asked after a minute,
@@ -53,31 +43,22 @@ _KEEPALIVE = (
 )
 _READ, _WRITTEN = Word.READ, Word.WRITTEN
 _HANDED_OVER = "handed over"
-_ABORT_NOW = struct.pack("ii", 1, 0)  # SO_LINGER on, 0 seconds: close sends RST
 
 
-class Connection(CallbackOrder, asyncio.Protocol):
+class Connection(Closing, asyncio.Protocol):
     """The protocol object of one connection."""
 
     __slots__ = (
-        "_end_is_due",
-        "_flushes",
         "_framer",
         "_held",
         "_kept_back",
-        "_linger",
         "_marks",
-        "_over_limit",
         "_partial",
         "_peer",
-        "_peer_ended",
         "_registry",
-        "_reset",
         "_resumed",
         "_settings",
-        "_socket",
         "_taken",
-        "_transport",
         "port",
         "silent",
     )
@@ -435,58 +416,6 @@ class Connection(CallbackOrder, asyncio.Protocol):
             self._mark_end("closed by the peer")
         self._after_last(self._host.slot)
 
-    def _finish_end(self) -> None:
-        """All callbacks are over: flush, say end of file, and go when the peer has read it."""
-        transport = self._transport
-        if transport.is_closing():
-            return
-        self._flush()
-        if self._files is not None and not self._reset:
-            self._end_is_due = True  # first the files
-            return
-        if self._reset:
-            self._socket_option(socket.SOL_SOCKET, socket.SO_LINGER, _ABORT_NOW)
-            transport.abort()
-            return
-        if self._paused and not self._peer_ended:
-            self._paused = False
-            transport.resume_reading()  # to see the peer's end of file
-        try:
-            # Also before a close: the manager may have a copy, and a close says nothing then.
-            transport.write_eof()
-        except (OSError, RuntimeError):
-            transport.close()
-            return
-        self._flushes = bool(transport.get_write_buffer_size()) and not self._over_limit
-        if self._flushes:
-            self._look_at_flush(None)
-            transport.set_write_buffer_limits(high=0)  # resume_writing() when it is empty
-        else:
-            self._wait_for_peer()
-
-    def _look_at_flush(self, before: int | None) -> None:
-        """What was sent goes out as the peer reads it; it must read some of it."""
-        left = self._transport.get_write_buffer_size()
-        if before is not None and before - left < _FLUSH_LEAST:
-            limited.warning(
-                "connection %d from %s is cut: it did not read %d bytes that were sent to it",
-                self.session,
-                self.peer,
-                left,
-            )
-            self._transport.abort()
-            return
-        self._linger = self._host.loop.call_later(_FLUSH_SECONDS, self._look_at_flush, left)
-
-    def _wait_for_peer(self) -> None:
-        """All is sent: wait for the peer's end of file, for a moment."""
-        if self._linger is not None:
-            self._linger.cancel()
-        if self._peer_ended and not self._transport.get_write_buffer_size():
-            self._transport.close()
-        else:
-            self._linger = self._host.loop.call_later(_LINGER, self._transport.abort)
-
     def _pause(self) -> None:
         if not self._paused and not self._transport.is_closing():
             self._paused = True
@@ -506,22 +435,3 @@ class Connection(CallbackOrder, asyncio.Protocol):
             self.data_received(data)
         if not self._paused:
             self._transport.resume_reading()
-
-    def _socket_option(self, level: int, option: int, value: int | bytes) -> None:
-        sock = self._transport.get_extra_info("socket")
-        if sock is not None:
-            try:
-                sock.setsockopt(level, option, value)
-            except OSError as exc:
-                limited.info("setsockopt on connection %d: %s", self.session, exc)
-
-
-def unread_bytes(descriptor: int) -> list[bytes]:
-    """Read what the kernel still has of a connection that its transport has given up."""
-    parts: list[bytes] = []
-    try:
-        while data := os.read(descriptor, _A_READ):
-            parts.append(data)
-    except OSError:
-        pass  # no more, the peer's reset, or it is closed already
-    return parts

@@ -21,7 +21,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, cast
 
-from ipckit.server.connections.connection import Connection, unread_bytes
+from ipckit.server.connections.closing import unread_bytes
+from ipckit.server.connections.connection import Connection
 from ipckit.server.connections.registry import Registry
 from ipckit.server.connections.tls_engine import TLSEngine
 from ipckit.server.log import kind_of, limited
