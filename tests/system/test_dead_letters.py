@@ -23,8 +23,8 @@ def letter(number, error="ValueError: no"):
 
 
 def test_a_letter_comes_back(tmp_path):
-    rung = []
-    letters = DeadLetters(str(tmp_path / "letters"), lambda: rung.append(1))
+    woken = []
+    letters = DeadLetters(str(tmp_path / "letters"), lambda: woken.append(1))
     assert list(letters) == [] and len(letters) == 0 and letters.wanted_again() == []
     letters.add(letter(7))
     letters.add(letter(8, "OSError: other"))
@@ -36,7 +36,7 @@ def test_a_letter_comes_back(tmp_path):
     assert letters.groups() == {"ValueError: no": 2, "OSError: other": 1}
     letters.remove(third.id)
     letters.retry(first.id)
-    assert rung == [1]
+    assert woken == [1]
     assert [each.task_id for each in letters] == [8] and len(letters) == 1
     assert [each.task_id for each in letters.wanted_again()] == [7]
     letters.tried_again(first.id)

@@ -9,7 +9,7 @@ from serving import Small
 
 WAITING = """
 import mmap
-rings = mmap.mmap(-1, 4096)  # of all workers
+wakeups = mmap.mmap(-1, 4096)  # of all workers
 gate, opened = os.pipe()
 
 def begin(server, worker_id):
@@ -19,10 +19,10 @@ def begin(server, worker_id):
 
     def counted():
         at = 8 * (1 + worker_id)
-        rings[at : at + 8] = (int.from_bytes(rings[at : at + 8], "little") + 1).to_bytes(8, "little")
-        submitter.rung()
+        wakeups[at : at + 8] = (int.from_bytes(wakeups[at : at + 8], "little") + 1).to_bytes(8, "little")
+        submitter.woken()
 
-    loop.add_reader(submitter.bell, counted)
+    loop.add_reader(submitter.wakeup, counted)
 
 async def receive(server, fd, reactor_id, data):
     if data == b"post":
@@ -31,7 +31,7 @@ async def receive(server, fd, reactor_id, data):
     elif data == b"open":
         os.write(opened, bytes(100))
     else:
-        counts = [int.from_bytes(rings[at : at + 8], "little") for at in range(8, 8 * 9, 8)]
+        counts = [int.from_bytes(wakeups[at : at + 8], "little") for at in range(8, 8 * 9, 8)]
         server.send(fd, b"%d,%d\\n" % (sum(counts), server.worker_id))
 
 def run(server, task_id, source, data):

@@ -85,7 +85,7 @@ class Process(ABC):
         """Serve until the end; return the exit code."""
 
     @abstractmethod
-    def bell(self) -> None:
+    def woken(self) -> None:
         """SIGTERM came, or a frame: look at the phase and at what the manager wants."""
 
     @classmethod
@@ -108,7 +108,7 @@ class Process(ABC):
             signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         process = cls(server, runtime, place, incarnation)
         server._process = process
-        catch_term(lambda _number, _frame: process.bell())
+        catch_term(lambda _number, _frame: process.woken())
         unblock()
         return process.run()
 

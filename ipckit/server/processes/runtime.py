@@ -185,7 +185,7 @@ class Runtime:
             raise SettingsError("dead_letters: tasks are off, task_worker_num is 0")
         return DeadLetters(
             _letters_path(self.settings, ledger),
-            lambda: os.eventfd_write(ledger.bells[ledger.manager], 1),
+            lambda: os.eventfd_write(ledger.wakeups[ledger.manager], 1),
         )
 
     def destroy(self) -> None:

@@ -11,7 +11,7 @@ Invariants
   K2  a foreign message is taken only with a record in hand, so a full ledger leaves it there.
   K4  it looks at the phase and at what the manager wants between two turns, and once in
       LOOK_SECONDS while it sleeps: a program may have taken its SIGTERM away.
-  K3  before it waits it says that it sleeps, and looks once more: no bell is missed.
+  K3  before it waits it says that it sleeps, and looks once more: no wake-up is missed.
   K5  while tasks of the ledger keep it busy it looks at its inbox and for foreign messages once in
       _TURN_NS, and again at once after a foreign task: to find nothing costs as much as a task.
 Blocks    never for another process, but in send() and close() for a worker that does not read.
@@ -83,7 +83,7 @@ class TaskWorker(Process):
         self.connections = {}
         self._ledger = cast("TaskLedger", runtime.ledger)
         self._view = self._ledger.view(place)
-        self._bell = self._ledger.bells[place]
+        self._task_wakeup = self._ledger.wakeups[place]
         foreign = runtime.foreign
         self._foreign = foreign
         self._taker = None if foreign is None else ForeignTaker(foreign, self.number)
@@ -115,7 +115,7 @@ class TaskWorker(Process):
             if self._taker is not None:
                 self._taker.close()
 
-    def bell(self) -> None:
+    def woken(self) -> None:
         """A signal came; the loop looks at the phase before it takes anything."""
         self._runner.interrupted = True
         if not self.stopping:
@@ -133,7 +133,7 @@ class TaskWorker(Process):
         )
 
     def _end(self) -> int:
-        """Hand on what we were rung for, tell the manager; return the exit code."""
+        """Pass on what this process was woken for, tell the manager; return the exit code."""
         self._view.pass_on()
         if self.stopping:
             return EXIT_DONE
@@ -142,7 +142,7 @@ class TaskWorker(Process):
 
     def _filenos(self) -> list[int]:
         taker = self._taker
-        return [self._bell, *([] if taker is None else taker.filenos())]
+        return [self._task_wakeup, *([] if taker is None else taker.filenos())]
 
     # -- the blocking driver ---
 
@@ -224,7 +224,7 @@ class TaskWorker(Process):
 
     async def _main(self, loop: asyncio.AbstractEventLoop) -> int:
         awake = asyncio.Event()
-        loop.add_signal_handler(signal.SIGTERM, self._bell_on_loop, awake)
+        loop.add_signal_handler(signal.SIGTERM, self._woken_on_loop, awake)
         note_term_handler()
         try:
             await self._call_later("worker_start", self.slot)
@@ -264,8 +264,8 @@ class TaskWorker(Process):
         log_dropped(self.name, self._timers.drop_all(), self._timers.running)
         return code
 
-    def _bell_on_loop(self, awake: asyncio.Event) -> None:
-        self.bell()
+    def _woken_on_loop(self, awake: asyncio.Event) -> None:
+        self.woken()
         awake.set()
 
     async def _call_later(self, event: str, *args: Any) -> None:
@@ -298,7 +298,7 @@ class TaskWorker(Process):
         return self._taker is None or not self._wait_for_foreign(self._taker)
 
     def _wait_for_foreign(self, taker: ForeignTaker) -> bool:
-        """Arm the relays, unless there is no record: then a bell will say when. True: look now."""
+        """Arm the relays, unless there is no record: then a wake-up will come when there is one. True: look now."""
         probe = self._view.take()
         if probe is None:
             self._view.wish_room()

@@ -69,7 +69,7 @@ class UserProcess(Process):
         finally:
             log_dropped(self.name, self._timers.drop_all(), self._timers.running)
 
-    def bell(self) -> None:
+    def woken(self) -> None:
         """SIGTERM came; later ones leave the callback its time to clean up."""
         if not self._told:
             self._told = True

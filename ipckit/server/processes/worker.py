@@ -92,7 +92,7 @@ class Worker(Process):
         self.leaving = False
         self.deferring = False  # inside taskwait(): callbacks wait for the loop
         self.coroutines: set[asyncio.Task[Any]] = set()
-        self._bell = asyncio.Event()
+        self._changed = asyncio.Event()
         most = self.settings.socket_buffer_size
         self.outboxes = Outboxes(self.inboxes, self.board, self.loop, most)
         self._asked_to_go = False
@@ -111,25 +111,25 @@ class Worker(Process):
         finally:
             self.loop.close()
 
-    def bell(self) -> None:
+    def woken(self) -> None:
         """Look at the phase and at what the manager wants."""
         if self.board.phase == Phase.SERVING and not self.told_to_leave:
             self._ask_to_go()  # somebody else's SIGTERM: first a successor, then we go
-        self._bell.set()
+        self._changed.set()
 
     def _look(self) -> None:
-        """As bell(), without a signal: the program may have taken our SIGTERM away."""
+        """As woken(), without a signal: the program may have taken our SIGTERM away."""
         if self.stopping or self.told_to_leave:
-            self._bell.set()
+            self._changed.set()
         self.loop.call_later(LOOK_SECONDS, self._look)
 
     async def _main(self) -> int:
-        self.loop.add_signal_handler(signal.SIGTERM, self.bell)
+        self.loop.add_signal_handler(signal.SIGTERM, self.woken)
         note_term_handler()
         self.loop.add_reader(self.runtime.manager_pidfd, self._manager_gone)
         self._inbox_reader = InboxReader(self.loop, self.inbox, self.read_inbox)
         if self.submitter is not None:
-            self.loop.add_reader(self.submitter.bell, self.submitter.woken)
+            self.loop.add_reader(self.submitter.wakeup, self.submitter.woken)
             self.loop.call_soon(self.submitter.woken)  # a wake-up may have gone to the predecessor
         start = self.callbacks.get("worker_start")
         try:
@@ -146,7 +146,7 @@ class Worker(Process):
         self._beat()
         self._look()
         while self.board.phase == Phase.SERVING and not self.told_to_leave:
-            await self._ring()
+            await self._wait_for_change()
         began = told = time.monotonic()
         for acceptor in acceptors:
             acceptor.close()
@@ -162,7 +162,7 @@ class Worker(Process):
             told = time.monotonic()  # its end is like that of the server
             share = 0 if self.board.phase == Phase.SERVING else share
         while self.board.phase == Phase.STOPPING:
-            await self._ring()
+            await self._wait_for_change()
         await draining.finish(told + share * limit, told + limit)
         dropped = self.timers.drop_all()
         await draining.worker_stop()
@@ -187,9 +187,9 @@ class Worker(Process):
             self.row[Row.BEAT] = time.monotonic_ns()
             self.loop.call_later(timeout / BEATS, self._beat)
 
-    async def _ring(self) -> None:
-        await self._bell.wait()
-        self._bell.clear()
+    async def _wait_for_change(self) -> None:
+        await self._changed.wait()
+        self._changed.clear()
 
     def _manager_gone(self) -> None:
         self.loop.remove_reader(self.runtime.manager_pidfd)

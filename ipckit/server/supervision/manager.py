@@ -172,7 +172,7 @@ class Manager:
             if self._tasks.old:
                 with system_call("start", "the task ledger cannot be taken up"):
                     self._tasks.take_up()
-            self._poller.register(self._tasks.bell, select.POLLIN)
+            self._poller.register(self._tasks.wakeup, select.POLLIN)
         self._control.serve(self._poller)
         if not STOP.isdisjoint(self._signals.caught):  # it came while all was acquired
             self._stop()

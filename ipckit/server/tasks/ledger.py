@@ -1,4 +1,4 @@
-"""The task ledger of one server: the shared memory, its bells, and the files beside it.
+"""The task ledger of one server: the shared memory, its wake-up descriptors, and the files beside it.
 
 The words and records are the C core's (`ipckit/_core/ipk_ledger.h`); this is what belongs around
 them: how data becomes a body, where long ones go, and what an attempt that failed leaves.
@@ -91,16 +91,16 @@ class TaskLedger:
         """For Ledger.post() and run(): makes what dump() makes; its errors are not for the user."""
         self.read: Callable[[bytes], Any] = form.load
         """The way back, for what lies inside. Raises what the data's types raise."""
-        self.bells: list[int] = []
+        self.wakeups: list[int] = []
         parent = settings.task_tmpdir
         folder = runtime_directory(settings.runtime_dir) if parent is None else os.fspath(parent)
         self.taken_up = False
         """Whether it was there before: then it stays if this start fails."""
         with Undo() as undo:
-            undo.callback(self._close_bells)
+            undo.callback(self._close_wakeups)
             with system_call("eventfd", f"{self.places + 1} of them; raise ulimit -n"):
                 for _ in range(self.places + 1):
-                    self.bells.append(os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK))
+                    self.wakeups.append(os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK))
             if self.name is None:
                 self.spill = SpillDirectory(folder, identity=identity)
                 undo.add("the spill files", self.spill.destroy)
@@ -138,12 +138,12 @@ class TaskLedger:
 
     def view(self, place: int) -> _ledger.Ledger:
         """Return the ledger as the process of this place sees it."""
-        return _ledger.Ledger(self._memory, place, self.bells)
+        return _ledger.Ledger(self._memory, place, self.wakeups)
 
     def silence(self, place: int) -> None:
-        """Take back the rings for a place: it is going to look."""
+        """Read the wake-up descriptor of a place empty: the process is going to look."""
         with contextlib.suppress(BlockingIOError, InterruptedError):  # what stays wakes it again
-            os.eventfd_read(self.bells[place])
+            os.eventfd_read(self.wakeups[place])
 
     # -- bodies ---
 
@@ -250,7 +250,7 @@ class TaskLedger:
     def destroy(self, *, keep: bool = False) -> None:
         """Remove it, or leave it for the next server with its name. By the manager."""
         with Undo() as ends:
-            ends.callback(self._close_bells)
+            ends.callback(self._close_wakeups)
             if self.name is not None:
                 ends.callback(self._guard.close)
             if self.name is not None and keep:
@@ -264,9 +264,9 @@ class TaskLedger:
         """Unless its name was removed and is another ledger's by now."""
         remove_named(f"{PREFIX}{self.name}", self._file)
 
-    def _close_bells(self) -> None:
-        while self.bells:
-            os.close(self.bells.pop())
+    def _close_wakeups(self) -> None:
+        while self.wakeups:
+            os.close(self.wakeups.pop())
 
 
 def _nameless(size: int) -> mmap.mmap:

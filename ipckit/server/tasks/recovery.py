@@ -77,10 +77,10 @@ class TaskKeeper:
         self._place_of = place_of  # the place of the newest process of a worker
         self._outside = outside  # other programs may ask for letters to be tried again
         self._view = ledger.overview
-        self.bell = ledger.bells[ledger.manager]
+        self.wakeup = ledger.wakeups[ledger.manager]
         self.old = ledger.taken_up
         self.next_due = 0
-        """When tend() has something to do, ns of the monotonic clock; 0: when the bell rings."""
+        """When tend() has something to do, ns of the monotonic clock; 0: at the next wake-up."""
 
     def sweep(self, place: int, row: memoryview, how: str, signal: int | None) -> None:
         """K1. What it was at has failed, and is counted in `row`."""

@@ -114,9 +114,9 @@ class Results:
     def wait(self, outcomes: list[Outcome], deadline: float) -> None:
         """Deliver results and read frames until all outcomes are there or the time is over. S2."""
         poller = select.poll()
-        inbox, bell = self._host.inbox, self._ledger.bells[self._host.place]
+        inbox, wakeup = self._host.inbox, self._ledger.wakeups[self._host.place]
         poller.register(inbox.reading, select.POLLIN)
-        poller.register(bell, select.POLLIN)
+        poller.register(wakeup, select.POLLIN)
         while True:
             self._view.want_bell()
             self._host.read_inbox(defer=True)

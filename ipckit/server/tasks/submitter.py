@@ -57,7 +57,7 @@ class Submitter:
         self._waiters = self.results.waiters
         self._waiting: deque[asyncio.Future[None]] = deque()  # for a record
         self._in_a_row = 0
-        self.bell = ledger.bells[host.place]
+        self.wakeup = ledger.wakeups[host.place]
 
     @property
     def outstanding(self) -> int:
@@ -200,7 +200,7 @@ class Submitter:
     def _try_store(
         self, body: bytes, dst: int, waiter: Any, options: TaskOptions | None, *, again: bool
     ) -> int:
-        """Return the id, 0 when there is no room; then the bell will ring. S4."""
+        """Return the id, 0 when there is no room; then a wake-up will come. S4."""
         for looks in (again, True):
             if not looks or self._may_store(body):
                 try:
@@ -208,7 +208,7 @@ class Submitter:
                 except TaskQueueFull:
                     if self._host.stopping:
                         raise
-            self._view.wish_room()  # first the wish, then another look: no ring is missed
+            self._view.wish_room()  # first the wish, then another look: no wake-up is missed
         return 0
 
     def _may_store(self, body: bytes) -> bool:
@@ -234,7 +234,7 @@ class Submitter:
     def leave(self) -> None:
         """This process leaves and waits no longer: each result from now on is its successor's."""
         self.results.leave()
-        self.loop.remove_reader(self.bell)
+        self.loop.remove_reader(self.wakeup)
 
     def _wake_one(self) -> None:
         while self._waiting:
