@@ -298,7 +298,10 @@ class TaskWorker(Process):
         return self._taker is None or not self._wait_for_foreign(self._taker)
 
     def _wait_for_foreign(self, taker: ForeignTaker) -> bool:
-        """Arm the relays, unless there is no record: then a wake-up will come when there is one. True: look now."""
+        """Arm the relays, unless there is no record: then a wake-up comes when there is one.
+
+        True: look now.
+        """
         probe = self._view.take()
         if probe is None:
             self._view.wish_room()

@@ -1,4 +1,4 @@
-"""The task ledger of one server: the shared memory, its wake-up descriptors, and the files beside it.
+"""The task ledger of one server: shared memory, wake-up descriptors, and the files beside it.
 
 The words and records are the C core's (`ipckit/_core/ipk_ledger.h`); this is what belongs around
 them: how data becomes a body, where long ones go, and what an attempt that failed leaves.
