@@ -152,7 +152,7 @@ class Connection(Closing, asyncio.Protocol):
         self._taken = None
         self._owns(taken.session)
         self._total = self._marks[_READ] + len(taken.remainder)
-        self._registry.took(self, backed=taken.backed)
+        self._registry.took(self, stored=taken.stored)
         if taken.held:
             self.hold(on=True)
         self._run("connection_taken", (self._server, self.session, self._host.slot))
@@ -336,14 +336,14 @@ class Connection(Closing, asyncio.Protocol):
     def state(self) -> Taken:
         """Return what its next worker has to know. While it is idle and not read."""
         remainder = self._framer.rest if self._framer is not None else b""
-        backer = self._registry.backer
+        store = self._registry.fd_store
         return Taken(
             self.session,
             self.port.index,
             remainder,
             held=self._held,
             former=self._host.place,
-            backed=backer is not None and backer.has_sent(self.session),
+            stored=store is not None and store.has_stored(self.session),
         )
 
     def let_go(self) -> None:

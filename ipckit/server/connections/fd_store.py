@@ -5,7 +5,7 @@ says when it ends. After the worker's death the kernel's own counts decide: a co
 every byte that was read was worked off, and every byte that was promised was written, goes to the
 successor; any other is shut down, so that its client knows. Nothing is run again.
 
-Contract  `Backer` is a worker's end, `Backed` the manager's. A connection has at most one copy in
+Contract  `FdStoreClient` is a worker's end, `FdStore` the manager's. A connection has at most one copy in
           the manager, for as long as its session lives.
 Invariants
   B1  a copy is closed as soon as its session is gone, whoever is told first: who hears of a
@@ -42,7 +42,7 @@ from ipckit.server.shared.sessions import Sessions
 if TYPE_CHECKING:
     import asyncio
 
-__all__ = ["Backed", "Backer", "Dropped", "Taken"]
+__all__ = ["Dropped", "FdStore", "FdStoreClient", "Taken"]
 
 _LOOKS = 100
 """So often the counts of a connection are read until they are of one moment."""
@@ -74,7 +74,7 @@ class Taken(NamedTuple):
     remainder: bytes  # read, and not yet a packet
     held: bool  # by pause()
     former: int  # place of who had it and may still pass on what others sent; -1: it is dead
-    backed: bool  # the manager has a copy
+    stored: bool  # the manager has a copy
 
 
 class Dropped(NamedTuple):
@@ -85,15 +85,15 @@ class Dropped(NamedTuple):
     known: dict[str, Any] | None  # of its client, as Sessions.describe() says it
 
 
-class Backer:
+class FdStoreClient:
     """A worker's end: what the manager has yet to hear of."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, road: socket.socket) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, socket: socket.socket) -> None:
         self._loop = loop
-        self._road = road
+        self._socket = socket
         self._new: dict[int, Callable[[], int]] = {}
         self._gone: list[int] = []
-        self._backed: set[int] = set()
+        self._fd_store: set[int] = set()
         self._due: asyncio.Handle | None = None
 
     def add(self, session: int, descriptor: Callable[[], int]) -> None:
@@ -102,18 +102,18 @@ class Backer:
         if self._due is None:
             self._due = self._loop.call_later(_TICK, self._tick)
 
-    def known(self, session: int) -> None:
+    def note_stored(self, session: int) -> None:
         """The manager has a copy of this one."""
-        self._backed.add(session)
+        self._fd_store.add(session)
 
-    def has_sent(self, session: int) -> bool:
+    def has_stored(self, session: int) -> bool:
         """Whether the manager has a copy, or will have it."""
-        return session in self._backed
+        return session in self._fd_store
 
     def forget(self, session: int, *, tell: bool = True) -> None:
         """It ends (tell the manager, if he has a copy), or it is another's."""
-        if self._new.pop(session, None) is None and session in self._backed:
-            self._backed.discard(session)
+        if self._new.pop(session, None) is None and session in self._fd_store:
+            self._fd_store.discard(session)
             if tell:
                 self._gone.append(session)
                 if len(self._gone) == 1:
@@ -141,7 +141,7 @@ class Backer:
                 return
             for session, _ in some:
                 del self._new[session]
-            self._backed.update(session for session, _ in open_ones)
+            self._fd_store.update(session for session, _ in open_ones)
 
     def _tell_of_ends(self) -> None:
         while self._gone:
@@ -154,7 +154,7 @@ class Backer:
         message = what + b"".join(map(_SESSIONS.pack, sessions))
         rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
         try:
-            self._road.sendmsg([message], rights, socket.MSG_DONTWAIT)
+            self._socket.sendmsg([message], rights, socket.MSG_DONTWAIT)
         except BlockingIOError:
             return False
         except OSError as exc:
@@ -164,27 +164,27 @@ class Backer:
         return True
 
 
-class Backed:
+class FdStore:
     """The manager's end: the copies, and what becomes of those whose worker died."""
 
-    def __init__(self, road: socket.socket, sessions: Sessions, inboxes: list[Inbox]) -> None:
-        self.road = road
+    def __init__(self, socket: socket.socket, sessions: Sessions, inboxes: list[Inbox]) -> None:
+        self.socket = socket
         self._sessions = sessions
         self._inboxes = inboxes
         self._copies: dict[int, int] = {}  # session -> descriptor
-        self._heirless: dict[int, dict[int, int]] = {}  # slot -> session -> index of our port
+        self._orphans: dict[int, dict[int, int]] = {}  # slot -> session -> index of our port
         self._ended: dict[int, list[Dropped]] = {}  # slot -> what its next process hears of
 
     @property
     def waiting(self) -> bool:
         """Whether anything waits for a successor, or for room in its inbox."""
-        return bool(self._heirless or self._ended)
+        return bool(self._orphans or self._ended)
 
     def hear(self) -> None:
         """Take what the workers sent."""
         while True:
             try:
-                message, ancillary, flags, _ = self.road.recvmsg(_LARGEST, _ROOM, _TAKE)
+                message, ancillary, flags, _ = self.socket.recvmsg(_LARGEST, _ROOM, _TAKE)
             except BlockingIOError:
                 return
             except OSError as exc:
@@ -215,7 +215,7 @@ class Backed:
         if fd is not None:
             os.close(fd)
 
-    def sort_out(self, place: int) -> int:
+    def recover(self, place: int) -> int:
         """The process of a place is dead: keep what is whole, end the rest; return how many."""
         self.hear()
         slot = place // 2
@@ -225,9 +225,9 @@ class Backed:
             known = self._sessions.describe(session)
             fd = self._copies.get(session)
             if fd is not None and _is_whole(fd, *self._sessions.counts(session)):
-                self._heirless.setdefault(slot, {})[session] = port
+                self._orphans.setdefault(slot, {})[session] = port
             elif self._sessions.close(session, place):
-                self._heirless.get(slot, {}).pop(session, None)
+                self._orphans.get(slot, {}).pop(session, None)
                 ended.append(Dropped(session, port, known))
         for session in [s for s in self._copies if self._sessions.owner_of(s) < 0]:
             fd = self._copies[session]
@@ -237,16 +237,16 @@ class Backed:
             self._ended.setdefault(slot, []).extend(ended)
         return len(ended)
 
-    def hand_on(self, heir_of: Callable[[int], int | None]) -> None:
-        """Give what waits to the heirs, `heir_of(slot)` their places, as far as there is room."""
-        for slot in {*self._ended, *self._heirless}:
-            place = heir_of(slot)
+    def give_to_successors(self, successor_of: Callable[[int], int | None]) -> None:
+        """Give what waits to the heirs, `successor_of(slot)` their places, as far as there is room."""
+        for slot in {*self._ended, *self._orphans}:
+            place = successor_of(slot)
             if place is None:
                 continue
             if slot in self._ended and self._tell_of_ends(place, self._ended[slot]):
                 del self._ended[slot]
-            if slot in self._heirless and self._give(place, self._heirless[slot]):
-                del self._heirless[slot]
+            if slot in self._orphans and self._give(place, self._orphans[slot]):
+                del self._orphans[slot]
 
     def _tell_of_ends(self, place: int, ended: list[Dropped]) -> bool:
         return self._inboxes[place].post(Head(Kind.DROPPED), pickle_codec.dump(ended))
@@ -258,7 +258,7 @@ class Backed:
             if owner >= 0 and session in self._copies:
                 # First: senders find the successor, which keeps what comes until it has it.
                 self._sessions.hand_over(session, owner, place)
-                taken = Taken(session, port, b"", held=False, former=-1, backed=True)
+                taken = Taken(session, port, b"", held=False, former=-1, stored=True)
                 head = Head(Kind.TAKE, ident=session)
                 if not self._inboxes[place].post_with(
                     head, pickle_codec.dump(taken), self._copies[session]

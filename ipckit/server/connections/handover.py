@@ -90,9 +90,9 @@ class Handover:
             with contextlib.suppress(OSError):  # the client sees it although there is a copy
                 sock.shutdown(socket.SHUT_RDWR)
             sock.close()
-            if registry.backer is not None and taken.backed:
-                registry.backer.known(taken.session)
-                registry.backer.forget(taken.session)
+            if registry.fd_store is not None and taken.stored:
+                registry.fd_store.note_stored(taken.session)
+                registry.fd_store.forget(taken.session)
             known = self._sessions.describe(taken.session)
             registry.counts.close(taken.session)
             registry.ended_elsewhere(Dropped(taken.session, taken.port, known))
@@ -212,8 +212,8 @@ class Handover:
         body = pickle_codec.dump(connection.state())
         self._owed = successor, Head(Kind.TAKE, ident=session), body, fd
         del registry.connections[session]
-        if registry.backer is not None:
-            registry.backer.forget(session, tell=False)
+        if registry.fd_store is not None:
+            registry.fd_store.forget(session, tell=False)
         self.forget(session)
         connection.let_go()
         return self.pay()

@@ -13,7 +13,7 @@ import socket
 from typing import Any
 
 from ipckit.server.connections import client_info
-from ipckit.server.connections.fd_store import Backer, Dropped, Taken
+from ipckit.server.connections.fd_store import Dropped, FdStoreClient, Taken
 from ipckit.server.connections.host import Client, ConnectionHost, HandoverEvents, Handshake
 from ipckit.server.ports.port import OpenPort
 from ipckit.server.shared.scoreboard import Row
@@ -31,7 +31,7 @@ class Registry:
         self.connections: dict[int, Any] = {}
         """By session."""
         self.counts = SessionCounts(host.board, host.place)
-        self.backer = None if manager is None else Backer(host.loop, manager)
+        self.fd_store = None if manager is None else FdStoreClient(host.loop, manager)
         self.handover: HandoverEvents | None = None
         self.open = 0
         """Transports that are not yet lost: more than `connections` while some linger."""
@@ -46,8 +46,8 @@ class Registry:
             return 0
         port = connection.port
         session = self.counts.open(port.index, *connection.address())
-        if session and self.backer is not None and port.is_tcp and connection.can_outlive:
-            self.backer.add(session, connection.descriptor)
+        if session and self.fd_store is not None and port.is_tcp and connection.can_outlive:
+            self.fd_store.add(session, connection.descriptor)
         return session
 
     def _is_full(self) -> bool:
@@ -70,11 +70,11 @@ class Registry:
         self.handshakes.discard(handshake)
         self.host.row[Row.HANDSHAKES] = len(self.handshakes)
 
-    def took(self, connection: Client, *, backed: bool) -> None:
+    def took(self, connection: Client, *, stored: bool) -> None:
         """A connection of another worker is ours."""
         self.open += 1
-        if self.backer is not None and backed:
-            self.backer.known(connection.session)
+        if self.fd_store is not None and stored:
+            self.fd_store.note_stored(connection.session)
 
     def came(self, taken: Taken) -> None:
         """Its `connection_taken` was called: what others sent to it meanwhile is due."""
@@ -91,8 +91,8 @@ class Registry:
             self.counts.close(session)
             if self.handover is not None:
                 self.handover.forget(session)
-            if self.backer is not None:
-                self.backer.forget(session)
+            if self.fd_store is not None:
+                self.fd_store.forget(session)
         return known
 
     def lost(self) -> None:

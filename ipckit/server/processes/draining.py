@@ -87,9 +87,9 @@ class Draining:
         registry, settings = host.registry, host.settings
         host.leaving = True
         patience = settings.reload_timeout if settings.reload_async else 0
-        keep = registry.backer is not None
-        if registry.backer is not None:
-            registry.backer.flush()
+        keep = registry.fd_store is not None
+        if registry.fd_store is not None:
+            registry.fd_store.flush()
         for connection in list(registry.connections.values()):
             if connection.can_outlive or not keep:
                 connection.stop_reading()

@@ -59,7 +59,9 @@ class Runtime:
     board: Board
     inboxes: list[Inbox]  # by place; both places of a task worker have one
     manager_inbox: Inbox
-    backing: tuple[socket.socket, socket.socket]  # by which copies of connections go to the manager
+    fd_store_sockets: tuple[
+        socket.socket, socket.socket
+    ]  # by which copies of connections go to the manager
     ledger: TaskLedger | None
     foreign: ForeignQueue | None
     record: RunRecord  # the manager's
@@ -104,8 +106,8 @@ class Runtime:
                 # the old and the new one can share an inbox.
                 inboxes += [inbox(shared=True)] * 2
             manager_inbox = inbox()
-            backing = socket_pair(socket.SOCK_SEQPACKET, "copies of connections")
-            for end in backing:
+            fd_store_sockets = socket_pair(socket.SOCK_SEQPACKET, "copies of connections")
+            for end in fd_store_sockets:
                 undo.callback(end.close)
             manager_pidfd = open_pidfd(os.getpid())
             undo.callback(os.close, manager_pidfd)
@@ -138,7 +140,7 @@ class Runtime:
                 board,
                 inboxes,
                 manager_inbox,
-                backing,
+                fd_store_sockets,
                 ledger,
                 foreign,
                 record,

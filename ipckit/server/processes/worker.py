@@ -3,7 +3,7 @@
 Stands on ipckit.server.processes.process, ipckit.server.connections.connection,
           ipckit.server.tasks.submitter, ipckit.server.messaging.inbox, uvloop.
 Invariants
-  W1  the loop never waits for another process: a full inbox or road is waited for by descriptors.
+  W1  the loop never waits for another process: a full inbox or socket is waited for by descriptors.
   W2  a client's session has one owner, the place of its worker; others send to it by the owner's
       inbox.
 Ends      asked by the manager (reload, stop) it stops accepting and reading, lets tasks and
@@ -81,7 +81,7 @@ class Worker(Process):
         self.inbox = runtime.inboxes[place]
         self.ports: Sequence[OpenPort] = runtime.ports
         self.inboxes: Sequence[Inbox] = runtime.inboxes
-        manager = runtime.backing[1] if self.settings.keep_connections else None
+        manager = runtime.fd_store_sockets[1] if self.settings.keep_connections else None
         self.registry = Registry(self, manager)
         self.connections = self.registry.connections
         self.handover = Handover(self.registry)

@@ -25,7 +25,7 @@ import signal
 import time
 from typing import TYPE_CHECKING, NoReturn
 
-from ipckit.server.connections.fd_store import Backed
+from ipckit.server.connections.fd_store import FdStore
 from ipckit.server.log import describe_exception, limited, log
 from ipckit.server.messaging.wire import Head, Kind
 from ipckit.server.monitoring.control_socket import ControlSocket
@@ -108,7 +108,9 @@ class Manager:
         self._failure: BaseException | None = None
         self._started = False
         self._control = control
-        self._backed = Backed(runtime.backing[0], runtime.board.sessions, runtime.inboxes)
+        self._fd_store = FdStore(
+            runtime.fd_store_sockets[0], runtime.board.sessions, runtime.inboxes
+        )
         self._monitor = Monitor(runtime)
         self._users = UserProcesses(
             len(runtime.user_processes),
@@ -125,7 +127,7 @@ class Manager:
                 limit=settings.task_timeout,
                 outside=settings.dead_letter_path is not None,
             )
-        self._sweep = Sweep(runtime, self._backed, self._tasks)
+        self._sweep = Sweep(runtime, self._fd_store, self._tasks)
 
     # -- life ---
 
@@ -166,7 +168,11 @@ class Manager:
         return self._shutdown.asked + asked > 1
 
     def _serve(self) -> None:
-        for fd in (self._signals.fileno(), self._runtime.manager_inbox.reading, self._backed.road):
+        for fd in (
+            self._signals.fileno(),
+            self._runtime.manager_inbox.reading,
+            self._fd_store.socket,
+        ):
             self._poller.register(fd, select.POLLIN)
         if self._tasks is not None:
             if self._tasks.old:
@@ -202,8 +208,8 @@ class Manager:
                 run("a worker's end", self._reap, fd, fd=fd)
             elif fd in self._users.alive:
                 run("a user process's end", self._reap_user, fd, fd=fd)
-            elif fd == self._backed.road.fileno():
-                run("copies of connections", self._backed.hear, fd=fd)
+            elif fd == self._fd_store.socket.fileno():
+                run("copies of connections", self._fd_store.receive, fd=fd)
             elif fd == self._signals.fileno():
                 self._signals.clear()
             else:
@@ -220,7 +226,7 @@ class Manager:
             run("tending tasks", self._tasks.tend, time.monotonic_ns())
             run("looking at the load", self._monitor.look_at_the_load)
         run("passing frames on", self._forwarder.run)
-        run("handing connections on", self._backed.hand_on, self._successor_of)
+        run("handing connections on", self._fd_store.give_to_successors, self._successor_of)
         first = self._settings.worker_num
         task_workers = any(member.place // 2 >= first for member in self._fleet.members())
         run("watching the end", self._shutdown.watch, task_workers)
@@ -242,7 +248,7 @@ class Manager:
         times = [end for end in ends if end is not None]
         if self._tasks is not None:
             times += [self._tasks.next_due / 1e9] if self._tasks.next_due else []
-        if self._forwarder.waiting or self._backed.waiting:
+        if self._forwarder.waiting or self._fd_store.waiting:
             times.append(now + 0.01)
         least = _LEFT_OUT if self._guard.next_due() is not None else 0.0
         return max(least, min([now + LOOK_SECONDS, *times]) - now) * 1000 + 1
@@ -412,7 +418,7 @@ class Manager:
         """In a child: what is the manager's alone is not ours."""
         self._children.leave()
         self._control.leave()
-        self._backed.leave()
+        self._fd_store.leave()
         self._server._manager = None
 
     def _ask_to_leave(self, place: int) -> None:
@@ -491,7 +497,7 @@ class Manager:
 
     def _kill_all(self) -> None:
         """M3: whatever ended run(), no child stays."""
-        self._backed.close()
+        self._fd_store.close()
         self._children.kill_all()
         self._pidfds.clear()
         self._users.alive.clear()

@@ -8,7 +8,7 @@ Blocks    never.
 
 from __future__ import annotations
 
-from ipckit.server.connections.fd_store import Backed
+from ipckit.server.connections.fd_store import FdStore
 from ipckit.server.processes.runtime import Runtime
 from ipckit.server.shared.scoreboard import Row
 from ipckit.server.shared.session_counts import SessionCounts
@@ -23,10 +23,10 @@ _OF_A_LIFE = (Row.PID, Row.BUSY_SINCE, Row.BEAT, Row.LEAVING_SINCE, Row.STARTING
 class Sweep:
     """The places whose process died. In the manager, one thread."""
 
-    def __init__(self, runtime: Runtime, backed: Backed, tasks: TaskKeeper | None) -> None:
+    def __init__(self, runtime: Runtime, stored: FdStore, tasks: TaskKeeper | None) -> None:
         self._board = runtime.board
         self._workers = runtime.worker_num
-        self._backed = backed
+        self._fd_store = stored
         self._tasks = tasks
         self._due: dict[int, tuple[str, int | None]] = {}  # place -> how its process died
 
@@ -43,7 +43,7 @@ class Sweep:
         if place // 2 < self._workers:
             SessionCounts(self._board, place).settle()
             row[Row.HANDSHAKES] = 0
-            row[Row.CLOSED] += self._backed.sort_out(place)
+            row[Row.CLOSED] += self._fd_store.recover(place)
         if self._tasks is not None:
             self._tasks.sweep(place, row, *self._due[place])
         del self._due[place]
