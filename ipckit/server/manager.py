@@ -402,9 +402,6 @@ class Manager:
             self._guard.note(f"making worker {fork.place // 2}", exc)
             self._refused = exc
             why = f"{type(exc).__name__}: {exc}"
-            # M2: a child without a pidfd is killed, and may have begun its work before.
-            self._unswept.setdefault(fork.place, (f"its process was killed: {why}", None))
-            self._guard.attempt(_SWEEP, self._sweep, fork.place)
             self.reloads.failed(fork.place, why)
             self._do(self._fleet.fork_failed(fork.place, why, code_of(exc), time.monotonic()))
             return
