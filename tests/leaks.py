@@ -1,8 +1,10 @@
 """What a test left behind, and namespaces of this process's own, in which all that is left is its.
 
 Contract  `own_namespaces()` gives this process, and all that it starts, an IPC namespace, a
-          /dev/shm and a /dev/mqueue that nobody else has. It returns "", or why there can be none;
-          then nothing has changed. It is called once, before there are other threads.
+          /dev/shm and a /dev/mqueue that nobody else has, and as many bytes of POSIX queues as
+          it wants, where it may: all processes of a user share that limit. It returns "", or why
+          there can be none; then nothing has changed. It is called once, before there are other
+          threads.
           `python leaks.py ARGUMENT...` is a python that has them before its first thread: a
           worker of pytest-xdist has threads when it reads conftest.py.
           `objects()` lists System V queues, segments and semaphores, POSIX queues and the files of
@@ -17,6 +19,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import resource
 import struct
 import sys
 from pathlib import Path
@@ -74,6 +77,8 @@ def own_namespaces() -> str:
             break  # a root that may not change the owner of a file is none
         if _may(flags):
             _unshare(flags)
+            with contextlib.suppress(ValueError):  # only root may raise it
+                resource.setrlimit(resource.RLIMIT_MSGQUEUE, (resource.RLIM_INFINITY,) * 2)
             return ""
     return "unshare(2) of the IPC namespace is not permitted"
 

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <sys/ipc.h>
 #include <sys/msg.h>
@@ -21,6 +22,7 @@ static int queue = -1;
 enum { ROOM = 8192 };
 
 static struct ipk_message *message;
+static atomic_int over;
 
 static void
 clean_up(void)
@@ -53,11 +55,14 @@ remove_soon(void *unused)
 	return NULL;
 }
 
+/* Again and again: a signal that comes before the wait does not end it. */
 static void *
-signal_soon(void *thread)
+signal_until_over(void *thread)
 {
-	(void)usleep(30000);
-	(void)pthread_kill(*(pthread_t *)thread, SIGUSR1);
+	while (!atomic_load(&over)) {
+		(void)usleep(10000);
+		(void)pthread_kill(*(pthread_t *)thread, SIGUSR1);
+	}
 	return NULL;
 }
 
@@ -80,8 +85,10 @@ interrupted(void *(*helper)(void *), int64_t (*call)(int64_t), int64_t timeout_n
 {
 	pthread_t self = pthread_self(), thread;
 
+	atomic_store(&over, 0);
 	CHECK(pthread_create(&thread, NULL, helper, &self) == 0);
 	CHECK(call(timeout_ns) == code);
+	atomic_store(&over, 1);
 	CHECK(pthread_join(thread, NULL) == 0);
 }
 
@@ -228,13 +235,13 @@ main(void)
 	CHECK(ipk_msgq_stat(queue, &stat) == 0 && stat.messages > 0);
 
 	/* A signal gives the call back to its caller, with or without a limit; nothing was sent. */
-	interrupted(signal_soon, wait_to_put, -1, -EINTR);
-	interrupted(signal_soon, wait_to_put, 60000 * MS, -EINTR);
+	interrupted(signal_until_over, wait_to_put, -1, -EINTR);
+	interrupted(signal_until_over, wait_to_put, 60000 * MS, -EINTR);
 	began = stat.messages;
 	CHECK(ipk_msgq_stat(queue, &stat) == 0 && stat.messages == began);
 	empty();
-	interrupted(signal_soon, wait_to_take, -1, -EINTR);
-	interrupted(signal_soon, wait_to_take, 60000 * MS, -EINTR);
+	interrupted(signal_until_over, wait_to_take, -1, -EINTR);
+	interrupted(signal_until_over, wait_to_take, 60000 * MS, -EINTR);
 
 	/* Removal is EIDRM in a wait, of either kind, and after it. */
 	interrupted(remove_soon, wait_to_take, -1, -EIDRM);

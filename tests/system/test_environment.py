@@ -24,7 +24,6 @@ from typing import Any
 import pytest
 from deadlines import LOOK
 from serving import Small, children_of, wait_for
-from watching import all_are_copied
 
 WHO = """
 @server.on("receive")
@@ -185,91 +184,63 @@ def test_f5_f8_no_descriptor_for_a_pidfd(small, tmp_path):
 
 
 REFUSED_LATE = """
-import errno, json, signal
+import errno, time
 
 real = os.pidfd_open
 
 def pidfd_open(pid, flags=0):
     if os.path.exists("{folder}/refuse"):
         os.unlink("{folder}/refuse")
-        with open("{folder}/fifo") as begun:  # the manager loses the CPU until its child is at work
-            begun.read()
+        deadline = time.monotonic() + {look}
+        while not sleeps(pid):  # the child waits for its pidfd, or it works and sleeps then
+            assert time.monotonic() < deadline
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
     return real(pid, flags)
 
 os.pidfd_open = pidfd_open
 
-def hold_once():
-    if not os.path.exists("{folder}/held"):
-        open("{folder}/held", "w").close()
-        with open("{folder}/fifo", "w") as begun:
-            begun.write("at work")
-        signal.pause()
+def sleeps(pid):
+    with open(f"/proc/{{pid}}/stat") as file:
+        return file.read().rpartition(")")[2].split()[0] == "S"
+
+def note(event):
+    with open("{folder}/noted", "a") as file:
+        file.write(f"{{event}} {{os.getpid()}}\\n")
+
+@server.on("worker_start")
+def worker_start(server, worker_id):
+    note(f"worker_start {{worker_id}}")
 
 @server.on("receive")
 def receive(server, fd, reactor_id, data):
-    word = data.decode()
-    if word == "hold":
-        hold_once()
-    if word == "stats":
-        server.send(fd, json.dumps(server.stats()).encode())
-    elif word.startswith("task"):
-        server.task((word, fd))
-    else:
-        server.send(fd, str(os.getpid()).encode())
+    server.task(fd)
 
 @server.on("task")
-def task(server, task_id, src_worker_id, data):
-    word, fd = data
-    if word == "task hold":
-        hold_once()
-    server.send(fd, str(os.getpid()).encode())
+def task(server, task_id, src_worker_id, fd):
+    note("task")
+    server.send(fd, b"done")
 """
 
 
-@pytest.fixture
-def refused_late(small, tmp_path):
-    """A server whose next pidfd_open(2) fails when the child has begun its work; and a client."""
-    os.mkfifo(tmp_path / "fifo")
-    server = small(REFUSED_LATE.format(folder=tmp_path), "task_worker_num=1")
+@pytest.mark.parametrize("slot", [0, 1], ids=["worker", "task worker"])
+def test_f5_a_process_without_a_pidfd_has_done_nothing(small, tmp_path, slot):
+    """F5, P1 of fork.py: EMFILE of pidfd_open(2), while the manager does not get the CPU."""
+    log = tmp_path / "log"
+    program = REFUSED_LATE.format(folder=tmp_path, look=LOOK)
+    server = small(program, f"task_worker_num=1, log_file={str(log)!r}")
+    started = f"worker_start {slot} "
+    old = int((tmp_path / "noted").read_text().partition(started)[2].split()[0])
+    (tmp_path / "refuse").touch()
+    os.kill(old, signal.SIGKILL)
+    server.wait_for(lambda: (tmp_path / "noted").read_text().count(started) == 2)
     with server.connect() as client:
-
-        def ask(word: str) -> bytes:
-            client.sendall(word.encode())
-            return client.recv(1 << 16)
-
-        yield server, ask, tmp_path / "refuse"
-
-
-def test_f5_a_task_that_a_refused_process_had_claimed_is_run(refused_late):
-    """F5, D7: EMFILE of pidfd_open(2) when the new task worker runs its first task already."""
-    server, ask, refuse = refused_late
-    old = int(ask("task"))
-    refuse.touch()
-    os.kill(old, signal.SIGKILL)
-    assert int(ask("task hold")) != old
-    server.wait_for(lambda: json.loads(ask("stats"))["tasking_num"] == 0)
-    stats = json.loads(ask("stats"))
-    assert [one["pid"] for one in stats["workers"] if one["starting"] or not one["pid"]] == []
-
-
-def test_f5_a_connection_that_a_refused_process_had_taken_is_over(refused_late):
-    """F5, S13: EMFILE of pidfd_open(2) when the new worker serves a client already."""
-    server, ask, refuse = refused_late
-    server.wait_for(lambda: all_are_copied(server.process.pid, server.address[1]))
-    old = int(ask("pid"))
-    refuse.touch()
-    os.kill(old, signal.SIGKILL)
-    with server.connect() as taken:
-        taken.sendall(b"hold")
-        with contextlib.suppress(ConnectionError):
-            assert taken.recv(100) == b"", "its worker is killed"
-    server.wait_for(lambda: not refuse.exists())
-    with server.connect() as other:
-        other.sendall(b"stats")
-        stats = json.loads(other.recv(1 << 16))
-    assert stats["connection_num"] <= 2, "the one that asks, and the first if it was kept"
-    assert stats["close_count"] >= 1
+        client.sendall(b"go")
+        assert client.recv(100) == b"done"
+    assert not (tmp_path / "refuse").exists()
+    assert log.read_text().count("pidfd_open") == 1
+    lines = (tmp_path / "noted").read_text().splitlines()
+    assert sum(line.startswith(started) for line in lines) == 2, "one of the refused process"
+    assert sum(line.startswith("task") for line in lines) == 1
 
 
 def test_f5_poll_is_refused(small, tmp_path):

@@ -5,15 +5,15 @@ says when it ends. After the worker's death the kernel's own counts decide: a co
 every byte that was read was worked off, and every byte that was promised was written, goes to the
 successor; any other is shut down, so that its client knows. Nothing is run again.
 
-Contract  `FdStoreClient` is a worker's end, `FdStore` the manager's. A connection has at most one copy in
-          the manager, for as long as its session lives.
+Contract  A worker has an `FdStoreClient`, the manager the `FdStore`. A connection has at most one
+          copy in the manager, for as long as its session lives.
 Invariants
-  B1  a copy is closed as soon as its session is gone, whoever is told first: who hears of a
-      connection looks at its session.
-  B2  a child of the manager closes the copies it inherits before it does anything else: a copy in
-      another process would keep a client waiting for an end of file.
-  B3  the kernel's counts are of one moment: what the peer sends or acknowledges between two of the
-      calls that read them is noticed, and they are read again.
+  B1  A copy is closed as soon as its session has ended, whichever message about it comes first:
+      the session itself is looked at before a copy is kept.
+  B2  A child of the manager closes the copies that it inherits before it does anything else: a copy
+      in another process would keep a client waiting for an end of file.
+  B3  The kernel's counts are of one moment: if the peer sends or acknowledges anything between the
+      calls that read them, they are read again.
 Stands on ipckit.server.messaging.inbox, ipckit.server.shared.sessions, unix(7) SCM_RIGHTS, tcp(7)
           TCP_INFO.
 Blocks    never: what finds no room is tried again.
@@ -88,12 +88,12 @@ class Dropped(NamedTuple):
 class FdStoreClient:
     """A worker's end: what the manager has yet to hear of."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, socket: socket.socket) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, manager: socket.socket) -> None:
         self._loop = loop
-        self._socket = socket
+        self._manager = manager
         self._new: dict[int, Callable[[], int]] = {}
         self._gone: list[int] = []
-        self._fd_store: set[int] = set()
+        self._stored: set[int] = set()
         self._due: asyncio.Handle | None = None
 
     def add(self, session: int, descriptor: Callable[[], int]) -> None:
@@ -104,16 +104,16 @@ class FdStoreClient:
 
     def note_stored(self, session: int) -> None:
         """The manager has a copy of this one."""
-        self._fd_store.add(session)
+        self._stored.add(session)
 
     def has_stored(self, session: int) -> bool:
         """Whether the manager has a copy, or will have it."""
-        return session in self._fd_store
+        return session in self._stored
 
     def forget(self, session: int, *, tell: bool = True) -> None:
         """It ends (tell the manager, if he has a copy), or it is another's."""
-        if self._new.pop(session, None) is None and session in self._fd_store:
-            self._fd_store.discard(session)
+        if self._new.pop(session, None) is None and session in self._stored:
+            self._stored.discard(session)
             if tell:
                 self._gone.append(session)
                 if len(self._gone) == 1:
@@ -141,7 +141,7 @@ class FdStoreClient:
                 return
             for session, _ in some:
                 del self._new[session]
-            self._fd_store.update(session for session, _ in open_ones)
+            self._stored.update(session for session, _ in open_ones)
 
     def _tell_of_ends(self) -> None:
         while self._gone:
@@ -154,7 +154,7 @@ class FdStoreClient:
         message = what + b"".join(map(_SESSIONS.pack, sessions))
         rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
         try:
-            self._socket.sendmsg([message], rights, socket.MSG_DONTWAIT)
+            self._manager.sendmsg([message], rights, socket.MSG_DONTWAIT)
         except BlockingIOError:
             return False
         except OSError as exc:
@@ -167,8 +167,8 @@ class FdStoreClient:
 class FdStore:
     """The manager's end: the copies, and what becomes of those whose worker died."""
 
-    def __init__(self, socket: socket.socket, sessions: Sessions, inboxes: list[Inbox]) -> None:
-        self.socket = socket
+    def __init__(self, workers: socket.socket, sessions: Sessions, inboxes: list[Inbox]) -> None:
+        self.socket = workers
         self._sessions = sessions
         self._inboxes = inboxes
         self._copies: dict[int, int] = {}  # session -> descriptor
@@ -180,7 +180,7 @@ class FdStore:
         """Whether anything waits for a successor, or for room in its inbox."""
         return bool(self._orphans or self._ended)
 
-    def hear(self) -> None:
+    def receive(self) -> None:
         """Take what the workers sent."""
         while True:
             try:
@@ -217,7 +217,7 @@ class FdStore:
 
     def recover(self, place: int) -> int:
         """The process of a place is dead: keep what is whole, end the rest; return how many."""
-        self.hear()
+        self.receive()
         slot = place // 2
         ended = []
         for session in self._sessions.all_of(place):
@@ -238,7 +238,10 @@ class FdStore:
         return len(ended)
 
     def give_to_successors(self, successor_of: Callable[[int], int | None]) -> None:
-        """Give what waits to the heirs, `successor_of(slot)` their places, as far as there is room."""
+        """Give what waits to the successors, as far as there is room.
+
+        successor_of: the place of a slot's successor; None: there is none yet.
+        """
         for slot in {*self._ended, *self._orphans}:
             place = successor_of(slot)
             if place is None:

@@ -59,9 +59,7 @@ class Runtime:
     board: Board
     inboxes: list[Inbox]  # by place; both places of a task worker have one
     manager_inbox: Inbox
-    fd_store_sockets: tuple[
-        socket.socket, socket.socket
-    ]  # by which copies of connections go to the manager
+    fd_store_sockets: tuple[socket.socket, socket.socket]  # of the manager, of the workers
     ledger: TaskLedger | None
     foreign: ForeignQueue | None
     record: RunRecord  # the manager's

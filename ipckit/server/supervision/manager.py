@@ -368,13 +368,10 @@ class Manager:
             pid, pidfd = self._spawn(Worker if worker else TaskWorker, fork)
             row[Row.PID] = pid  # as it does itself, once its module is imported
         except Exception as exc:
-            row[Row.READS] = before
+            row[Row.READS], row[Row.STARTING_SINCE] = before, 0
             self._guard.note(f"making worker {fork.place // 2}", exc)
             self._boot.refused = exc
             why = f"{type(exc).__name__}: {exc}"
-            # M2: a child without a pidfd is killed, and may have begun its work before.
-            self._sweep.due(fork.place, f"its process was killed: {why}", None)
-            self._guard.attempt(_SWEEP, self._sweep.run, fork.place)
             self.reloads.failed(fork.place, why)
             self._do(self._fleet.fork_failed(fork.place, why, code_of(exc), time.monotonic()))
             return

@@ -2,7 +2,10 @@
 
 Contract  `spawn()` gives a process with its pidfd, or raises and leaves none. Nothing that was
           printed before the fork is printed twice. What cannot be printed is lost, and no error.
-Stands on ipckit.errors, ipckit.server.system.signals, fork(2), pidfd_open(2).
+Invariant
+  P1  A child does nothing before its parent has its pidfd. So the kernel refuses a process as a
+      whole, and none of its work is done by a process that is killed for want of a pidfd.
+Stands on ipckit.errors, ipckit.server.system.{acquire,signals}, fork(2), pidfd_open(2).
 """
 
 from __future__ import annotations
@@ -10,14 +13,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import mmap
 import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from typing import NoReturn
 
 from ipckit.errors import MisuseError, SystemCallError, from_errno
+from ipckit.server.system.acquire import mapped
 from ipckit.server.log import limited
 from ipckit.server.system.signals import all_blocked
 
@@ -31,31 +37,55 @@ __all__ = [
     "thread_names",
 ]
 
+_GO = 1
+"""In the page that a child shares with its parent: the parent has its pidfd."""
+
+_GO_SECONDS = 0.0005
+"""Between two looks of the child."""
+
 
 def spawn(child: Callable[[], NoReturn]) -> tuple[int, int]:
     """Fork; the child calls `child` with all signals blocked. Return its pid and its pidfd.
 
-    Raises SystemCallError with the errno of fork(2) or pidfd_open(2): there is no child then.
+    Raises SystemCallError with the errno of mmap(2), fork(2) or pidfd_open(2): there is no child
+    then, and there was none that ran `child`.
     """
     flush_output()
-    with all_blocked():
+    parent = os.getpid()
+    with mapped(-1, mmap.PAGESIZE) as gate:
+        with all_blocked():
+            try:
+                pid = os.fork()
+            except OSError as exc:
+                raise from_errno(
+                    "fork",
+                    exc.errno or errno.EAGAIN,
+                    "no process can be made: the limits are pids.max of the cgroup, ulimit -u, "
+                    "kernel.pid_max and the memory",
+                ) from None
+            if pid == 0:
+                _wait_for_go(gate, parent)
+                child()
         try:
-            pid = os.fork()
-        except OSError as exc:
-            raise from_errno(
-                "fork",
-                exc.errno or errno.EAGAIN,
-                "no process can be made: the limits are pids.max of the cgroup, ulimit -u, "
-                "kernel.pid_max and the memory",
-            ) from None
-        if pid == 0:
-            child()
-    try:
-        return pid, open_pidfd(pid)
-    except BaseException:
-        os.kill(pid, signal.SIGKILL)  # it is not reaped yet, so the number is still its own
-        os.waitpid(pid, 0)
-        raise
+            pidfd = open_pidfd(pid)
+        except BaseException:
+            os.kill(pid, signal.SIGKILL)  # it is not reaped yet, so the number is still its own
+            os.waitpid(pid, 0)
+            raise
+        gate[0] = _GO
+        return pid, pidfd
+
+
+def _wait_for_go(gate: mmap.mmap, parent: int) -> None:
+    """P1. In the child: return when the parent has its pidfd; end with the parent.
+
+    Most often the parent is faster than this process. It waits without system calls that can fail.
+    """
+    while gate[0] != _GO:
+        if os.getppid() != parent:
+            os._exit(1)
+        time.sleep(_GO_SECONDS)
+    gate.close()
 
 
 def open_pidfd(pid: int) -> int:
