@@ -398,7 +398,7 @@ class Manager:
             pid, pidfd = self._spawn(Worker if worker else TaskWorker, fork)
             row[Row.PID] = pid  # as it does itself, once its module is imported
         except Exception as exc:
-            row[Row.READS] = before
+            row[Row.READS], row[Row.STARTING_SINCE] = before, 0
             self._guard.note(f"making worker {fork.place // 2}", exc)
             self._refused = exc
             why = f"{type(exc).__name__}: {exc}"
