@@ -23,8 +23,8 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from ipckit.errors import MisuseError, SystemCallError, from_errno
-from ipckit.server.system.acquire import mapped
 from ipckit.server.log import limited
+from ipckit.server.system.acquire import mapped
 from ipckit.server.system.signals import all_blocked
 
 __all__ = [
