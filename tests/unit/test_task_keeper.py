@@ -9,7 +9,7 @@ import pytest
 from ipckit.server.config.settings import Settings
 from ipckit.server.tasks.dead_letters import DeadLetters
 from ipckit.server.tasks.ledger import TaskLedger
-from ipckit.server.tasks.recovery import LETTERS_A_TURN, TaskKeeper
+from ipckit.server.tasks.recovery import LETTERS_A_TURN, TaskRecovery
 from ipckit.server.tasks.retry_policy import Failure
 
 TASKS = 3 * LETTERS_A_TURN + 5  # more than three turns write
@@ -39,7 +39,7 @@ def letters(tmp_path):
 
 
 def keeper_of(ledger, letters):
-    return TaskKeeper(ledger, letters, lambda worker: 2 * worker, limit=None, outside=True)
+    return TaskRecovery(ledger, letters, lambda worker: 2 * worker, limit=None, outside=True)
 
 
 def claimed(ledger, count):

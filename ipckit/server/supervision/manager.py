@@ -65,7 +65,7 @@ from ipckit.server.system.acquire import system_call
 from ipckit.server.system.failure_policy import code_of, pause_after
 from ipckit.server.system.fork import leave
 from ipckit.server.system.signals import STOP, ManagerSignals
-from ipckit.server.tasks.recovery import TaskKeeper
+from ipckit.server.tasks.recovery import TaskRecovery
 
 if TYPE_CHECKING:
     from ipckit.server.processes.server_handle import ServerHandle
@@ -118,9 +118,9 @@ class Manager:
             lambda exc: self._guard.note("a user process", exc),
         )
         self._shutdown = Shutdown(runtime, self._children, self._pidfds, self._users.alive)
-        self._tasks: TaskKeeper | None = None
+        self._tasks: TaskRecovery | None = None
         if runtime.ledger is not None:
-            self._tasks = TaskKeeper(
+            self._tasks = TaskRecovery(
                 runtime.ledger,
                 runtime.dead_letters(),
                 self._place_of,

@@ -12,7 +12,7 @@ from ipckit.server.connections.fd_store import FdStore
 from ipckit.server.processes.runtime import Runtime
 from ipckit.server.shared.scoreboard import Row
 from ipckit.server.shared.session_counts import SessionCounts
-from ipckit.server.tasks.recovery import TaskKeeper
+from ipckit.server.tasks.recovery import TaskRecovery
 
 __all__ = ["Sweep"]
 
@@ -23,7 +23,7 @@ _OF_A_LIFE = (Row.PID, Row.BUSY_SINCE, Row.BEAT, Row.LEAVING_SINCE, Row.STARTING
 class Sweep:
     """The places whose process died. In the manager, one thread."""
 
-    def __init__(self, runtime: Runtime, stored: FdStore, tasks: TaskKeeper | None) -> None:
+    def __init__(self, runtime: Runtime, stored: FdStore, tasks: TaskRecovery | None) -> None:
         self._board = runtime.board
         self._workers = runtime.worker_num
         self._fd_store = stored

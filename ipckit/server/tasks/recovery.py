@@ -39,7 +39,7 @@ from ipckit.server.tasks.retry_policy import MOST_DELIVERIES, Failure
 from ipckit.server.tasks.spill import body_name
 from ipckit.server.tasks.time_limit import HARD_SECONDS
 
-__all__ = ["LETTERS_A_TURN", "TaskKeeper"]
+__all__ = ["LETTERS_A_TURN", "TaskRecovery"]
 
 LAST_SECONDS = 2.0
 """So long letters that cannot be written are tried again at the end of the server."""
@@ -54,7 +54,7 @@ LOCK_SECONDS = 0.05
 """Of waiting for another program that writes dead letters."""
 
 
-class TaskKeeper:
+class TaskRecovery:
     """The ledger in the manager's hands. One process, one thread."""
 
     def __init__(

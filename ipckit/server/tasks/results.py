@@ -9,7 +9,7 @@ Invariants
   S1  A result is taken out of the ledger before it is delivered, and its record is freed after the
       delivery. So it is delivered once, and once more by the successor if this process dies in
       between. A delivery is counted before its callback begins, so that a result whose delivery
-      kills the process is found (K3 of task_keeper).
+      kills the process is found (K3 of recovery).
   S2  Nothing here waits, except wait(), which delivers results and reads frames while it waits.
   S3  While results keep arriving, this process polls once per iteration of its loop, and wake-ups
       are suppressed. Before it blocks, it enables wake-ups and polls once more. After a poll in
