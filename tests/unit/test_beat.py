@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 
-from ipckit.server.supervision.watchdog import Hangs
+from ipckit.server.supervision.watchdog import Watchdog
 
 ABRT, KILL = signal.SIGABRT, signal.SIGKILL
 
@@ -14,7 +14,7 @@ def signals(hangs, now, beats):
 
 
 def test_a_silent_one_is_dumped_then_killed_once():
-    hangs = Hangs(2.0)
+    hangs = Watchdog(2.0)
     assert signals(hangs, 12.0, {0: 10.0, 2: 11.9}) == [], "exactly the timeout is in time"
     assert signals(hangs, 12.1, {0: 10.0, 2: 11.9}) == [(0, ABRT)]
     assert signals(hangs, 12.5, {0: 10.0, 2: 11.9}) == []
@@ -25,7 +25,7 @@ def test_a_silent_one_is_dumped_then_killed_once():
 
 
 def test_one_that_beats_again_is_forgotten():
-    hangs = Hangs(1.0)
+    hangs = Watchdog(1.0)
     assert signals(hangs, 2.0, {4: 0.5}) == [(4, ABRT)]
     assert signals(hangs, 2.4, {4: 2.3}) == []
     assert signals(hangs, 2.9, {4: 2.3}) == []
@@ -34,7 +34,7 @@ def test_one_that_beats_again_is_forgotten():
 
 def test_nobody_hangs_because_the_manager_was_away():
     """SIGSTOP and SIGCONT of all of them, or a machine that was paused."""
-    hangs = Hangs(2.0)
+    hangs = Watchdog(2.0)
     assert hangs.look(10.0, {0: 9.9}) == []
     assert hangs.look(100.0, {0: 10.3}) == []
     for tenth in range(1, 20):
@@ -44,6 +44,6 @@ def test_nobody_hangs_because_the_manager_was_away():
 
 
 def test_it_is_off_without_a_timeout():
-    hangs = Hangs(None)
+    hangs = Watchdog(None)
     assert hangs.next_due(1.0) is None
     assert hangs.look(1000.0, {0: 1.0}) == []

@@ -220,7 +220,7 @@ class Manager:
         self._do(self._fleet.tick(time.monotonic()))
         run("starting user processes", self._users.tick)
         run("what the log left out", limited.flush_due)
-        run("looking for hangs", self._look_for_hangs)
+        run("looking for hangs", self._check_for_hangs)
         run(_SWEEP, self._sweep.again)
         if self._tasks is not None:
             run("tending tasks", self._tasks.tend, time.monotonic_ns())
@@ -253,7 +253,7 @@ class Manager:
         least = _LEFT_OUT if self._guard.next_due() is not None else 0.0
         return max(least, min([now + LOOK_SECONDS, *times]) - now) * 1000 + 1
 
-    def _look_for_hangs(self) -> None:
+    def _check_for_hangs(self) -> None:
         for place, number in self._monitor.hanging(self._pidfds.values()):
             self._signal(place, number)
 

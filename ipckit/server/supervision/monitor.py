@@ -17,7 +17,7 @@ from ipckit.server.monitoring.stats import task_totals
 from ipckit.server.processes.runtime import Runtime
 from ipckit.server.shared.scoreboard import Row
 from ipckit.server.shared.task_load import PERIOD, KeepingUp, Refusals
-from ipckit.server.supervision.watchdog import Hangs
+from ipckit.server.supervision.watchdog import Watchdog
 from ipckit.server.tasks.admission import advice
 
 __all__ = ["Monitor"]
@@ -32,7 +32,7 @@ class Monitor:
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self._board = runtime.board
-        self._hangs = Hangs(runtime.settings.worker_hang_timeout)
+        self._watchdog = Watchdog(runtime.settings.worker_hang_timeout)
         self._keeping_up = KeepingUp(runtime.task_worker_num)
         self._refusals = Refusals()
         self._next_sample = 0.0
@@ -40,7 +40,7 @@ class Monitor:
 
     def next_due(self, now: float) -> float | None:
         """Return when there is something to look at."""
-        due = self._hangs.next_due(now)
+        due = self._watchdog.next_due(now)
         if not self._runtime.task_worker_num:
             return due
         return self._next_look if due is None else min(due, self._next_look)
@@ -52,7 +52,7 @@ class Monitor:
             beat = self._board.row(place // 2, place % 2)[Row.BEAT]
             if beat:
                 beats[place] = beat / 1e9
-        for place, number, seconds in self._hangs.look(time.monotonic(), beats):
+        for place, number, seconds in self._watchdog.look(time.monotonic(), beats):
             log.error(
                 "worker %d hangs: its loop has not turned for %.1f s (worker_hang_timeout); %s",
                 place // 2,

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from ipckit.server.shared.scoreboard import BEATS
 
-__all__ = ["Hangs", "Silent"]
+__all__ = ["Silent", "Watchdog"]
 
 _DUMP_SECONDS = 0.5
 """Between SIGABRT and SIGKILL."""
@@ -29,7 +29,7 @@ class Silent(NamedTuple):
     seconds: float
 
 
-class Hangs:
+class Watchdog:
     """The manager's memory of who was told; `timeout` None: nobody ever is."""
 
     def __init__(self, timeout: float | None) -> None:
