@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from ipckit.cli.inventory.collect import _verdict
 from ipckit.cli.inventory.processes import Users
 from ipckit.server.shared.exit_status import Death
-from ipckit.server.supervision.reaper import Deaths
+from ipckit.server.supervision.reaper import Reaper
 from ipckit.server.system.process_state import is_gone, process_state
 
 
@@ -36,9 +36,9 @@ def dead(end) -> int:
 )
 def test_what_is_told(end, death, text):
     pidfd = dead(end)
-    taken = Deaths().take(pidfd)
+    taken = Reaper().take(pidfd)
     assert (taken, str(taken)) == (death, text)
-    again = Deaths().take(pidfd)
+    again = Reaper().take(pidfd)
     os.close(pidfd)
     assert str(again) == "status unknown"
 
@@ -47,7 +47,7 @@ def test_who_was_killed_for_want_of_memory(tmp_path):
     """The kernel counts its kills; only one that came since the last look is blamed."""
     vmstat = tmp_path / "vmstat"
     vmstat.write_text("nr_free_pages 1\noom_kill 4\nthp_split_page 0\n")
-    deaths = Deaths(str(vmstat))
+    reaper = Reaper(str(vmstat))
 
     def killed(number: int = signal.SIGKILL) -> Death:
         pidfd = dead(lambda: os.kill(os.getpid(), number))

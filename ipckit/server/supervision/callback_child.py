@@ -19,7 +19,7 @@ from typing import NoReturn, Protocol
 from ipckit._core import check, lib
 from ipckit.errors import SystemCallError
 from ipckit.server.log import describe_exception, kind_of, limited, log_callback_error
-from ipckit.server.supervision.reaper import Deaths
+from ipckit.server.supervision.reaper import Reaper
 from ipckit.server.system.failure_policy import Operation, decide
 from ipckit.server.system.fork import leave, spawn
 from ipckit.server.system.poll import wait_for
@@ -74,7 +74,7 @@ def _run(manager: Parent, child: Callable[[], NoReturn]) -> int:
         while not wait_for(poller, _LOOK * 1000):
             if manager.in_a_hurry:
                 signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-        death = Deaths().take(pidfd)
+        death = Reaper().take(pidfd)
         return -death.signal if death.signal else death.exit_code or 0
     finally:
         os.close(pidfd)

@@ -18,7 +18,7 @@ from typing import NoReturn
 from ipckit.errors import MisuseError
 from ipckit.server.shared.exit_status import Death
 from ipckit.server.supervision.guard import Guard
-from ipckit.server.supervision.reaper import Deaths, reap_orphans
+from ipckit.server.supervision.reaper import Reaper, reap_orphans
 from ipckit.server.system.fork import spawn, thread_names
 
 __all__ = ["Children"]
@@ -30,7 +30,7 @@ class Children:
     def __init__(self, poller: select.poll, guard: Guard) -> None:
         self._poller = poller
         self._guard = guard
-        self._deaths = Deaths()
+        self._reaper = Reaper()
         self._pids: dict[int, int] = {}  # pidfd -> pid
 
     def spawn(self, child: Callable[[], NoReturn]) -> tuple[int, int]:
@@ -48,7 +48,7 @@ class Children:
 
     def take(self, pidfd: int) -> Death | None:
         """Take the status of a dead child and forget it; None: it lives."""
-        death = self._deaths.take_now(pidfd)
+        death = self._reaper.take_now(pidfd)
         if death is not None:
             self._poller.unregister(pidfd)
             del self._pids[pidfd]
@@ -78,7 +78,7 @@ class Children:
             self.send_signal(pidfd, signal.SIGKILL)
         for pidfd, pid in self._pids.items():
             try:
-                self._deaths.take(pidfd)
+                self._reaper.take(pidfd)
             except OSError:  # the program has closed the pidfd
                 with contextlib.suppress(ChildProcessError):
                     os.waitpid(pid, 0)

@@ -11,12 +11,12 @@ import signal
 
 from ipckit.server.shared.exit_status import Death
 
-__all__ = ["Deaths", "reap_orphans"]
+__all__ = ["Reaper", "reap_orphans"]
 
 _VMSTAT = "/proc/vmstat"
 
 
-class Deaths:
+class Reaper:
     """Takes the status of children. One for each parent."""
 
     def __init__(self, vmstat: str = _VMSTAT) -> None:
