@@ -19,10 +19,10 @@ from ipckit.server.shared.exit_status import Death
 from ipckit.server.shared.scoreboard import BoardView, Row
 from ipckit.server.shared.task_load import Totals
 
-__all__ = ["Estate", "gather", "task_totals"]
+__all__ = ["StatsSource", "gather", "task_totals"]
 
 
-class Estate(Protocol):
+class StatsSource(Protocol):
     """What the numbers of a server are gathered from."""
 
     @property
@@ -50,25 +50,25 @@ class Estate(Protocol):
         """Both together."""
 
 
-def gather(estate: Estate) -> dict[str, Any]:
+def gather(source: StatsSource) -> dict[str, Any]:
     """Return stats() of `api`: what is counted is counted over the server's life."""
-    board = estate.board
-    workers = range(estate.worker_num)
-    task_workers = range(estate.worker_num, estate.slots)
-    queued, running, done, buried, oldest = _tasks(estate)
+    board = source.board
+    workers = range(source.worker_num)
+    task_workers = range(source.worker_num, source.slots)
+    queued, running, done, buried, oldest = _tasks(source)
     accepted, closed = board.total(Row.ACCEPTED), board.total(Row.CLOSED)
     count = done + buried + queued + running
     refused = board.total(Row.TASKS_REFUSED)
-    totals = _totals(estate, count + refused)
-    busy = _busy(estate, task_workers)
+    totals = _totals(source, count + refused)
+    busy = _busy(source, task_workers)
     return {
-        "start_time": estate.started_at,
+        "start_time": source.started_at,
         "connection_num": max(0, accepted - closed),
         "accept_count": accepted,
         "close_count": closed,
-        "worker_num": estate.worker_num,
-        "task_worker_num": estate.task_worker_num,
-        "idle_worker_num": estate.worker_num - _serving(estate, workers),
+        "worker_num": source.worker_num,
+        "task_worker_num": source.task_worker_num,
+        "idle_worker_num": source.worker_num - _serving(source, workers),
         "request_count": board.total(Row.REQUESTS),
         "response_count": board.total(Row.RESPONSES),
         "tasking_num": queued + running,
@@ -85,19 +85,19 @@ def gather(estate: Estate) -> dict[str, Any]:
         "task_retries": board.total(Row.TASKS_RETRIED),
         "task_seconds": totals.seconds,
         "task_workers_needed": totals.needed_since(board.load_before()),
-        "task_idle_worker_num": estate.task_worker_num - busy,
+        "task_idle_worker_num": source.task_worker_num - busy,
         "worker_restarts": board.total(Row.RESTARTS),
         "callback_errors": board.total(Row.CALLBACK_ERRORS) + board.total(Row.MANAGER_ERRORS),
         "foreign_refused": board.total(Row.FOREIGN_REFUSED),
-        "workers": [_worker(estate, slot) for slot in range(estate.slots)],
+        "workers": [_worker(source, slot) for slot in range(source.slots)],
     }
 
 
-def task_totals(estate: Estate) -> tuple[Totals, int, float]:
+def task_totals(source: StatsSource) -> tuple[Totals, int, float]:
     """Return the totals, how many tasks wait, and the age of the oldest of those."""
-    queued, running, done, buried, oldest = _tasks(estate)
-    arrived = done + buried + queued + running + estate.board.total(Row.TASKS_REFUSED)
-    return _totals(estate, arrived), queued, oldest
+    queued, running, done, buried, oldest = _tasks(source)
+    arrived = done + buried + queued + running + source.board.total(Row.TASKS_REFUSED)
+    return _totals(source, arrived), queued, oldest
 
 
 def _seconds_since_refusal(board: BoardView, workers: range) -> float | None:
@@ -106,15 +106,15 @@ def _seconds_since_refusal(board: BoardView, workers: range) -> float | None:
     return max(0.0, time.monotonic() - last / 1e9) if last else None
 
 
-def _totals(estate: Estate, arrived: int) -> Totals:
-    board = estate.board
+def _totals(source: StatsSource, arrived: int) -> Totals:
+    board = source.board
     ended, ns = board.total(Row.TASKS), board.total(Row.TASK_NS)
     return Totals(time.monotonic(), arrived, ended, ns / 1e9)
 
 
-def _tasks(estate: Estate) -> tuple[int, int, int, int, float]:
+def _tasks(source: StatsSource) -> tuple[int, int, int, int, float]:
     """Return how many are queued, running, done and buried, and the age of the oldest."""
-    overview = estate.overview
+    overview = source.overview
     if overview is None:
         return 0, 0, 0, 0, 0.0
     states, done, buried, waiting, oldest = overview.totals()
@@ -122,9 +122,9 @@ def _tasks(estate: Estate) -> tuple[int, int, int, int, float]:
     return waiting, states[_ledger.RUNNING], done, buried, max(0.0, age)
 
 
-def _busy(estate: Estate, task_workers: range) -> int:
+def _busy(source: StatsSource, task_workers: range) -> int:
     """Task workers with a task in hand."""
-    board = estate.board
+    board = source.board
     return sum(
         1
         for slot in task_workers
@@ -132,16 +132,16 @@ def _busy(estate: Estate, task_workers: range) -> int:
     )
 
 
-def _serving(estate: Estate, workers: range) -> int:
+def _serving(source: StatsSource, workers: range) -> int:
     """Workers with a receive callback under way."""
-    rows = ([estate.board.row(slot, parity) for parity in (0, 1)] for slot in workers)
+    rows = ([source.board.row(slot, parity) for parity in (0, 1)] for slot in workers)
     return sum(
         1 for pair in rows if any(row[Row.REQUESTS] != row[Row.REQUESTS_DONE] for row in pair)
     )
 
 
-def _worker(estate: Estate, slot: int) -> dict[str, Any]:
-    board = estate.board
+def _worker(source: StatsSource, slot: int) -> dict[str, Any]:
+    board = source.board
     rows = [board.row(slot, parity) for parity in (0, 1)]
     pid = rows[board.parity(slot)][Row.PID]
     death = Death.of_word(rows[0][Row.LAST_DEATH])
