@@ -63,7 +63,7 @@ class _Form:
     """What the manager must know."""
 
     settings: dict[str, Any]
-    by_hand: set[str]
+    explicit: set[str]
     events: tuple[str, ...]
     ports: tuple[_PortForm, ...]
     user_processes: int
@@ -136,7 +136,7 @@ class Application:
         first, *more = form.ports
         server = Server(first.host, first.port, sock_type=first.type, **form.settings)  # type: ignore[arg-type]
         server._application = self
-        server._by_hand = form.by_hand
+        server._explicit = form.explicit
         for event in form.events:
             server.on(event, self._forward(event) if event in MANAGER_EVENTS else _elsewhere)
         made = [server.ports[0], *(server.listen(p.host, p.port, p.type) for p in more)]  # type: ignore[arg-type]
@@ -260,7 +260,7 @@ def _changed(form: _Form, server: Server) -> list[str]:
 def _form_of(server: Server) -> _Form:
     return _Form(
         settings=_settings_of(server),
-        by_hand=server._by_hand,
+        explicit=server._explicit,
         events=server._callbacks.names(),
         ports=tuple(
             _PortForm(

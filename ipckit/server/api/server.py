@@ -78,7 +78,7 @@ class Server(ClientCalls, TaskCalls):
             SystemCallError: the address cannot be had, e.g. errno EADDRINUSE.
         """
         self._settings = Settings().changed({**settings})
-        self._by_hand = {*settings}  # the names that somebody chose
+        self._explicit = {*settings}  # the names that somebody chose
         self._runtime: Runtime | None = None
         fill_standard_descriptors()
         self.ports = [Port(host, port, sock_type)]
@@ -106,7 +106,7 @@ class Server(ClientCalls, TaskCalls):
         self._only_before_start("set()")
         changes = {**(settings_dict or {}), **settings}
         self._settings = self._settings.changed(changes)
-        self._by_hand |= {*changes}
+        self._explicit |= {*changes}
 
     def listen(self, host: str, port: int = 0, sock_type: SockType = SockType.TCP) -> Port:
         """Serve one more address; bound at once. It has callbacks and settings of its own if set.
@@ -189,7 +189,7 @@ class Server(ClientCalls, TaskCalls):
         self._settings = self._settings.with_whole_paths()
         fill_standard_descriptors()
         processes = len(self._user_processes)
-        self._settings = descriptor_limit.fit_descriptors(self._settings, self._by_hand, processes)
+        self._settings = descriptor_limit.fit_descriptors(self._settings, self._explicit, processes)
         with system_call("open", f"log_file {self._settings.log_file}"):
             handler = set_up(self._settings.log_file, self._settings.level)
         try:

@@ -38,7 +38,7 @@ def descriptors_beside(settings: Settings, user_processes: int = 0) -> int:
     return _OTHER + for_workers + for_task_workers + user_processes
 
 
-def fit_descriptors(settings: Settings, by_hand: set[str], user_processes: int = 0) -> Settings:
+def fit_descriptors(settings: Settings, explicit: set[str], user_processes: int = 0) -> Settings:
     """Raise this process's soft limit of descriptors to what max_connection needs.
 
     One worker may come to have all connections. Returns the settings, with max_connection lowered
@@ -51,7 +51,7 @@ def fit_descriptors(settings: Settings, by_hand: set[str], user_processes: int =
     needed = settings.max_connection + others
     if hard != resource.RLIM_INFINITY and needed > hard:
         fitting = hard - others
-        if "max_connection" in by_hand or fitting < 1:
+        if "max_connection" in explicit or fitting < 1:
             raise SettingsError(
                 f"max_connection={settings.max_connection} needs {needed} descriptors, the hard "
                 f"limit is {hard}: at most {max(fitting, 0)}, or raise it (ulimit -Hn)"
