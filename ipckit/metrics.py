@@ -108,7 +108,7 @@ class Watching(Collector):
         yield GaugeMetricFamily("ipckit_up", "whether the server is there", value=bool(watched))
         if watched is None:
             return
-        picture = watched.picture()
+        snapshot = watched.snapshot()
         workers = [
             {
                 "worker_id": one.worker_id,
@@ -117,16 +117,16 @@ class Watching(Collector):
                 "restarts": one.restarts,
                 "rss": one.rss,
             }
-            for one in picture.workers
+            for one in snapshot.workers
         ]
-        stats = {**picture.stats, "workers": workers}
-        yield from _families(stats, watched.worker_num, picture.request_times, picture.task_times)
+        stats = {**snapshot.stats, "workers": workers}
+        yield from _families(stats, watched.worker_num, snapshot.request_times, snapshot.task_times)
         states = GaugeMetricFamily(
             "ipckit_worker_busy_seconds",
             "how long a worker has been at one thing; 0: it is idle",
             labels=["worker", "role", "state"],
         )
-        for one in picture.workers:
+        for one in snapshot.workers:
             states.add_metric([str(one.worker_id), one.role, one.state], one.since or 0.0)
         yield states
 

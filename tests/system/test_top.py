@@ -131,11 +131,11 @@ def in_a_process_of_its_own(code: str) -> str:
 
 def test_its_end_is_seen(served):
     with Watched(served.process.pid) as watched:
-        assert watched.picture().manager == "running"
+        assert watched.snapshot().manager == "running"
         served.kill()
-        picture = watched.picture()
-    assert picture.manager == "gone"
-    assert {worker.state for worker in picture.workers} == {"gone"}
+        snapshot = watched.snapshot()
+    assert snapshot.manager == "gone"
+    assert {worker.state for worker in snapshot.workers} == {"gone"}
     with pytest.raises(NotFound):
         Watched(served.process.pid)
 
@@ -166,7 +166,7 @@ def test_nothing_of_the_server_is_changed_by_looking(served, tmp_path):
             for record in range(4):
                 watched.overview.next(record, 0, -1)
             watched.overview.wake_due(1 << 62)  # writes, but only into its own copy
-        before = watched.picture().stats["task_queued"]
+        before = watched.snapshot().stats["task_queued"]
     (tmp_path / "mended").touch()
     assert before == 2
     until(lambda: once(tmp_path / "pid"), lambda form: form["stats"]["task_done"] == 4)
@@ -251,7 +251,7 @@ def test_its_keys(served, tmp_path):
                 await pilot.press("t")
                 await settles(pilot, lambda: "no task was given up" in str(letter.render()))
                 await pilot.press("escape")
-                await settles(pilot, lambda: watched.picture().stats["task_done"] == 4)
+                await settles(pilot, lambda: watched.snapshot().stats["task_done"] == 4)
                 assert len(app.screen_stack) == 1
                 served.kill()
                 await settles(pilot, lambda: "the server has ended" in shown(app, "#head"))
@@ -341,7 +341,7 @@ def test_it_runs_in_a_terminal(served, tmp_path):
         assert f"server {served.process.pid} on 127.0.0.1:{served.address[1]}" in text
         assert "● serving" in text
         with Watched(served.process.pid) as watched:
-            (stuck,) = [one for one in watched.picture().workers if one.doing]
+            (stuck,) = [one for one in watched.snapshot().workers if one.doing]
         with stopped(stuck.pid):
             row = rf" task worker +stopped +{stuck.pid} .* task 1, attempt 1 "
             until(screen, lambda text: re.search(row, text))
@@ -358,6 +358,6 @@ def test_it_runs_in_a_terminal(served, tmp_path):
 
 def test_what_it_cannot_do_is_told(served, tmp_path):
     path = tmp_path / "pid"
-    assert "the output is no terminal: --once prints one picture" in ipckit("top", path, code=1)
-    assert "--json prints one picture" in ipckit("top", path, "--json", code=1)
+    assert "the output is no terminal: --once prints one snapshot" in ipckit("top", path, code=1)
+    assert "--json prints one snapshot" in ipckit("top", path, "--json", code=1)
     assert "must be 0.1..3600 seconds" in ipckit("top", path, "--interval", "0", code=2)

@@ -36,7 +36,7 @@ def add_to(subparsers: Any, common: argparse.ArgumentParser) -> None:
         "--interval", type=_seconds, default=1.0, metavar="S", help="seconds between two looks (1)"
     )
     way = parser.add_mutually_exclusive_group()
-    way.add_argument("--once", action="store_true", help="print one picture and end; for scripts")
+    way.add_argument("--once", action="store_true", help="print one snapshot and end; for scripts")
     way.add_argument("--web", action="store_true", help="serve it to browsers of this machine")
     parser.add_argument(
         "--port",
@@ -60,7 +60,7 @@ def _top(options: argparse.Namespace) -> int:
     from ipckit.server.monitoring.live_view import Watched  # noqa: PLC0415
 
     if options.json and not options.once:
-        raise CommandFailed("--json prints one picture: say --once as well")
+        raise CommandFailed("--json prints one snapshot: say --once as well")
     if options.web:
         return _web(options)
     with Watched(manager_pid(options.path)) as watched:
@@ -68,7 +68,7 @@ def _top(options: argparse.Namespace) -> int:
             return _once(watched, as_json=options.json)
         _need("textual", "top")
         if not sys.stdout.isatty() and "TEXTUAL_DRIVER" not in os.environ:
-            raise CommandFailed("the output is no terminal: --once prints one picture")
+            raise CommandFailed("the output is no terminal: --once prints one snapshot")
         from ipckit.cli.top.screen import Top  # noqa: PLC0415 - textual is an extra
 
         Top(watched, options.interval).run()
@@ -101,21 +101,21 @@ def _web(options: argparse.Namespace) -> int:
 def _once(watched: Any, *, as_json: bool) -> int:
     from ipckit.cli.top.tables import Tables  # noqa: PLC0415 - others start without it
 
-    picture, tables = watched.picture(), Tables()
+    snapshot, tables = watched.snapshot(), Tables()
     try:
         found = tables.look()
     finally:
         tables.close()
     if as_json:
-        print(json.dumps({**picture.to_json(), "tables": [each._asdict() for each in found]}))
+        print(json.dumps({**snapshot.to_json(), "tables": [each._asdict() for each in found]}))
         return 0
-    for line in _lines(picture, found):
+    for line in _lines(snapshot, found):
         print(line)
     return 0
 
 
-def _lines(picture: Any, tables: list[Any]) -> list[str]:
-    """Return a picture as text."""
+def _lines(snapshot: Any, tables: list[Any]) -> list[str]:
+    """Return a snapshot as text."""
     from ipckit.cli.top.series import (  # noqa: PLC0415
         able_task_workers,
         duration,
@@ -124,28 +124,28 @@ def _lines(picture: Any, tables: list[Any]) -> list[str]:
     )
     from ipckit.server.shared.histogram import percentiles  # noqa: PLC0415
 
-    stats = picture.stats
+    stats = snapshot.stats
     needed, there = stats["task_workers_needed"], stats["task_worker_num"]
-    short = is_short(needed, able_task_workers(picture), stats["task_queued"])
-    up = duration(picture.at - stats["start_time"])
-    state = picture.phase if picture.manager != "running" else picture.state
-    state += f", manager {picture.manager}"
+    short = is_short(needed, able_task_workers(snapshot), stats["task_queued"])
+    up = duration(snapshot.at - stats["start_time"])
+    state = snapshot.phase if snapshot.manager != "running" else snapshot.state
+    state += f", manager {snapshot.manager}"
     ago = stats["task_refused_seconds"]
     last = "" if ago is None else f", the last one {duration(ago)} ago"
     ended = f"{stats['task_done']} done, {stats['task_buried']} buried"
     lines = [
-        f"server {picture.pid} on {', '.join(picture.ports)}, up {up}, {state}",
+        f"server {snapshot.pid} on {', '.join(snapshot.ports)}, up {up}, {state}",
         f"  requests      {stats['request_count']}, connections {stats['connection_num']}, "
-        + _times(percentiles(picture.request_times)),
+        + _times(percentiles(snapshot.request_times)),
         f"  tasks         {stats['task_queued']} wait, {stats['task_running']} run, the oldest for "
-        f"{duration(stats['task_oldest_seconds'])}, " + _times(percentiles(picture.task_times)),
+        f"{duration(stats['task_oldest_seconds'])}, " + _times(percentiles(snapshot.task_times)),
         f"  ended         {ended}, {stats['task_retries']} retries",
         f"  refused       {stats['task_refused']} tasks{last}",
         f"  errors        {stats['callback_errors']} in callbacks",
         f"  task workers  {needed:.1f} needed now, {there} there{': too few' if short else ''}",
         "  worker  role         state        pid  for      requests     tasks  restarts       rss",
     ]
-    for each in picture.workers:
+    for each in snapshot.workers:
         lines.append(
             f"  {each.worker_id:6}  {each.role:11}  {each.state:7} {each.pid:8}  "
             f"{duration(each.since):7} {each.requests:9} {each.tasks:9} {each.restarts:9} "
@@ -154,7 +154,7 @@ def _lines(picture: Any, tables: list[Any]) -> list[str]:
         )
         lines += [
             f"  worker {each.worker_id}: process {leaving['pid']} leaves, "
-            f"for {duration(max(0.0, picture.at - leaving['since']))}"
+            f"for {duration(max(0.0, snapshot.at - leaving['since']))}"
             for leaving in each.leaving
         ]
         if each.last_death:

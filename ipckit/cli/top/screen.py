@@ -32,7 +32,7 @@ from ipckit.cli.top.series import (
     sparkline,
 )
 from ipckit.cli.top.tables import TablePicture, Tables
-from ipckit.server.monitoring.live_view import Picture, Watched, WorkerPicture
+from ipckit.server.monitoring.live_view import Snapshot, Watched, WorkerSnapshot
 
 __all__ = ["Top"]
 
@@ -114,7 +114,7 @@ class Top(App[None]):
         self._interval = interval
         self._series = Series()
         self._tables = Tables()
-        self._picture: Picture | None = None
+        self._picture: Snapshot | None = None
         self._found: list[TablePicture] = []
 
     # -- life ---
@@ -156,10 +156,10 @@ class Top(App[None]):
         self._tables.close()
 
     def look(self) -> None:
-        """Take a picture, unless it is paused, and draw it."""
+        """Take a snapshot, unless it is paused, and draw it."""
         if self.paused:
             return
-        self._picture = self.watched.picture()
+        self._picture = self.watched.snapshot()
         self._found = self._tables.look()
         self._series.add(moment_of(self._picture))
         self._draw()
@@ -172,7 +172,7 @@ class Top(App[None]):
         return len(self.screen_stack) == 1 or action not in ("pause", "sort", "reverse", "letters")
 
     def action_pause(self) -> None:
-        """Hold the picture still, or go on."""
+        """Hold the snapshot still, or go on."""
         self.paused = not self.paused
         self._draw()
 
@@ -197,28 +197,28 @@ class Top(App[None]):
     # -- drawing ---
 
     def _draw(self) -> None:
-        picture = self._picture
+        snapshot = self._picture
         base = self.screen_stack[0]
-        if picture is None or not base.query("#head"):  # it ends, and its widgets have gone first
+        if snapshot is None or not base.query("#head"):  # it ends, and its widgets have gone first
             return
-        base.query_one("#head", Static).update(self._head(picture))
+        base.query_one("#head", Static).update(self._head(snapshot))
         for name, text in (
-            ("requests", self._requests(picture)),
-            ("tasks", self._tasks(picture)),
-            ("queue", self._queue(picture)),
-            ("needed", self._needed(picture)),
-            ("restarts", _restarts(picture)),
+            ("requests", self._requests(snapshot)),
+            ("tasks", self._tasks(snapshot)),
+            ("queue", self._queue(snapshot)),
+            ("needed", self._needed(snapshot)),
+            ("restarts", _restarts(snapshot)),
             ("tables", _tables(self._found)),
         ):
             base.query_one(f"#{name}", Static).update(text)
-        stats = picture.stats
-        able = able_task_workers(picture)
+        stats = snapshot.stats
+        able = able_task_workers(snapshot)
         short = is_short(stats["task_workers_needed"], able, stats["task_queued"])
         base.query_one("#needed").set_class(short, "alarm")
-        base.query_one("#queue").set_class(picture.refuses_tasks, "alarm")
-        self._draw_workers(base.query_one("#workers", DataTable), picture)
+        base.query_one("#queue").set_class(snapshot.refuses_tasks, "alarm")
+        self._draw_workers(base.query_one("#workers", DataTable), snapshot)
 
-    def _draw_workers(self, shown: DataTable[Text], picture: Picture) -> None:
+    def _draw_workers(self, shown: DataTable[Text], snapshot: Snapshot) -> None:
         row = shown.cursor_row
         # The border takes two cells, and so does the bar of more rows than there is room for.
         columns = fitting(_COLUMNS, _LEAST, _ORDER, self.size.width - 6)
@@ -226,19 +226,19 @@ class Top(App[None]):
         for name, width in columns:
             side: JustifyMethod = "left" if name in _LEFT else "right"
             shown.add_column(Text(name, justify=side), key=name, width=width)
-        for worker in self._sorted(picture.workers):
+        for worker in self._sorted(snapshot.workers):
             cells = self._cells(worker, short=dict(columns)["role"] < 11)
             shown.add_row(*(cells[name] for name, _ in columns), key=str(worker.worker_id))
             for leaving in worker.leaving:
-                late = {**dict.fromkeys(cells, Text("")), **_leaving(worker, leaving, picture.at)}
+                late = {**dict.fromkeys(cells, Text("")), **_leaving(worker, leaving, snapshot.at)}
                 key = f"{worker.worker_id}, process {leaving['pid']}"
                 shown.add_row(*(late[name] for name, _ in columns), key=key)
         shown.move_cursor(row=row, animate=False)
         order = "▼" if self.descending else "▲"
         shown.border_subtitle = f"by {self.sort} {order}"
 
-    def _sorted(self, workers: list[WorkerPicture]) -> list[WorkerPicture]:
-        def value(worker: WorkerPicture) -> float:
+    def _sorted(self, workers: list[WorkerSnapshot]) -> list[WorkerSnapshot]:
+        def value(worker: WorkerSnapshot) -> float:
             return {
                 "worker": worker.worker_id,
                 "state": _URGENCY.index(worker.state),
@@ -251,7 +251,7 @@ class Top(App[None]):
 
         return sorted(workers, key=value, reverse=self.descending)
 
-    def _cells(self, worker: WorkerPicture, *, short: bool) -> dict[str, Text]:
+    def _cells(self, worker: WorkerSnapshot, *, short: bool) -> dict[str, Text]:
         rate = sum(self._series.of_worker(worker.worker_id))  # one of them is 0
         style = _STATES[worker.state]
         alarm = style if worker.state in ("stuck", "stopped") else ""
@@ -276,18 +276,18 @@ class Top(App[None]):
             for name, (text, style) in cells.items()
         }
 
-    def _head(self, picture: Picture) -> Text:
-        state = f"● {picture.state}", _GOOD if picture.state == "serving" else _ALARM
+    def _head(self, snapshot: Snapshot) -> Text:
+        state = f"● {snapshot.state}", _GOOD if snapshot.state == "serving" else _ALARM
         paused = ("   ‖ paused" if self.paused else "", "bold #ffd166")
         server = (
             ("server ", _DIM),
-            str(picture.pid),
+            str(snapshot.pid),
             (" on ", _DIM),
-            escape_surrogates(", ".join(picture.ports)),
+            escape_surrogates(", ".join(snapshot.ports)),
             (" up ", _DIM),
-            duration(picture.at - picture.stats["start_time"]),
+            duration(snapshot.at - snapshot.stats["start_time"]),
         )
-        clock = time.strftime("%H:%M:%S", time.localtime(picture.at)), _DIM
+        clock = time.strftime("%H:%M:%S", time.localtime(snapshot.at)), _DIM
         if self._is_narrow:  # what may be cut off is last
             text = Text.assemble(state, paused, "  ", *server)
         else:
@@ -303,9 +303,9 @@ class Top(App[None]):
     def _width(self, name: str) -> int:
         return max(8, self.screen_stack[0].query_one(f"#{name}").content_size.width)
 
-    def _requests(self, picture: Picture) -> Text:
+    def _requests(self, snapshot: Snapshot) -> Text:
         rates = self._series.rates("requests")
-        stats = picture.stats
+        stats = snapshot.stats
         now, opened = rates[-1] if rates else 0.0, stats["connection_num"]
         errors = stats["callback_errors"]
         if self._is_narrow:
@@ -319,9 +319,9 @@ class Top(App[None]):
         times = self._times("request_times")
         return Text.assemble(*first, "\n", (line, _LINE), "\n", (alarm, _ALARM), "\n", *times)
 
-    def _tasks(self, picture: Picture) -> Text:
+    def _tasks(self, snapshot: Snapshot) -> Text:
         rates = self._series.rates("tasks")
-        now, buried = rates[-1] if rates else 0.0, picture.stats["task_buried"]
+        now, buried = rates[-1] if rates else 0.0, snapshot.stats["task_buried"]
         style = _WARN if buried else ""
         if self._is_narrow:
             first: _Parts = [(count(now), "bold"), ("/s ", _DIM), (count(buried), style)]
@@ -341,8 +341,8 @@ class Top(App[None]):
             "\n" + "".join(f"{duration(value):{width}}" for value in found.values()),
         ]
 
-    def _queue(self, picture: Picture) -> Text:
-        stats = picture.stats
+    def _queue(self, snapshot: Snapshot) -> Text:
+        stats = snapshot.stats
         waiting, oldest = stats["task_queued"], stats["task_oldest_seconds"]
         running, refused = stats["task_running"], stats["task_refused"]
         style = "bold" if not waiting else f"bold {_WARN}"
@@ -366,11 +366,11 @@ class Top(App[None]):
             f"{stats['task_retries']:,}",
         )
 
-    def _needed(self, picture: Picture) -> Text:
-        stats = picture.stats
+    def _needed(self, snapshot: Snapshot) -> Text:
+        stats = snapshot.stats
         needed, there = stats["task_workers_needed"], stats["task_worker_num"]
         busy = there - stats["task_idle_worker_num"]
-        able = able_task_workers(picture)
+        able = able_task_workers(snapshot)
         short = is_short(needed, able, stats["task_queued"])
         style = _ALARM if short else "bold"
         filled = bar(busy / there if there else 0.0, self._width("needed")), _LINE
@@ -389,7 +389,7 @@ class Top(App[None]):
         return Text.assemble(*first, "\n", filled, "\n\n", f"{busy} busy  ", idle, "\n", few)
 
 
-def _leaving(worker: WorkerPicture, leaving: dict[str, Any], now: float) -> dict[str, Text]:
+def _leaving(worker: WorkerSnapshot, leaving: dict[str, Any], now: float) -> dict[str, Text]:
     """Return the cells of a process of this worker that was replaced and has not ended."""
     return {
         "worker": Text(str(worker.worker_id), _DIM, justify="right"),
@@ -404,11 +404,11 @@ def _counted(number: int, what: str) -> str:
     return f"{number:,} {what}{'s' * (number != 1)}" if number else ""
 
 
-def _restarts(picture: Picture) -> Text:
-    died = [worker for worker in picture.workers if worker.last_death]
+def _restarts(snapshot: Snapshot) -> Text:
+    died = [worker for worker in snapshot.workers if worker.last_death]
     died.sort(key=lambda worker: -(worker.died_at or 0.0))
     text = Text(no_wrap=True, overflow="ellipsis")
-    total = sum(worker.restarts for worker in picture.workers)
+    total = sum(worker.restarts for worker in snapshot.workers)
     text.append(f"{total}", _WARN if total else "")
     text.append(
         " since the start; the last death of each worker:" if died else " since the start", _DIM

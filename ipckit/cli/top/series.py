@@ -1,6 +1,6 @@
-"""What `ipckit top` makes of the pictures of a server: rates, percentiles of late, lines. Pure.
+"""What `ipckit top` makes of the snapshots of a server: rates, percentiles of late, lines. Pure.
 
-Contract  no clock: a picture has its moment. Counts that shrink are another server's, and count
+Contract  no clock: a snapshot has its moment. Counts that shrink are another server's, and count
           from 0.
 Stands on ipckit.server.shared.histogram, which is pure as well.
 """
@@ -53,28 +53,28 @@ def rate(before: float, now: float, seconds: float) -> float:
 
 
 class Series:
-    """The last pictures, the newest last; 60 steps at most."""
+    """The last snapshots, the newest last; 60 steps at most."""
 
     def __init__(self) -> None:
         self._moments: deque[Moment] = deque(maxlen=_WINDOW + 1)
 
     def add(self, moment: Moment) -> None:
-        """Take a picture up."""
+        """Take a snapshot up."""
         self._moments.append(moment)
 
     def rates(self, name: str) -> list[float]:
-        """Return what "requests" or "tasks" were a second, from picture to picture."""
+        """Return what "requests" or "tasks" were a second, from snapshot to snapshot."""
         return [
             rate(getattr(a, name), getattr(b, name), b.at - a.at)
             for a, b in pairwise(self._moments)
         ]
 
     def depths(self) -> list[float]:
-        """Return how many tasks waited at each picture."""
+        """Return how many tasks waited at each snapshot."""
         return [float(moment.queued) for moment in self._moments]
 
     def of_worker(self, worker: int) -> tuple[float, float]:
-        """Return a worker's requests and tasks a second, between the last two pictures."""
+        """Return a worker's requests and tasks a second, between the last two snapshots."""
         if len(self._moments) < 2:
             return 0.0, 0.0
         a, b = self._moments[-2], self._moments[-1]
@@ -83,7 +83,7 @@ class Series:
         return rate(before[0], now[0], seconds), rate(before[1], now[1], seconds)
 
     def percentiles(self, name: str) -> Percentiles:
-        """Return those of "request_times" or "task_times" since the oldest picture; where nothing
+        """Return those of "request_times" or "task_times" since the oldest snapshot; where nothing
         was timed since then, of the server's life.
         """
         if not self._moments:
@@ -99,11 +99,11 @@ def is_short(needed: float, able: int, waiting: int) -> bool:
     return waiting > 0 and needed > able
 
 
-def able_task_workers(picture: Any) -> int:
-    """Return how many task workers of a picture can take a task: those that are not stuck."""
+def able_task_workers(snapshot: Any) -> int:
+    """Return how many task workers of a snapshot can take a task: those that are not stuck."""
     return sum(
         worker.role == "task worker" and worker.state in ("idle", "busy")
-        for worker in picture.workers
+        for worker in snapshot.workers
     )
 
 
@@ -178,14 +178,14 @@ def size(number: float) -> str:
     return f"{number:.0f} {unit}" if unit == "B" or number >= 100 else f"{number:.1f} {unit}"
 
 
-def moment_of(picture: Any) -> Moment:
-    """Return what is drawn of a picture (ipckit.server.monitoring.live_view)."""
+def moment_of(snapshot: Any) -> Moment:
+    """Return what is drawn of a snapshot (ipckit.server.monitoring.live_view)."""
     return Moment(
-        picture.at,
-        picture.stats["request_count"],
-        sum(worker.tasks for worker in picture.workers),
-        picture.stats["task_queued"],
-        picture.request_times,
-        picture.task_times,
-        {worker.worker_id: (worker.requests, worker.tasks) for worker in picture.workers},
+        snapshot.at,
+        snapshot.stats["request_count"],
+        sum(worker.tasks for worker in snapshot.workers),
+        snapshot.stats["task_queued"],
+        snapshot.request_times,
+        snapshot.task_times,
+        {worker.worker_id: (worker.requests, worker.tasks) for worker in snapshot.workers},
     )

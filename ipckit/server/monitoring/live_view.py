@@ -3,7 +3,7 @@
 The manager's board and ledger are files without a name; /proc/PID/fd shows and opens them. So this
 works while a worker, or the manager, is stuck or stopped, and costs the server nothing.
 
-Contract  read only: the board is mapped so, and of the ledger each picture has a private mapping,
+Contract  read only: the board is mapped so, and of the ledger each snapshot has a private mapping,
           to which nothing of the server's is ever written back.
 Stands on proc_pid_fd(5), pidfd_open(2), ipckit.server.shared.scoreboard,
           ipckit.server.monitoring.stats. The kernel lets the same user in, and root.
@@ -31,7 +31,7 @@ from ipckit.server.shared.scoreboard import BoardView, Phase, Row
 from ipckit.server.shared.task_load import Refusals
 from ipckit.server.system.process_state import GONE, process_state
 
-__all__ = ["Picture", "Watched", "WorkerPicture"]
+__all__ = ["Snapshot", "Watched", "WorkerSnapshot"]
 
 _PHASES = {
     Phase.SERVING: "serving",
@@ -45,7 +45,7 @@ _SLOW_TIMES = 10
 
 
 @dataclass(frozen=True, slots=True)
-class WorkerPicture:
+class WorkerSnapshot:
     """One worker or task worker at one moment."""
 
     worker_id: int
@@ -65,7 +65,7 @@ class WorkerPicture:
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class Snapshot:
     """A server at one moment."""
 
     at: float  # seconds since the epoch
@@ -74,7 +74,7 @@ class Picture:
     phase: str  # "serving", "stopping", ...
     ports: list[str]
     stats: dict[str, Any]  # as server.stats(), without its workers
-    workers: list[WorkerPicture]
+    workers: list[WorkerSnapshot]
     request_times: list[int]  # histograms: ipckit.server.shared.histogram
     task_times: list[int]
 
@@ -164,13 +164,13 @@ class Watched:
         """Close it."""
         self.close()
 
-    def picture(self) -> Picture:
+    def snapshot(self) -> Snapshot:
         """Return what the server is at. After its end: how it was at the end."""
         with self._looking():
             stats = gather(self)
             tasks = self._running_tasks()
         mean = stats["task_seconds"] / max(self.board.total(Row.TASKS), 1)
-        return Picture(
+        return Snapshot(
             time.time(),
             self.pid,
             self._manager_state(),
@@ -212,7 +212,7 @@ class Watched:
 
     def _worker(
         self, one: dict[str, Any], tasks: dict[int, tuple[int, int]], mean: float
-    ) -> WorkerPicture:
+    ) -> WorkerSnapshot:
         slot, pid = one["worker_id"], one["pid"]
         rows = [self.board.row(slot, parity) for parity in (0, 1)]
         row = rows[self.board.parity(slot)]
@@ -228,7 +228,7 @@ class Watched:
             since = max(0.0, (time.monotonic_ns() - row[Row.LAST_READ]) / 1e9)
             mean = 0.0
         died_at = rows[0][Row.DIED_AT]
-        return WorkerPicture(
+        return WorkerSnapshot(
             slot,
             "worker" if slot < self.worker_num else "task worker",
             pid,
