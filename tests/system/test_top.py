@@ -237,11 +237,11 @@ def test_its_keys(served, tmp_path):
                 await pilot.press("p")
                 assert "paused" in shown(app, "#head")
                 ask(served, "quick")
-                held = app._picture
+                held = app._snapshot
                 await pilot.pause(0.3)
-                assert app._picture is held
+                assert app._snapshot is held
                 await pilot.press("p")
-                await settles(pilot, lambda: app._picture is not held)
+                await settles(pilot, lambda: app._snapshot is not held)
                 await pilot.press("d")
                 assert isinstance(app.screen, Letters)
                 letter = app.screen.query_one("#letter")

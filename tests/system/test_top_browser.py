@@ -13,7 +13,7 @@ from chromium import Page, chromium
 from deadlines import RUN
 from watching import ask, served, stopped, until, view, web  # noqa: F401  (fixtures)
 
-from ipckit.server.monitoring.live_view import Picture, Watched
+from ipckit.server.monitoring.live_view import Snapshot, Watched
 
 
 async def read(page: Page, *words: str) -> str:
@@ -36,16 +36,16 @@ async def read(page: Page, *words: str) -> str:
 def test_a_browser_shows_what_is_stuck_what_waits_and_what_was_restarted(served, web, tmp_path):
     """The stuck task worker with its task, the queue's depth and age, the restart with its reason."""
 
-    def picture(watched: Watched, condition) -> Picture:
-        return until(watched.picture, condition)
+    def snapshot(watched: Watched, condition) -> Snapshot:
+        return until(watched.snapshot, condition)
 
     ask(served, "wait wait")
     with Watched(served.process.pid) as watched:
-        first = picture(watched, lambda now: now.stats["task_running"] == 2)
+        first = snapshot(watched, lambda now: now.stats["task_running"] == 2)
         os.kill(first.workers[2].pid, signal.SIGKILL)  # its task is given up
-        picture(watched, lambda now: now.workers[2].state == "idle" and now.workers[2].restarts)
+        snapshot(watched, lambda now: now.workers[2].state == "idle" and now.workers[2].restarts)
         ask(served, "wait quick quick quick")
-        now = picture(watched, lambda now: now.stats["task_running"] == 2)
+        now = snapshot(watched, lambda now: now.stats["task_running"] == 2)
     stuck, replaced = now.workers[1:]
     assert now.stats["task_queued"] == 3
 

@@ -31,7 +31,7 @@ from ipckit.cli.top.series import (
     size,
     sparkline,
 )
-from ipckit.cli.top.tables import TablePicture, Tables
+from ipckit.cli.top.tables import Tables, TableSnapshot
 from ipckit.server.monitoring.live_view import Snapshot, Watched, WorkerSnapshot
 
 __all__ = ["Top"]
@@ -114,8 +114,8 @@ class Top(App[None]):
         self._interval = interval
         self._series = Series()
         self._tables = Tables()
-        self._picture: Snapshot | None = None
-        self._found: list[TablePicture] = []
+        self._snapshot: Snapshot | None = None
+        self._found: list[TableSnapshot] = []
 
     # -- life ---
 
@@ -159,9 +159,9 @@ class Top(App[None]):
         """Take a snapshot, unless it is paused, and draw it."""
         if self.paused:
             return
-        self._picture = self.watched.snapshot()
+        self._snapshot = self.watched.snapshot()
         self._found = self._tables.look()
-        self._series.add(moment_of(self._picture))
+        self._series.add(moment_of(self._snapshot))
         self._draw()
 
     # -- keys ---
@@ -197,7 +197,7 @@ class Top(App[None]):
     # -- drawing ---
 
     def _draw(self) -> None:
-        snapshot = self._picture
+        snapshot = self._snapshot
         base = self.screen_stack[0]
         if snapshot is None or not base.query("#head"):  # it ends, and its widgets have gone first
             return
@@ -423,7 +423,7 @@ def _restarts(snapshot: Snapshot) -> Text:
     return text
 
 
-def _tables(found: list[TablePicture]) -> Text:
+def _tables(found: list[TableSnapshot]) -> Text:
     text = Text(no_wrap=True, overflow="ellipsis")
     if not found:
         text.append("none on this machine", _DIM)

@@ -13,13 +13,13 @@ from ipckit.errors import IPCError
 from ipckit.table import Table
 from ipckit.table.segment import FOLDER, PREFIX
 
-__all__ = ["TablePicture", "Tables"]
+__all__ = ["TableSnapshot", "Tables"]
 
 _LEDGER = "ledger."
 """How the names of task ledgers begin, which lie in the same place."""
 
 
-class TablePicture(NamedTuple):
+class TableSnapshot(NamedTuple):
     """A table at one moment: rows, size in rows, bytes, rows that are locked, threads that wait for
     one; `error`: why nothing is known.
     """
@@ -39,7 +39,7 @@ class Tables:
     def __init__(self) -> None:
         self._open: dict[str, tuple[int, Table]] = {}  # name -> inode of its file, table
 
-    def look(self) -> list[TablePicture]:
+    def look(self) -> list[TableSnapshot]:
         """Return every named table of our user, by name."""
         found: dict[str, int] = {}
         with os.scandir(FOLDER) as files:
@@ -54,7 +54,7 @@ class Tables:
                     continue
         for name in [name for name, (inode, _) in self._open.items() if found.get(name) != inode]:
             self._open.pop(name)[1].close()
-        return [self._picture(name, inode) for name, inode in sorted(found.items())]
+        return [self._snapshot(name, inode) for name, inode in sorted(found.items())]
 
     def close(self) -> None:
         """Let go of all."""
@@ -62,13 +62,13 @@ class Tables:
             table.close()
         self._open.clear()
 
-    def _picture(self, name: str, inode: int) -> TablePicture:
+    def _snapshot(self, name: str, inode: int) -> TableSnapshot:
         try:
             if name not in self._open:
                 self._open[name] = inode, Table.open(name)
             known = self._open[name][1].statistics()
         except (IPCError, ValueError, OSError) as why:
-            return TablePicture(name, 0, 0, 0, error=str(why))
-        return TablePicture(
+            return TableSnapshot(name, 0, 0, 0, error=str(why))
+        return TableSnapshot(
             name, known.rows, known.size, known.memory_size, known.locked, known.waiting
         )

@@ -52,7 +52,7 @@ def test_who_was_killed_for_want_of_memory(tmp_path):
     def killed(number: int = signal.SIGKILL) -> Death:
         pidfd = dead(lambda: os.kill(os.getpid(), number))
         try:
-            return deaths.take(pidfd)
+            return reaper.take(pidfd)
         finally:
             os.close(pidfd)
 
