@@ -19,7 +19,7 @@ from example_programs import LOOK, Example, run, serve  # noqa: F401  (a fixture
 from watching import all_are_copied, stopped, until
 
 from ipckit import Client, PeerGone
-from ipckit.server.monitoring.live_view import Watched, WorkerPicture
+from ipckit.server.monitoring.live_view import Watched, WorkerSnapshot
 
 FOLLOWERS = 240
 
@@ -162,9 +162,9 @@ class Gathering:
             other.expect(f"* {name} has joined {room}")
         return self.people[-1]
 
-    def workers(self) -> list[WorkerPicture]:
+    def workers(self) -> list[WorkerSnapshot]:
         with Watched(self.server.process.pid) as watched:
-            return watched.picture().workers
+            return watched.snapshot().workers
 
     def workers_of_sessions(self) -> list[int]:
         """Which worker has each of the connections, the oldest first."""

@@ -151,9 +151,9 @@ async def shown(pid: int) -> tuple[str, ...]:
         app = Top(watched, 0.1)
         async with app.run_test(size=(130, 34)) as pilot:
             await pilot.pause()
-            picture = app._picture
-            assert picture is not None
-            texts = app._head(picture), app._requests(picture), app._queue(picture)
+            snapshot = app._snapshot
+            assert snapshot is not None
+            texts = app._head(snapshot), app._requests(snapshot), app._queue(snapshot)
             for name, text in zip(("#head", "#requests", "#queue"), texts, strict=True):
                 assert alarms(text) in str(app.query_one(name, Static).render())
             return tuple(map(alarms, texts))
@@ -190,7 +190,7 @@ def test_the_first_server_of_the_readme_at_ten_times_its_load(readme, tmp_path):
             with Watched(process.pid) as watched:
 
                 def stats() -> dict:
-                    return watched.picture().stats
+                    return watched.snapshot().stats
 
                 wait_for(lambda: stats()["task_refused"] and stats()["callback_errors"] == 500)
             form, text = json.loads(top(tmp_path, "--json")), top(tmp_path)

@@ -342,7 +342,7 @@ class Connection(Closing, asyncio.Protocol):
             self.port.index,
             remainder,
             held=self._held,
-            former=self._host.place,
+            predecessor=self._host.place,
             stored=store is not None and store.has_stored(self.session),
         )
 

@@ -73,7 +73,7 @@ class Taken(NamedTuple):
     port: int  # index of our port
     remainder: bytes  # read, and not yet a packet
     held: bool  # by pause()
-    former: int  # place of who had it and may still pass on what others sent; -1: it is dead
+    predecessor: int  # its place, if it may still pass on what others sent; -1: it is dead
     stored: bool  # the manager has a copy
 
 
@@ -261,7 +261,7 @@ class FdStore:
             if owner >= 0 and session in self._copies:
                 # First: senders find the successor, which keeps what comes until it has it.
                 self._sessions.hand_over(session, owner, place)
-                taken = Taken(session, port, b"", held=False, former=-1, stored=True)
+                taken = Taken(session, port, b"", held=False, predecessor=-1, stored=True)
                 head = Head(Kind.TAKE, ident=session)
                 if not self._inboxes[place].post_with(
                     head, pickle_codec.dump(taken), self._copies[session]

@@ -1,20 +1,24 @@
 """How a worker takes connections over from its predecessor, and gives its own to its successor.
 
-Contract  `take()` makes a connection ours that came with its descriptor; `give()` hands one over of
-          which nothing is under way. What others send to a session reaches it in the order in which
-          each of them sent it, whoever has it.
+Contract  `take()` makes a connection ours that came with its descriptor. `give()` hands over a
+          connection that is idle. What others send to a session reaches the client in the order in
+          which each of them sent it, whichever process has the connection.
 Invariants
-  T1  the session's owner is changed before its descriptor is posted. So what is sent to it from
-      then on comes to the successor, which keeps it until it has the connection.
-  T2  while a former owner lives, it may get what was sent before the change, and passes it on
-      (FORWARDED). So what comes straight to the successor is kept until the former has answered,
-      behind all of that, that it has caught up, or is dead and its inbox was drained. What we sent
-      to it ourselves comes back to us so, before we take the connection and write to it at once.
-  T3  a connection is given on only when nobody can pass anything on to us any more: its former
-      owner is dead, and what it left in its inbox has come to us.
-  T4  what our callbacks have sent to other processes is with the kernel before a client is given
-      on, so it arrives before what they send in the successor. A process that does not read is
-      an exception.
+  T1  The session's owner changes before its descriptor is posted. So what is sent to the session
+      from then on goes to the successor, which keeps it until it has the connection.
+  T2  A predecessor that lives may still get frames that were sent before the change; it passes them
+      on (FORWARDED). The successor keeps that order:
+        1. It posts CATCH_UP to the predecessor.
+        2. It writes the frames that the predecessor passes on, and keeps those that come straight.
+        3. It writes the kept ones when CAUGHT_UP comes, which is behind all that was passed on; or
+           when the predecessor is dead and its inbox was drained.
+      What the successor itself sent to the predecessor comes back in the same way, and the
+      successor waits for that before it takes the connection.
+  T3  A connection is given on only when nothing more can be passed on to this process: the
+      predecessor is dead, and what it left in its inbox has come here.
+  T4  What callbacks of this process have sent to other processes is in the kernel before a client
+      is given on, so it arrives before what they send in the successor. A process that does not
+      read is an exception.
 Stands on ipckit.server.connections.{fd_store,connection}, ipckit.server.processes.worker, uvloop.
 Crash     of the successor before it has the connection: the manager has a copy, and looks again.
 """
@@ -50,12 +54,12 @@ class Handover:
         self._sessions = self._host.board.sessions
         self._coming: dict[int, Frames] = {}  # what was sent to those that have not come yet
         self._taking: set[int] = set()
-        self._formers: dict[int, int] = {}  # session -> place of who may still pass something on
+        self._predecessors: dict[int, int] = {}  # session -> place that may still pass something on
         self._held: dict[int, Frames] = {}  # T2
         self._asked: dict[int, int] = {}  # session -> how many were held when we asked
         self._awaited: dict[int, asyncio.Future[None]] = {}  # T2: session -> what we sent is back
         self._owed: tuple[int, Head, bytes, int] | None = None  # successor, frame, descriptor
-        self._former_is_gone = False  # the predecessor, for good: we have had only one
+        self._predecessor_is_gone = False  # the predecessor, for good: we have had only one
         self.patient = True
         """T4 is waited for."""
 
@@ -80,7 +84,11 @@ class Handover:
         host, registry = self._host, self._registry
         port = host.ports[taken.port]
         try:
-            if taken.former >= 0 and host.has_posted_to(taken.former) and not self._former_is_gone:
+            if (
+                taken.predecessor >= 0
+                and host.has_posted_to(taken.predecessor)
+                and not self._predecessor_is_gone
+            ):
                 await self._what_we_sent(taken)
             await host.loop.connect_accepted_socket(
                 lambda: Connection(registry, port, sock, taken), sock
@@ -103,29 +111,29 @@ class Handover:
         """Wait until it is among those that are coming, or was written. T2."""
         back = self._awaited[taken.session] = self._host.loop.create_future()
         head = Head(Kind.CATCH_UP, number=self._host.place, ident=taken.session)
-        self._host.post(taken.former, head)
+        self._host.post(taken.predecessor, head)
         await back
 
     def came(self, taken: Taken) -> None:
         """Its connection is among ours, and its callback was called: now what was sent to it."""
         session = taken.session
         self._sessions.flag(session, Flag.INHERITED, on=True)
-        if taken.former >= 0:
-            self._formers[session] = taken.former
+        if taken.predecessor >= 0:
+            self._predecessors[session] = taken.predecessor
         frames = self._coming.pop(session, [])
         frames.sort(key=lambda frame: not frame[0].flags & FORWARDED)  # those before the others
         for frame in frames:
             self._host.on_frame(*frame)
-        if self._former_is_gone:  # it died while the connection was on its way
-            self.former_gone()
+        if self._predecessor_is_gone:  # it died while the connection was on its way
+            self.predecessor_gone()
 
     def is_early(self, head: Head) -> bool:
         """Whether a frame for a session has to wait, or to go elsewhere."""
         if head.ident not in self._registry.connections:
             return True
-        if not self._formers or head.ident not in self._formers or head.flags & FORWARDED:
+        if not self._predecessors or head.ident not in self._predecessors or head.flags & FORWARDED:
             return False
-        return head.sender != self._host.slot  # T4; ours or the former one's own: in order
+        return head.sender != self._host.slot  # T4; ours or the predecessor's own: in order
 
     def route(self, head: Head, body: bytes) -> None:
         """Keep an early frame, or pass it on."""
@@ -137,7 +145,9 @@ class Handover:
             self._held.setdefault(session, []).append((head, body))
             if session not in self._asked:
                 self._ask(session)
-        elif owner != self._host.place:  # given on by us; or meant for who had our place before us
+        elif (
+            owner != self._host.place
+        ):  # given on by us; or meant for the process at our place before us
             self._host.post(owner, head._replace(flags=head.flags | FORWARDED), body)
         else:
             self._coming.setdefault(session, []).append((head, body))
@@ -145,7 +155,7 @@ class Handover:
     def _ask(self, session: int) -> None:
         self._asked[session] = len(self._held[session])
         head = Head(Kind.CATCH_UP, number=self._host.place, ident=session)
-        self._host.post(self._formers[session], head)
+        self._host.post(self._predecessors[session], head)
 
     def catch_up(self, head: Head) -> None:
         """All that was sent to us before this is passed on; say so."""
@@ -165,16 +175,16 @@ class Handover:
             self._ask(session)
 
     @property
-    def former_is_gone(self) -> bool:
+    def predecessor_is_gone(self) -> bool:
         """Whether the manager has said so."""
-        return self._former_is_gone
+        return self._predecessor_is_gone
 
-    def former_gone(self) -> None:
+    def predecessor_gone(self) -> None:
         """Our predecessor is dead, and what it left was read."""
-        self._former_is_gone = True
+        self._predecessor_is_gone = True
         for session in list(self._awaited):
             self.caught_up(session)
-        self._formers.clear()
+        self._predecessors.clear()
         self._asked.clear()
         held, self._held = self._held, {}
         for frames in held.values():
@@ -186,7 +196,7 @@ class Handover:
 
     def forget(self, session: int) -> None:
         """It ended."""
-        for kept in (self._coming, self._formers, self._held, self._asked):
+        for kept in (self._coming, self._predecessors, self._held, self._asked):
             if kept:
                 kept.pop(session, None)
 
@@ -195,7 +205,7 @@ class Handover:
     def give(self, connection: Connection, successor: int) -> bool:
         """Hand one over; False: not now (it is busy, T3, T4; the successor's inbox is full)."""
         registry, session = self._registry, connection.session
-        if not connection.is_idle or session in self._formers:
+        if not connection.is_idle or session in self._predecessors:
             return False
         if self.patient and self._host.own_frames_waiting:
             return False

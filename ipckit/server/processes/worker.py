@@ -267,7 +267,7 @@ class Worker(Process):
         Told by who posted there too late: only if we know that already, as the manager's frames
         are older. Not when our successor has that place already: it reads the inbox then.
         """
-        if not told_by_manager and not self.handover.former_is_gone:
+        if not told_by_manager and not self.handover.predecessor_is_gone:
             return
         other = self.place ^ 1
         row = self.board.row(self.slot, other % 2)
@@ -285,7 +285,7 @@ class Worker(Process):
         for _, head, body in outbox.take_back() if outbox is not None else ():
             if head.kind in _TO_A_SESSION:  # what we had for it is for us now
                 self.on_frame(head._replace(flags=head.flags | FORWARDED), body)
-        self.handover.former_gone()
+        self.handover.predecessor_gone()
 
     def post(self, place: int, head: Head, body: bytes = b"") -> None:
         """Post to another process, in order; QueueFull when too much waits already. W1."""
