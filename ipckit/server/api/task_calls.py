@@ -57,7 +57,7 @@ class TaskCalls(ProcessCalls):
             callback: gets (server, task_id, result) instead of the `finish` event.
             delay: seconds before it may be begun.
             ordering_key: tasks with one key run one at a time, in the order of their ids; the
-                next begins when the former is done or given up.
+                next begins when the one before it is done or given up.
             dedup_key: while a task with this key is queued or runs, nothing is stored and that
                 one's id is returned; its result goes to who stored it.
 
