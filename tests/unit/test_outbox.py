@@ -30,13 +30,17 @@ def slot():
     inboxes = [Inbox(), Inbox()]
     yield SimpleNamespace(
         loop=loop,
-        runtime=SimpleNamespace(inboxes=inboxes),
+        inboxes=inboxes,
         board=SimpleNamespace(row=lambda _slot, parity: rows[parity]),
         rows=rows,
     )
     loop.close()
     for inbox in inboxes:
         inbox.close()
+
+
+def outbox_of(slot: SimpleNamespace, most: int) -> Outbox:
+    return Outbox(slot.inboxes, slot.board, slot.loop, most)
 
 
 def fill(inbox: Inbox) -> int:
@@ -54,7 +58,7 @@ def bodies(inbox: Inbox) -> list[bytes]:
 
 
 def test_what_is_for_the_successor_waits_behind_what_is_for_the_predecessor(slot):
-    outbox, (first, second) = Outbox(slot, 1000), slot.runtime.inboxes
+    outbox, (first, second) = outbox_of(slot, 1000), slot.inboxes
     count = fill(first)
     outbox.post(0, SEND, b"first")
     outbox.post(1, SEND, b"second")
@@ -66,7 +70,7 @@ def test_what_is_for_the_successor_waits_behind_what_is_for_the_predecessor(slot
 
 
 def test_own_frames_are_bounded_and_those_of_others_are_not(slot):
-    outbox, (inbox, _) = Outbox(slot, 1500), slot.runtime.inboxes
+    outbox, (inbox, _) = outbox_of(slot, 1500), slot.inboxes
     count = fill(inbox)
     for _ in range(2):
         outbox.post(0, SEND, BODY)
@@ -81,7 +85,7 @@ def test_own_frames_are_bounded_and_those_of_others_are_not(slot):
 
 
 def test_a_frame_for_a_place_that_nobody_reads_is_made_known_before_the_next(slot):
-    outbox, (dead, successor) = Outbox(slot, 1000), slot.runtime.inboxes
+    outbox, (dead, successor) = outbox_of(slot, 1000), slot.inboxes
     slot.rows[0][Row.READS] = 0
     outbox.post(0, SEND, b"late")
     outbox.post(1, SEND, b"next")
@@ -91,7 +95,7 @@ def test_a_frame_for_a_place_that_nobody_reads_is_made_known_before_the_next(slo
 
 
 def test_it_is_made_known_when_there_is_room_for_that(slot):
-    outbox, (dead, successor) = Outbox(slot, 1000), slot.runtime.inboxes
+    outbox, (dead, successor) = outbox_of(slot, 1000), slot.inboxes
     slot.rows[0][Row.READS] = 0
     count = fill(successor)
     outbox.post(0, SEND, b"late")
@@ -104,7 +108,7 @@ def test_it_is_made_known_when_there_is_room_for_that(slot):
 
 
 def test_what_waits_can_be_taken_back(slot):
-    outbox, (inbox, _) = Outbox(slot, 1000), slot.runtime.inboxes
+    outbox, (inbox, _) = outbox_of(slot, 1000), slot.inboxes
     count = fill(inbox)
     outbox.post(0, SEND, b"mine")
     assert [body for _, _, body in outbox.take_back()] == [b"mine"]
@@ -113,7 +117,7 @@ def test_what_waits_can_be_taken_back(slot):
 
 def test_a_large_frame_waits_for_a_descriptor_and_an_own_one_is_refused(slot):
     """P7: what is passed on for others is not lost; what is our own was not taken."""
-    outbox, (first, _) = Outbox(slot, 1 << 20), slot.runtime.inboxes
+    outbox, (first, _) = outbox_of(slot, 1 << 20), slot.inboxes
     large = b"y" * (2 * INLINE)
     with no_descriptors():
         with pytest.raises(SystemCallError, match="memfd_create: Too many open files"):
