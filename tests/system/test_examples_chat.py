@@ -436,14 +436,14 @@ class Newsroom(Gathering):
     def publish(self, line: str) -> str:
         """Post it; return its number, as "#1"."""
         self.publisher.send(f"pub news {line}\n".encode())
-        while not self._hear().endswith(" is posted"):
+        while not self._on_frame().endswith(" is posted"):
             pass
         return self.told[-1].split()[1]
 
     def progress(self, number: str) -> list[str]:
         """What the publisher hears about that task, from its first batch to its end."""
         while not any(line.startswith(f"* {number} is done: ") for line in self.told):
-            self._hear()
+            self._on_frame()
         begin = f"* {number}"
         about = [line for line in self.told if line.startswith((f"{begin} ", f"{begin}: "))]
         return [line.removeprefix(begin).lstrip(": ") for line in about][1:]

@@ -294,7 +294,7 @@ def _ask_a_child(application: Application) -> _Form:
             raise
         if pid == 0:
             os.close(reading)
-            _tell(application, writing)
+            _post_to_manager(application, writing)
         os.close(writing)
         told = b"".join(iter(lambda: os.read(reading, 1 << 16), b""))
         code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
@@ -314,7 +314,7 @@ def _ask_a_child(application: Application) -> _Form:
     return form
 
 
-def _tell(application: Application, writing: int) -> NoReturn:
+def _post_to_manager(application: Application, writing: int) -> NoReturn:
     code = 1
     try:
         try:

@@ -264,7 +264,7 @@ class Server(ClientCalls, TaskCalls):
         """End the server in order, as SIGTERM does; from any of its processes. Does not wait."""
         if self._process is not None:
             self._process.control(Kind.SHUTDOWN)
-        elif not self._running("shutdown()").tell_manager(Kind.SHUTDOWN, 0):
+        elif not self._running("shutdown()").post_to_manager(Kind.SHUTDOWN, 0):
             os.kill(self._running("shutdown()").manager_pid, signal.SIGTERM)
 
     def reload(self, only_task: bool = False) -> bool:

@@ -117,11 +117,11 @@ class FdStoreClient:
             if tell:
                 self._gone.append(session)
                 if len(self._gone) == 1:
-                    self._loop.call_soon(self._tell_of_ends)
+                    self._loop.call_soon(self._post_ended)
 
     def flush(self) -> None:
         """Send what there is now."""
-        self._tell_of_ends()
+        self._post_ended()
         self._tick()
 
     def _tick(self) -> None:
@@ -143,10 +143,10 @@ class FdStoreClient:
                 del self._new[session]
             self._stored.update(session for session, _ in open_ones)
 
-    def _tell_of_ends(self) -> None:
+    def _post_ended(self) -> None:
         while self._gone:
             if not self._send(_FORGET, self._gone[:_MOST]):
-                self._loop.call_later(_TICK, self._tell_of_ends)
+                self._loop.call_later(_TICK, self._post_ended)
                 return
             del self._gone[:_MOST]
 
@@ -246,12 +246,12 @@ class FdStore:
             place = successor_of(slot)
             if place is None:
                 continue
-            if slot in self._ended and self._tell_of_ends(place, self._ended[slot]):
+            if slot in self._ended and self._post_ended(place, self._ended[slot]):
                 del self._ended[slot]
             if slot in self._orphans and self._give(place, self._orphans[slot]):
                 del self._orphans[slot]
 
-    def _tell_of_ends(self, place: int, ended: list[Dropped]) -> bool:
+    def _post_ended(self, place: int, ended: list[Dropped]) -> bool:
         return self._inboxes[place].post(Head(Kind.DROPPED), pickle_codec.dump(ended))
 
     def _give(self, place: int, sessions: dict[int, int]) -> bool:

@@ -114,15 +114,15 @@ class Process(ABC):
 
     def announce_ready(self) -> None:
         """Tell the manager that worker_start is done."""
-        self._tell(Kind.READY)
+        self._post_to_manager(Kind.READY)
 
     def boot_failed(self) -> int:
         """Tell the manager why; return the exit code. Call it in an except clause."""
         return _boot_failed(self.runtime, self.place, "worker_start")
 
-    def _tell(self, kind: Kind, number: int = 0, body: bytes = b"") -> None:
+    def _post_to_manager(self, kind: Kind, number: int = 0, body: bytes = b"") -> None:
         """Post to the manager, waiting for room: it never waits for us."""
-        _tell(self.runtime, self.place, kind, number, body)
+        _post_to_manager(self.runtime, self.place, kind, number, body)
 
     @property
     def name(self) -> str:
@@ -130,7 +130,7 @@ class Process(ABC):
         return f"{self.role} {self.slot}"
 
     @property
-    def told_to_leave(self) -> bool:
+    def asked_to_leave(self) -> bool:
         """Whether the manager wants this process to go, and the server to stay."""
         return self.row[Row.LEAVE] == self.incarnation
 
@@ -249,7 +249,7 @@ class Process(ABC):
 
     def control(self, kind: Kind, number: int = 0) -> None:
         """Ask the manager for a reload, a shutdown, a replacement."""
-        self._tell(kind, number)
+        self._post_to_manager(kind, number)
 
 
 def _enable_stack_dumps() -> None:
@@ -260,15 +260,15 @@ def _enable_stack_dumps() -> None:
         faulthandler.enable(2)
 
 
-def _tell(runtime: Runtime, place: int, kind: Kind, number: int, body: bytes) -> None:
-    while not runtime.tell_manager(kind, place, number, body):
+def _post_to_manager(runtime: Runtime, place: int, kind: Kind, number: int, body: bytes) -> None:
+    while not runtime.post_to_manager(kind, place, number, body):
         time.sleep(0.001)
 
 
 def _boot_failed(runtime: Runtime, place: int, what: str) -> int:
     text = traceback.format_exc()
     log.error("worker %d: %s failed\n%s", place // 2, what, text)
-    _tell(
+    _post_to_manager(
         runtime,
         place,
         Kind.BOOT_FAILED,

@@ -174,7 +174,7 @@ class Runtime:
         """Return the inbox that the newest ready process of a slot reads."""
         return self.inboxes[2 * slot + self.board.parity(slot)]
 
-    def tell_manager(self, kind: Kind, sender: int, number: int = 0, body: bytes = b"") -> bool:
+    def post_to_manager(self, kind: Kind, sender: int, number: int = 0, body: bytes = b"") -> bool:
         """Post a frame to the manager; False: its inbox is full."""
         return self.manager_inbox.post(Head(kind, sender=sender, number=number), body)
 

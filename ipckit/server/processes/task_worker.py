@@ -123,7 +123,7 @@ class TaskWorker(Process):
 
     def _leaves(self) -> bool:
         """Whether nothing more is taken. Asked three times a turn, so without the properties
-        `stopping` and `told_to_leave`, which say the same.
+        `stopping` and `asked_to_leave`, which say the same.
         """
         return (
             self._going
@@ -137,7 +137,7 @@ class TaskWorker(Process):
         self._view.pass_on()
         if self.stopping:
             return EXIT_DONE
-        self._tell(Kind.LEAVING, number=1)  # our successor may begin at once
+        self._post_to_manager(Kind.LEAVING, number=1)  # our successor may begin at once
         return EXIT_RETIRED
 
     def _filenos(self) -> list[int]:

@@ -113,13 +113,13 @@ class Worker(Process):
 
     def woken(self) -> None:
         """Look at the phase and at what the manager wants."""
-        if self.board.phase == Phase.SERVING and not self.told_to_leave:
+        if self.board.phase == Phase.SERVING and not self.asked_to_leave:
             self._ask_to_go()  # somebody else's SIGTERM: first a successor, then we go
         self._changed.set()
 
     def _look(self) -> None:
         """As woken(), without a signal: the program may have taken our SIGTERM away."""
-        if self.stopping or self.told_to_leave:
+        if self.stopping or self.asked_to_leave:
             self._changed.set()
         self.loop.call_later(LOOK_SECONDS, self._look)
 
@@ -145,7 +145,7 @@ class Worker(Process):
         self.announce_ready()
         self._beat()
         self._look()
-        while self.board.phase == Phase.SERVING and not self.told_to_leave:
+        while self.board.phase == Phase.SERVING and not self.asked_to_leave:
             await self._wait_for_change()
         began = told = time.monotonic()
         for acceptor in acceptors:
@@ -199,7 +199,7 @@ class Worker(Process):
     def _ask_to_go(self) -> None:
         if not self._asked_to_go:
             self._asked_to_go = True
-            self._tell(Kind.LEAVING)
+            self._post_to_manager(Kind.LEAVING)
 
     # -- frames ---
 
@@ -225,7 +225,7 @@ class Worker(Process):
             else:
                 self._to_session(self.connections[head.ident], head, body)
         elif kind == Kind.DRAIN:
-            self._drain_predecessor(told_by_manager=not head.number)
+            self._drain_predecessor(from_manager=not head.number)
         elif kind == Kind.TAKE:
             self.handover.take(head, body)
         elif kind == Kind.CATCH_UP:
@@ -261,13 +261,13 @@ class Worker(Process):
         else:
             self.emit("pipe_message", sender, message)
 
-    def _drain_predecessor(self, *, told_by_manager: bool) -> None:
+    def _drain_predecessor(self, *, from_manager: bool) -> None:
         """Our predecessor is dead, its rest passed on by the manager; take what came since.
 
         Told by who posted there too late: only if we know that already, as the manager's frames
         are older. Not when our successor has that place already: it reads the inbox then.
         """
-        if not told_by_manager and not self.handover.predecessor_is_gone:
+        if not from_manager and not self.handover.predecessor_is_gone:
             return
         other = self.place ^ 1
         row = self.board.row(self.slot, other % 2)
@@ -276,10 +276,10 @@ class Worker(Process):
             head, body = frame
             self.on_frame(head._replace(flags=head.flags | FORWARDED), body)
         if not row[Row.READS] and inbox.blocked:  # it is not empty
-            again = partial(self._drain_predecessor, told_by_manager=told_by_manager)
+            again = partial(self._drain_predecessor, from_manager=from_manager)
             self.loop.call_later(RETRY_SECONDS, again)
             return
-        if not told_by_manager:
+        if not from_manager:
             return
         outbox = self.outboxes.of(self.slot)
         for _, head, body in outbox.take_back() if outbox is not None else ():

@@ -233,7 +233,7 @@ class Manager:
 
     def _read_inbox(self) -> None:
         while (frame := self._runtime.manager_inbox.take()) is not None:
-            self._guard.attempt("a frame", self._hear, *frame)
+            self._guard.attempt("a frame", self._on_frame, *frame)
 
     def _pause_ms(self) -> float:
         now = time.monotonic()
@@ -274,7 +274,7 @@ class Manager:
         elif number in (signal.SIGUSR1, signal.SIGUSR2):
             self.reload(only_task=number == signal.SIGUSR2)
 
-    def _hear(self, head: Head, body: bytes) -> None:
+    def _on_frame(self, head: Head, body: bytes) -> None:
         place = head.sender
         match head.kind:
             case Kind.READY:
