@@ -88,12 +88,12 @@ class Closing(CallbackOrder):
             return
         self._flushes = bool(transport.get_write_buffer_size()) and not self._over_limit
         if self._flushes:
-            self._look_at_flush(None)
+            self._check_flush(None)
             transport.set_write_buffer_limits(high=0)  # resume_writing() when it is empty
         else:
             self._wait_for_peer()
 
-    def _look_at_flush(self, before: int | None) -> None:
+    def _check_flush(self, before: int | None) -> None:
         """What was sent goes out as the peer reads it; it must read some of it."""
         left = self._transport.get_write_buffer_size()
         if before is not None and before - left < _FLUSH_LEAST:
@@ -105,7 +105,7 @@ class Closing(CallbackOrder):
             )
             self._transport.abort()
             return
-        self._linger = self._host.loop.call_later(_FLUSH_SECONDS, self._look_at_flush, left)
+        self._linger = self._host.loop.call_later(_FLUSH_SECONDS, self._check_flush, left)
 
     def _wait_for_peer(self) -> None:
         """All is sent: wait for the peer's end of file, for a moment."""

@@ -141,7 +141,7 @@ def _listening(path: str) -> Bound:
 class _Client:
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
-        self.heard = bytearray()
+        self.received = bytearray()
         self.unsent = b""
 
 
@@ -203,20 +203,20 @@ class ControlSocket:
         self._clients[sock.fileno()] = _Client(sock)
         self._poller.register(sock, select.POLLIN)
 
-    def _hear(self, client: _Client) -> bool:
+    def _read(self, client: _Client) -> bool:
         part = client.sock.recv(MAX_REQUEST)
         if not part:
             return False
-        client.heard += part
+        client.received += part
         return self._answer(client)
 
     def _answer(self, client: _Client) -> bool:
         """Answer the lines that are there, one after the other, while the client reads."""
         while not client.unsent:
-            line, end, rest = client.heard.partition(b"\n")
+            line, end, rest = client.received.partition(b"\n")
             if not end:
-                return len(client.heard) < MAX_REQUEST
-            client.heard = bytearray(rest)
+                return len(client.received) < MAX_REQUEST
+            client.received = bytearray(rest)
             client.unsent = answer_line(bytes(line), self._commands)
             self._flush(client)
         return True

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from ipckit.server.processes.server_handle import ServerHandle
 
 __all__ = [
-    "LOOK_SECONDS",
+    "CHECK_SECONDS",
     "Process",
     "report_on",
 ]
@@ -47,7 +47,7 @@ FILE_PROMISED = 1 << 40
 ORPHAN_SECONDS = 1.0
 """For the work in hand after the manager's death; then the process kills itself."""
 
-LOOK_SECONDS = 1.0
+CHECK_SECONDS = 1.0
 """How long a process sleeps at most before it looks whether it shall end: a program may take away
 its SIGTERM."""
 

@@ -10,7 +10,7 @@ Invariants
       costs one attempt of one task.
   K2  a foreign message is taken only with a record in hand, so a full ledger leaves it there.
   K4  it looks at the phase and at what the manager wants between two turns, and once in
-      LOOK_SECONDS while it sleeps: a program may have taken its SIGTERM away.
+      CHECK_SECONDS while it sleeps: a program may have taken its SIGTERM away.
   K3  before it waits it says that it sleeps, and looks once more: no wake-up is missed.
   K5  while tasks of the ledger keep it busy it looks at its inbox and for foreign messages once in
       _TURN_NS, and again at once after a foreign task: to find nothing costs as much as a task.
@@ -39,7 +39,7 @@ from ipckit.server.messaging import pickle_codec
 from ipckit.server.messaging.inbox import RETRY_SECONDS
 from ipckit.server.messaging.inbox_reader import InboxReader
 from ipckit.server.messaging.wire import Head, Kind
-from ipckit.server.processes.process import LOOK_SECONDS, Process, report_on
+from ipckit.server.processes.process import CHECK_SECONDS, Process, report_on
 from ipckit.server.processes.timers import HeapTimers, LoopTimers, log_dropped
 from ipckit.server.shared.exit_codes import EXIT_DONE, EXIT_RETIRED
 from ipckit.server.shared.scoreboard import Phase, Row
@@ -88,9 +88,9 @@ class TaskWorker(Process):
         self._foreign = foreign
         self._taker = None if foreign is None else ForeignTaker(foreign, self.number)
         self._busy = False  # since the last sleep
-        self._look_from = 0  # ns of time.monotonic_ns(); K5
+        self._check_from = 0  # ns of time.monotonic_ns(); K5
         unserved = foreign is not None and self.number == 0
-        self._next_look = time.monotonic() if unserved else float("inf")
+        self._next_check = time.monotonic() if unserved else float("inf")
         self._runner = TaskRunner(self, self._ledger, self._view)
         self._going = False
         self._phase = self.board.phase_word
@@ -195,12 +195,12 @@ class TaskWorker(Process):
         """Run what is there, for a turn; False: there was nothing."""
         now = time.monotonic_ns()
         ran = False
-        if now >= self._look_from:
+        if now >= self._check_from:
             job = self._take_elsewhere()
             if self._leaves():
                 return False
             if job is None:
-                self._look_from = now + _TURN_NS
+                self._check_from = now + _TURN_NS
             else:
                 self._runner.run(job)
                 ran = True
@@ -292,7 +292,7 @@ class TaskWorker(Process):
     def _falls_asleep(self) -> bool:
         """K3. False: there is something to take."""
         self._busy = False
-        self._look_from = 0
+        self._check_from = 0
         if not self._view.sleep():
             return False
         return self._taker is None or not self._wait_for_foreign(self._taker)
@@ -318,7 +318,7 @@ class TaskWorker(Process):
 
     def _poll_ms(self, pause: float | None) -> float:
         """Return how long to wait at most, in ms."""
-        most = RETRY_SECONDS if self.inbox.blocked else LOOK_SECONDS
+        most = RETRY_SECONDS if self.inbox.blocked else CHECK_SECONDS
         return (most if pause is None else min(pause, most)) * 1000
 
     # -- taking ---
@@ -331,7 +331,7 @@ class TaskWorker(Process):
                 self._message(head.sender, body)
             if self._leaves():
                 return None
-        self._look_for_unserved()
+        self._check_unserved()
         return None if self._taker is None else self._take_foreign(self._taker)
 
     def _message(self, sender: int, body: bytes) -> None:
@@ -390,11 +390,11 @@ class TaskWorker(Process):
         limited.warning(text, kind, size, why, kind=f"foreign message: {kind_of(why)}")
         self.count(Row.FOREIGN_REFUSED)  # last: who reads the count finds the line in the log
 
-    def _look_for_unserved(self) -> None:
+    def _check_unserved(self) -> None:
         now = time.monotonic()
-        if now < self._next_look or self._foreign is None:
+        if now < self._next_check or self._foreign is None:
             return
-        self._next_look = now + LOOK_SECONDS
+        self._next_check = now + CHECK_SECONDS
         while (message := self._foreign.take_unserved()) is not None:
             refused = self._foreign.refuse(message)
             if refused is not None:

@@ -38,8 +38,8 @@ from ipckit.server.messaging.wire import CLOSE_RESET, FORWARDED, Head, Kind
 from ipckit.server.ports.port import OpenPort
 from ipckit.server.processes.draining import Draining
 from ipckit.server.processes.process import (
+    CHECK_SECONDS,
     FILE_PROMISED,
-    LOOK_SECONDS,
     ORPHAN_SECONDS,
     Process,
     report_on,
@@ -117,11 +117,11 @@ class Worker(Process):
             self._ask_to_go()  # somebody else's SIGTERM: first a successor, then we go
         self._changed.set()
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         """As woken(), without a signal: the program may have taken our SIGTERM away."""
         if self.stopping or self.asked_to_leave:
             self._changed.set()
-        self.loop.call_later(LOOK_SECONDS, self._look)
+        self.loop.call_later(CHECK_SECONDS, self._check)
 
     async def _main(self) -> int:
         self.loop.add_signal_handler(signal.SIGTERM, self.woken)
@@ -144,7 +144,7 @@ class Worker(Process):
         readers = [DatagramReader(self, port) for port in self.runtime.ports if port.datagrams]
         self.announce_ready()
         self._beat()
-        self._look()
+        self._check()
         while self.board.phase == Phase.SERVING and not self.asked_to_leave:
             await self._wait_for_change()
         began = told = time.monotonic()

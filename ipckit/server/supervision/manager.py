@@ -30,7 +30,7 @@ from ipckit.server.log import describe_exception, limited, log
 from ipckit.server.messaging.wire import Head, Kind
 from ipckit.server.monitoring.control_socket import ControlSocket
 from ipckit.server.ports import systemd
-from ipckit.server.processes.process import LOOK_SECONDS, Process
+from ipckit.server.processes.process import CHECK_SECONDS, Process
 from ipckit.server.processes.runtime import Runtime
 from ipckit.server.processes.task_worker import TaskWorker
 from ipckit.server.processes.user_process import UserProcess
@@ -224,7 +224,7 @@ class Manager:
         run(_SWEEP, self._sweep.again)
         if self._tasks is not None:
             run("tending tasks", self._tasks.tend, time.monotonic_ns())
-            run("looking at the load", self._monitor.look_at_the_load)
+            run("looking at the load", self._monitor.check_load)
         run("passing frames on", self._forwarder.run)
         run("handing connections on", self._fd_store.give_to_successors, self._successor_of)
         first = self._settings.worker_num
@@ -251,7 +251,7 @@ class Manager:
         if self._forwarder.waiting or self._fd_store.waiting:
             times.append(now + 0.01)
         least = _LEFT_OUT if self._guard.next_due() is not None else 0.0
-        return max(least, min([now + LOOK_SECONDS, *times]) - now) * 1000 + 1
+        return max(least, min([now + CHECK_SECONDS, *times]) - now) * 1000 + 1
 
     def _check_for_hangs(self) -> None:
         for place, number in self._monitor.hanging(self._pidfds.values()):

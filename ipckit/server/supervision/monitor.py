@@ -36,14 +36,14 @@ class Monitor:
         self._keeping_up = KeepingUp(runtime.task_worker_num)
         self._refusals = Refusals()
         self._next_sample = 0.0
-        self._next_look = 0.0
+        self._next_check = 0.0
 
     def next_due(self, now: float) -> float | None:
         """Return when there is something to look at."""
         due = self._watchdog.next_due(now)
         if not self._runtime.task_worker_num:
             return due
-        return self._next_look if due is None else min(due, self._next_look)
+        return self._next_check if due is None else min(due, self._next_check)
 
     def hanging(self, places: Iterable[int]) -> Iterator[tuple[int, int]]:
         """Give the place of each process that hangs, and the signal that it is to get."""
@@ -61,19 +61,19 @@ class Monitor:
             )
             yield place, number
 
-    def look_at_the_load(self) -> None:
+    def check_load(self) -> None:
         """Look for refused tasks, and take a sample of the tasks' totals, each when it is time; log
         what has changed.
         """
         now = time.monotonic()
-        if now < self._next_look:
+        if now < self._next_check:
             return
-        self._next_look = now + _LOOK
-        self._look_for_refusals(now)
+        self._next_check = now + _LOOK
+        self._check_refusals(now)
         if now >= self._next_sample:
             self._sample()
 
-    def _look_for_refusals(self, now: float) -> None:
+    def _check_refusals(self, now: float) -> None:
         board = self._board
         refused = board.total(Row.TASKS_REFUSED)
         found = self._refusals.change(now, refused, board.total(Row.REFUSED_FOR_MEMORY))
