@@ -270,7 +270,7 @@ class FdStore:
             del sessions[session]
         return True
 
-    def leave(self) -> None:
+    def close_in_child(self) -> None:
         """In a child: B2."""
         for fd in self._copies.values():
             os.close(fd)
@@ -280,7 +280,7 @@ class FdStore:
         """At the end: nobody takes anything any more."""
         for fd in self._copies.values():
             _shut_down(fd)
-        self.leave()
+        self.close_in_child()
 
 
 def _is_whole(fd: int, read: int, written: int) -> bool:

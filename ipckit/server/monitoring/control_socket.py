@@ -243,7 +243,7 @@ class ControlSocket:
         self._poller.unregister(client.sock)
         client.sock.close()
 
-    def leave(self) -> None:
+    def close_in_child(self) -> None:
         """In a child: it is the manager's."""
         for client in self._clients.values():
             client.sock.close()
@@ -254,4 +254,4 @@ class ControlSocket:
         """Remove it. By the manager, at the end."""
         if self._bound is not None:
             bind.forget(self._bound)
-        self.leave()
+        self.close_in_child()

@@ -21,7 +21,7 @@ from ipckit.errors import SystemCallError
 from ipckit.server.log import describe_exception, kind_of, limited, log_callback_error
 from ipckit.server.supervision.reaper import Reaper
 from ipckit.server.system.failure_policy import Operation, decide
-from ipckit.server.system.fork import leave, spawn
+from ipckit.server.system.fork import exit_child, spawn
 from ipckit.server.system.poll import wait_for
 from ipckit.server.system.signals import as_child, unblock
 
@@ -41,7 +41,7 @@ class Parent(Protocol):
     def in_a_hurry(self) -> bool:
         """Whether the server was told a second time to end."""
 
-    def leave(self) -> None:
+    def close_in_child(self) -> None:
         """In a child: close what is the manager's alone."""
 
 
@@ -96,7 +96,7 @@ def _spawned(manager: Parent, child: Callable[[], NoReturn]) -> tuple[int, int]:
 def _become(manager: Parent, manager_pid: int, work: Callable[[], None], error: int) -> NoReturn:
     code = 1
     try:
-        manager.leave()
+        manager.close_in_child()
         as_child()
         made = lib.ipk_die_with_parent(manager_pid, 0)
         check(made, "prctl", "so that this process ends with the manager")
@@ -110,4 +110,4 @@ def _become(manager: Parent, manager_pid: int, work: Callable[[], None], error: 
         else:
             log_callback_error("manager", "an event")
     finally:
-        leave(code)
+        exit_child(code)

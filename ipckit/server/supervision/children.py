@@ -82,9 +82,9 @@ class Children:
             except OSError:  # the program has closed the pidfd
                 with contextlib.suppress(ChildProcessError):
                     os.waitpid(pid, 0)
-        self.leave()
+        self.close_in_child()
 
-    def leave(self) -> None:
+    def close_in_child(self) -> None:
         """In a child: they are the manager's."""
         for pidfd in self._pids:
             with contextlib.suppress(OSError):  # the program has closed it

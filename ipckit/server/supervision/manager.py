@@ -63,7 +63,7 @@ from ipckit.server.supervision.sweep import Sweep
 from ipckit.server.supervision.user_processes import UserProcesses
 from ipckit.server.system.acquire import system_call
 from ipckit.server.system.failure_policy import code_of, pause_after
-from ipckit.server.system.fork import leave
+from ipckit.server.system.fork import exit_child
 from ipckit.server.system.signals import STOP, ManagerSignals
 from ipckit.server.tasks.recovery import TaskRecovery
 
@@ -403,19 +403,19 @@ class Manager:
         """Never returns."""
         code = EXIT_BROKEN
         try:
-            self.leave()
+            self.close_in_child()
             code = role.become(self._server, self._runtime, fork.place, fork.incarnation)
         except BaseException:
             trace = describe_exception()[1]
             log.critical("%s %d ends: %s", role.role, fork.place // 2, trace, exc_info=False)
         finally:
-            leave(code)
+            exit_child(code)
 
-    def leave(self) -> None:
+    def close_in_child(self) -> None:
         """In a child: what is the manager's alone is not ours."""
-        self._children.leave()
-        self._control.leave()
-        self._fd_store.leave()
+        self._children.close_in_child()
+        self._control.close_in_child()
+        self._fd_store.close_in_child()
         self._server._manager = None
 
     def _ask_to_leave(self, place: int) -> None:

@@ -29,9 +29,9 @@ from ipckit.server.system.signals import all_blocked
 
 __all__ = [
     "check_may_fork",
+    "exit_child",
     "fill_standard_descriptors",
     "flush_output",
-    "leave",
     "open_pidfd",
     "spawn",
     "thread_names",
@@ -114,7 +114,7 @@ def flush_output() -> None:
                 stream.flush()
 
 
-def leave(code: int) -> NoReturn:
+def exit_child(code: int) -> NoReturn:
     """End this process, a child, with all that it printed, and what its log left out."""
     try:
         limited.flush()

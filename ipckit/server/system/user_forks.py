@@ -13,7 +13,6 @@ import sys
 from typing import NoReturn
 
 from ipckit.server.log import log
-from ipckit.server.system.fork import leave
 
 __all__ = ["end_forked"]
 

@@ -231,7 +231,7 @@ class Submitter:
             while self._waiting:
                 self._wake_one()  # it finds that the server stops
 
-    def leave(self) -> None:
+    def close_in_child(self) -> None:
         """This process leaves and waits no longer: each result from now on is its successor's."""
         self.results.leave()
         self.loop.remove_reader(self.wakeup)
