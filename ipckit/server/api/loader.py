@@ -33,7 +33,7 @@ from ipckit.server.config.events import MANAGER_EVENTS
 from ipckit.server.config.settings import PORT_SETTINGS, Settings, nearest
 from ipckit.server.log import log
 from ipckit.server.ports import bind
-from ipckit.server.supervision.callback_child import run_aside
+from ipckit.server.supervision.callback_child import run_in_child
 from ipckit.server.system.fork import flush_output
 
 if TYPE_CHECKING:
@@ -165,7 +165,7 @@ class Application:
                     callback(mine, *args)
 
             assert server._manager is not None, "it runs in the manager"
-            code = run_aside(server._manager, os.getpid(), run)
+            code = run_in_child(server._manager, os.getpid(), run)
             if code:
                 raise MisuseError(f"{event} did not end well (exit code {code}); see the log")
 

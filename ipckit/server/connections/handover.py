@@ -246,7 +246,7 @@ class Handover:
             self._owed = None
         return True
 
-    def close_in_child(self) -> None:
+    def release_owed(self) -> None:
         """No more time to pay: the manager gives its copy to the successor, when we are gone."""
         if self._owed is not None:
             successor, head, _, fd = self._owed

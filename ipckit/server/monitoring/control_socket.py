@@ -178,7 +178,7 @@ class ControlSocket:
         if client is None:
             return
         try:
-            alive = self._flush_and_go_on(client) if client.unsent else self._hear(client)
+            alive = self._flush_and_go_on(client) if client.unsent else self._read(client)
         except ConnectionError:  # it has gone
             alive = False
         except OSError as exc:

@@ -102,7 +102,7 @@ class Draining:
         if keep:  # also without patience: those that are idle, and find room only now
             end = time.monotonic() + _HAND_OVER_SECONDS
             await _until(lambda: not self._hand_over(), end)
-            host.handover.leave()
+            host.handover.release_owed()
         if self._is_awaited(keep=False) and host.board.phase == Phase.SERVING:
             log.warning(
                 "worker %d leaves with work under way: %s; %d connections are cut, the results of "
@@ -163,7 +163,7 @@ class Draining:
         if host.submitter is not None and host.stopping:
             host.submitter.stop()
         elif host.submitter is not None:
-            host.submitter.leave()
+            host.submitter.retire()
         await _until(lambda: not host.coroutines, callbacks_end)
         if host.coroutines:
             log.warning("worker %d: %d callbacks were cancelled", host.slot, len(host.coroutines))

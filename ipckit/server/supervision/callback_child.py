@@ -25,7 +25,7 @@ from ipckit.server.system.fork import exit_child, spawn
 from ipckit.server.system.poll import wait_for
 from ipckit.server.system.signals import as_child, unblock
 
-__all__ = ["run_aside"]
+__all__ = ["run_in_child"]
 
 _LOOK = 0.2
 """Seconds between two looks whether the server is told to end at once."""
@@ -45,13 +45,13 @@ class Parent(Protocol):
         """In a child: close what is the manager's alone."""
 
 
-def run_aside(manager: Parent, manager_pid: int, work: Callable[[], None]) -> int:
+def run_in_child(manager: Parent, manager_pid: int, work: Callable[[], None]) -> int:
     """Do it in a child, wait, and return its exit code; negative: the signal that ended it.
 
     Raises SystemCallError: no process could be made, in several attempts.
     """
     try:
-        error = os.memfd_create("ipckit.aside")
+        error = os.memfd_create("ipckit.callback")
     except OSError:
         error = -1  # there are no descriptors left: the child logs it
     try:

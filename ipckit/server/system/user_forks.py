@@ -13,6 +13,7 @@ import sys
 from typing import NoReturn
 
 from ipckit.server.log import log
+from ipckit.server.system.fork import exit_child
 
 __all__ = ["end_forked"]
 
@@ -23,12 +24,12 @@ def end_forked(event: str) -> NoReturn:
     """End this process; in an except clause: it came back by that exception."""
     error = sys.exception()
     if isinstance(error, SystemExit):
-        leave(_exit_code(error))
+        exit_child(_exit_code(error))
     if error is None:
         log.warning(
             "a process that was forked in `%s` came back from `%s`: %s", event, event, _ADVICE
         )
-        leave(0)
+        exit_child(0)
     log.error(
         "a process that was forked in `%s` came back from `%s` by an exception: %s",
         event,
@@ -36,7 +37,7 @@ def end_forked(event: str) -> NoReturn:
         _ADVICE,
         exc_info=True,
     )
-    leave(1)
+    exit_child(1)
 
 
 def _exit_code(error: SystemExit) -> int:

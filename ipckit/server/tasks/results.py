@@ -105,7 +105,7 @@ class Results:
                 why = f"task {task_id} was not run to its end: the server stopped"
                 waiter.set_exception(TaskFailed(why, task_id=task_id))
 
-    def close_in_child(self) -> None:
+    def retire(self) -> None:
         """Deliver nothing more: all that is left is the successor's."""
         self._left = True
 

@@ -231,9 +231,9 @@ class Submitter:
             while self._waiting:
                 self._wake_one()  # it finds that the server stops
 
-    def close_in_child(self) -> None:
+    def retire(self) -> None:
         """This process leaves and waits no longer: each result from now on is its successor's."""
-        self.results.leave()
+        self.results.retire()
         self.loop.remove_reader(self.wakeup)
 
     def _wake_one(self) -> None:

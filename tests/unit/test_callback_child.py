@@ -11,15 +11,15 @@ import pytest
 
 from ipckit.server.line_limit import BURST
 from ipckit.server.log import limited
-from ipckit.server.supervision.callback_child import run_aside
+from ipckit.server.supervision.callback_child import run_in_child
 
 
 class Manager:
-    """As much of it as run_aside() needs."""
+    """As much of it as run_in_child() needs."""
 
     in_a_hurry = False
 
-    def leave(self):
+    def close_in_child(self):
         """There is nothing."""
 
 
@@ -39,7 +39,7 @@ def over_1024_descriptors():
 
 def test_f9_its_pidfd_may_be_over_1023(over_1024_descriptors):
     """F9: and the child is reaped, which the fixture of all tests looks at."""
-    assert run_aside(Manager(), os.getpid(), lambda: None) == 0
+    assert run_in_child(Manager(), os.getpid(), lambda: None) == 0
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_f9_its_pidfd_may_be_over_1023(over_1024_descriptors):
     [(lambda: os._exit(7), 7), (lambda: os.kill(os.getpid(), signal.SIGKILL), -signal.SIGKILL)],
 )
 def test_how_it_ended(end, code):
-    assert run_aside(Manager(), os.getpid(), end) == code
+    assert run_in_child(Manager(), os.getpid(), end) == code
 
 
 def test_what_it_raises_is_logged_within_the_limit(caplog):
@@ -61,7 +61,7 @@ def test_what_it_raises_is_logged_within_the_limit(caplog):
     with caplog.at_level(logging.ERROR, "ipckit.server"):
         while len(caplog.messages) == raised:
             assert raised < 1000, "no line was left out"
-            assert run_aside(Manager(), os.getpid(), work) == 1
+            assert run_in_child(Manager(), os.getpid(), work) == 1
             raised += 1
         limited.flush()
     limited.forget()
