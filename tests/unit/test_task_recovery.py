@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import errno
 import time
 
 import pytest
 
+from ipckit.errors import SystemCallError
+from ipckit.server.tasks import recovery
+<<<<<<< HEAD:tests/unit/test_task_recovery.py
 from ipckit.server.config.settings import Settings
 from ipckit.server.tasks.dead_letters import DeadLetters
 from ipckit.server.tasks.ledger import TaskLedger
 from ipckit.server.tasks.recovery import LETTERS_A_TURN, TaskRecovery
 from ipckit.server.tasks.retry_policy import Failure
+=======
+from ipckit.errors import SystemCallError
+from ipckit.server.attempts import Failure
+from ipckit.server.dead_letters import DeadLetters
+from ipckit.server.ledger import TaskLedger
+from ipckit.server.settings import Settings
+from ipckit.server.task_keeper import LETTERS_A_TURN, TaskKeeper
+>>>>>>> main:tests/unit/test_task_keeper.py
 
 TASKS = 3 * LETTERS_A_TURN + 5  # more than three turns write
 TAKER = 2  # the first place of the one task worker
@@ -90,3 +102,30 @@ def test_the_end_of_the_server_writes_all_of_them(ledger, letters):
     keeper.tend(time.monotonic_ns())
     keeper.account_for_the_rest()
     assert len(letters) == TASKS
+
+
+class SlowAndRefused(DeadLetters):
+    """The first attempt to write fails, and the time of the end is over then."""
+
+    refused = False
+
+    def add(self, letter):
+        if not self.refused:
+            self.refused = True
+            raise SystemCallError(errno.ENOLCK, "fcntl: no locks are left")
+        super().add(letter)
+
+
+@pytest.mark.parametrize("given_up", [True, False], ids=["given up", "not run"])
+def test_the_end_of_the_server_tries_again_also_without_time(
+    ledger, tmp_path, monkeypatch, given_up
+):
+    monkeypatch.setattr(recovery, "LAST_SECONDS", 0.0)
+    letters = SlowAndRefused(str(tmp_path / "letters"))
+    letters.prepare()
+    if given_up:
+        give_up(ledger, claimed(ledger, 1))
+    else:
+        assert ledger.view(0).submit(b"0", -1, True) > 0
+    keeper_of(ledger, letters).account_for_the_rest()
+    assert letters.refused and len(letters) == 1

@@ -3,7 +3,7 @@
 Stands on ipckit.server.tasks.ledger.
 Blocks    on the disk, for a dead letter or a spill file; for another writer of the dead letters
           for LOCK_SECONDS at most, and PATIENCE at the end of the server. There also for what
-          keeps letters from being written, for LAST_SECONDS.
+          keeps letters from being written, for LAST_SECONDS and LAST_ATTEMPTS attempts.
 Invariants
   K1  a dead process's tasks are settled after it was reaped and before its place is used again.
   K2  a task that is given up is written down before its submitter is told.
@@ -42,7 +42,10 @@ from ipckit.server.tasks.time_limit import HARD_SECONDS
 __all__ = ["LETTERS_A_TURN", "TaskRecovery"]
 
 LAST_SECONDS = 2.0
-"""So long letters that cannot be written are tried again at the end of the server."""
+"""So long letters that cannot be written are tried again at the end of the server, and so many
+times at least: an attempt may take longer than that on a busy machine."""
+
+LAST_ATTEMPTS = 3
 
 _AGAIN_NS = 1_000_000_000
 """After so long the dead letters are looked at again for those that are to be tried again."""
@@ -342,11 +345,12 @@ class TaskRecovery:
 
 
 def _until_done(do: Callable[[], bool]) -> None:
-    """Do it until it returns True, for LAST_SECONDS: there is no next time."""
+    """Do it until it returns True, LAST_ATTEMPTS times and for LAST_SECONDS: the server ends."""
     end = time.monotonic() + LAST_SECONDS
-    pauses = count(1)
-    while not do():
-        pause = pause_after(next(pauses))
-        if time.monotonic() + pause > end:
+    for attempt in count(1):
+        if do():
+            return
+        pause = pause_after(attempt)
+        if attempt >= LAST_ATTEMPTS and time.monotonic() + pause > end:
             return
         time.sleep(pause)
