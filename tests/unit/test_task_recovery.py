@@ -8,21 +8,12 @@ import time
 import pytest
 
 from ipckit.errors import SystemCallError
-from ipckit.server.tasks import recovery
-<<<<<<< HEAD:tests/unit/test_task_recovery.py
 from ipckit.server.config.settings import Settings
+from ipckit.server.tasks import recovery
 from ipckit.server.tasks.dead_letters import DeadLetters
 from ipckit.server.tasks.ledger import TaskLedger
 from ipckit.server.tasks.recovery import LETTERS_A_TURN, TaskRecovery
 from ipckit.server.tasks.retry_policy import Failure
-=======
-from ipckit.errors import SystemCallError
-from ipckit.server.attempts import Failure
-from ipckit.server.dead_letters import DeadLetters
-from ipckit.server.ledger import TaskLedger
-from ipckit.server.settings import Settings
-from ipckit.server.task_keeper import LETTERS_A_TURN, TaskKeeper
->>>>>>> main:tests/unit/test_task_keeper.py
 
 TASKS = 3 * LETTERS_A_TURN + 5  # more than three turns write
 TAKER = 2  # the first place of the one task worker
