@@ -8,7 +8,7 @@ Contract  no clock: the caller gives the moment, which never goes back.
 Stands on nothing.
 Invariants
   R1  of one kind at most BURST + RATE * s lines are written in s seconds, the counts among them.
-  R2  no line is lost in silence: what was offered is written, told in a count, or still to be told.
+  R2  no line is lost in silence: what was offered is written, is in a count, or will be in one.
   R3  a kind has no effect on another one, while there are at most KINDS of them that were seen
       within BURST / RATE seconds; what is of more kinds shares one bucket.
   R4  no more than KINDS + 1 buckets are kept.
@@ -80,7 +80,7 @@ class LineLimit:
         return False
 
     def due(self, now: float) -> list[LeftOut]:
-        """Return the counts that are to be written now; they are told with that."""
+        """Return the counts that are to be written now, and forget them."""
         told = []
         for bucket in self._buckets.values():
             if not bucket.left_out:

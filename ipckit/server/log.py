@@ -110,7 +110,7 @@ class LimitedLog:
     """Lines that may come without end: few of each kind, and how many were left out (L2).
 
     Of one process, and of one thread of it; a fork begins with nothing left out.
-    Driver    what was left out is told by flush_due(), with the next line of any kind, or by
+    Driver    flush_due() writes what was left out, with the next line of any kind, or
               flush() at the end. A process with an event loop gives its call_later() as `later`.
     Crash     what was left out and not yet told is not in the log; the board has counted it.
     """
@@ -121,7 +121,7 @@ class LimitedLog:
         self._timer = False
 
     def forget(self) -> None:
-        """In a child: what its parent left out is told by that."""
+        """In a child: the parent writes what it left out."""
         self.__init__()  # type: ignore[misc]
 
     def warning(self, text: str, *args: object, kind: str | None = None) -> None:

@@ -405,7 +405,7 @@ def _of_all(
 
 def ended_by_interrupt(case: Case, log: str) -> list[str]:
     """J6. (A module that cannot be read is Python's to read again: `ipckit run`.)"""
-    if case.error != errno.EINTR or "cannot be had" in log:
+    if case.error != errno.EINTR or "cannot be loaded" in log:
         return []
     ends = re.findall(r"\(process \d+\) died: exit code \d+", log)
     return [f"EINTR ended it: {end}" for end in ends]

@@ -36,7 +36,7 @@ ACTIONS: dict[str, str] = {
     r"dead letters|dead_letter_path": "open fstat close pread pwrite read write stat fchown unlink "
     "fcntl_setlk mmap ftruncate",
     r"/proc/\d+/statm": "open read close",
-    r"cannot be had|importlib|<frozen": "open read fstat stat close opendir fcntl_dupfd mmap",
+    r"cannot be loaded|importlib|<frozen": "open read fstat stat close opendir fcntl_dupfd mmap",
     r"opendir: .*spill files": "fcntl_dupfd fstat",
     r"mmap: ": "fcntl_dupfd fstat",
     r"read: .*spill file": "close fstat open",

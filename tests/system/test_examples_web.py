@@ -353,7 +353,7 @@ def test_django_tasks_outlive_a_server_that_ends_in_order(django, serve, tmp_pat
     posted = hold_both(django, tmp_path)
     first.process.send_signal(signal.SIGTERM)
     until(first.log.read_text, lambda log: "the server ends in order" in log)
-    first.end()  # a second signal ends it at once: nothing more is begun
+    first.end()  # a second signal kills it: nothing more is begun
     assert len(notes(tmp_path)) == 2, "none of the five has run"
     second = serve("django_server.py")
     for k in range(2):

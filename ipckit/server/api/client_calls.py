@@ -50,7 +50,7 @@ class ClientCalls(ProcessCalls):
     def close(self, fd: int, reset: bool = False) -> bool:
         """Close a client's connection, from any process; what was sent arrives first.
 
-        reset: at once, by RST, dropping what was not sent. False: no such session (any more).
+        reset: immediately, by RST; what was not sent is dropped. False: no such session (any more).
         """
         _check_fd(fd)
         return self._in_process("close()").close_session(fd, reset=reset)
@@ -74,7 +74,7 @@ class ClientCalls(ProcessCalls):
         """Send `length` bytes (0: the rest) of a file from `offset` on; from any process.
 
         In order with what send() was given. It is read piece by piece as the client takes it, so
-        it must not change meanwhile: if it becomes shorter, the connection is reset.
+        it must not change until it is sent: if it becomes shorter, the connection is reset.
 
         Returns False when there is no such session. Raises NotFound, AccessDenied, ValueError (the
         file has no such part).

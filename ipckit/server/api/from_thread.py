@@ -1,7 +1,7 @@
 """Waiting for tasks in a thread of a worker that is not the loop's.
 
 Contract  the loop's thread alone posts tasks and takes their ends; another thread hands it a
-          coroutine and waits, so no end is missed and clients are served meanwhile.
+          coroutine and waits, so no result is missed, and clients are served while it waits.
 Stands on asyncio.
 Blocks    the calling thread, as long as the coroutine takes; for ever if the loop's thread waits
           for this one.

@@ -93,7 +93,7 @@ class Application:
                         f"otherwise; go to its directory, or name that in PYTHONPATH"
                     ) from None
                 told = _in_their_words(exc)
-                raise LoadFailed(f"{self._module}:{self._name} cannot be had\n{told}") from None
+                raise LoadFailed(f"{self._module}:{self._name} cannot be loaded\n{told}") from None
         try:
             found.set(self._settings)
         except SettingsError as why:
@@ -246,7 +246,7 @@ def _plain(value: Any) -> Any:
 
 
 def _changed(form: _Form, server: Server) -> list[str]:
-    """Return what the manager was told otherwise, in words."""
+    """Return the differences from what the manager knows, in words."""
     now = _settings_of(server)
     changed = [name for name in now if now[name] != form.settings[name]]
     changed = [name for name in changed if name not in PORT_SETTINGS]
@@ -335,7 +335,7 @@ def _post_to_manager(application: Application, writing: int) -> NoReturn:
 
 
 def _not_plain(application: Application, exc: Exception, form: _Form | None = None) -> str:
-    """Say which settings cannot be told to the manager, which has nothing of the module."""
+    """Say which settings cannot be sent to the manager, which has nothing of the module."""
     every = {} if form is None else dict(form.settings)
     for port in () if form is None else form.ports:
         every |= {f"{name} of the port {port.host}": value for name, value in port.settings.items()}

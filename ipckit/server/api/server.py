@@ -75,7 +75,7 @@ class Server(ClientCalls, TaskCalls):
 
         Raises:
             SettingsError: an unknown setting or a wrong value; nothing was bound.
-            SystemCallError: the address cannot be had, e.g. errno EADDRINUSE.
+            SystemCallError: the address is not available, e.g. errno EADDRINUSE.
         """
         self._settings = Settings().changed({**settings})
         self._explicit = {*settings}  # the names that somebody chose
@@ -166,7 +166,7 @@ class Server(ClientCalls, TaskCalls):
         """Serve until shutdown() or SIGTERM; this process becomes the manager. Blocks until then.
 
         Must be called in the main thread, with no other thread alive: a process with threads
-        cannot be forked safely. Signals TERM, INT, USR1, USR2, WINCH are handled meanwhile.
+        cannot be forked safely. While it runs it handles the signals TERM, INT, USR1, USR2, WINCH.
 
         Raises:
             SettingsError: a callback is missing; before any process exists.
@@ -271,7 +271,7 @@ class Server(ClientCalls, TaskCalls):
         """Replace the processes one by one: the new one is ready, then the old one leaves.
 
         Modules imported before start() stay as they were; under `ipckit run` each process
-        imports the server's module anew. False while a reload runs: one more
+        imports the server's module again. False while a reload runs: one more
         comes after it. From a worker the answer is always True: asked. Does not wait.
         """
         if self._manager is not None:
@@ -325,7 +325,7 @@ class Server(ClientCalls, TaskCalls):
         """Call `callback(*args)` every `seconds` (0.001 or more) in this process; return its id.
 
         In a task worker it runs between two tasks. What is missed is skipped, not made up for.
-        Returns at once. Raises ValueError, TypeError, MisuseError (not in a worker).
+        Does not wait. Raises ValueError, TypeError, MisuseError (not in a worker).
         """
         return self._timer("tick()", seconds, callback, args, every=True)
 

@@ -59,7 +59,7 @@ class TaskCalls(ProcessCalls):
             ordering_key: tasks with one key run one at a time, in the order of their ids; the
                 next begins when the one before it is done or given up.
             dedup_key: while a task with this key is queued or runs, nothing is stored and that
-                one's id is returned; its result goes to who stored it.
+                one's id is returned; its result goes to the worker that stored it.
 
         Raises:
             TypeError: data cannot be pickled; the text names the part.
@@ -136,8 +136,8 @@ class TaskCalls(ProcessCalls):
         """Run a task and return its result. Blocks this worker, at most `timeout` seconds; in a
         thread that is not the loop's only that one: then it is as task_async().
 
-        Meanwhile no client is served; frames of other processes are read, and their callbacks
-        run after it. Raises as task_async(), and TaskQueueFull.
+        While it waits no client is served; frames of other processes are read, and their
+        callbacks run after it. Raises as task_async(), and TaskQueueFull.
         """
         submitter = self._submitter("taskwait()")
         if in_another_thread():

@@ -44,7 +44,7 @@ def fit_descriptors(settings: Settings, explicit: set[str], user_processes: int 
     One worker may come to have all connections. Returns the settings, with max_connection lowered
     (and logged) when it is a default that the hard limit does not allow.
 
-    Raises SettingsError when max_connection was set by hand and cannot be had.
+    Raises SettingsError when the program set max_connection, and the limit does not allow it.
     """
     others = descriptors_beside(settings, user_processes)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

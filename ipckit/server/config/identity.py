@@ -63,7 +63,7 @@ def is_ours(uid: int, identity: Identity | None) -> bool:
 
 
 def resolve(user: str | int | None, group: str | int | None) -> Identity | None:
-    """Return who the workers shall be; None: who we are.
+    """Return the user and group of the workers; None: those of this process.
 
     Raises SettingsError: only root can become another.
     """

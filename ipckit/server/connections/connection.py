@@ -1,8 +1,8 @@
 """One client's connection in the worker that accepted it.
 
 Order     connect, each receive, close of one connection run one after the other, also when they
-          are `async def`; meanwhile up to 64 packets or package_max_length bytes wait, then the
-          socket is not read.
+          are `async def`. While one runs up to 64 packets or package_max_length bytes wait; then
+          the socket is not read.
 Ends      as ipckit.server.connections.closing says.
 Stands on asyncio on uvloop, ipckit.framing, ipckit.server.connections.{callback_order,closing},
           ipckit._core (stream.h: the usual case of each packet).

@@ -129,7 +129,7 @@ class DatagramReader:
 
 
 def _client(address: Any, port: OpenPort) -> dict[str, Any]:
-    """Return what `packet` is told of the sender."""
+    """Return what `packet` gets of the sender."""
     if port.sock_type == SockType.UNIX_DGRAM:
         name = address if isinstance(address, str) else os.fsdecode(address or b"")
         return {"address": name, "port": 0, "server_port": 0}

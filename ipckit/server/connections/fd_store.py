@@ -48,7 +48,7 @@ _LOOKS = 100
 """So often the counts of a connection are read until they are of one moment."""
 
 _TICK = 0.005
-"""Seconds between a connection and its copy: one that comes and goes at once costs nothing."""
+"""Seconds between a connection and its copy: one that ends within it costs nothing."""
 
 _MOST = 200
 """Descriptors in one message; the kernel takes 253."""
@@ -67,7 +67,7 @@ _SIOCOUTQ = termios.TIOCOUTQ  # the same number for sockets: bytes the peer has 
 
 
 class Taken(NamedTuple):
-    """What a worker is told with the descriptor of a connection that becomes its own."""
+    """What a worker gets with the descriptor of a connection that becomes its own."""
 
     session: int
     port: int  # index of our port

@@ -231,7 +231,7 @@ class Handover:
     def pay(self) -> bool:
         """Post the connection that is the successor's already; False: its inbox has no room now.
 
-        It stays the successor's meanwhile (T1). If it came back, what others send to it would
+        Until then it stays the successor's (T1). If it came back, what others send to it would
         arrive out of order.
         """
         if self._owed is not None:

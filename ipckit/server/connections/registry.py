@@ -77,7 +77,7 @@ class Registry:
             self.fd_store.note_stored(connection.session)
 
     def came(self, taken: Taken) -> None:
-        """Its `connection_taken` was called: what others sent to it meanwhile is due."""
+        """Its `connection_taken` was called: what others sent to it before is due."""
         if self.handover is not None:
             self.handover.came(taken)
 

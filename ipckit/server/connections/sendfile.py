@@ -65,7 +65,7 @@ class FileSender:
             self.bytes_behind += len(item)
 
     async def run(self) -> None:
-        """Send everything, also what is appended meanwhile."""
+        """Send everything, also what is appended while it runs."""
         try:
             while self._items and not self._dropped:
                 item = self._items.popleft()

@@ -5,11 +5,11 @@ Contract  to the socket's transport it is a protocol; to the Connection it is a 
           The Connection exists from the end of the handshake on.
 Stands on ipckit.server.connections.tls_engine, asyncio's transports.
 Invariants
-  T1  what comes is decrypted at once and handed on; to pause reading is to pause the socket. So
+  T1  what comes is decrypted immediately and handed on; to pause reading is to pause the socket. So
       nothing lies between the socket and the Connection that an end could drop. (uvloop's own TLS
       keeps what it has read while it is paused, and drops it when the peer ends.)
-  T2  the peer's end of file (its close_notify, or without one that of the socket) is told once, in
-      order: not while reading is paused.
+  T2  the connection learns of the peer's end of file (its close_notify, or without one that of the
+      socket) once, in order: not while reading is paused.
   T3  a client that has not shaken hands counts towards max_connection, and has ten seconds.
   T4  a handshake that fails leaves a log line with its reason; a client that leaves without a byte,
       as health checks do, leaves none.
@@ -67,8 +67,8 @@ class TLSTransport(asyncio.Protocol):
         self._limit: asyncio.TimerHandle | None = None
         self._heard = False
         self._paused = False
-        self._ended = False  # T2: it was told
-        self._end_waits = False  # T2: it is told when reading is resumed
+        self._ended = False  # T2: the connection knows
+        self._end_waits = False  # T2: the connection learns it when reading is resumed
 
     # -- from the socket ---
 
@@ -158,7 +158,7 @@ class TLSTransport(asyncio.Protocol):
         self._raw.close()
 
     def abort(self) -> None:
-        """Close the socket at once."""
+        """Close the socket without a close_notify."""
         self._raw.abort()
 
     def is_closing(self) -> bool:
@@ -171,7 +171,7 @@ class TLSTransport(asyncio.Protocol):
         self._raw.pause_reading()
 
     def resume_reading(self) -> None:
-        """Read again; an end of file that came meanwhile is told. T2."""
+        """Read again; report an end of file that came during the pause. T2."""
         self._paused = False
         self._raw.resume_reading()
         if self._end_waits:

@@ -83,7 +83,7 @@ class Inbox:
         return self._post(head, body, ())
 
     def post_with(self, head: Head, body: bytes, fd: int) -> bool:
-        """As post(), with a copy of a descriptor: who takes it has its number in `head.number`."""
+        """As post(), with a copy of a descriptor, whose number the taken frame has in `number`."""
         return self._post(head._replace(flags=head.flags | WITH_FD), body, (fd,))
 
     def _post(self, head: Head, body: bytes | memoryview, fds: tuple[int, ...]) -> bool:

@@ -37,7 +37,7 @@ INLINE = LARGEST - HEAD_SIZE
 ATTACHED = 1  # the body lies in the memory file that came with the frame
 WITH_FD = 2  # a descriptor comes with the frame
 CLOSE_RESET = 8  # CLOSE: reset instead of an orderly end
-FORWARDED = 16  # by who had the session before
+FORWARDED = 16  # by the process that had the session before
 
 
 class Kind(IntEnum):
@@ -51,9 +51,7 @@ class Kind(IntEnum):
     SEND_FILE = 12  # to the owner of session `ident`: the body is (path, offset, length), pickled
     TAKE = 13  # session `ident` is yours: the body is a Taken, its descriptor comes with it
     DROPPED = 14  # sessions that ended with your predecessor: the body is a list of Dropped
-    CATCH_UP = (
-        15  # to who had session `ident`: pass on what you have got for it, then say CAUGHT_UP
-    )
+    CATCH_UP = 15  # to the former owner of session `ident`: pass on its frames, then say CAUGHT_UP
     CAUGHT_UP = 16  # nothing for session `ident` is behind this frame
     # To the manager
     READY = 20

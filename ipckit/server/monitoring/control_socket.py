@@ -7,7 +7,7 @@ A unix stream socket, 0600. One JSON object a line in, one a line out: {"command
 Contract  only our user and root are answered. The manager never waits for a client: input and
           number of clients are bounded, and who does not read its answer is dropped for the next.
 Stands on unix(7), ipckit.server.ports.bind.
-Crash     of the manager: the file stays; who connects is refused, and the next server with this
+Crash     of the manager: the file stays; connect(2) is refused, and the next server with this
           runtime directory removes it.
 """
 
@@ -94,9 +94,9 @@ def live_sockets(directory: str) -> list[str]:
 
 
 def open_control(settings: Settings) -> Bound | None:
-    """Return a listening control socket; None: there shall be none, or cannot be.
+    """Return a listening control socket; None if it is disabled or unavailable.
 
-    Raises AlreadyExists, SystemCallError: `control_path` was set, and cannot be had.
+    Raises AlreadyExists, SystemCallError: `control_path` was set, and is not available.
     """
     asked = settings.control_path
     if asked is False:

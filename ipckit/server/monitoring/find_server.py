@@ -4,8 +4,8 @@ Contract  without a path the only server of the runtime directory is meant. What
           (`here`) wants it to be of the working directory as well: there may be one of another
           project, and ours may not run.
 
-Stands on unix(7) SO_PEERCRED, which tells who listens without being answered, so a manager that is
-stopped is found as well; ipckit.server.monitoring.control_socket.
+Stands on unix(7) SO_PEERCRED, which names the listening process without an answer from it, so
+a manager that is stopped is found as well; ipckit.server.monitoring.control_socket.
 Blocks    never.
 """
 

@@ -288,7 +288,7 @@ class Watched:
                     continue
                 fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
             except OSError:
-                continue  # it was closed meanwhile
+                continue  # it was closed in between
             try:
                 yield fd
             finally:

@@ -1,8 +1,8 @@
-"""systemd: sockets it hands over, and what it is told.
+"""systemd: sockets that it hands over, and notices to it.
 
 Contract  without systemd's environment variables nothing here does anything.
 Source    sd_listen_fds(3), sd_notify(3).
-Blocks    never.  Errors  none: who listens to notices is not our affair.
+Blocks    never.  Errors  none: a notice that nothing reads is no failure.
 """
 
 from __future__ import annotations

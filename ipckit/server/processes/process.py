@@ -48,7 +48,7 @@ ORPHAN_SECONDS = 1.0
 """For the work in hand after the manager's death; then the process kills itself."""
 
 CHECK_SECONDS = 1.0
-"""How long a process sleeps at most before it looks whether it shall end: a program may take away
+"""How long a process sleeps at most before it checks whether it is to end: a program may take away
 its SIGTERM."""
 
 _LAST_GRACE_NS = 1_500_000_000

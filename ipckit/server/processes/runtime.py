@@ -51,7 +51,7 @@ class Progress:
 
 @dataclass(slots=True)
 class Runtime:
-    """The shared estate of one running server."""
+    """What the processes of one running server share."""
 
     settings: Settings
     callbacks: Callbacks

@@ -13,7 +13,7 @@ Invariants
       CHECK_SECONDS while it sleeps: a program may have taken its SIGTERM away.
   K3  before it waits it says that it sleeps, and looks once more: no wake-up is missed.
   K5  while tasks of the ledger keep it busy it looks at its inbox and for foreign messages once in
-      _TURN_NS, and again at once after a foreign task: to find nothing costs as much as a task.
+      _TURN_NS, and again immediately after a foreign task: to find nothing costs as much as a task.
 Blocks    never for another process, but in send() and close() for a worker that does not read.
 Crash     the task in hand is tried again, by the manager's sweep.
 """
@@ -388,7 +388,7 @@ class TaskWorker(Process):
     def _refuse(self, kind: int, size: int, why: str) -> None:
         text = "a foreign message of type %d, %d bytes, was refused: %s"
         limited.warning(text, kind, size, why, kind=f"foreign message: {kind_of(why)}")
-        self.count(Row.FOREIGN_REFUSED)  # last: who reads the count finds the line in the log
+        self.count(Row.FOREIGN_REFUSED)  # last: a reader of the count finds the line in the log
 
     def _check_unserved(self) -> None:
         now = time.monotonic()

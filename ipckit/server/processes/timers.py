@@ -63,7 +63,7 @@ class LoopTimers:
     def set(
         self, seconds: float, callback: Callable[..., Any], args: tuple[Any, ...], *, every: bool
     ) -> int:
-        """Call after `seconds`, once or each time anew; return the id."""
+        """Call after `seconds`, once or again and again; return the id."""
         timer = self._next_id()
         due = self._loop.time() + seconds
         if not every:
@@ -151,7 +151,7 @@ class HeapTimers:
     def set(
         self, seconds: float, callback: Callable[..., Any], args: tuple[Any, ...], *, every: bool
     ) -> int:
-        """Call after `seconds`, once or each time anew; return the id."""
+        """Call after `seconds`, once or again and again; return the id."""
         timer = self._next_id()
         self._live[timer] = (seconds if every else 0, callback, args)
         heapq.heappush(self._heap, (time.monotonic() + seconds, timer))

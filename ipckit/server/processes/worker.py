@@ -264,8 +264,9 @@ class Worker(Process):
     def _drain_predecessor(self, *, from_manager: bool) -> None:
         """Our predecessor is dead, its rest passed on by the manager; take what came since.
 
-        Told by who posted there too late: only if we know that already, as the manager's frames
-        are older. Not when our successor has that place already: it reads the inbox then.
+        from_manager: the manager says that it is dead. Else a process that posted there too late
+        says so: that counts only after the manager's message, whose frames are older.
+        Nothing is taken when the successor has that place already: it reads the inbox then.
         """
         if not from_manager and not self.handover.predecessor_is_gone:
             return

@@ -155,7 +155,7 @@ def sweep(directory: str, wanted: Callable[[Thing], bool] | None = None) -> list
 
 
 def _unlocked(directory: str) -> Iterator[tuple[str, int, list[Thing]]]:
-    """Give each record whose run is dead, locked by us meanwhile."""
+    """Give each record whose run is dead; it is locked by this process while it is out."""
     for path, fd in _records(directory):
         try:
             fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -170,7 +170,7 @@ def _unlocked(directory: str) -> Iterator[tuple[str, int, list[Thing]]]:
 
 
 def _records(directory: str) -> Iterator[tuple[str, int]]:
-    """Give the path and a descriptor of each record of our user's, but for this process's own."""
+    """Give the path and a descriptor of each record of this user's, except this process's own."""
     try:
         names = os.listdir(directory)
     except (FileNotFoundError, NotADirectoryError, PermissionError):

@@ -60,7 +60,7 @@ def runtime_directories() -> list[str]:
 def private_directory(path: str, *also: int) -> str:
     """Make `path` if it is missing (0700) and return it.
 
-    Raises AccessDenied when it is another user's (but for the users `also`), no directory, or open
+    Raises AccessDenied when it is another user's (and not of `also`), no directory, or open
     to others: nothing in it could be trusted. SystemCallError when it cannot be made.
     """
     try:

@@ -65,7 +65,7 @@ class Row:
     CALLBACK_ERRORS = 14
     FOREIGN_REFUSED = 15
     RESULTS_DROPPED = 16
-    LEAVE = 17  # by the manager: the incarnation that shall go
+    LEAVE = 17  # by the manager: the incarnation that is to leave
     BEAT = 18  # worker_hang_timeout: when the loop turned last, ns of the monotonic clock
     FLAPPING = 19  # by the manager: until when its slot counts as flapping, ns, monotonic clock
     COUNTING = (
@@ -193,7 +193,7 @@ class Board(BoardView):
     """
 
     def __init__(self, slots: int, sessions: int, about: dict[str, Any] | None = None) -> None:
-        """Make it. `about` says what the server is to who looks at it from outside."""
+        """Make it. `about` describes the server to a process that looks at it from outside."""
         self.sessions = Sessions(sessions)
         text = json.dumps(about or {}).encode()
         words = _Header.WORDS + slots * 2 * Row.WORDS

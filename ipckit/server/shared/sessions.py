@@ -1,11 +1,11 @@
 """The sessions: every connection of a server by its number, in memory that all processes share.
 
 A session is a row of words. Its first word, id << 16 | owner + 1, is the truth: it is set and taken
-back by one compare-and-set. An id is used once. The other words are written by the owner, but for
-UID and FLAGS, which anybody may change by an atomic step.
+back by one compare-and-set. An id is used once. The owner writes the other words, except
+UID and FLAGS, which every process may change by an atomic step.
 
-Contract  a row tells of a live connection as long as its first word has its id; who reads the other
-          words looks at the first one again afterwards.
+Contract  a row is of a live connection as long as its first word has its id; a reader of the other
+          words reads the first one again afterwards.
 Stands on ipckit._core (ipk_session.h, ipk_words.h).
 Fork      the mapping is anonymous and shared: made by the manager, inherited by all.
 Blocks    never.  Crash  of an owner: the manager ends or hands on its sessions.
@@ -183,7 +183,7 @@ class Sessions:
 def _since_the_epoch(monotonic_ns: int) -> int:
     """Return a moment of the monotonic clock as the wall clock of now counts it, in ns.
 
-    The wall clock is read last: what is told of one session is never before it was connected.
+    The wall clock is read last: no time of a session is before it was connected.
     """
     ago = time.monotonic_ns() - monotonic_ns
     return time.time_ns() - ago

@@ -70,8 +70,8 @@ class Refused(NamedTuple):
 
 
 class Refusals:
-    """When it is said that tasks are refused: at once, then every REPEAT seconds, and QUIET seconds
-    after the last one.
+    """When the log says that tasks are refused: with the first, then every REPEAT seconds, and
+    QUIET seconds after the last one.
 
     Each task is in one of what change() returns, and what is over is said before the next begins.
     """

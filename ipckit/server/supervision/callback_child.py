@@ -28,7 +28,7 @@ from ipckit.server.system.signals import as_child, unblock
 __all__ = ["run_in_child"]
 
 _LOOK = 0.2
-"""Seconds between two looks whether the server is told to end at once."""
+"""Seconds between two checks whether a second signal asks the server to end."""
 
 _MOST_TEXT = 64 * 1024
 """Bytes of a traceback; its end is what is kept."""
@@ -39,7 +39,7 @@ class Parent(Protocol):
 
     @property
     def in_a_hurry(self) -> bool:
-        """Whether the server was told a second time to end."""
+        """Whether the server was asked a second time to end."""
 
     def close_in_child(self) -> None:
         """In a child: close what is the manager's alone."""

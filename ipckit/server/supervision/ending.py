@@ -36,7 +36,7 @@ class Ending:
         self._finishing = self._dumped = False
 
     def begin(self, now: float) -> None:
-        """The server was told to end."""
+        """The server is asked to end."""
         self._due = now + self._limit
 
     def next_due(self) -> float | None:

@@ -17,7 +17,7 @@ Invariants
   F4  it gives up only before all slots were served at once for the first time.
   F5  a fork that is refused is tried again with the pauses of a failed boot; the place that it was
       for is free until then.
-  F6  a member that was told to leave, or said that it goes, has a deadline until stop(): Abort at
+  F6  a member that was asked to leave, or said that it goes, has a deadline until stop(): Abort at
       the deadline, Kill DUMP_SECONDS later.
   F7  a request to replace a slot is never lost: the process that it meant, booting or serving, is
       replaced as soon as it serves and the other place is free.
@@ -85,7 +85,7 @@ class Fleet:
     """All slots: workers 0..worker_num-1, then task workers."""
 
     def __init__(self, worker_num: int, task_worker_num: int, leave_within: float) -> None:
-        """`leave_within`: seconds for a process that was told to leave."""
+        """`leave_within`: seconds for a process that was asked to leave."""
         self._worker_num = worker_num
         self._leave_within = leave_within
         self._slots = [_Slot() for _ in range(worker_num + task_worker_num)]
@@ -340,7 +340,7 @@ class Fleet:
         return []
 
     def _follow(self, slot: _Slot, place: int, now: float) -> list[Action]:
-        """Nobody is there, or only one who leaves as well: at once, but not endlessly fast."""
+        """Fork the next process of a slot where none stays: FORKS_A_SECOND at most."""
         deaths = slot.deaths
         deaths.append(now)
         while deaths[0] <= now - FLAPPING_WINDOW:

@@ -69,8 +69,8 @@ class Guard:
     def poll(self, pause_ms: float) -> list[int]:
         """Wait; return the descriptors that ask for something.
 
-        Raises MisuseError when one of them is closed: the manager can neither see its processes
-        end nor hear that it shall.
+        Raises MisuseError when one of them is closed: the manager can neither see the end of its
+        processes nor be asked to end.
         """
         found = self._poller.poll(pause_ms)
         if closed := [fd for fd, events in found if events & select.POLLNVAL]:

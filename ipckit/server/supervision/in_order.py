@@ -1,7 +1,7 @@
 """Do things one after the other, also those that are added while one of them is done.
 
-Contract  pure. What is added meanwhile comes after what is there: a decision is not carried out
-          before an earlier one. An exception of `do` leaves the rest for the next call.
+Contract  pure. What is added while one is done comes after what is there: no decision is carried
+          out before an earlier one. An exception of `do` leaves the rest for the next call.
 Stands on nothing.
 """
 

@@ -11,7 +11,7 @@ Invariants
   M3  every way out of run() that its own code can take removes the queue and the spill files.
   M4  while a process serves nothing that the environment does ends it: each step is the guard's, a
       step that fails costs that step only and is tried again, and a refused fork is the fleet's.
-Signals   TERM, INT, QUIT, HUP: graceful stop, a second one: at once. USR1: reload. USR2: reload the
+Signals   TERM, INT, QUIT, HUP: graceful stop, a second one: kill. USR1: reload. USR2: reload the
           task workers. WINCH: nothing (a log file that was moved is opened again by itself).
 Crash     children notice within a second and end; what stays is in the run record.
 """
@@ -163,7 +163,7 @@ class Manager:
 
     @property
     def in_a_hurry(self) -> bool:
-        """Whether the server was told a second time to end."""
+        """Whether the server was asked a second time to end."""
         asked = sum(number in STOP for number in self._signals.caught)
         return self._shutdown.asked + asked > 1
 

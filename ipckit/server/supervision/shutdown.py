@@ -40,14 +40,14 @@ class Shutdown:
         self._users = users
         self._ending = Ending(runtime.settings.max_wait_time)
         self.asked = 0
-        """How many times the server was told to end."""
+        """How many times the server was asked to end."""
 
     def ask(self) -> None:
         """End the server in order; asked a second time: now."""
         self.asked += 1
         if self.asked == 1:
             systemd.notify("STOPPING")
-            log.info("the server ends in order; a second signal ends it at once")
+            log.info("the server ends in order; a second signal kills it")
             self._ending.begin(time.monotonic())
             self._set_phase(Phase.STOPPING)
         else:

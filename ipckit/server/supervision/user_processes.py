@@ -17,7 +17,7 @@ from ipckit.server.system.failure_policy import pause_after
 __all__ = ["Restarts", "UserProcesses"]
 
 _LONG = 10.0
-"""Who lived so long begins with the first pause again."""
+"""Seconds: after such a life the first pause is the next."""
 
 
 class Restarts:

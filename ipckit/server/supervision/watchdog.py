@@ -1,8 +1,8 @@
 """Hang detection: which workers' event loops have been silent for too long. Pure.
 
-Contract  a worker beats into its row several times within the timeout; one that does not is told to
-          dump its stack (SIGABRT), and is killed if that does not end it in time. A stopped process
-          is silent too. If the caller itself was away for longer than between two looks (the
+Contract  a worker beats into its row several times within the timeout; one that does not gets
+          SIGABRT, which dumps its stack, and is killed if that does not end it in time. A
+          stopped process is silent too. If the caller itself was away for longer than between two looks (the
           machine was paused, all of the group was stopped), everybody has the timeout once more.
           No clock: the caller gives `now`.
 Stands on nothing but the standard library.
@@ -30,7 +30,7 @@ class Silent(NamedTuple):
 
 
 class Watchdog:
-    """The manager's memory of who was told; `timeout` None: nobody ever is."""
+    """Which workers got a signal already; `timeout` None: none ever does."""
 
     def __init__(self, timeout: float | None) -> None:
         self._timeout = timeout

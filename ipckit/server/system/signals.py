@@ -7,7 +7,7 @@ of its children are set here, and a child changes only what it takes for itself 
                 manager says what is to be done. TERM is the process's own.
 
 Contract  after `ManagerSignals.restore()` dispositions and mask are as the caller of start() had
-          them; where start() failed, a signal that came meanwhile is the caller's then. A child has
+          them; where start() failed, a signal that came since then is the caller's. A child has
           the caller's mask, without the signals named above.
 Stands on signal(7), pthread_sigmask(3), signalfd-free: Python's wake-up descriptor.
 Invariants

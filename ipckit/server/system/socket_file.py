@@ -7,7 +7,7 @@ Contract  a file is removed only if it is the one that was meant. `SocketFile` i
           its inode, which no other file can have while our socket is open. `remove_abandoned()`
           is for what others left: it goes when no process has the socket, listening or not.
 Kernel    connect(2): ECONNREFUSED says that nobody listens. sock_diag(7), UNIX_DIAG_VFS: the
-          inode of each bound socket of this network namespace. Where that is not to be had,
+          inode of each bound socket of this network namespace. Where that is not available,
           /proc/net/unix: their names. flock(2) of the directory.
 Blocks    for another ipckit process in the same directory, LOCK_SECONDS at most.
 Invariants

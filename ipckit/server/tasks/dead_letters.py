@@ -5,7 +5,7 @@ the server. One writer, the manager, adds them; any process reads, removes, or a
 tried again.
 
 Contract  a letter is there before its submitter hears that the task was given up. Every call opens
-          the file anew, so no connection is carried over a fork.
+          the file itself, so no connection is carried over a fork.
 Trust     a letter's data is pickled. So the file must be ours and closed to others (0600), as the
           directory of the spill files is; else AccessDenied.
 Stands on sqlite3 (WAL), ipckit.server.tasks.retry_policy,

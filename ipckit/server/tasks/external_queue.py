@@ -145,7 +145,7 @@ class ForeignTaker:
     def prepare_wait(self) -> bool:
         """Make the descriptors tell of every message that is or will be there.
 
-        Returns whether one was taken meanwhile: then do not wait.
+        Returns whether one was taken by this call: then do not wait.
         """
         self.rest()
         for relay in self._relays:

@@ -194,7 +194,7 @@ class TaskLedger:
         """Note why, and let the task be tried again, or bury it: when that was its last attempt,
         or another one would meet the same (`hopeless`).
 
-        It is counted in `row` first, so that who hears of the end finds it counted. Returns
+        It is counted in `row` first, so that a reader of the result finds it counted. Returns
         whether the attempt was ours to end; False: nothing was changed.
         """
         self._note(task_id, attempt, failure)

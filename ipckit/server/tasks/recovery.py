@@ -6,7 +6,7 @@ Blocks    on the disk, for a dead letter or a spill file; for another writer of 
           keeps letters from being written, for LAST_SECONDS and LAST_ATTEMPTS attempts.
 Invariants
   K1  a dead process's tasks are settled after it was reaped and before its place is used again.
-  K2  a task that is given up is written down before its submitter is told.
+  K2  a task that is given up is written down before its submitter learns of it.
   K3  of an end whose callbacks their processes did not survive, so often as MOST_DELIVERIES says,
       the task is given up; and if `task_failed` kills as well, it is over.
   K4  a letter that cannot be written is tried again after a pause, and holds up nothing; one that
@@ -121,7 +121,7 @@ class TaskRecovery:
         log.info("task ledger %r is taken up: %d tasks", self._ledger.name, self.unfinished())
 
     def _give_up_deadly_ends(self, place: int, how: str, signal: int | None) -> None:
-        """K3. Those that the dead process of a place (-1: any) was told of."""
+        """K3. Those that were being delivered by the dead process of a place (-1: any)."""
         view = self._view
         for record in self._each(_ledger.DELIVERING, place):
             deliveries = view.deliveries(record)
@@ -295,7 +295,7 @@ class TaskRecovery:
             return b""  # what lies there is not ours; why it failed is among the attempts
 
     def _try_again(self, letter: DeadLetter) -> bool:
-        """Queue a letter's task anew; False: there is no room."""
+        """Queue a letter's task again; False: there is no room."""
         body = letter.body
         if letter.form == "pickle" != self._ledger.form:
             # Reading it would run user code here, and a ledger with a name keeps no pickle.

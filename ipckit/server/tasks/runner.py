@@ -3,8 +3,8 @@
 Stands on ipckit.server.tasks.{ledger,time_limit,retry_policy,host},
           ipckit.server.shared.scoreboard.
 Invariants
-  R1  an attempt is counted (by the ledger's view) before its end is in the ledger, so who hears of
-      it finds it counted.
+  R1  an attempt is counted (by the ledger's view) before its end is in the ledger, so a
+      reader of the result finds it counted.
   R2  an end that comes too late (the attempt was taken from us) changes nothing and is counted.
   R3  an attempt fails by any BaseException: SystemExit, KeyboardInterrupt and CancelledError too.
       The process goes on; its dead letter names the exception.

@@ -56,7 +56,7 @@ class SpillDirectory:
     ) -> None:
         """Make a directory of its own below `parent`, or take up the one of that name.
 
-        identity: who the processes that use it will be; None: we.
+        identity: the user of the processes that use it; None: this one.
         """
         own = name or f"{SPILL_PREFIX}{os.getpid()}-{os.urandom(4).hex()}"
         also = () if identity is None else (identity.uid,)
