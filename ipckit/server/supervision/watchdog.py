@@ -2,8 +2,9 @@
 
 Contract  a worker beats into its row several times within the timeout; one that does not gets
           SIGABRT, which dumps its stack, and is killed if that does not end it in time. A
-          stopped process is silent too. If the caller itself was away for longer than between two looks (the
-          machine was paused, all of the group was stopped), everybody has the timeout once more.
+          stopped process is silent too. If the caller itself was away for longer than between two
+          looks (the machine was paused, all of the group was stopped), every worker has the timeout
+          once more.
           No clock: the caller gives `now`.
 Stands on nothing but the standard library.
 """
