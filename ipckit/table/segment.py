@@ -92,15 +92,15 @@ def unnamed_file() -> int:
 
 def give_name(fd: int, path: str) -> None:
     """Link an unnamed file into its folder: there, whole, or not at all. AlreadyExists."""
-    try:
-        # A directory descriptor makes it linkat(2), which follows the link that /proc gives.
+    what = f"naming the table {path}"
+    # A directory descriptor makes it linkat(2), which follows the link that /proc gives.
+    with system_call("open", f"/proc/self/fd, {what}"):
         folder = os.open("/proc/self/fd", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
+    try:
+        with system_call("linkat", what):
             os.link(str(fd), path, src_dir_fd=folder, follow_symlinks=True)
-        finally:
-            os.close(folder)
-    except OSError as exc:
-        raise from_errno("linkat", exc.errno or errno.EIO, f"naming the table {path}") from None
+    finally:
+        os.close(folder)
 
 
 def open_named(name: str) -> int:

@@ -20,6 +20,7 @@ CALLS: dict[str, str] = {
     "linkat": "link",
     "recv": "recvfrom|recvmsg",
     "send": "sendto",
+    "stat": "lstat",
 }
 """What the log calls a call, as a regular expression, beside its own name."""
 

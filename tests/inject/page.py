@@ -97,8 +97,9 @@ class Page:
         self.role = library.inject_role
         self.calls = [library.inject_name(i).decode() for i in range(library.inject_calls())]
         with open(path, "r+b") as file:
-            self._map = mmap.mmap(file.fileno(), 0)
-        self._page = _layout(len(self.calls)).from_buffer(self._map)
+            layout = _layout(len(self.calls))
+            self._map = mmap.mmap(file.fileno(), ctypes.sizeof(layout))  # 0 would ask fstat(2)
+        self._page = layout.from_buffer(self._map)
         self._read = 0
 
     def note(self, what: int, a: int = 0, b: int = 0) -> None:

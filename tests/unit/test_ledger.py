@@ -9,10 +9,12 @@ import time
 import pytest
 
 from ipckit._core import _ledger
+from ipckit.errors import SegmentCorrupt
 from ipckit.server.config.settings import Settings
 from ipckit.server.shared.histogram import BUCKETS, upper_bound
 from ipckit.server.shared.scoreboard import Board, Row
 from ipckit.server.tasks.ledger import FILES, TaskLedger
+from ipckit.server.tasks.named_ledger import tasks_in
 from ipckit.server.tasks.retry_policy import Failure
 from ipckit.server.tasks.spill import note_name
 
@@ -256,3 +258,10 @@ def test_a_result_in_a_file_leaves_its_flag_without_a_note():
     assert (attempt, result) == (2, b"small")
     assert flags & FILES == _ledger.NOTED, "the file is removed when the task is over"
     assert manager.verify() is None
+
+
+@pytest.mark.parametrize("content", [b"", b"x", bytes(1 << 16)])
+def test_a_file_that_is_no_ledger_holds_no_tasks(tmp_path, content):
+    (tmp_path / "ledger").write_bytes(content)
+    with pytest.raises(SegmentCorrupt):
+        tasks_in(str(tmp_path / "ledger"))

@@ -106,7 +106,10 @@ def tasks_in(path: str) -> int:
     """Return how many tasks the ledger in this file holds. SegmentCorrupt, OSError."""
     fd = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
-        with mmap.mmap(fd, 0) as memory:
+        size = os.fstat(fd).st_size
+        if not size:
+            raise SegmentCorrupt("the file with the ledger's name is empty")
+        with mmap.mmap(fd, size) as memory:
             return _tasks(memory)
     finally:
         os.close(fd)
