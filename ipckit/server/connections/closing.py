@@ -1,10 +1,10 @@
 """The end of one connection: what was sent is flushed, then the peer and this side close.
 
-Ends      Always in this order. What was sent is flushed, as long as the peer takes 64 KiB of it in
-          each ten seconds. The peer reads end of file. What it still sends is thrown away for at
-          most a second. Then the descriptor is closed. (A close with unread bytes would make the
-          kernel reset the connection, and lose the last answer.) A client over a limit has one
-          second for all of that.
+Ends      Always in this order. What was sent is flushed, files too, as long as the peer takes
+          64 KiB of it in each ten seconds. The peer reads end of file. What it still sends is
+          thrown away for at most a second. Then the descriptor is closed. (A close with unread
+          bytes would make the kernel reset the connection, and lose the last answer.) A client over
+          a limit has one second for all of that.
 Stands on asyncio on uvloop, ipckit.server.connections.callback_order, socket(7) SO_LINGER.
 Blocks    never.
 """
@@ -70,8 +70,15 @@ class Closing(CallbackOrder):
         if transport.is_closing():
             return
         self._flush()
+        if self._linger is not None:
+            self._linger.cancel()
+            self._linger = None
         if self._files is not None and not self._reset:
             self._end_is_due = True  # first the files
+            if self._over_limit:
+                self._linger = self._host.loop.call_later(_LINGER, transport.abort)
+            else:
+                self._check_flush(None)
             return
         if self._reset:
             self._socket_option(socket.SOL_SOCKET, socket.SO_LINGER, _ABORT_NOW)
@@ -96,6 +103,8 @@ class Closing(CallbackOrder):
     def _check_flush(self, before: int | None) -> None:
         """What was sent goes out as the peer reads it; it must read some of it."""
         left = self._transport.get_write_buffer_size()
+        if self._files is not None:
+            left += self._files.left
         if before is not None and before - left < _FLUSH_LEAST:
             limited.warning(
                 "connection %d from %s is cut: it did not read %d bytes that were sent to it",

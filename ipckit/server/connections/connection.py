@@ -25,6 +25,7 @@ from ipckit._core._accept import Accepted
 from ipckit.framing import PacketRefused
 from ipckit.server.connections.closing import Closing, unread_bytes
 from ipckit.server.connections.fd_store import Taken
+from ipckit.server.connections.life import Stage
 from ipckit.server.connections.registry import Registry
 from ipckit.server.connections.sendfile import FileSender, open_part
 from ipckit.server.log import kind_of, limited
@@ -185,7 +186,7 @@ class Connection(Closing, asyncio.Protocol):
         self._peer_ended = True
         if not self._ending:
             self._end_by_peer()
-        elif self._linger is not None and not self._flushes:
+        elif self.stage is Stage.LINGERING:
             self._transport.close()
             return False
         return True  # it may still read
@@ -268,7 +269,7 @@ class Connection(Closing, asyncio.Protocol):
         if part is None:
             return False
         if self._files is None:
-            self._files = FileSender(self._transport, self.drained)
+            self._files = FileSender(self._transport, self._has_read)
             self._host.start(self._send_files(self._files))
         self._marks[_WRITTEN] += part.length
         self._files.append(part)
@@ -286,6 +287,7 @@ class Connection(Closing, asyncio.Protocol):
             if self._reset:
                 self.end("", reset=True)
             if self._end_is_due:
+                self._end_is_due = False
                 self._finish_end()
 
     def hold(self, *, on: bool) -> bool:
@@ -329,6 +331,19 @@ class Connection(Closing, asyncio.Protocol):
             or self._transport.get_write_buffer_size()
         )
 
+    @property
+    def stage(self) -> Stage:
+        """At which stage of its life it is (ipckit.server.connections.life)."""
+        if self._gone:
+            return Stage.LOST
+        if self._ending == _HANDED_OVER:
+            return Stage.HANDED_OVER
+        if not self._ending:
+            return Stage.PEER_ENDED if self._close_is_due else Stage.OPEN
+        if self._flushes:
+            return Stage.FLUSHING
+        return Stage.ENDING if self._linger is None or self._end_is_due else Stage.LINGERING
+
     def descriptor(self) -> int:
         """Return the number of its descriptor, -1 when it is closed."""
         return -1 if self._transport.is_closing() else self._socket.fileno()
@@ -357,11 +372,19 @@ class Connection(Closing, asyncio.Protocol):
         return bool(self._host.board.sessions.flags(self.session) & Flag.PROTECTED)
 
     async def drained(self) -> None:
-        """Wait until the peer has read most of what was sent."""
+        """Wait until the peer has read most of what was sent, or the session has ended."""
         while self._reader_is_slow and not self._ending and not self._gone:
-            if self._resumed is None or self._resumed.done():
-                self._resumed = self._host.loop.create_future()
-            await asyncio.shield(self._resumed)
+            await self._resumes()
+
+    async def _has_read(self) -> None:
+        """Wait until the peer has read most of what was sent, also when the session has ended."""
+        while self._reader_is_slow and not self._gone:
+            await self._resumes()
+
+    async def _resumes(self) -> None:
+        if self._resumed is None or self._resumed.done():
+            self._resumed = self._host.loop.create_future()
+        await asyncio.shield(self._resumed)
 
     def end(self, why: str, *, reset: bool = False) -> bool:
         """Close from our side; `why` is logged unless it is empty. False: it ends already."""

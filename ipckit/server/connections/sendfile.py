@@ -57,12 +57,17 @@ class FileSender:
         self._dropped = False
         self.bytes_behind = 0
         """Bytes given to append(), files not counted."""
+        self.left = 0
+        """Bytes of all that was appended, files too, that the transport has yet to get."""
 
     def append(self, item: bytes | Part) -> None:
         """Send it after all that was appended before."""
         self._items.append(item)
         if isinstance(item, bytes):
             self.bytes_behind += len(item)
+            self.left += len(item)
+        else:
+            self.left += item.length
 
     async def run(self) -> None:
         """Send everything, also what is appended while it runs."""
@@ -71,6 +76,7 @@ class FileSender:
                 item = self._items.popleft()
                 if isinstance(item, bytes):
                     self.bytes_behind -= len(item)
+                    self.left -= len(item)
                     self._transport.write(item)
                 else:
                     await self._send(item)
@@ -87,6 +93,7 @@ class FileSender:
                 self._transport.write(piece)
                 offset += len(piece)
                 left -= len(piece)
+                self.left -= len(piece)
                 await self._drained()
         finally:
             os.close(fd)
