@@ -5,6 +5,7 @@ Every case is a fresh interpreter that runs one line and prints what is loaded a
 
 from __future__ import annotations
 
+import importlib
 import json
 import subprocess
 import sys
@@ -120,3 +121,18 @@ def test_extras_are_loaded_by_who_asks_for_them_alone():
     loaded = loaded_after(line)
     assert "ipckit.cli.top" in loaded and "ipckit.server.monitoring.live_view" in loaded
     assert within(loaded, extras) == set()
+
+
+@pytest.mark.parametrize(
+    ("path", "name", "home"),
+    [
+        ("ipckit.server.dead_letters", "DeadLetters", "ipckit.server.tasks.dead_letters"),
+        ("ipckit.server.dead_letters", "DeadLetter", "ipckit.server.tasks.dead_letters"),
+        ("ipckit.server.port", "Port", "ipckit.server.ports.port"),
+        ("ipckit.server", "Server", "ipckit.server.api.server"),
+    ],
+)
+def test_a_documented_path_stays(path, name, home):
+    """Programs import from these; what they get is the one that the server uses."""
+    found = getattr(importlib.import_module(path), name)
+    assert found is getattr(importlib.import_module(home), name)

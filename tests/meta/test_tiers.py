@@ -110,6 +110,51 @@ def test_a_folder_without_a_place_is_refused(copy):
     assert "newcomer" in said
 
 
+@pytest.mark.parametrize(
+    ("module", "imported"),
+    [
+        ("ipckit/server/shared/sessions.py", "ipckit.server.tasks.ledger"),
+        ("ipckit/server/connections/registry.py", "ipckit.server.tasks.spill"),
+        ("ipckit/server/system/fork.py", "ipckit.server.processes.process"),
+        ("ipckit/server/log.py", "ipckit.server.api.server"),
+    ],
+    ids=["upwards", "sideways", "upwards from the ground", "all the way up"],
+)
+@pytest.mark.parametrize("how", ["import {}", "if TYPE_CHECKING:\n    import {}"])
+def test_a_room_of_the_server_imports_from_below_only(copy, module, imported, how):
+    """A type counts as well."""
+    append(copy, module, "from typing import TYPE_CHECKING\n" + how.format(imported))
+    code, said = lint(copy, "server-rooms")
+    assert code == 1
+    room = ".".join(module.split("/")[:3]).removesuffix(".py")
+    assert f"{room} is not allowed to import {'.'.join(imported.split('.')[:3])}" in said
+
+
+def test_a_room_without_a_place_is_refused(copy):
+    (copy / "ipckit/server/cellar").mkdir()
+    (copy / "ipckit/server/cellar/__init__.py").touch()
+    code, said = lint(copy, "server-rooms")
+    assert code == 1
+    assert "cellar" in said
+
+
+@pytest.mark.parametrize(
+    ("module", "imported"),
+    [
+        ("ipckit/server/processes/process.py", "ipckit.server.processes.worker"),
+        ("ipckit/server/connections/host.py", "ipckit.server.connections.connection"),
+    ],
+)
+def test_a_circle_within_a_room_is_refused(copy, module, imported):
+    assert lint(copy, "server-acyclic")[0] == 0
+    append(
+        copy, module, f"from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import {imported}"
+    )
+    code, said = lint(copy, "server-acyclic")
+    assert code == 1
+    assert "No cycles are allowed in ipckit.server" in said
+
+
 @pytest.mark.parametrize("module", ["ipckit/framing.py", "ipckit/channel/frames.py"])
 def test_a_pure_part_may_not_do_io(copy, module):
     """The parts that are tested without processes import nothing that could wait."""
