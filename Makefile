@@ -16,7 +16,7 @@ SUITES := $(filter-out tests/c,$(patsubst %/,%,$(sort $(dir $(wildcard tests/*/t
 SYSTEM_SOAK := many_connections load kills delivery both_ways task_ledger table_processes reload_load manager_kills soak datagrams tls_uploads overload reload_wait
 SOAK   := $(SYSTEM_SOAK:%=tests/system/test_%.py) tests/contract/test_sync.py tests/harness tests/seeded tests/inject
 
-CORE   := $(wildcard ipckit/_core/*.c ipckit/_core/*.h ipckit/_core/build.py) CMakeLists.txt
+CORE   := $(shell find ipckit/_core -name "*.[ch]") ipckit/_core/build.py CMakeLists.txt
 
 .DEFAULT_GOAL := help
 .PHONY: help setup build check test suites forks soak sweep storm inject demo bench docs c-test killers weak news clean

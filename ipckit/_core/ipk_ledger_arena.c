@@ -48,13 +48,13 @@ take(struct ipk_ledger *ledger, uint64_t owner, struct ipk_ledger_body *body, ui
 		uint32_t number = first + (uint32_t)(((uint64_t)from + step) % count);
 		uint64_t nobody = 0;
 
-		if (IPK_LOAD_NOW(&ledger->block_of[number]))
+		if (LOAD_SEQ_CST(&ledger->block_of[number]))
 			continue;
-		IPK_STORE_NOW(&body->block[slot], number + 1); /* A1 */
-		if (IPK_REPLACE(&ledger->block_of[number], &nobody, owner))
+		STORE_SEQ_CST(&body->block[slot], number + 1); /* A1 */
+		if (COMPARE_EXCHANGE(&ledger->block_of[number], &nobody, owner))
 			return 0;
 	}
-	IPK_STORE(&body->block[slot], 0);
+	STORE_RELEASE(&body->block[slot], 0);
 	return -ENOSPC;
 }
 
@@ -68,10 +68,10 @@ ipk_ledger_empty(const struct ipk_ledger *ledger, uint32_t record, struct ipk_le
 		if (listed == 0)
 			continue;
 		if (listed <= ipk_ledger_units(ledger))
-			(void)IPK_REPLACE(&ledger->block_of[listed - 1], &owner, 0);
-		IPK_STORE(&body->block[slot], 0);
+			(void)COMPARE_EXCHANGE(&ledger->block_of[listed - 1], &owner, 0);
+		STORE_RELEASE(&body->block[slot], 0);
 	}
-	IPK_STORE(&body->size, 0);
+	STORE_RELEASE(&body->size, 0);
 }
 
 /* In blocks. */
@@ -90,7 +90,7 @@ fill_blocks(struct ipk_ledger *ledger, uint32_t record, struct ipk_ledger_body *
 			return -ENOSPC;
 		}
 		ledger->next_block = body->block[slot];
-		IPK_FENCE(__ATOMIC_RELEASE); /* A4 */
+		FENCE(__ATOMIC_RELEASE); /* A4 */
 		memcpy(memory_of(ledger, body->block[slot] - 1), from + begins, part);
 	}
 	return 0;
@@ -102,7 +102,7 @@ ipk_ledger_fill(struct ipk_ledger *ledger, uint32_t record, struct ipk_ledger_bo
 {
 	const struct ipk_ledger_shape *shape = &ledger->shape;
 
-	IPK_FENCE(__ATOMIC_RELEASE); /* A4 */
+	FENCE(__ATOMIC_RELEASE); /* A4 */
 	if (size <= IPK_LEDGER_INLINE) {
 		memcpy(body->bytes, bytes, size);
 	} else if (size <= IPK_LEDGER_INSIDE) {
@@ -113,10 +113,10 @@ ipk_ledger_fill(struct ipk_ledger *ledger, uint32_t record, struct ipk_ledger_bo
 		if (size > IPK_LEDGER_SLAB || take(ledger, owner_of_block(ledger, record), body, 0,
 						   shape->blocks, shape->slabs, 0))
 			return -ENOSPC;
-		IPK_FENCE(__ATOMIC_RELEASE); /* A4 */
+		FENCE(__ATOMIC_RELEASE); /* A4 */
 		memcpy(memory_of(ledger, body->block[0] - 1), bytes, size);
 	}
-	IPK_STORE(&body->size, size);
+	STORE_RELEASE(&body->size, size);
 	return 0;
 }
 
@@ -133,7 +133,7 @@ ipk_ledger_fits(const struct ipk_ledger *ledger, uint64_t size)
 	if (size > IPK_LEDGER_SLAB)
 		return 0;
 	for (; number < end; number++)
-		if (!IPK_LOAD_NOW(&ledger->block_of[number]) && --wanted == 0)
+		if (!LOAD_SEQ_CST(&ledger->block_of[number]) && --wanted == 0)
 			return 1;
 	return 0;
 }
@@ -143,7 +143,7 @@ ipk_ledger_body_bytes(const struct ipk_ledger *ledger, const struct ipk_ledger_b
 		      void *bytes, uint64_t room)
 {
 	unsigned char *to = bytes;
-	uint64_t size = IPK_LOAD(&body->size);
+	uint64_t size = LOAD_ACQUIRE(&body->size);
 	uint64_t unit = size > IPK_LEDGER_INSIDE ? IPK_LEDGER_SLAB : IPK_LEDGER_BLOCK;
 	uint32_t most = unit == IPK_LEDGER_BLOCK ? ledger->shape.blocks : ipk_ledger_units(ledger);
 	uint32_t least = unit == IPK_LEDGER_BLOCK ? 0 : ledger->shape.blocks;
@@ -156,7 +156,7 @@ ipk_ledger_body_bytes(const struct ipk_ledger *ledger, const struct ipk_ledger_b
 	}
 	for (uint64_t begins = 0; begins < size; begins += unit) {
 		uint64_t part = size - begins < unit ? size - begins : unit;
-		uint32_t listed = IPK_LOAD(&body->block[begins / unit]);
+		uint32_t listed = LOAD_ACQUIRE(&body->block[begins / unit]);
 
 		if (listed <= least || listed > most)
 			return UINT64_MAX;
@@ -169,15 +169,15 @@ void
 ipk_ledger_reclaim(const struct ipk_ledger *ledger)
 {
 	for (uint32_t number = 0; number < ipk_ledger_units(ledger); number++) {
-		uint64_t owner = IPK_LOAD_NOW(&ledger->block_of[number]);
+		uint64_t owner = LOAD_SEQ_CST(&ledger->block_of[number]);
 		uint32_t index = (uint32_t)(owner & 0xFFFFFF);
 
 		if (owner == 0)
 			continue;
 		if (index < ledger->shape.records &&
-		    ipk_ledger_state_of(IPK_LOAD_NOW(&ledger->word[index])) != IPK_LEDGER_FREE &&
-		    IPK_LOAD_NOW(&ledger->record[index].id) == owner >> 24)
+		    ipk_ledger_state_of(LOAD_SEQ_CST(&ledger->word[index])) != IPK_LEDGER_FREE &&
+		    LOAD_SEQ_CST(&ledger->record[index].id) == owner >> 24)
 			continue; /* A1, A3 */
-		(void)IPK_REPLACE(&ledger->block_of[number], &owner, 0);
+		(void)COMPARE_EXCHANGE(&ledger->block_of[number], &owner, 0);
 	}
 }

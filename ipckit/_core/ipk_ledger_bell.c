@@ -8,7 +8,7 @@
  *
  * Invariants
  *   B1  who goes to sleep says so, then looks once more; who leaves something to do leaves it,
- *       then looks who sleeps. Both are in the one order of all (IPK_STORE_NOW, IPK_LOAD_NOW), so
+ *       then looks who sleeps. Both are in the one order of all (STORE_SEQ_CST, LOAD_SEQ_CST), so
  *       one of them sees the other.
  *   B2  nobody takes back what another said: a ringer that is killed or stopped between looking
  *       and ringing keeps no other from ringing. So each rings for himself, once per sleep.
@@ -44,7 +44,7 @@ ipk_ledger_ring_manager(const struct ipk_ledger *ledger)
 static int
 ring_if_asleep(struct ipk_ledger *ledger, uint32_t place)
 {
-	uint32_t epoch = IPK_LOAD_NOW(ipk_ledger_epoch(ledger, place)); /* B1 */
+	uint32_t epoch = LOAD_SEQ_CST(ipk_ledger_epoch(ledger, place)); /* B1 */
 
 	if (!(epoch & 1) || !ledger->heard || ledger->heard[place] == epoch)
 		return 0;
@@ -64,7 +64,7 @@ ipk_ledger_ring_taker(struct ipk_ledger *ledger, uint32_t queue)
 		return;
 	}
 	for (uint32_t at = first / 64; at < ipk_ledger_words_for(ledger->places); at++) {
-		uint64_t asleep = IPK_LOAD_NOW(&ledger->asleep[at]); /* B1 */
+		uint64_t asleep = LOAD_SEQ_CST(&ledger->asleep[at]); /* B1 */
 
 		for (; asleep; asleep &= asleep - 1) {
 			uint32_t place = at * 64 + (uint32_t)__builtin_ctzll(asleep);
@@ -82,17 +82,17 @@ ipk_ledger_ring_submitter(struct ipk_ledger *ledger, uint32_t record)
 	uint32_t bitmap = ipk_ledger_words_for(ledger->shape.records);
 	uint32_t summaries = ipk_ledger_words_for(bitmap);
 	uint32_t ringers = ipk_ledger_words_for(ledger->places + 1);
-	uint32_t submitter = IPK_LOAD_NOW(&ledger->record[record].submitter);
+	uint32_t submitter = LOAD_SEQ_CST(&ledger->record[record].submitter);
 	uint32_t word = record / 64;
 	uint32_t place;
 
 	if (submitter == 0 || submitter > ipk_ledger_submitters(ledger))
 		return;
 	place = submitter - 1;
-	(void)IPK_SET_BITS(&ledger->done[(uint64_t)place * bitmap + word], ipk_ledger_bit(record));
-	(void)IPK_SET_BITS(&ledger->summary[(uint64_t)place * summaries + word / 64],
+	(void)FETCH_OR(&ledger->done[(uint64_t)place * bitmap + word], ipk_ledger_bit(record));
+	(void)FETCH_OR(&ledger->summary[(uint64_t)place * summaries + word / 64],
 			   ipk_ledger_bit(word));
-	if (!(IPK_SET_BITS(&ledger->rung[(uint64_t)place * ringers + ledger->place / 64],
+	if (!(FETCH_OR(&ledger->rung[(uint64_t)place * ringers + ledger->place / 64],
 			   ipk_ledger_bit(ledger->place)) &
 	      ipk_ledger_bit(ledger->place)))
 		ipk_ledger_ring_place(ledger, place);
@@ -105,8 +105,8 @@ ipk_ledger_want_bell(const struct ipk_ledger *ledger)
 	uint64_t *rung = &ledger->rung[(uint64_t)ledger->place * ringers];
 
 	for (uint32_t at = 0; at < ringers; at++)
-		if (IPK_LOAD_NOW(&rung[at]))
-			(void)IPK_SWAP(&rung[at], 0);
+		if (LOAD_SEQ_CST(&rung[at]))
+			(void)EXCHANGE(&rung[at], 0);
 }
 
 /* Set or clear a place's bit. */
@@ -114,9 +114,9 @@ static void
 mark(uint64_t *bits, uint32_t place, int on)
 {
 	if (on)
-		(void)IPK_SET_BITS(&bits[place / 64], ipk_ledger_bit(place));
+		(void)FETCH_OR(&bits[place / 64], ipk_ledger_bit(place));
 	else
-		(void)IPK_CLEAR_BITS(&bits[place / 64], ipk_ledger_bit(place));
+		(void)FETCH_CLEAR(&bits[place / 64], ipk_ledger_bit(place));
 }
 
 int
@@ -125,7 +125,7 @@ ipk_ledger_sleep(struct ipk_ledger *ledger)
 	uint32_t *epoch = ipk_ledger_epoch(ledger, ledger->place);
 
 	if (!(*epoch & 1))
-		IPK_STORE_NOW(epoch, *epoch + 1);
+		STORE_SEQ_CST(epoch, *epoch + 1);
 	mark(ledger->asleep, ledger->place, 1);
 	if (!ipk_ledger_has_work(ledger))
 		return 1;
@@ -140,7 +140,7 @@ ipk_ledger_wake(struct ipk_ledger *ledger)
 
 	if (*epoch & 1) {
 		mark(ledger->asleep, ledger->place, 0);
-		IPK_STORE_NOW(epoch, *epoch + 1);
+		STORE_SEQ_CST(epoch, *epoch + 1);
 	}
 }
 
@@ -154,10 +154,10 @@ void
 ipk_ledger_room_freed(const struct ipk_ledger *ledger)
 {
 	for (uint32_t at = 0; at < ipk_ledger_words_for(ledger->places); at++) {
-		uint64_t wishes = IPK_LOAD_NOW(&ledger->wishes[at]); /* B1 */
+		uint64_t wishes = LOAD_SEQ_CST(&ledger->wishes[at]); /* B1 */
 
 		if (wishes)
-			wishes = IPK_SWAP(&ledger->wishes[at], 0);
+			wishes = EXCHANGE(&ledger->wishes[at], 0);
 		for (; wishes; wishes &= wishes - 1) {
 			uint32_t place = at * 64 + (uint32_t)__builtin_ctzll(wishes);
 
@@ -170,10 +170,10 @@ ipk_ledger_room_freed(const struct ipk_ledger *ledger)
 int
 ipk_ledger_lower_due(const struct ipk_ledger *ledger, int64_t due)
 {
-	int64_t now = IPK_LOAD_NOW(&ledger->head->next_due);
+	int64_t now = LOAD_SEQ_CST(&ledger->head->next_due);
 
 	while (due < now)
-		if (IPK_REPLACE(&ledger->head->next_due, &now, due))
+		if (COMPARE_EXCHANGE(&ledger->head->next_due, &now, due))
 			return 1;
 	return 0;
 }

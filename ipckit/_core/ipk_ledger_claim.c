@@ -1,7 +1,7 @@
 /*
  * ipk_ledger_claim.c - a task worker: whose turn it is, and how an attempt ends.
  *
- * Owns      rings (the head), look.  Stands on ipk_ledger_{arena,bell,order}.
+ * Owns      look.  Stands on ipk_ledger_{word,rings,enqueue,arena,bell,order}.
  * State     none.
  *
  * Invariants
@@ -16,10 +16,10 @@
  *
  * Blocks    never.  Errors  -ENOSPC, -ESTALE.
  */
+#include "base/clock.h"
 #include "ipk_ledger_inside.h"
 
 #include <errno.h>
-#include <time.h>
 
 enum {
 	FLAGS_OF_AN_ATTEMPT = IPK_LEDGER_HAS_RESULT | IPK_LEDGER_RESULT_BESIDE | IPK_LEDGER_LOST |
@@ -27,84 +27,19 @@ enum {
 };
 enum { FLAGS_OF_FILES = IPK_LEDGER_BODY_BESIDE | IPK_LEDGER_RESULT_BESIDE | IPK_LEDGER_NOTED };
 
-/* The task with the lowest turn so far. */
-struct best {
-	uint64_t hint; /* 0: none */
-	struct ipk_ledger_ring *ring; /* NULL: a look found it */
-	uint64_t head;
-};
-
-static uint32_t
-own_queue(const struct ipk_ledger *ledger)
-{
-	return (ledger->place - ipk_ledger_submitters(ledger)) / 2;
-}
-
-static uint64_t *
-pending_of(const struct ipk_ledger *ledger, uint32_t queue)
-{
-	return &ledger->pending[(uint64_t)queue *
-				ipk_ledger_words_for(ipk_ledger_submitters(ledger))];
-}
-
-/* Whether a ring has hints; an empty one is marked so. */
-static int
-ring_has_hints(const struct ipk_ledger *ledger, uint32_t queue, uint32_t place)
-{
-	struct ipk_ledger_ring *ring =
-		&ledger->rings[(uint64_t)place * ipk_ledger_queues(ledger) + queue];
-	uint64_t *pending = &pending_of(ledger, queue)[place / 64];
-
-	if (IPK_LOAD_NOW(&ring->head) != IPK_LOAD_NOW(&ring->tail))
-		return 1;
-	(void)IPK_CLEAR_BITS(pending, ipk_ledger_bit(place));
-	if (IPK_LOAD_NOW(&ring->head) == IPK_LOAD_NOW(&ring->tail))
-		return 0;
-	(void)IPK_SET_BITS(pending, ipk_ledger_bit(place));
-	return 1;
-}
-
-static void
-consider_rings(const struct ipk_ledger *ledger, uint32_t queue, struct best *best)
-{
-	uint32_t submitters = ipk_ledger_submitters(ledger);
-
-	for (uint32_t at = 0; at < ipk_ledger_words_for(submitters); at++) {
-		uint64_t bits = IPK_LOAD(&pending_of(ledger, queue)[at]);
-
-		for (; bits; bits &= bits - 1) {
-			uint32_t place = at * 64 + (uint32_t)__builtin_ctzll(bits);
-			uint64_t number = (uint64_t)place * ipk_ledger_queues(ledger) + queue;
-			struct ipk_ledger_ring *ring = &ledger->rings[number];
-			uint64_t head;
-			uint64_t hint;
-
-			if (place >= submitters || !ring_has_hints(ledger, queue, place))
-				continue;
-			head = IPK_LOAD_NOW(&ring->head);
-			if (head == IPK_LOAD(&ring->tail))
-				continue;
-			hint = IPK_LOAD(&ledger->hints[number * ledger->ring_size +
-						       head % ledger->ring_size]);
-			if (!best->hint || hint < best->hint)
-				*best = (struct best){hint, ring, head};
-		}
-	}
-}
-
 /* What the last look remembers and nobody has claimed since. */
 static void
-consider_seen(struct ipk_ledger *ledger, struct best *best)
+consider_seen(struct ipk_ledger *ledger, struct ipk_ledger_best *best)
 {
 	for (; ledger->seen_at < ledger->seen_count; ledger->seen_at++) {
 		uint64_t hint = ledger->seen[ledger->seen_at];
-		uint64_t word = IPK_LOAD(&ledger->word[hint & 0xFFFFFF]);
+		uint64_t word = LOAD_ACQUIRE(&ledger->word[hint & 0xFFFFFF]);
 
 		if (ipk_ledger_state_of(word) != IPK_LEDGER_QUEUED ||
 		    ipk_ledger_turn_of(word) != hint >> 24)
 			continue;
 		if (!best->hint || hint < best->hint)
-			*best = (struct best){hint, NULL, 0};
+			*best = (struct ipk_ledger_best){hint, NULL, 0};
 		return;
 	}
 }
@@ -113,10 +48,8 @@ static void
 begin(struct ipk_ledger *ledger, const struct ipk_ledger_hold *hold)
 {
 	struct ipk_ledger_record *record = &ledger->record[hold->record];
-	struct timespec now;
 
-	(void)clock_gettime(CLOCK_MONOTONIC, &now);
-	IPK_STORE(&record->began, (int64_t)now.tv_sec * 1000000000 + now.tv_nsec);
+	STORE_RELEASE(&record->began, (int64_t)ipk_now_ns());
 	if (ipk_ledger_attempt_of(hold->word) > 1) /* what the one before left */
 		ipk_ledger_empty(ledger, hold->record, &record->result);
 	record->deliveries = 0;
@@ -136,7 +69,7 @@ running(const struct ipk_ledger *ledger, uint64_t word)
 
 /* C2. Whether the task of the best hint is ours now. */
 static int
-claim_best(const struct ipk_ledger *ledger, const struct best *best, struct ipk_ledger_hold *hold)
+claim_best(const struct ipk_ledger *ledger, const struct ipk_ledger_best *best, struct ipk_ledger_hold *hold)
 {
 	uint32_t record = (uint32_t)(best->hint & 0xFFFFFF);
 	uint64_t head = best->head;
@@ -144,13 +77,13 @@ claim_best(const struct ipk_ledger *ledger, const struct best *best, struct ipk_
 
 	if (record < ledger->shape.records) {
 		hold->record = record;
-		hold->word = IPK_LOAD_NOW(&ledger->word[record]);
+		hold->word = LOAD_SEQ_CST(&ledger->word[record]);
 		claimed = ipk_ledger_state_of(hold->word) == IPK_LEDGER_QUEUED &&
 			  ipk_ledger_turn_of(hold->word) == best->hint >> 24 &&
 			  ipk_ledger_step(ledger, hold, running(ledger, hold->word)) == 0;
 	}
 	if (best->ring)
-		(void)IPK_REPLACE(&best->ring->head, &head, head + 1);
+		(void)COMPARE_EXCHANGE(&best->ring->head, &head, head + 1);
 	return claimed;
 }
 
@@ -161,8 +94,8 @@ look_if_told(struct ipk_ledger *ledger, const uint32_t queues[2], uint32_t found
 	int told = 0;
 
 	for (int i = 0; i < 2; i++)
-		told |= IPK_LOAD(&ledger->look[queues[i]]) &&
-			IPK_SWAP(&ledger->look[queues[i]], 0);
+		told |= LOAD_ACQUIRE(&ledger->look[queues[i]]) &&
+			EXCHANGE(&ledger->look[queues[i]], 0);
 	if (told)
 		ipk_ledger_look(ledger, queues, found);
 }
@@ -170,15 +103,15 @@ look_if_told(struct ipk_ledger *ledger, const uint32_t queues[2], uint32_t found
 int
 ipk_ledger_claim(struct ipk_ledger *ledger, struct ipk_ledger_hold *hold)
 {
-	uint32_t queues[2] = {own_queue(ledger), ledger->shape.task_workers};
+	uint32_t queues[2] = {ipk_ledger_own_queue(ledger), ledger->shape.task_workers};
 
 	for (;;) {
-		struct best best = {0, NULL, 0};
+		struct ipk_ledger_best best = {0, NULL, 0};
 		uint32_t found[2] = {0, 0};
 		int claimed;
 
 		for (int i = 0; i < 2; i++)
-			consider_rings(ledger, queues[i], &best);
+			ipk_ledger_consider_rings(ledger, queues[i], &best);
 		consider_seen(ledger, &best);
 		if (ledger->seen_at == ledger->seen_count) {
 			look_if_told(ledger, queues, found);
@@ -190,7 +123,7 @@ ipk_ledger_claim(struct ipk_ledger *ledger, struct ipk_ledger_hold *hold)
 		if (found[0] + found[1] > (claimed && !best.ring ? 1u : 0u)) /* C3 */
 			for (int i = 0; i < 2; i++)
 				if (found[i])
-					IPK_STORE_NOW(&ledger->look[queues[i]], 1);
+					STORE_SEQ_CST(&ledger->look[queues[i]], 1);
 		if (!claimed)
 			continue;
 		begin(ledger, hold);
@@ -206,48 +139,19 @@ ipk_ledger_begin(struct ipk_ledger *ledger, struct ipk_ledger_hold *hold)
 		begin(ledger, hold);
 }
 
-static int
-queue_has_work(const struct ipk_ledger *ledger, uint32_t queue)
-{
-	uint32_t submitters = ipk_ledger_submitters(ledger);
-
-	if (IPK_LOAD_NOW(&ledger->look[queue]))
-		return 1;
-	for (uint32_t at = 0; at < ipk_ledger_words_for(submitters); at++) {
-		uint64_t bits = IPK_LOAD_NOW(&pending_of(ledger, queue)[at]);
-
-		for (; bits; bits &= bits - 1) {
-			uint32_t place = at * 64 + (uint32_t)__builtin_ctzll(bits);
-
-			if (place < submitters && ring_has_hints(ledger, queue, place))
-				return 1;
-		}
-	}
-	return 0;
-}
-
-int
-ipk_ledger_has_work(const struct ipk_ledger *ledger)
-{
-	if (ledger->place < ipk_ledger_submitters(ledger) || ledger->place >= ledger->places)
-		return 0;
-	return queue_has_work(ledger, own_queue(ledger)) ||
-	       queue_has_work(ledger, ledger->shape.task_workers);
-}
-
 void
 ipk_ledger_pass_on(struct ipk_ledger *ledger)
 {
 	uint64_t asleep = 0;
 
 	for (uint32_t at = 0; at < ipk_ledger_words_for(ledger->places); at++)
-		asleep |= IPK_LOAD_NOW(&ledger->asleep[at]);
+		asleep |= LOAD_SEQ_CST(&ledger->asleep[at]);
 	if (!asleep)
 		return;
 	for (int i = 0; i < 2; i++) {
-		uint32_t queue = i ? ledger->shape.task_workers : own_queue(ledger);
+		uint32_t queue = i ? ledger->shape.task_workers : ipk_ledger_own_queue(ledger);
 
-		if (queue_has_work(ledger, queue))
+		if (ipk_ledger_queue_has_work(ledger, queue))
 			ipk_ledger_ring_taker(ledger, queue);
 	}
 }
@@ -292,7 +196,7 @@ settle(struct ipk_ledger *ledger, struct ipk_ledger_hold *hold)
 int
 ipk_ledger_done(struct ipk_ledger *ledger, struct ipk_ledger_hold *hold)
 {
-	if (IPK_LOAD_NOW(&ledger->word[hold->record]) != hold->word)
+	if (LOAD_SEQ_CST(&ledger->word[hold->record]) != hold->word)
 		return -ESTALE;
 	ipk_ledger_flag(ledger, hold->record, IPK_LEDGER_ENDED, 0); /* C4 */
 	return settle(ledger, hold);
@@ -302,7 +206,7 @@ int
 ipk_ledger_done_with(struct ipk_ledger *ledger, struct ipk_ledger_hold *hold, const void *bytes,
 		     uint64_t size)
 {
-	if (IPK_LOAD_NOW(&ledger->word[hold->record]) != hold->word)
+	if (LOAD_SEQ_CST(&ledger->word[hold->record]) != hold->word)
 		return -ESTALE;
 	if (ipk_ledger_put_result(ledger, hold->record, bytes, size))
 		return -ENOSPC;
@@ -322,11 +226,11 @@ ipk_ledger_retry(struct ipk_ledger *ledger, const struct ipk_ledger_hold *hold, 
 	struct ipk_ledger_hold now = *hold;
 	int told_of = ipk_ledger_state_of(hold->word) == IPK_LEDGER_DELIVERING;
 
-	if (IPK_LOAD_NOW(&ledger->word[hold->record]) != hold->word)
+	if (LOAD_SEQ_CST(&ledger->word[hold->record]) != hold->word)
 		return -ESTALE;
-	IPK_STORE(&record->due, due);
+	STORE_RELEASE(&record->due, due);
 	if (told_of && record->gate) /* it has left its gate, and goes there once more */
-		IPK_STORE(&record->gate_turn, ipk_ledger_next_turn(ledger));
+		STORE_RELEASE(&record->gate_turn, ipk_ledger_next_turn(ledger));
 	if (due) {
 		if (ipk_ledger_step(ledger, &now, ipk_ledger_moved(now.word, 0, IPK_LEDGER_DELAYED)))
 			return -ESTALE;
@@ -350,7 +254,7 @@ ipk_ledger_bury(struct ipk_ledger *ledger, const struct ipk_ledger_hold *hold)
 	struct ipk_ledger_pass pass = ipk_ledger_pass_of(ledger, hold->record);
 	struct ipk_ledger_hold now = *hold;
 
-	if (IPK_LOAD_NOW(&ledger->word[hold->record]) != hold->word)
+	if (LOAD_SEQ_CST(&ledger->word[hold->record]) != hold->word)
 		return -ESTALE;
 	ipk_ledger_flag(ledger, hold->record, IPK_LEDGER_LOST | IPK_LEDGER_ENDED, 0);
 	ledger->record[hold->record].deliveries = 0; /* of another end: that it is given up */
@@ -381,9 +285,9 @@ ipk_ledger_clear(struct ipk_ledger *ledger, const struct ipk_ledger_hold *hold)
 	ipk_ledger_empty(ledger, hold->record, &record->body);
 	ipk_ledger_empty(ledger, hold->record, &record->result);
 	ipk_ledger_leave_gate(ledger, ipk_ledger_pass_of(ledger, hold->record));
-	IPK_STORE(&ledger->order[hold->record], 0);
-	IPK_STORE(&ledger->dedup[hold->record], 0);
-	IPK_STORE(&ledger->beside[hold->record], 0);
+	STORE_RELEASE(&ledger->order[hold->record], 0);
+	STORE_RELEASE(&ledger->dedup[hold->record], 0);
+	STORE_RELEASE(&ledger->beside[hold->record], 0);
 	if (ipk_ledger_step(ledger, &now, ipk_ledger_moved(now.word, 0, IPK_LEDGER_FREE)))
 		return;
 	if (ledger->recent && ledger->place < ipk_ledger_submitters(ledger) &&

@@ -8,6 +8,7 @@
 #ifndef IPK_LEDGER_INSIDE_H
 #define IPK_LEDGER_INSIDE_H
 
+#include "base/atomics.h"
 #include "ipk_ledger.h"
 
 #include <limits.h>
@@ -31,25 +32,6 @@ struct ipk_ledger_ring {
 	_Alignas(IPK_CACHE_LINE) uint64_t tail; /* of its producer */
 	_Alignas(IPK_CACHE_LINE) uint64_t head; /* of all takers */
 };
-
-/* Those that end in NOW, and all that change a word, are in one order that all processes agree on:
- * of two who store and then look at each other's word, one sees the other. */
-#define IPK_LOAD(place) __atomic_load_n((place), __ATOMIC_ACQUIRE)
-#define IPK_LOAD_NOW(place) __atomic_load_n((place), __ATOMIC_SEQ_CST)
-#define IPK_STORE(place, value) __atomic_store_n((place), (value), __ATOMIC_RELEASE)
-#define IPK_STORE_NOW(place, value) __atomic_store_n((place), (value), __ATOMIC_SEQ_CST)
-#define IPK_SWAP(place, value) __atomic_exchange_n((place), (value), __ATOMIC_SEQ_CST)
-#define IPK_SET_BITS(place, bits) __atomic_fetch_or((place), (bits), __ATOMIC_SEQ_CST)
-#define IPK_CLEAR_BITS(place, bits) __atomic_fetch_and((place), ~(bits), __ATOMIC_SEQ_CST)
-/* *seen is what it is now when the result is 0. */
-#define IPK_REPLACE(place, seen, value)                                                            \
-	__atomic_compare_exchange_n((place), (seen), (value), 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)
-
-#ifdef __SANITIZE_THREAD__ /* it knows no fences; a copy that they guard is looked at twice */
-#define IPK_FENCE(order) ((void)0)
-#else
-#define IPK_FENCE(order) __atomic_thread_fence(order)
-#endif
 
 static inline uint64_t
 ipk_ledger_make_word(uint64_t turn, uint32_t attempt, uint32_t owner, uint32_t state)
@@ -96,6 +78,21 @@ ipk_ledger_queue_of(const struct ipk_ledger *ledger, int32_t dst)
 		       : ledger->shape.task_workers;
 }
 
+/* The queue of this process, which is a task worker. */
+static inline uint32_t
+ipk_ledger_own_queue(const struct ipk_ledger *ledger)
+{
+	return (ledger->place - ipk_ledger_submitters(ledger)) / 2;
+}
+
+/* A queue's map of the rings that may have hints. */
+static inline uint64_t *
+ipk_ledger_pending_of(const struct ipk_ledger *ledger, uint32_t queue)
+{
+	return &ledger->pending[(uint64_t)queue *
+				ipk_ledger_words_for(ipk_ledger_submitters(ledger))];
+}
+
 static inline uint32_t *
 ipk_ledger_epoch(const struct ipk_ledger *ledger, uint32_t place)
 {
@@ -108,13 +105,34 @@ ipk_ledger_me(const struct ipk_ledger *ledger)
 	return ledger->place + 1;
 }
 
+/* -- ipk_ledger_word.c -- */
+
 /* hold->word, if it is still what the record has, becomes `word`. 0, -ESTALE. */
 int ipk_ledger_step(const struct ipk_ledger *ledger, struct ipk_ledger_hold *hold, uint64_t word);
 uint64_t ipk_ledger_next_turn(const struct ipk_ledger *ledger);
-/* QUEUED from any of the states before it, with this turn. 0, -ESTALE. */
-int ipk_ledger_queue(struct ipk_ledger *ledger, struct ipk_ledger_hold *hold, uint64_t turn);
 /* The word of a task that is BLOCKED, behind all others of now. */
 uint64_t ipk_ledger_blocked_anew(const struct ipk_ledger *ledger, uint64_t word);
+
+/* -- ipk_ledger_rings.c -- */
+
+/* The task with the lowest turn so far. */
+struct ipk_ledger_best {
+	uint64_t hint;		      /* 0: none */
+	struct ipk_ledger_ring *ring; /* NULL: a look found it */
+	uint64_t head;
+};
+
+/* *best becomes the first hint of a queue's rings, if its turn is lower. */
+void ipk_ledger_consider_rings(const struct ipk_ledger *ledger, uint32_t queue,
+			       struct ipk_ledger_best *best);
+/* Leave a hint of a task that is QUEUED now. */
+void ipk_ledger_hint(struct ipk_ledger *ledger, uint32_t queue, const struct ipk_ledger_hold *hold);
+int ipk_ledger_queue_has_work(const struct ipk_ledger *ledger, uint32_t queue);
+
+/* -- ipk_ledger_enqueue.c -- */
+
+/* QUEUED from any of the states before it, with this turn. 0, -ESTALE. */
+int ipk_ledger_queue(struct ipk_ledger *ledger, struct ipk_ledger_hold *hold, uint64_t turn);
 
 /* -- ipk_ledger_look.c -- */
 

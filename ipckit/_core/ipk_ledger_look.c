@@ -50,7 +50,7 @@ ipk_ledger_look(struct ipk_ledger *ledger, const uint32_t queues[2], uint32_t fo
 {
 	ledger->seen_at = ledger->seen_count = 0;
 	for (uint32_t record = 0; record < ledger->shape.records; record++) {
-		uint64_t word = IPK_LOAD(&ledger->word[record]);
+		uint64_t word = LOAD_ACQUIRE(&ledger->word[record]);
 		uint64_t hint = ipk_ledger_turn_of(word) << 24 | record;
 		uint32_t queue;
 
@@ -60,7 +60,7 @@ ipk_ledger_look(struct ipk_ledger *ledger, const uint32_t queues[2], uint32_t fo
 			found[0] = found[1] = 2;
 			continue;
 		}
-		queue = ipk_ledger_queue_of(ledger, IPK_LOAD(&ledger->record[record].dst));
+		queue = ipk_ledger_queue_of(ledger, LOAD_ACQUIRE(&ledger->record[record].dst));
 		if (queue != queues[0] && queue != queues[1])
 			continue;
 		found[queue == queues[1]]++;

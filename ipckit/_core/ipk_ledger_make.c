@@ -121,7 +121,7 @@ ipk_ledger_format(void *base, uint64_t bytes, const struct ipk_ledger_shape *sha
 	head->shape = *shape;
 	head->bytes = bytes;
 	head->next_due = INT64_MAX;
-	IPK_STORE_NOW(&head->magic, MAGIC);
+	STORE_SEQ_CST(&head->magic, MAGIC);
 	return 0;
 }
 
@@ -133,7 +133,7 @@ ipk_ledger_attach(struct ipk_ledger *ledger, void *base, uint64_t bytes)
 	struct ipk_ledger_shape shape;
 	struct plan plan;
 
-	if (bytes < sizeof(*head) || IPK_LOAD_NOW(&head->magic) != MAGIC ||
+	if (bytes < sizeof(*head) || LOAD_SEQ_CST(&head->magic) != MAGIC ||
 	    head->version != VERSION || head->bytes != bytes)
 		return -EUCLEAN;
 	shape = head->shape;

@@ -28,15 +28,15 @@ enum { LEFT = 0xFFFFFF }; /* for a record; a ledger with so many has none with s
 static uint64_t
 token_of(const struct ipk_ledger *ledger, uint32_t record)
 {
-	uint64_t turn = IPK_LOAD(&ledger->record[record].gate_turn);
+	uint64_t turn = LOAD_ACQUIRE(&ledger->record[record].gate_turn);
 
-	return (turn ? turn : IPK_LOAD(&ledger->record[record].id)) << 24 | record;
+	return (turn ? turn : LOAD_ACQUIRE(&ledger->record[record].id)) << 24 | record;
 }
 
 struct ipk_ledger_pass
 ipk_ledger_pass_of(const struct ipk_ledger *ledger, uint32_t record)
 {
-	uint64_t gate = IPK_LOAD(&ledger->record[record].gate);
+	uint64_t gate = LOAD_ACQUIRE(&ledger->record[record].gate);
 
 	if (gate == 0 || gate > IPK_LEDGER_GATES)
 		return (struct ipk_ledger_pass){0, 0};
@@ -55,17 +55,17 @@ first_blocked(const struct ipk_ledger *ledger, uint64_t gate)
 		uint64_t token = 0;
 		uint64_t id;
 
-		if (IPK_LOAD(&ledger->order[record]) != gate)
+		if (LOAD_ACQUIRE(&ledger->order[record]) != gate)
 			continue;
 		do { /* O4 */
-			word = IPK_LOAD_NOW(&ledger->word[record]);
+			word = LOAD_SEQ_CST(&ledger->word[record]);
 			id = 0;
 			if (ipk_ledger_state_of(word) != IPK_LEDGER_BLOCKED ||
-			    IPK_LOAD(&ledger->record[record].gate) != gate)
+			    LOAD_ACQUIRE(&ledger->record[record].gate) != gate)
 				continue;
-			id = IPK_LOAD(&ledger->record[record].id);
+			id = LOAD_ACQUIRE(&ledger->record[record].id);
 			token = token_of(ledger, record);
-		} while (IPK_LOAD_NOW(&ledger->word[record]) != word);
+		} while (LOAD_SEQ_CST(&ledger->word[record]) != word);
 		if (id && (!first || id < lowest)) {
 			first = token;
 			lowest = id;
@@ -84,9 +84,9 @@ is_under_way(const struct ipk_ledger *ledger, uint64_t token, struct ipk_ledger_
 	if (hold->record >= ledger->shape.records)
 		return 0;
 	do { /* O4 */
-		hold->word = IPK_LOAD_NOW(&ledger->word[hold->record]);
+		hold->word = LOAD_SEQ_CST(&ledger->word[hold->record]);
 		its = token_of(ledger, hold->record);
-	} while (IPK_LOAD_NOW(&ledger->word[hold->record]) != hold->word);
+	} while (LOAD_SEQ_CST(&ledger->word[hold->record]) != hold->word);
 	switch (ipk_ledger_state_of(hold->word)) {
 	case IPK_LEDGER_BLOCKED:
 	case IPK_LEDGER_DELAYED:
@@ -104,7 +104,7 @@ ipk_ledger_advance(struct ipk_ledger *ledger, uint64_t gate)
 	uint64_t *place = &ledger->gates[gate - 1];
 
 	for (;;) {
-		uint64_t through = IPK_LOAD_NOW(place);
+		uint64_t through = LOAD_SEQ_CST(place);
 		struct ipk_ledger_hold hold;
 		uint64_t token;
 
@@ -117,7 +117,7 @@ ipk_ledger_advance(struct ipk_ledger *ledger, uint64_t gate)
 		token = first_blocked(ledger, gate);
 		if (!token)
 			return;
-		(void)IPK_REPLACE(place, &through, token); /* then once more: is it still so? */
+		(void)COMPARE_EXCHANGE(place, &through, token); /* then once more: is it still so? */
 	}
 }
 
@@ -128,7 +128,7 @@ ipk_ledger_leave_gate(struct ipk_ledger *ledger, struct ipk_ledger_pass pass)
 
 	if (pass.gate == 0)
 		return;
-	if (IPK_REPLACE(&ledger->gates[pass.gate - 1], &seen, pass.token | LEFT) ||
+	if (COMPARE_EXCHANGE(&ledger->gates[pass.gate - 1], &seen, pass.token | LEFT) ||
 	    seen != (pass.token | LEFT)) /* whoever let another through may have died at it */
 		ipk_ledger_advance(ledger, pass.gate);
 }

@@ -1,50 +1,23 @@
 /*
  * ipk_ledger_submit.c - a submitter: putting tasks together, letting them go, hearing their ends.
  *
- * Owns      rings (the tail), turns, tickets.  Stands on ipk_ledger_{arena,bell,order}.
+ * Owns      tickets.  Stands on ipk_ledger_{word,enqueue,arena,bell,order}.
  * State     ledger->recent and next_record: where this process looks for a free record first.
  *
  * Invariants
  *   S1  a record is written by the owner of its word, and only while it is the owner; what others
- *       read of it is stored with IPK_STORE, so who sees it sees the owner's word, too.
- *   S2  a turn is given once; a word with that turn is of one queueing of one task.
- *   S3  a ring has one producer at a time; a hint is there before its tail is.
- *   S4  a task is QUEUED before its hint; a hint without its task is stale, and harmless.
+ *       read of it is stored with STORE_RELEASE, so who sees it sees the owner's word, too.
  *
  * Blocks    never.  Errors  -ENOSPC, -ESTALE, -EAGAIN.
  */
+#include "base/clock.h"
 #include "ipk_ledger_inside.h"
 
 #include <errno.h>
 #include <sched.h>
 #include <string.h>
-#include <time.h>
 
 enum { DEDUP_PATIENCE_NS = 1000000 };
-
-static int64_t
-now_ns(void)
-{
-	struct timespec now;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
-}
-
-uint64_t
-ipk_ledger_next_turn(const struct ipk_ledger *ledger)
-{
-	return __atomic_add_fetch(&ledger->head->turns, 1, __ATOMIC_SEQ_CST); /* S2 */
-}
-
-int
-ipk_ledger_step(const struct ipk_ledger *ledger, struct ipk_ledger_hold *hold, uint64_t word)
-{
-	if (!IPK_REPLACE(&ledger->word[hold->record], &hold->word, word))
-		return -ESTALE;
-	hold->word = word;
-	return 0;
-}
 
 /* The record, if it is free, becomes ours. */
 static int
@@ -54,30 +27,30 @@ take_record(struct ipk_ledger *ledger, uint32_t record, struct ipk_ledger_hold *
 	uint64_t id;
 
 	hold->record = record;
-	hold->word = IPK_LOAD_NOW(&ledger->word[record]);
+	hold->word = LOAD_SEQ_CST(&ledger->word[record]);
 	if (ipk_ledger_state_of(hold->word) != IPK_LEDGER_FREE)
 		return 0;
 	id = ipk_ledger_next_turn(ledger);
 	if (ipk_ledger_step(ledger, hold,
 			    ipk_ledger_make_word(id, 0, ipk_ledger_me(ledger), IPK_LEDGER_WRITING)))
 		return 0;
-	IPK_STORE(&taken->id, id); /* S1 */
+	STORE_RELEASE(&taken->id, id); /* S1 */
 	taken->tally_before = taken->tally;
-	IPK_STORE(&taken->gate, 0);
-	IPK_STORE(&taken->gate_turn, 0);
-	IPK_STORE(&taken->dedup[0], 0);
-	IPK_STORE(&taken->dedup[1], 0);
-	IPK_STORE(&taken->due, 0);
-	IPK_STORE(&taken->created, now_ns());
-	IPK_STORE(&taken->began, 0);
-	IPK_STORE(&taken->flags, 0);
+	STORE_RELEASE(&taken->gate, 0);
+	STORE_RELEASE(&taken->gate_turn, 0);
+	STORE_RELEASE(&taken->dedup[0], 0);
+	STORE_RELEASE(&taken->dedup[1], 0);
+	STORE_RELEASE(&taken->due, 0);
+	STORE_RELEASE(&taken->created, (int64_t)ipk_now_ns());
+	STORE_RELEASE(&taken->began, 0);
+	STORE_RELEASE(&taken->flags, 0);
 	taken->deliveries = 0;
-	IPK_STORE(&taken->dst, IPK_LEDGER_ANY);
-	IPK_STORE(&taken->source, ledger->place / 2);
-	IPK_STORE(&taken->submitter,
+	STORE_RELEASE(&taken->dst, IPK_LEDGER_ANY);
+	STORE_RELEASE(&taken->source, ledger->place / 2);
+	STORE_RELEASE(&taken->submitter,
 		  ledger->place < ipk_ledger_submitters(ledger) ? ipk_ledger_me(ledger) : 0);
-	IPK_STORE(&taken->body.size, 0);
-	IPK_STORE(&taken->result.size, 0);
+	STORE_RELEASE(&taken->body.size, 0);
+	STORE_RELEASE(&taken->result.size, 0);
 	return 1;
 }
 
@@ -114,7 +87,7 @@ fits_beside(const struct ipk_ledger *ledger, uint32_t record, uint64_t kib, uint
 
 	for (uint32_t other = 0; other < ledger->shape.records; other++)
 		if (other != record)
-			sum += IPK_LOAD_NOW(&ledger->beside[other]);
+			sum += LOAD_SEQ_CST(&ledger->beside[other]);
 	return !sum || (sum + kib) * 1024 <= most;
 }
 
@@ -125,7 +98,7 @@ ipk_ledger_has_room(const struct ipk_ledger *ledger, uint64_t size, uint64_t mos
 	uint32_t record = 0;
 
 	while (record < count &&
-	       ipk_ledger_state_of(IPK_LOAD_NOW(&ledger->word[record])) != IPK_LEDGER_FREE)
+	       ipk_ledger_state_of(LOAD_SEQ_CST(&ledger->word[record])) != IPK_LEDGER_FREE)
 		record++;
 	if (record == count)
 		return 0;
@@ -138,22 +111,14 @@ ipk_ledger_put_beside(struct ipk_ledger *ledger, uint32_t record, uint64_t size,
 {
 	uint64_t kib = (size + 1023) / 1024;
 
-	IPK_STORE_NOW(&ledger->beside[record], kib < UINT32_MAX ? (uint32_t)kib : UINT32_MAX);
+	STORE_SEQ_CST(&ledger->beside[record], kib < UINT32_MAX ? (uint32_t)kib : UINT32_MAX);
 	if (!fits_beside(ledger, record, kib, most)) {
-		IPK_STORE_NOW(&ledger->beside[record], 0);
+		STORE_SEQ_CST(&ledger->beside[record], 0);
 		return -ENOSPC;
 	}
-	IPK_STORE(&ledger->record[record].body.size, size);
+	STORE_RELEASE(&ledger->record[record].body.size, size);
 	ipk_ledger_flag(ledger, record, IPK_LEDGER_BODY_BESIDE, 0);
 	return 0;
-}
-
-void
-ipk_ledger_flag(struct ipk_ledger *ledger, uint32_t record, uint32_t set, uint32_t clear)
-{
-	uint32_t flags = ledger->record[record].flags;
-
-	IPK_STORE(&ledger->record[record].flags, (flags & ~clear) | set);
 }
 
 void
@@ -161,8 +126,8 @@ ipk_ledger_order(struct ipk_ledger *ledger, uint32_t record, uint64_t key)
 {
 	uint64_t gate = key % IPK_LEDGER_GATES + 1;
 
-	IPK_STORE(&ledger->record[record].gate, gate);
-	IPK_STORE_NOW(&ledger->order[record], (uint32_t)gate);
+	STORE_RELEASE(&ledger->record[record].gate, gate);
+	STORE_SEQ_CST(&ledger->order[record], (uint32_t)gate);
 }
 
 /* What another task with our dedup key is at: its id, 0: it is over, or stored after ours; -EAGAIN:
@@ -172,12 +137,13 @@ other_with_key(const struct ipk_ledger *ledger, uint32_t record, uint64_t ticket
 	       const uint64_t key[2])
 {
 	const struct ipk_ledger_record *other = &ledger->record[record];
-	uint64_t word = IPK_LOAD_NOW(&ledger->word[record]);
-	uint64_t id = IPK_LOAD_NOW(&other->id);
-	uint64_t its = IPK_LOAD_NOW(&other->ticket);
-	int same = IPK_LOAD(&other->dedup[0]) == key[0] && IPK_LOAD(&other->dedup[1]) == key[1];
+	uint64_t word = LOAD_SEQ_CST(&ledger->word[record]);
+	uint64_t id = LOAD_SEQ_CST(&other->id);
+	uint64_t its = LOAD_SEQ_CST(&other->ticket);
+	int same = LOAD_ACQUIRE(&other->dedup[0]) == key[0] &&
+		   LOAD_ACQUIRE(&other->dedup[1]) == key[1];
 
-	if (IPK_LOAD_NOW(&ledger->word[record]) != word)
+	if (LOAD_SEQ_CST(&ledger->word[record]) != word)
 		return -EAGAIN;
 	switch (ipk_ledger_state_of(word)) {
 	case IPK_LEDGER_WRITING:
@@ -199,51 +165,29 @@ ipk_ledger_dedup(struct ipk_ledger *ledger, uint32_t record, const uint64_t key[
 {
 	struct ipk_ledger_record *ours = &ledger->record[record];
 	uint32_t mark = (uint32_t)key[0] | 1;
-	int64_t give_up = now_ns() + DEDUP_PATIENCE_NS;
+	uint64_t give_up = ipk_now_ns() + DEDUP_PATIENCE_NS;
 	uint64_t ticket;
 
 	/* As in a bakery: who has said that he draws a ticket is waited for until he has one, so of
 	 * two with one key the one with the later ticket sees the other. */
-	IPK_STORE_NOW(&ours->ticket, 0);
-	IPK_STORE(&ours->dedup[0], key[0]);
-	IPK_STORE(&ours->dedup[1], key[1]);
-	IPK_STORE_NOW(&ledger->dedup[record], mark);
+	STORE_SEQ_CST(&ours->ticket, 0);
+	STORE_RELEASE(&ours->dedup[0], key[0]);
+	STORE_RELEASE(&ours->dedup[1], key[1]);
+	STORE_SEQ_CST(&ledger->dedup[record], mark);
 	ticket = __atomic_add_fetch(&ledger->head->tickets, 1, __ATOMIC_SEQ_CST);
-	IPK_STORE_NOW(&ours->ticket, ticket);
+	STORE_SEQ_CST(&ours->ticket, ticket);
 	for (uint32_t other = 0; other < ledger->shape.records; other++) {
 		int64_t found;
 
-		if (other == record || IPK_LOAD_NOW(&ledger->dedup[other]) != mark)
+		if (other == record || LOAD_SEQ_CST(&ledger->dedup[other]) != mark)
 			continue;
 		while ((found = other_with_key(ledger, other, ticket, key)) == -EAGAIN &&
-		       now_ns() < give_up)
+		       ipk_now_ns() < give_up)
 			(void)sched_yield();
 		if (found)
 			return found;
 	}
 	return 0;
-}
-
-/* S3, S4: leave a hint in our ring; a full one, or none of our own: they look by themselves. */
-static void
-hint(struct ipk_ledger *ledger, uint32_t queue, const struct ipk_ledger_hold *hold)
-{
-	uint32_t submitters = ipk_ledger_submitters(ledger);
-	uint64_t *pending = &ledger->pending[(uint64_t)queue * ipk_ledger_words_for(submitters) +
-					     ledger->place / 64];
-	uint64_t number = (uint64_t)ledger->place * ipk_ledger_queues(ledger) + queue;
-	struct ipk_ledger_ring *ring = &ledger->rings[number];
-
-	if (ledger->place >= submitters ||
-	    ring->tail - IPK_LOAD(&ring->head) >= ledger->ring_size) {
-		IPK_STORE_NOW(&ledger->look[queue], 1);
-		return;
-	}
-	IPK_STORE(&ledger->hints[number * ledger->ring_size + ring->tail % ledger->ring_size],
-		  ipk_ledger_turn_of(hold->word) << 24 | hold->record);
-	IPK_STORE_NOW(&ring->tail, ring->tail + 1);
-	if (!(IPK_LOAD_NOW(pending) & ipk_ledger_bit(ledger->place)))
-		(void)IPK_SET_BITS(pending, ipk_ledger_bit(ledger->place));
 }
 
 void
@@ -252,7 +196,7 @@ ipk_ledger_publish(struct ipk_ledger *ledger, const struct ipk_ledger_hold *hold
 	struct ipk_ledger_record *record = &ledger->record[hold->record];
 	struct ipk_ledger_hold now = *hold;
 
-	IPK_STORE(&record->due, due);
+	STORE_RELEASE(&record->due, due);
 	if (due) {
 		if (ipk_ledger_step(ledger, &now,
 				    ipk_ledger_moved(now.word, 0, IPK_LEDGER_DELAYED)) == 0)
@@ -270,35 +214,14 @@ ipk_ledger_publish(struct ipk_ledger *ledger, const struct ipk_ledger_hold *hold
 	(void)ipk_ledger_queue(ledger, &now, ipk_ledger_turn_of(now.word));
 }
 
-int
-ipk_ledger_queue(struct ipk_ledger *ledger, struct ipk_ledger_hold *hold, uint64_t turn)
-{
-	uint32_t queue = ipk_ledger_queue_of(ledger, ledger->record[hold->record].dst);
-	uint64_t word = ipk_ledger_make_word(turn, ipk_ledger_attempt_of(hold->word), 0,
-					     IPK_LEDGER_QUEUED);
-
-	if (ipk_ledger_step(ledger, hold, word))
-		return -ESTALE;
-	hint(ledger, queue, hold);
-	ipk_ledger_ring_taker(ledger, queue);
-	return 0;
-}
-
-uint64_t
-ipk_ledger_blocked_anew(const struct ipk_ledger *ledger, uint64_t word)
-{
-	return ipk_ledger_make_word(ipk_ledger_next_turn(ledger), ipk_ledger_attempt_of(word), 0,
-				    IPK_LEDGER_BLOCKED);
-}
-
 /* The record may be DONE: take it into our hands. */
 static int
 take_end(struct ipk_ledger *ledger, uint32_t record, struct ipk_ledger_hold *hold)
 {
 	hold->record = record;
-	hold->word = IPK_LOAD_NOW(&ledger->word[record]);
+	hold->word = LOAD_SEQ_CST(&ledger->word[record]);
 	if (ipk_ledger_state_of(hold->word) != IPK_LEDGER_DONE ||
-	    IPK_LOAD_NOW(&ledger->record[record].submitter) != ipk_ledger_me(ledger))
+	    LOAD_SEQ_CST(&ledger->record[record].submitter) != ipk_ledger_me(ledger))
 		return 0;
 	return ipk_ledger_step(ledger, hold,
 			       ipk_ledger_moved(hold->word, ipk_ledger_me(ledger),
@@ -315,11 +238,11 @@ ipk_ledger_collect(struct ipk_ledger *ledger, struct ipk_ledger_hold *holds, uin
 	uint32_t count = 0;
 
 	for (uint32_t top = 0; top < summaries; top++) {
-		uint64_t words = IPK_LOAD_NOW(&summary[top]) ? IPK_SWAP(&summary[top], 0) : 0;
+		uint64_t words = LOAD_SEQ_CST(&summary[top]) ? EXCHANGE(&summary[top], 0) : 0;
 
 		for (; words; words &= words - 1) {
 			uint32_t word = top * 64 + (uint32_t)__builtin_ctzll(words);
-			uint64_t bits = word < bitmap ? IPK_SWAP(&done[word], 0) : 0;
+			uint64_t bits = word < bitmap ? EXCHANGE(&done[word], 0) : 0;
 
 			for (; bits && count < most; bits &= bits - 1) {
 				uint32_t record = word * 64 + (uint32_t)__builtin_ctzll(bits);
@@ -330,8 +253,8 @@ ipk_ledger_collect(struct ipk_ledger *ledger, struct ipk_ledger_hold *holds, uin
 			if (count < most)
 				continue;
 			if (bits) /* what is left is for the next call */
-				(void)IPK_SET_BITS(&done[word], bits);
-			(void)IPK_SET_BITS(&summary[top], words);
+				(void)FETCH_OR(&done[word], bits);
+			(void)FETCH_OR(&summary[top], words);
 			return count;
 		}
 	}
@@ -350,7 +273,8 @@ ipk_ledger_outstanding(const struct ipk_ledger *ledger)
 	uint32_t count = 0;
 
 	for (uint32_t record = 0; record < ledger->shape.records; record++)
-		count += ipk_ledger_state_of(IPK_LOAD(&ledger->word[record])) != IPK_LEDGER_FREE &&
-			 IPK_LOAD(&ledger->record[record].submitter) == ipk_ledger_me(ledger);
+		count += ipk_ledger_state_of(LOAD_ACQUIRE(&ledger->word[record])) !=
+				 IPK_LEDGER_FREE &&
+			 LOAD_ACQUIRE(&ledger->record[record].submitter) == ipk_ledger_me(ledger);
 	return count;
 }

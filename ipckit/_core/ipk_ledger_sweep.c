@@ -27,11 +27,11 @@ tell_again(struct ipk_ledger *ledger, uint32_t index)
 	int32_t dst;
 
 	do { /* others are at work: all of one moment (O4) */
-		word = IPK_LOAD_NOW(&ledger->word[index]);
+		word = LOAD_SEQ_CST(&ledger->word[index]);
 		pass = ipk_ledger_pass_of(ledger, index);
-		due = IPK_LOAD(&record->due);
-		dst = IPK_LOAD(&record->dst);
-	} while (IPK_LOAD_NOW(&ledger->word[index]) != word);
+		due = LOAD_ACQUIRE(&record->due);
+		dst = LOAD_ACQUIRE(&record->dst);
+	} while (LOAD_SEQ_CST(&ledger->word[index]) != word);
 	switch (ipk_ledger_state_of(word)) {
 	case IPK_LEDGER_BLOCKED:
 		if (pass.gate)
@@ -41,7 +41,7 @@ tell_again(struct ipk_ledger *ledger, uint32_t index)
 		ipk_ledger_tell_due(ledger, due);
 		break;
 	case IPK_LEDGER_QUEUED:
-		IPK_STORE_NOW(&ledger->look[ipk_ledger_queue_of(ledger, dst)], 1);
+		STORE_SEQ_CST(&ledger->look[ipk_ledger_queue_of(ledger, dst)], 1);
 		break;
 	case IPK_LEDGER_DONE:
 		ipk_ledger_leave_gate(ledger, pass);
@@ -61,7 +61,7 @@ tell_again(struct ipk_ledger *ledger, uint32_t index)
 static void
 take_over(struct ipk_ledger *ledger, uint32_t index)
 {
-	struct ipk_ledger_hold hold = {index, IPK_LOAD_NOW(&ledger->word[index])};
+	struct ipk_ledger_hold hold = {index, LOAD_SEQ_CST(&ledger->word[index])};
 	struct ipk_ledger_record *record = &ledger->record[index];
 	uint32_t manager = ledger->places + 1;
 
@@ -70,7 +70,7 @@ take_over(struct ipk_ledger *ledger, uint32_t index)
 				  * came; the record may yet have the flags and id of the last one */
 		record->tally_before = record->tally;
 		record->flags &= IPK_LEDGER_BODY_BESIDE;
-		IPK_STORE(&record->id, ipk_ledger_turn_of(hold.word));
+		STORE_RELEASE(&record->id, ipk_ledger_turn_of(hold.word));
 		(void)ipk_ledger_step(ledger, &hold,
 				      ipk_ledger_moved(hold.word, manager, IPK_LEDGER_CLEARING));
 		break;
@@ -91,15 +91,15 @@ void
 ipk_ledger_sweep(struct ipk_ledger *ledger, uint32_t place)
 {
 	for (uint32_t index = 0; index < ledger->shape.records; index++)
-		if (ipk_ledger_owner_of(IPK_LOAD_NOW(&ledger->word[index])) == place + 1)
+		if (ipk_ledger_owner_of(LOAD_SEQ_CST(&ledger->word[index])) == place + 1)
 			take_over(ledger, index);
 	if (place < ledger->places) {
 		uint32_t *epoch = ipk_ledger_epoch(ledger, place);
 
-		(void)IPK_CLEAR_BITS(&ledger->asleep[place / 64], ipk_ledger_bit(place));
-		(void)IPK_CLEAR_BITS(&ledger->wishes[place / 64], ipk_ledger_bit(place));
+		(void)FETCH_CLEAR(&ledger->asleep[place / 64], ipk_ledger_bit(place));
+		(void)FETCH_CLEAR(&ledger->wishes[place / 64], ipk_ledger_bit(place));
 		if (*epoch & 1)
-			IPK_STORE_NOW(epoch, *epoch + 1);
+			STORE_SEQ_CST(epoch, *epoch + 1);
 	}
 	ipk_ledger_reclaim(ledger);
 	for (uint32_t index = 0; index < ledger->shape.records; index++)
@@ -113,7 +113,7 @@ ipk_ledger_next(const struct ipk_ledger *ledger, uint32_t start, uint32_t state,
 		struct ipk_ledger_hold *hold)
 {
 	for (uint32_t record = start; record < ledger->shape.records; record++) {
-		uint64_t word = IPK_LOAD_NOW(&ledger->word[record]);
+		uint64_t word = LOAD_SEQ_CST(&ledger->word[record]);
 
 		if (ipk_ledger_state_of(word) != state)
 			continue;
@@ -145,14 +145,14 @@ ipk_ledger_wake_due(struct ipk_ledger *ledger, int64_t now)
 	int64_t next = INT64_MAX;
 
 	/* First this: who delays a task from here on rings again. */
-	(void)IPK_SWAP(&ledger->head->next_due, INT64_MAX);
+	(void)EXCHANGE(&ledger->head->next_due, INT64_MAX);
 	for (uint32_t record = 0; record < ledger->shape.records; record++) {
-		struct ipk_ledger_hold hold = {record, IPK_LOAD_NOW(&ledger->word[record])};
+		struct ipk_ledger_hold hold = {record, LOAD_SEQ_CST(&ledger->word[record])};
 		int64_t due;
 
 		if (ipk_ledger_state_of(hold.word) != IPK_LEDGER_DELAYED)
 			continue;
-		due = IPK_LOAD(&ledger->record[record].due);
+		due = LOAD_ACQUIRE(&ledger->record[record].due);
 		if (due <= now)
 			let_go(ledger, &hold);
 		else if (due < next)
@@ -172,8 +172,8 @@ ipk_ledger_move(struct ipk_ledger *ledger, uint32_t from, uint32_t to)
 
 		/* First whose it is, then a look whether it is DONE: as who makes it DONE does it
 		 * the other way round, one of the two tells the new submitter. */
-		if (IPK_REPLACE(&ledger->record[index].submitter, &seen, to + 1) &&
-		    ipk_ledger_state_of(IPK_LOAD_NOW(&ledger->word[index])) == IPK_LEDGER_DONE)
+		if (COMPARE_EXCHANGE(&ledger->record[index].submitter, &seen, to + 1) &&
+		    ipk_ledger_state_of(LOAD_SEQ_CST(&ledger->word[index])) == IPK_LEDGER_DONE)
 			ipk_ledger_ring_submitter(ledger, index);
 	}
 }
@@ -195,9 +195,9 @@ ipk_ledger_recover(struct ipk_ledger *ledger)
 	memset(ledger->epoch, 0, (size_t)IPK_CACHE_LINE * ledger->places);
 	memset(ledger->asleep, 0, 8ul * places);
 	memset(ledger->wishes, 0, 8ul * places);
-	IPK_STORE_NOW(&ledger->head->next_due, INT64_MAX);
+	STORE_SEQ_CST(&ledger->head->next_due, INT64_MAX);
 	for (uint32_t index = 0; index < ledger->shape.records; index++)
-		if (ipk_ledger_owner_of(IPK_LOAD_NOW(&ledger->word[index])))
+		if (ipk_ledger_owner_of(LOAD_SEQ_CST(&ledger->word[index])))
 			take_over(ledger, index);
 	ipk_ledger_sweep(ledger, ledger->places);
 }

@@ -24,27 +24,27 @@ ipk_ledger_snapshot(const struct ipk_ledger *ledger, uint32_t index,
 	const struct ipk_ledger_record *record = &ledger->record[index];
 
 	for (int look = 0; look < PATIENCE; look++) {
-		uint64_t word = IPK_LOAD_NOW(&ledger->word[index]);
+		uint64_t word = LOAD_SEQ_CST(&ledger->word[index]);
 		uint32_t state = ipk_ledger_state_of(word);
 		int in_flux = state == IPK_LEDGER_WRITING || state == IPK_LEDGER_CLEARING ||
 			      state == IPK_LEDGER_FREE;
 		uint64_t found = 0;
 
 		copy->word = word;
-		copy->id = IPK_LOAD(&record->id);
-		copy->size = IPK_LOAD(&record->body.size);
-		copy->due = IPK_LOAD(&record->due);
-		copy->created = IPK_LOAD(&record->created);
-		copy->began = IPK_LOAD(&record->began);
-		copy->flags = IPK_LOAD(&record->flags);
-		copy->dst = IPK_LOAD(&record->dst);
-		copy->submitter = IPK_LOAD(&record->submitter);
-		copy->source = IPK_LOAD(&record->source);
+		copy->id = LOAD_ACQUIRE(&record->id);
+		copy->size = LOAD_ACQUIRE(&record->body.size);
+		copy->due = LOAD_ACQUIRE(&record->due);
+		copy->created = LOAD_ACQUIRE(&record->created);
+		copy->began = LOAD_ACQUIRE(&record->began);
+		copy->flags = LOAD_ACQUIRE(&record->flags);
+		copy->dst = LOAD_ACQUIRE(&record->dst);
+		copy->submitter = LOAD_ACQUIRE(&record->submitter);
+		copy->source = LOAD_ACQUIRE(&record->source);
 		copy->has_body = !in_flux && !(copy->flags & IPK_LEDGER_BODY_BESIDE);
 		if (copy->has_body)
 			found = ipk_ledger_body_bytes(ledger, &record->body, bytes, room);
-		IPK_FENCE(__ATOMIC_ACQUIRE); /* the bytes before the word */
-		if (IPK_LOAD_NOW(&ledger->word[index]) != word)
+		FENCE(__ATOMIC_ACQUIRE); /* the bytes before the word */
+		if (LOAD_SEQ_CST(&ledger->word[index]) != word)
 			continue;
 		if (!copy->has_body || (found == copy->size && found <= room))
 			return 0;
@@ -58,23 +58,23 @@ static uint64_t
 read_record(const struct ipk_ledger *ledger, uint32_t index, uint64_t *tally, int64_t *created)
 {
 	const struct ipk_ledger_record *record = &ledger->record[index];
-	uint64_t word = IPK_LOAD_NOW(&ledger->word[index]);
+	uint64_t word = LOAD_SEQ_CST(&ledger->word[index]);
 
 	for (int look = 0; look < PATIENCE; look++) {
 		uint64_t again;
-		uint32_t flags = IPK_LOAD(&record->flags);
+		uint32_t flags = LOAD_ACQUIRE(&record->flags);
 		uint32_t state = ipk_ledger_state_of(word);
 
-		*created = IPK_LOAD(&record->created);
+		*created = LOAD_ACQUIRE(&record->created);
 		if (state == IPK_LEDGER_FREE || state == IPK_LEDGER_WRITING)
-			*tally = IPK_LOAD(&record->tally);
+			*tally = LOAD_ACQUIRE(&record->tally);
 		else
-			*tally = IPK_LOAD(&record->tally_before);
+			*tally = LOAD_ACQUIRE(&record->tally_before);
 		if (state == IPK_LEDGER_BURIED)
 			*tally += 1;
 		else if (state >= IPK_LEDGER_DONE && (flags & IPK_LEDGER_ENDED))
 			*tally += flags & IPK_LEDGER_LOST ? 1 : UINT64_C(1) << 32;
-		again = IPK_LOAD_NOW(&ledger->word[index]);
+		again = LOAD_SEQ_CST(&ledger->word[index]);
 		if (again == word)
 			break;
 		word = again;

@@ -7,6 +7,8 @@
  */
 #include "ipk_lockword.h"
 
+#include "base/clock.h"
+
 #include <errno.h>
 #include <limits.h>
 #include <linux/futex.h>
@@ -23,15 +25,6 @@ enum {
 	BLIND_NS = 5000000,	 /* the same without futex_waitv */
 };
 static const uint64_t doubt_ns = 3 * SECOND_NS; /* then /proc is asked */
-
-uint64_t
-ipk_now_ns(void)
-{
-	struct timespec now;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * SECOND_NS + (uint64_t)now.tv_nsec;
-}
 
 void
 ipk_wake(uint32_t *word, int most)

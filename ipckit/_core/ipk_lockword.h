@@ -39,8 +39,6 @@ struct ipk_obstacle {
 	uint32_t blocked_by;
 };
 
-uint64_t ipk_now_ns(void); /* CLOCK_MONOTONIC */
-
 /*
  * Wait until the obstacle may be gone, at most a few milliseconds (50 for a user's lock), and not
  * after `deadline_ns` (CLOCK_MONOTONIC; 0: none). The death of an owner ends it.

@@ -19,6 +19,8 @@
  *           the kernel's removal and the return is gone.
  */
 #include "ipk_msgq.h"
+
+#include "base/clock.h"
 #include "ipk_signals.h"
 
 #include <errno.h>
@@ -45,15 +47,6 @@ struct alarm {
 	sigset_t mask_before;
 };
 
-static int64_t
-now_ns(void)
-{
-	struct timespec now;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &now); /* cannot fail with this clock */
-	return (int64_t)now.tv_sec * SECOND + now.tv_nsec;
-}
-
 static void
 on_alarm(int signum)
 {
@@ -68,7 +61,7 @@ alarm_start(struct alarm *alarm, int64_t timeout_ns)
 	struct sigaction action;
 	struct itimerspec when;
 	sigset_t ours;
-	int64_t now = now_ns();
+	int64_t now = (int64_t)ipk_now_ns();
 
 	alarm->deadline = timeout_ns < INT64_MAX - now ? now + timeout_ns : INT64_MAX;
 	memset(&action, 0, sizeof action);
@@ -182,7 +175,7 @@ ipk_msgq_send(int id, const struct ipk_message *message, size_t size, int64_t ti
 	if (rc < 0)
 		return rc;
 	rc = send_once(id, message, size, 0);
-	if (rc == -EINTR && now_ns() >= alarm.deadline)
+	if (rc == -EINTR && (int64_t)ipk_now_ns() >= alarm.deadline)
 		rc = send_once(id, message, size, IPC_NOWAIT); /* M2 */
 	alarm_stop(&alarm);
 	return rc;
@@ -203,7 +196,7 @@ ipk_msgq_receive(int id, struct ipk_message *message, size_t size, long type, in
 	if (got < 0)
 		return got;
 	got = receive_once(id, message, size, type, flags);
-	if (got == -EINTR && now_ns() >= alarm.deadline)
+	if (got == -EINTR && (int64_t)ipk_now_ns() >= alarm.deadline)
 		got = receive_once(id, message, size, type, flags | IPC_NOWAIT); /* M2 */
 	alarm_stop(&alarm);
 	return got;

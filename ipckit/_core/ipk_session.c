@@ -5,27 +5,17 @@
  */
 #include "ipk_session.h"
 
+#include "base/atomics.h"
+#include "base/clock.h"
+
 #include <string.h>
 #include <time.h>
 
-static uint64_t
-load(const uint64_t *word)
-{
-	return __atomic_load_n(word, __ATOMIC_ACQUIRE);
-}
-
-/* In program order for whoever looks after a death: the kernel's own barriers do the rest. */
-static void
-store(uint64_t *word, uint64_t value)
-{
-	__atomic_store_n(word, value, __ATOMIC_RELEASE);
-}
-
+/* 1: the word was `expected`, and is `value` now. */
 static int
-swap(uint64_t *word, uint64_t expected, uint64_t value)
+replace(uint64_t *word, uint64_t expected, uint64_t value)
 {
-	return __atomic_compare_exchange_n(word, &expected, value, 0, __ATOMIC_SEQ_CST,
-					   __ATOMIC_SEQ_CST);
+	return COMPARE_EXCHANGE(word, &expected, value);
 }
 
 static uint64_t *
@@ -41,31 +31,31 @@ owned(uint64_t session, uint64_t owner)
 }
 
 static uint64_t
-clock_ns(clockid_t clock)
+wall_clock_ns(void)
 {
 	struct timespec now;
 
-	(void)clock_gettime(clock, &now);
-	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+	(void)clock_gettime(CLOCK_REALTIME, &now);
+	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 }
 
 static void
 begin(uint64_t *row, const char *ip, size_t ip_size, uint64_t ports)
 {
 	/* In this order: a last_time computed from the second is never before the first. */
-	uint64_t connected = clock_ns(CLOCK_REALTIME);
-	uint64_t heard = clock_ns(CLOCK_MONOTONIC);
+	uint64_t connected = wall_clock_ns();
+	uint64_t heard = ipk_now_ns();
 
-	store(row + IPK_SESSION_READ, IPK_SESSION_NOT_IDLE);
-	store(row + IPK_SESSION_UID, 0);
-	store(row + IPK_SESSION_FLAGS, 0);
-	store(row + IPK_SESSION_CONNECTED, connected);
-	store(row + IPK_SESSION_HEARD, heard);
+	STORE_RELEASE(row + IPK_SESSION_READ, IPK_SESSION_NOT_IDLE);
+	STORE_RELEASE(row + IPK_SESSION_UID, 0);
+	STORE_RELEASE(row + IPK_SESSION_FLAGS, 0);
+	STORE_RELEASE(row + IPK_SESSION_CONNECTED, connected);
+	STORE_RELEASE(row + IPK_SESSION_HEARD, heard);
 	memset(row + IPK_SESSION_ADDRESS, 0, 2 * sizeof *row);
 	memcpy(row + IPK_SESSION_ADDRESS, ip, ip_size < 2 * sizeof *row ? ip_size : 2 * sizeof *row);
-	store(row + IPK_SESSION_PORTS, ports);
-	store(row + IPK_SESSION_WRITTEN, 0);
-	store(row + IPK_SESSION_PROMISED, 0);
+	STORE_RELEASE(row + IPK_SESSION_PORTS, ports);
+	STORE_RELEASE(row + IPK_SESSION_WRITTEN, 0);
+	STORE_RELEASE(row + IPK_SESSION_PROMISED, 0);
 }
 
 uint64_t
@@ -76,23 +66,23 @@ ipk_session_open(uint64_t *rows, uint64_t places, uint64_t *process, uint64_t ow
 	uint64_t session = 0;
 
 	if (process)
-		store(process + IPK_COUNTED, load(process + IPK_ACCEPTED));
+		STORE_RELEASE(process + IPK_COUNTED, LOAD_ACQUIRE(process + IPK_ACCEPTED));
 	for (uint64_t tries = 0; tries < places; tries++) {
 		uint64_t next = __atomic_add_fetch(last, 1, __ATOMIC_SEQ_CST);
 		uint64_t *row = row_of(rows, places, next);
 
 		if (process)
-			store(process + IPK_COUNTING, next << 1);
-		if (!swap(row + IPK_SESSION_OWNER, 0, owned(next, owner)))
+			STORE_RELEASE(process + IPK_COUNTING, next << 1);
+		if (!replace(row + IPK_SESSION_OWNER, 0, owned(next, owner)))
 			continue;
 		session = next;
 		begin(row, ip, ip_size, ports);
 		if (process)
-			store(process + IPK_ACCEPTED, load(process + IPK_COUNTED) + 1);
+			STORE_RELEASE(process + IPK_ACCEPTED, LOAD_ACQUIRE(process + IPK_COUNTED) + 1);
 		break;
 	}
 	if (process)
-		store(process + IPK_COUNTING, 0);
+		STORE_RELEASE(process + IPK_COUNTING, 0);
 	return session;
 }
 
@@ -103,17 +93,17 @@ ipk_session_close(uint64_t *rows, uint64_t places, uint64_t *process, uint64_t o
 	uint64_t *word = row_of(rows, places, session) + IPK_SESSION_OWNER;
 	int closed;
 
-	if (load(word) != owned(session, owner))
+	if (LOAD_ACQUIRE(word) != owned(session, owner))
 		return 0;
 	if (process) {
-		store(process + IPK_COUNTED, load(process + IPK_CLOSED));
-		store(process + IPK_COUNTING, session << 1 | 1);
+		STORE_RELEASE(process + IPK_COUNTED, LOAD_ACQUIRE(process + IPK_CLOSED));
+		STORE_RELEASE(process + IPK_COUNTING, session << 1 | 1);
 	}
-	closed = swap(word, owned(session, owner), 0);
+	closed = replace(word, owned(session, owner), 0);
 	if (process) {
 		if (closed)
-			store(process + IPK_CLOSED, load(process + IPK_COUNTED) + 1);
-		store(process + IPK_COUNTING, 0);
+			STORE_RELEASE(process + IPK_CLOSED, LOAD_ACQUIRE(process + IPK_COUNTED) + 1);
+		STORE_RELEASE(process + IPK_COUNTING, 0);
 	}
 	return closed;
 }
@@ -133,15 +123,15 @@ ipk_session_number(const uint64_t *processes, size_t count, size_t stride)
 void
 ipk_session_settle(uint64_t *rows, uint64_t places, uint64_t *process, uint64_t owner)
 {
-	uint64_t intended = load(process + IPK_COUNTING);
+	uint64_t intended = LOAD_ACQUIRE(process + IPK_COUNTING);
 	uint64_t session = intended >> 1;
 	int closing = (int)(intended & 1);
 	int is_there;
 
 	if (!intended)
 		return;
-	is_there = load(row_of(rows, places, session)) == owned(session, owner);
-	store(process + (closing ? IPK_CLOSED : IPK_ACCEPTED),
-	      load(process + IPK_COUNTED) + (is_there != closing));
-	store(process + IPK_COUNTING, 0);
+	is_there = LOAD_ACQUIRE(row_of(rows, places, session)) == owned(session, owner);
+	STORE_RELEASE(process + (closing ? IPK_CLOSED : IPK_ACCEPTED),
+	      LOAD_ACQUIRE(process + IPK_COUNTED) + (is_there != closing));
+	STORE_RELEASE(process + IPK_COUNTING, 0);
 }

@@ -6,6 +6,8 @@
  */
 #include "ipk_sync.h"
 
+#include "base/clock.h"
+
 #include <errno.h>
 #include <linux/futex.h>
 #include <sys/syscall.h>

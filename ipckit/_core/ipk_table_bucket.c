@@ -8,6 +8,7 @@
  * so whoever takes the latch from a dead owner knows from the bucket alone what to finish; he does
  * it in steps that may be done twice.
  */
+#include "base/clock.h"
 #include "ipk_table_inside.h"
 
 #include <errno.h>
@@ -20,16 +21,6 @@ enum {
 	PAUSE_NS = 200000,	   /* what a reader may ask for, and half a nanosecond a byte */
 	TRANSIT_NS = 5000000,	   /* then a cell in a stopped process's hands counts as taken */
 };
-
-static void
-relax(void)
-{
-#if defined(__x86_64__) || defined(__i386__)
-	__builtin_ia32_pause();
-#elif defined(__aarch64__)
-	__asm__ volatile("yield");
-#endif
-}
 
 void
 ipk_bit_set(const struct ipk_table *table, uint32_t index, int on)
@@ -44,6 +35,13 @@ ipk_bit_set(const struct ipk_table *table, uint32_t index, int on)
 }
 
 void
+ipk_user_lock_clear(struct ipk_cell *cell, uint32_t mark)
+{
+	if (__atomic_exchange_n(&cell->user_lock, mark, __ATOMIC_RELEASE) & IPK_WAITERS)
+		ipk_wake(&cell->user_lock, INT_MAX);
+}
+
+void
 ipk_cell_free(const struct ipk_table *table, uint32_t bucket, uint32_t cell)
 {
 	struct ipk_bucket *home = &table->buckets[bucket];
@@ -52,22 +50,22 @@ ipk_cell_free(const struct ipk_table *table, uint32_t bucket, uint32_t cell)
 	uint32_t hops = 0;
 	uint32_t at;
 
-	IPK_STORE(home->pending, cell);
-	while ((at = IPK_LOAD(*link)) != 0 && at <= table->rows && hops++ < table->rows) {
+	STORE_RELAXED(&home->pending, cell);
+	while ((at = LOAD_RELAXED(link)) != 0 && at <= table->rows && hops++ < table->rows) {
 		if (at == cell) {
-			IPK_PUBLISH(*link, IPK_LOAD(gone->next));
+			STORE_RELEASE(link, LOAD_RELAXED(&gone->next));
 			break;
 		}
 		link = &ipk_cell_at(table, at - 1)->next;
 	}
 	/* After the unlink and before the cell is anybody's: a reader that was led astray by the
 	 * cell's next life sees that its miss proves nothing. */
-	IPK_PUBLISH(home->unlinks, IPK_LOAD(home->unlinks) + 1);
+	STORE_RELEASE(&home->unlinks, LOAD_RELAXED(&home->unlinks) + 1);
 	ipk_bit_set(table, cell - 1, 0);
 	ipk_user_lock_clear(gone, 0);
-	IPK_PUBLISH(gone->owner, 0);
+	STORE_RELEASE(&gone->owner, 0);
 	(void)__atomic_fetch_add(table->frees, 1, __ATOMIC_RELEASE);
-	IPK_STORE(home->pending, 0);
+	STORE_RELAXED(&home->pending, 0);
 }
 
 /* Finish what the dead owner of the latch was at. */
@@ -75,15 +73,15 @@ static void
 recover(const struct ipk_table *table, uint32_t bucket)
 {
 	struct ipk_bucket *home = &table->buckets[bucket];
-	uint32_t cell = IPK_LOAD(home->pending);
+	uint32_t cell = LOAD_RELAXED(&home->pending);
 
 	if (cell == 0)
 		return;
 	if (cell <= table->rows) {
 		struct ipk_cell *half = ipk_cell_at(table, cell - 1);
 
-		if (IPK_ACQUIRE(half->owner) == bucket + 1) {
-			if (IPK_ACQUIRE(half->version) & IPK_LIVE)
+		if (LOAD_ACQUIRE(&half->owner) == bucket + 1) {
+			if (LOAD_ACQUIRE(&half->version) & IPK_LIVE)
 				ipk_bit_set(table, cell - 1, 1);
 			else
 				ipk_cell_free(table, bucket, cell);
@@ -91,7 +89,7 @@ recover(const struct ipk_table *table, uint32_t bucket)
 	}
 	/* He may have freed it and not told. */
 	(void)__atomic_fetch_add(table->frees, 1, __ATOMIC_RELEASE);
-	IPK_STORE(home->pending, 0);
+	STORE_RELAXED(&home->pending, 0);
 }
 
 static int
@@ -143,11 +141,11 @@ ipk_latch_take(const struct ipk_table *table, struct ipk_party *party, uint32_t 
 	uint32_t seen = 0;
 	int got = 1;
 
-	IPK_STORE(party->slot->latches[place], bucket + 1);
+	STORE_RELAXED(&party->slot->latches[place], bucket + 1);
 	for (uint32_t spin = 0; spin < SPINS; spin++) {
 		/* Acquire: whoever is named here had joined before he wrote his name, so what the
 		 * verdict reads of his slot is not older than that. */
-		seen = IPK_ACQUIRE(*latch);
+		seen = LOAD_ACQUIRE(latch);
 		if (!(seen & IPK_OWNER_MASK) && (seen & IPK_MARK) && !obstacle->stepped_back) {
 			obstacle->stepped_back = 1;
 			obstacle->pause_ns = PAUSE_NS + table->copy_words * 4ull;
@@ -157,11 +155,11 @@ ipk_latch_take(const struct ipk_table *table, struct ipk_party *party, uint32_t 
 		got = latch_try(table, party, bucket, seen, extra, spin % SPINS_PER_VERDICT == 0);
 		if (got <= 0)
 			break;
-		relax();
+		cpu_relax();
 	}
 	if (got == 0)
 		return 0;
-	IPK_STORE(party->slot->latches[place], 0);
+	STORE_RELAXED(&party->slot->latches[place], 0);
 	return got > 0 ? obstructed(obstacle, IPK_LATCH, latch, seen) : got;
 }
 
@@ -172,7 +170,7 @@ ipk_latch_release(const struct ipk_table *table, struct ipk_party *party, uint32
 	uint32_t *latch = &table->buckets[bucket].latch;
 	uint32_t before = __atomic_fetch_and(latch, IPK_MARK, __ATOMIC_RELEASE);
 
-	IPK_STORE(party->slot->latches[place], 0);
+	STORE_RELAXED(&party->slot->latches[place], 0);
 	if (before & IPK_WAITERS)
 		ipk_wake(latch, 1);
 }
@@ -180,7 +178,7 @@ ipk_latch_release(const struct ipk_table *table, struct ipk_party *party, uint32
 int64_t
 ipk_chain_find(const struct ipk_table *table, uint32_t bucket, const struct ipk_key *key)
 {
-	uint32_t at = IPK_LOAD(table->buckets[bucket].head);
+	uint32_t at = LOAD_RELAXED(&table->buckets[bucket].head);
 	uint32_t hops = 0;
 
 	while (at) {
@@ -189,10 +187,10 @@ ipk_chain_find(const struct ipk_table *table, uint32_t bucket, const struct ipk_
 		if (at > table->rows || hops++ > table->rows)
 			return -EUCLEAN;
 		cell = ipk_cell_at(table, at - 1);
-		if (IPK_LOAD(cell->hash) == ipk_hash_of(key) &&
+		if (LOAD_RELAXED(&cell->hash) == ipk_hash_of(key) &&
 		    ipk_same_key(cell, key))
 			return at;
-		at = IPK_LOAD(cell->next);
+		at = LOAD_RELAXED(&cell->next);
 	}
 	return 0;
 }
@@ -201,10 +199,10 @@ int
 ipk_cell_free_if_orphan(const struct ipk_table *table, uint32_t bucket, uint32_t cell)
 {
 	struct ipk_cell *reserved = ipk_cell_at(table, cell - 1);
-	uint32_t owner = IPK_ACQUIRE(reserved->user_lock) & IPK_OWNER_MASK;
+	uint32_t owner = LOAD_ACQUIRE(&reserved->user_lock) & IPK_OWNER_MASK;
 
-	if (IPK_ACQUIRE(reserved->owner) != bucket + 1 ||
-	    (IPK_LOAD(reserved->version) & IPK_LIVE) ||
+	if (LOAD_ACQUIRE(&reserved->owner) != bucket + 1 ||
+	    (LOAD_RELAXED(&reserved->version) & IPK_LIVE) ||
 	    (owner && ipk_owner_dead(table->slots, IPK_TABLE_SLOTS, owner) != 1))
 		return 0;
 	ipk_cell_free(table, bucket, cell);
@@ -221,7 +219,7 @@ settle_latch(const struct ipk_table *table, struct ipk_party *party, uint32_t bu
 {
 	struct ipk_bucket *busy = &table->buckets[other];
 	struct ipk_obstacle ignored = {.stepped_back = 1};
-	uint32_t seen = IPK_ACQUIRE(busy->latch);
+	uint32_t seen = LOAD_ACQUIRE(&busy->latch);
 	uint32_t owner = seen & IPK_OWNER_MASK;
 
 	if (other == bucket || (owner & 0xffff) != index + 1)
@@ -231,7 +229,7 @@ settle_latch(const struct ipk_table *table, struct ipk_party *party, uint32_t bu
 			ipk_latch_release(table, party, other, 1);
 		return PROGRESS;
 	}
-	if (IPK_ACQUIRE(busy->pending) == 0)
+	if (LOAD_ACQUIRE(&busy->pending) == 0)
 		return NOTHING_LEFT;
 	(void)obstructed(obstacle, IPK_TRANSIT, &busy->latch, seen);
 	return IN_TRANSIT;
@@ -243,13 +241,13 @@ settle_lock(const struct ipk_table *table, struct ipk_party *party, uint32_t buc
 	    uint32_t index, uint32_t number)
 {
 	struct ipk_cell *cell = ipk_cell_at(table, number - 1);
-	uint32_t owner = IPK_ACQUIRE(cell->user_lock) & IPK_OWNER_MASK;
-	uint32_t other = IPK_ACQUIRE(cell->owner) - 1;
+	uint32_t owner = LOAD_ACQUIRE(&cell->user_lock) & IPK_OWNER_MASK;
+	uint32_t other = LOAD_ACQUIRE(&cell->owner) - 1;
 	struct ipk_obstacle ignored = {.stepped_back = 1};
 	int freed;
 
 	if ((owner & 0xffff) != index + 1 || other >= table->bucket_count ||
-	    (IPK_ACQUIRE(cell->version) & IPK_LIVE) ||
+	    (LOAD_ACQUIRE(&cell->version) & IPK_LIVE) ||
 	    ipk_owner_dead(table->slots, IPK_TABLE_SLOTS, owner) != 1)
 		return NOTHING_LEFT;
 	if (other == bucket)
@@ -275,8 +273,8 @@ settle(const struct ipk_table *table, struct ipk_party *party, uint32_t bucket,
 			continue;
 		for (uint32_t i = 0; i < IPK_SLOT_LATCHES + IPK_SLOT_LOCKS; i++) {
 			int is_latch = i < IPK_SLOT_LATCHES;
-			uint32_t number = is_latch ? IPK_ACQUIRE(slot->latches[i])
-						   : IPK_ACQUIRE(slot->locks[i - IPK_SLOT_LATCHES]);
+			uint32_t number = LOAD_ACQUIRE(is_latch ? &slot->latches[i]
+								: &slot->locks[i - IPK_SLOT_LATCHES]);
 			int found;
 
 			if (!number || number > (is_latch ? table->bucket_count : table->rows))
@@ -304,7 +302,7 @@ take_free(const struct ipk_table *table, uint32_t bucket, const struct ipk_key *
 	/* The first word twice: from home's bit on, and at the end what is before it. */
 	for (uint32_t i = 0; i <= words; i++) {
 		uint32_t at = home / BITS + i < words ? home / BITS + i : home / BITS + i - words;
-		uint64_t free_bits = ~IPK_ACQUIRE(table->bitmap[at]);
+		uint64_t free_bits = ~LOAD_ACQUIRE(&table->bitmap[at]);
 
 		if (i == 0)
 			free_bits &= ~0ull << home % BITS;
@@ -315,13 +313,13 @@ take_free(const struct ipk_table *table, uint32_t bucket, const struct ipk_key *
 			struct ipk_cell *cell = ipk_cell_at(table, index);
 			uint32_t nobody = 0;
 
-			if (IPK_LOAD(cell->owner) != 0)
+			if (LOAD_RELAXED(&cell->owner) != 0)
 				continue;
-			IPK_STORE(*pending, index + 1);
+			STORE_RELAXED(pending, index + 1);
 			if (__atomic_compare_exchange_n(&cell->owner, &nobody, bucket + 1, 0,
 							__ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
 				return index + 1;
-			IPK_STORE(*pending, 0);
+			STORE_RELAXED(pending, 0);
 		}
 	}
 	return 0;
@@ -332,7 +330,7 @@ ipk_cell_claim(const struct ipk_table *table, struct ipk_party *party, uint32_t 
 	       const struct ipk_key *key, struct ipk_obstacle *obstacle)
 {
 	for (;;) {
-		uint64_t frees = IPK_ACQUIRE(*table->frees);
+		uint64_t frees = LOAD_ACQUIRE(table->frees);
 		uint32_t cell = take_free(table, bucket, key);
 		uint64_t now;
 		int left;
@@ -340,7 +338,7 @@ ipk_cell_claim(const struct ipk_table *table, struct ipk_party *party, uint32_t 
 		if (cell)
 			return cell;
 		left = settle(table, party, bucket, obstacle);
-		if (left == PROGRESS || IPK_ACQUIRE(*table->frees) != frees)
+		if (left == PROGRESS || LOAD_ACQUIRE(table->frees) != frees)
 			continue;
 		if (left == NOTHING_LEFT)
 			return -ENOSPC;

@@ -1,25 +1,16 @@
 /*
  * ipk_table_inside.h - what the files of the table share, and nobody else.
  *
- * Words of the segment are read and written by the atomics below, so a reader that overlaps a
+ * Words of the segment are read and written by base/atomics.h, so a reader that overlaps a
  * writer has a stale or a new word and never anything else; the version tells which.
  */
 #ifndef IPK_TABLE_INSIDE_H
 #define IPK_TABLE_INSIDE_H
 
+#include "base/atomics.h"
 #include "ipk_table.h"
 
 enum { IPK_ROW = 1, IPK_LIVE = 2, IPK_CHANGE = 4 }; /* of a cell's version */
-
-#define IPK_LOAD(word) __atomic_load_n(&(word), __ATOMIC_RELAXED)
-#define IPK_ACQUIRE(word) __atomic_load_n(&(word), __ATOMIC_ACQUIRE)
-#define IPK_STORE(word, value) __atomic_store_n(&(word), (value), __ATOMIC_RELAXED)
-#define IPK_PUBLISH(word, value) __atomic_store_n(&(word), (value), __ATOMIC_RELEASE)
-#ifdef __SANITIZE_THREAD__ /* it knows no fences; every word above is atomic for it */
-#define IPK_FENCE(order) ((void)0)
-#else
-#define IPK_FENCE(order) __atomic_thread_fence(order)
-#endif
 
 static inline struct ipk_cell *
 ipk_cell_at(const struct ipk_table *table, uint32_t index)
@@ -57,10 +48,10 @@ ipk_used_words(const struct ipk_column *column, uint64_t length)
 static inline int
 ipk_same_key(const struct ipk_cell *cell, const struct ipk_key *key)
 {
-	if (IPK_LOAD(cell->key_size) != key->size)
+	if (LOAD_RELAXED(&cell->key_size) != key->size)
 		return 0;
 	for (uint32_t i = 0; i < key->words; i++)
-		if (IPK_LOAD(cell->words[i]) != key->word[i])
+		if (LOAD_RELAXED(&cell->words[i]) != key->word[i])
 			return 0;
 	return 1;
 }
@@ -86,13 +77,15 @@ void ipk_cell_free(const struct ipk_table *table, uint32_t bucket, uint32_t cell
 /* 1: the cell was reserved by a thread that died, and is free now. */
 int ipk_cell_free_if_orphan(const struct ipk_table *table, uint32_t bucket, uint32_t cell);
 void ipk_bit_set(const struct ipk_table *table, uint32_t index, int on);
+/* Free a row's user lock and wake its waiters. `mark`: IPK_MARK when its owner died with it. */
+void ipk_user_lock_clear(struct ipk_cell *cell, uint32_t mark);
 
 /* -- ipk_table_read.c -- */
 
 /* Copy the current row of a cell under its bucket's latch: 0, -EUCLEAN. */
 int ipk_row_copy(const struct ipk_table *table, struct ipk_cell *cell, uint64_t *copy);
 
-/* -- ipk_table_write.c -- */
+/* -- ipk_table_row.c -- */
 
 /* What a new row has: given[i] from `row` (given NULL: all); or one column from `value`; the rest
  * as it was (keep) or zero. All NULL: zeros. */
@@ -116,8 +109,6 @@ void ipk_row_link(const struct ipk_table *table, uint32_t bucket, uint32_t cell)
 /* 0 nobody holds the row's user lock; -EDEADLK, -ELOOP, -EAGAIN, -EUCLEAN. */
 int ipk_user_lock_check(const struct ipk_table *table, struct ipk_party *party, uint32_t cell,
 			struct ipk_obstacle *obstacle);
-/* Free it and wake who waits. `mark`: IPK_MARK when its owner died with it. */
-void ipk_user_lock_clear(struct ipk_cell *cell, uint32_t mark);
 /* Open the user locks in the slot's list that an earlier owner of the slot died with. One in whose
  * bucket somebody stands stays in the list, for another time. */
 void ipk_user_locks_settle(const struct ipk_table *table, struct ipk_party *party);

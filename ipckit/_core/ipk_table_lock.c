@@ -10,14 +10,6 @@
 #include "ipk_table_inside.h"
 
 #include <errno.h>
-#include <limits.h>
-
-void
-ipk_user_lock_clear(struct ipk_cell *cell, uint32_t mark)
-{
-	if (__atomic_exchange_n(&cell->user_lock, mark, __ATOMIC_RELEASE) & IPK_WAITERS)
-		ipk_wake(&cell->user_lock, INT_MAX);
-}
 
 /* One walk along "who holds the lock that he waits for": 1 when it ends at `me`. *trace: what was
  * seen, so that two walks can be compared. */
@@ -28,7 +20,7 @@ walk_waiters(const struct ipk_table *table, const struct ipk_party *me, uint32_t
 	*trace = 0;
 	for (uint32_t step = 0; step < IPK_TABLE_SLOTS && number && number <= table->rows;
 	     step++) {
-		uint32_t owner = IPK_ACQUIRE(ipk_cell_at(table, number - 1)->user_lock) &
+		uint32_t owner = LOAD_ACQUIRE(&ipk_cell_at(table, number - 1)->user_lock) &
 				 IPK_OWNER_MASK;
 
 		*trace = *trace * 0x100000001b3ull ^ ((uint64_t)owner << 32 | number);
@@ -36,7 +28,7 @@ walk_waiters(const struct ipk_table *table, const struct ipk_party *me, uint32_t
 			return 1;
 		if (!owner || ipk_owner_dead(table->slots, IPK_TABLE_SLOTS, owner) != 0)
 			return 0;
-		number = IPK_ACQUIRE(table->slots[(owner & 0xffff) - 1].waits_for);
+		number = LOAD_ACQUIRE(&table->slots[(owner & 0xffff) - 1].waits_for);
 	}
 	return 0;
 }
@@ -57,10 +49,10 @@ ipk_table_locks_held(const struct ipk_table *table, const struct ipk_party *part
 	uint32_t count = 0;
 
 	for (uint32_t i = 0; i < IPK_SLOT_LOCKS; i++) {
-		uint32_t number = IPK_LOAD(party->slot->locks[i]);
+		uint32_t number = LOAD_RELAXED(&party->slot->locks[i]);
 
 		if (number && number <= table->rows &&
-		    (IPK_ACQUIRE(ipk_cell_at(table, number - 1)->user_lock) & IPK_OWNER_MASK) ==
+		    (LOAD_ACQUIRE(&ipk_cell_at(table, number - 1)->user_lock) & IPK_OWNER_MASK) ==
 			    party->owner)
 			count++;
 	}
@@ -74,13 +66,13 @@ ipk_table_lock_load(const struct ipk_table *table)
 
 	for (uint32_t index = 0; index < IPK_TABLE_SLOTS; index++) {
 		struct ipk_slot *slot = &table->slots[index];
-		uint32_t generation = IPK_ACQUIRE(slot->generation) & 0x3fff;
+		uint32_t generation = LOAD_ACQUIRE(&slot->generation) & 0x3fff;
 		struct ipk_party party = {slot, generation << 16 | (index + 1)};
 
 		if (ipk_owner_dead(table->slots, IPK_TABLE_SLOTS, party.owner) != 0)
 			continue;
 		load.locked += ipk_table_locks_held(table, &party);
-		load.waiting += IPK_LOAD(slot->waits_for) != 0;
+		load.waiting += LOAD_RELAXED(&slot->waits_for) != 0;
 	}
 	return load;
 }
@@ -88,7 +80,7 @@ ipk_table_lock_load(const struct ipk_table *table)
 void
 ipk_table_give_up(struct ipk_party *party)
 {
-	IPK_PUBLISH(party->slot->waits_for, 0);
+	STORE_RELEASE(&party->slot->waits_for, 0);
 }
 
 int
@@ -96,7 +88,7 @@ ipk_user_lock_check(const struct ipk_table *table, struct ipk_party *party, uint
 		    struct ipk_obstacle *obstacle)
 {
 	struct ipk_cell *cell = ipk_cell_at(table, number - 1);
-	uint32_t seen = IPK_ACQUIRE(cell->user_lock);
+	uint32_t seen = LOAD_ACQUIRE(&cell->user_lock);
 	uint32_t owner = seen & IPK_OWNER_MASK;
 	int dead;
 
@@ -106,7 +98,7 @@ ipk_user_lock_check(const struct ipk_table *table, struct ipk_party *party, uint
 	if (dead < 0)
 		return dead;
 	/* What a dead owner only reserved keeps his name until it is freed: it leads there. */
-	if (dead && (IPK_LOAD(cell->version) & IPK_LIVE))
+	if (dead && (LOAD_RELAXED(&cell->version) & IPK_LIVE))
 		ipk_user_lock_clear(cell, IPK_MARK);
 	if (!owner || dead) {
 		if (party->slot->waits_for)
@@ -131,7 +123,7 @@ static int
 settle_lock(const struct ipk_table *table, struct ipk_party *party, uint32_t number)
 {
 	struct ipk_cell *cell = ipk_cell_at(table, number - 1);
-	uint32_t bucket = IPK_ACQUIRE(cell->owner) - 1;
+	uint32_t bucket = LOAD_ACQUIRE(&cell->owner) - 1;
 	struct ipk_obstacle ignored = {.stepped_back = 1};
 	uint32_t owner;
 	int code;
@@ -141,8 +133,8 @@ settle_lock(const struct ipk_table *table, struct ipk_party *party, uint32_t num
 	code = ipk_latch_take(table, party, bucket, 0, &ignored);
 	if (code)
 		return code;
-	owner = IPK_ACQUIRE(cell->user_lock) & IPK_OWNER_MASK;
-	if (owner && IPK_ACQUIRE(cell->owner) == bucket + 1 &&
+	owner = LOAD_ACQUIRE(&cell->user_lock) & IPK_OWNER_MASK;
+	if (owner && LOAD_ACQUIRE(&cell->owner) == bucket + 1 &&
 	    ipk_owner_dead(table->slots, IPK_TABLE_SLOTS, owner) == 1 &&
 	    !ipk_cell_free_if_orphan(table, bucket, number))
 		ipk_user_lock_clear(cell, IPK_MARK);
@@ -154,16 +146,16 @@ void
 ipk_user_locks_settle(const struct ipk_table *table, struct ipk_party *party)
 {
 	for (uint32_t i = 0; i < IPK_SLOT_LOCKS; i++) {
-		uint32_t number = IPK_LOAD(party->slot->locks[i]);
+		uint32_t number = LOAD_RELAXED(&party->slot->locks[i]);
 
 		if (number && number <= table->rows) {
 			struct ipk_cell *cell = ipk_cell_at(table, number - 1);
 
-			if ((IPK_ACQUIRE(cell->user_lock) & IPK_OWNER_MASK) == party->owner ||
+			if ((LOAD_ACQUIRE(&cell->user_lock) & IPK_OWNER_MASK) == party->owner ||
 			    settle_lock(table, party, number) == -EAGAIN)
 				continue;
 		}
-		IPK_PUBLISH(party->slot->locks[i], 0);
+		STORE_RELEASE(&party->slot->locks[i], 0);
 	}
 }
 
@@ -178,10 +170,10 @@ reserve(const struct ipk_table *table, struct ipk_party *party, uint32_t bucket,
 	if (number < 0)
 		return number;
 	ipk_row_begin(table, (uint32_t)number, key, &zeros);
-	IPK_PUBLISH(*listed, (uint32_t)number);
-	IPK_PUBLISH(ipk_cell_at(table, (uint32_t)number - 1)->user_lock, party->owner);
+	STORE_RELEASE(listed, (uint32_t)number);
+	STORE_RELEASE(&ipk_cell_at(table, (uint32_t)number - 1)->user_lock, party->owner);
 	ipk_row_link(table, bucket, (uint32_t)number);
-	IPK_PUBLISH(table->buckets[bucket].pending, 0);
+	STORE_RELEASE(&table->buckets[bucket].pending, 0);
 	return number;
 }
 
@@ -202,7 +194,7 @@ lock_row(const struct ipk_table *table, struct ipk_party *party, uint32_t bucket
 		code = ipk_user_lock_check(table, party, (uint32_t)number, obstacle);
 		if (code)
 			return code;
-		*died = (IPK_LOAD(ipk_cell_at(table, (uint32_t)number - 1)->user_lock) &
+		*died = (LOAD_RELAXED(&ipk_cell_at(table, (uint32_t)number - 1)->user_lock) &
 			 IPK_MARK) != 0;
 		if (ipk_cell_free_if_orphan(table, bucket, (uint32_t)number))
 			number = 0;
@@ -215,7 +207,7 @@ lock_row(const struct ipk_table *table, struct ipk_party *party, uint32_t bucket
 	code = ipk_row_copy(table, cell, copy);
 	if (code)
 		return code;
-	IPK_PUBLISH(*listed, (uint32_t)number);
+	STORE_RELEASE(listed, (uint32_t)number);
 	__atomic_store_n(&cell->user_lock, party->owner, __ATOMIC_SEQ_CST);
 	return number;
 }
@@ -236,7 +228,7 @@ refuse_lock(const struct ipk_table *table, const struct ipk_party *party, uint32
 {
 	int64_t number = ipk_chain_find(table, bucket, key);
 
-	if (number > 0 && (IPK_LOAD(ipk_cell_at(table, (uint32_t)number - 1)->user_lock) &
+	if (number > 0 && (LOAD_RELAXED(&ipk_cell_at(table, (uint32_t)number - 1)->user_lock) &
 			   IPK_OWNER_MASK) == party->owner)
 		return -EDEADLK;
 	return number < 0 ? (int)number : -EBUSY;
@@ -264,7 +256,7 @@ ipk_table_lock(const struct ipk_table *table, struct ipk_party *party, const str
 			: refuse_lock(table, party, bucket, key);
 	if (number > 0) {
 		*cell = (uint32_t)number - 1;
-		code = (IPK_LOAD(ipk_cell_at(table, *cell)->version) & IPK_LIVE) != 0;
+		code = (LOAD_RELAXED(&ipk_cell_at(table, *cell)->version) & IPK_LIVE) != 0;
 	} else {
 		code = (int)number;
 	}
@@ -278,11 +270,11 @@ enter_locked(const struct ipk_table *table, struct ipk_party *party, uint32_t ce
 	     struct ipk_obstacle *obstacle)
 {
 	struct ipk_cell *locked = ipk_cell_at(table, cell);
-	uint32_t bucket = IPK_ACQUIRE(locked->owner) - 1;
+	uint32_t bucket = LOAD_ACQUIRE(&locked->owner) - 1;
 	int code;
 
 	/* Nobody else changes either while this party lives. */
-	if ((IPK_ACQUIRE(locked->user_lock) & IPK_OWNER_MASK) != party->owner)
+	if ((LOAD_ACQUIRE(&locked->user_lock) & IPK_OWNER_MASK) != party->owner)
 		return -EPERM;
 	if (bucket >= table->bucket_count)
 		return -EUCLEAN;
@@ -295,7 +287,7 @@ unlist(struct ipk_party *party, uint32_t cell)
 {
 	for (uint32_t i = 0; i < IPK_SLOT_LOCKS; i++)
 		if (party->slot->locks[i] == cell + 1)
-			IPK_PUBLISH(party->slot->locks[i], 0);
+			STORE_RELEASE(&party->slot->locks[i], 0);
 }
 
 int
@@ -309,13 +301,13 @@ ipk_table_commit(const struct ipk_table *table, struct ipk_party *party, uint32_
 	if (bucket < 0)
 		return (int)bucket;
 	locked = ipk_cell_at(table, cell);
-	if (IPK_LOAD(locked->version) & IPK_LIVE) {
+	if (LOAD_RELAXED(&locked->version) & IPK_LIVE) {
 		ipk_row_flip(table, cell + 1, &source);
 	} else {
-		IPK_STORE(table->buckets[bucket].pending, cell + 1);
+		STORE_RELAXED(&table->buckets[bucket].pending, cell + 1);
 		ipk_bit_set(table, cell, 1);
 		ipk_row_flip(table, cell + 1, &source);
-		IPK_STORE(table->buckets[bucket].pending, 0);
+		STORE_RELAXED(&table->buckets[bucket].pending, 0);
 	}
 	ipk_user_lock_clear(locked, 0);
 	unlist(party, cell);
@@ -333,7 +325,7 @@ ipk_table_abort(const struct ipk_table *table, struct ipk_party *party, uint32_t
 	if (bucket < 0)
 		return (int)bucket;
 	locked = ipk_cell_at(table, cell);
-	if (IPK_LOAD(locked->version) & IPK_LIVE)
+	if (LOAD_RELAXED(&locked->version) & IPK_LIVE)
 		ipk_user_lock_clear(locked, 0);
 	else
 		ipk_cell_free(table, (uint32_t)bucket, cell + 1);

@@ -56,9 +56,9 @@ copy_words(struct ipk_cell *cell, uint64_t version, const uint64_t *from, uint64
 	   uint32_t words)
 {
 	for (uint32_t i = 0; i < words; i++) {
-		if (i % STRETCH == STRETCH - 1 && IPK_LOAD(cell->version) != version)
+		if (i % STRETCH == STRETCH - 1 && LOAD_RELAXED(&cell->version) != version)
 			return SPOILED;
-		to[i] = IPK_LOAD(from[i]);
+		to[i] = LOAD_RELAXED(&from[i]);
 	}
 	return 0;
 }
@@ -68,7 +68,7 @@ static int
 copy_column(struct ipk_cell *cell, uint64_t version, const struct ipk_column *column,
 	    const uint64_t *from, uint64_t *to)
 {
-	uint64_t length = IPK_LOAD(from[0]);
+	uint64_t length = LOAD_RELAXED(&from[0]);
 
 	to[0] = length;
 	if (column->type < IPK_STRING)
@@ -82,7 +82,7 @@ static int
 copy_row(const struct ipk_table *table, struct ipk_cell *cell, uint64_t version, uint64_t *to)
 {
 	const uint64_t *from = ipk_row_at(table, cell, version);
-	uint64_t key_size = IPK_LOAD(cell->key_size);
+	uint64_t key_size = LOAD_RELAXED(&cell->key_size);
 	int result = key_size > table->key_size ? -EUCLEAN : 0;
 
 	to[0] = key_size;
@@ -101,7 +101,7 @@ copy_row(const struct ipk_table *table, struct ipk_cell *cell, uint64_t version,
 int
 ipk_row_copy(const struct ipk_table *table, struct ipk_cell *cell, uint64_t *copy)
 {
-	return copy_row(table, cell, IPK_LOAD(cell->version), copy);
+	return copy_row(table, cell, LOAD_RELAXED(&cell->version), copy);
 }
 
 /* One more try was spoiled: after MANY, ask the bucket's next writer for a moment. */
@@ -109,7 +109,7 @@ static void
 complain(const struct ipk_table *table, uint32_t bucket, struct ipk_obstacle *obstacle)
 {
 	uint32_t *latch = &table->buckets[bucket].latch;
-	uint32_t seen = IPK_LOAD(*latch);
+	uint32_t seen = LOAD_RELAXED(latch);
 
 	if (++obstacle->versions >= MANY && !(seen & IPK_MARK))
 		(void)__atomic_compare_exchange_n(latch, &seen, seen | IPK_MARK, 0,
@@ -139,8 +139,8 @@ take_copy(const struct ipk_table *table, struct ipk_cell *cell, uint64_t version
 		result = copy_column(cell, version, &table->columns[column],
 				     ipk_row_at(table, cell, version) + table->columns[column].first,
 				     out);
-	IPK_FENCE(__ATOMIC_ACQUIRE);
-	return IPK_LOAD(cell->version) == version ? result : SPOILED;
+	FENCE(__ATOMIC_ACQUIRE);
+	return LOAD_RELAXED(&cell->version) == version ? result : SPOILED;
 }
 
 /* In a large table all of this is cold: ask for both rows before the version tells which. */
@@ -157,8 +157,8 @@ walk(const struct ipk_table *table, const struct ipk_key *key, uint32_t bucket, 
      uint64_t *out, struct ipk_obstacle *obstacle)
 {
 	const struct ipk_bucket *home = &table->buckets[bucket];
-	uint32_t unlinks = IPK_ACQUIRE(home->unlinks);
-	uint32_t at = IPK_ACQUIRE(home->head);
+	uint32_t unlinks = LOAD_ACQUIRE(&home->unlinks);
+	uint32_t at = LOAD_ACQUIRE(&home->head);
 	uint32_t hops = 0;
 
 	while (at) {
@@ -168,11 +168,11 @@ walk(const struct ipk_table *table, const struct ipk_key *key, uint32_t bucket, 
 		if (at > table->rows)
 			return -EUCLEAN;
 		if (hops++ > table->rows)
-			return IPK_ACQUIRE(home->unlinks) == unlinks ? -EUCLEAN : -EAGAIN;
+			return LOAD_ACQUIRE(&home->unlinks) == unlinks ? -EUCLEAN : -EAGAIN;
 		cell = ipk_cell_at(table, at - 1);
 		fetch(table, cell);
-		while (((version = IPK_ACQUIRE(cell->version)) & IPK_LIVE) &&
-		       IPK_LOAD(cell->hash) == ipk_hash_of(key) &&
+		while (((version = LOAD_ACQUIRE(&cell->version)) & IPK_LIVE) &&
+		       LOAD_RELAXED(&cell->hash) == ipk_hash_of(key) &&
 		       ipk_same_key(cell, key)) {
 			int result = take_copy(table, cell, version, column, out);
 
@@ -180,10 +180,10 @@ walk(const struct ipk_table *table, const struct ipk_key *key, uint32_t bucket, 
 				return result < 0 ? result : 1;
 			complain(table, bucket, obstacle);
 		}
-		at = IPK_ACQUIRE(cell->next);
+		at = LOAD_ACQUIRE(&cell->next);
 	}
-	IPK_FENCE(__ATOMIC_ACQUIRE);
-	return IPK_LOAD(home->unlinks) == unlinks ? 0 : -EAGAIN;
+	FENCE(__ATOMIC_ACQUIRE);
+	return LOAD_RELAXED(&home->unlinks) == unlinks ? 0 : -EAGAIN;
 }
 
 static int
@@ -225,7 +225,7 @@ ipk_table_next(const struct ipk_table *table, uint32_t *position, uint64_t *copy
 	uint32_t index = *position;
 
 	while (index < table->rows) {
-		uint64_t bits = IPK_ACQUIRE(table->bitmap[index / 64]) >> index % 64;
+		uint64_t bits = LOAD_ACQUIRE(&table->bitmap[index / 64]) >> index % 64;
 		struct ipk_obstacle obstacle;
 		struct ipk_cell *cell;
 		uint64_t version;
@@ -239,8 +239,8 @@ ipk_table_next(const struct ipk_table *table, uint32_t *position, uint64_t *copy
 			break;
 		cell = ipk_cell_at(table, index);
 		obstacle.versions = 0;
-		while ((version = IPK_ACQUIRE(cell->version)) & IPK_LIVE) {
-			uint32_t bucket = IPK_ACQUIRE(cell->owner) - 1;
+		while ((version = LOAD_ACQUIRE(&cell->version)) & IPK_LIVE) {
+			uint32_t bucket = LOAD_ACQUIRE(&cell->owner) - 1;
 			int result = take_copy(table, cell, version, WHOLE_ROW, copy);
 
 			if (result < 0)

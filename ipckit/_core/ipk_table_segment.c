@@ -239,13 +239,13 @@ settle_predecessor(const struct ipk_table *table, struct ipk_party *party)
 	struct ipk_obstacle obstacle = {0};
 
 	for (uint32_t place = 0; place < IPK_SLOT_LATCHES; place++) {
-		uint32_t number = IPK_LOAD(slot->latches[place]);
+		uint32_t number = LOAD_RELAXED(&slot->latches[place]);
 
 		obstacle.stepped_back = 1;
 		if (number && number <= table->bucket_count &&
 		    ipk_latch_take(table, party, number - 1, place, &obstacle) == 0)
 			ipk_latch_release(table, party, number - 1, place);
-		IPK_STORE(slot->latches[place], 0);
+		STORE_RELAXED(&slot->latches[place], 0);
 	}
 	ipk_user_locks_settle(table, party);
 }

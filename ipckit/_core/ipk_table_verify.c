@@ -17,17 +17,17 @@ count_half(const struct ipk_table *table)
 
 	for (uint32_t index = 0; index < IPK_TABLE_SLOTS; index++) {
 		for (uint32_t i = 0; i < IPK_SLOT_LATCHES; i++) {
-			uint32_t number = IPK_ACQUIRE(table->slots[index].latches[i]);
+			uint32_t number = LOAD_ACQUIRE(&table->slots[index].latches[i]);
 			uint32_t cell;
 
 			if (!number || number > table->bucket_count ||
-			    (IPK_ACQUIRE(table->buckets[number - 1].latch) & 0xffff) != index + 1)
+			    (LOAD_ACQUIRE(&table->buckets[number - 1].latch) & 0xffff) != index + 1)
 				continue;
-			cell = IPK_ACQUIRE(table->buckets[number - 1].pending);
+			cell = LOAD_ACQUIRE(&table->buckets[number - 1].pending);
 			if (!cell || cell > table->rows)
 				continue;
-			if (!(IPK_ACQUIRE(ipk_cell_at(table, cell - 1)->version) & IPK_LIVE) &&
-			    (IPK_ACQUIRE(table->bitmap[(cell - 1) / 64]) >> (cell - 1) % 64 & 1))
+			if (!(LOAD_ACQUIRE(&ipk_cell_at(table, cell - 1)->version) & IPK_LIVE) &&
+			    (LOAD_ACQUIRE(&table->bitmap[(cell - 1) / 64]) >> (cell - 1) % 64 & 1))
 				half++;
 		}
 	}
@@ -41,7 +41,7 @@ ipk_table_count(const struct ipk_table *table)
 	uint64_t half;
 
 	for (uint32_t i = 0; i < (table->rows + 63) / 64; i++)
-		count += (uint64_t)__builtin_popcountll(IPK_ACQUIRE(table->bitmap[i]));
+		count += (uint64_t)__builtin_popcountll(LOAD_ACQUIRE(&table->bitmap[i]));
 	half = count_half(table);
 	return count > half ? count - half : 0;
 }
@@ -58,16 +58,16 @@ report(struct ipk_verify *state, uint32_t rule, uint32_t where)
 static int
 is_sound(const struct ipk_table *table, struct ipk_cell *cell, uint32_t bucket)
 {
-	const uint64_t *row = ipk_row_at(table, cell, IPK_LOAD(cell->version));
+	const uint64_t *row = ipk_row_at(table, cell, LOAD_RELAXED(&cell->version));
 	struct ipk_key key;
 
-	if (IPK_LOAD(cell->key_size) > table->key_size ||
-	    ipk_key_make(table, &key, cell->words, (size_t)IPK_LOAD(cell->key_size)) ||
-	    ipk_bucket_of(table, &key) != bucket || ipk_hash_of(&key) != IPK_LOAD(cell->hash))
+	if (LOAD_RELAXED(&cell->key_size) > table->key_size ||
+	    ipk_key_make(table, &key, cell->words, (size_t)LOAD_RELAXED(&cell->key_size)) ||
+	    ipk_bucket_of(table, &key) != bucket || ipk_hash_of(&key) != LOAD_RELAXED(&cell->hash))
 		return 0;
 	for (uint32_t i = 0; i < table->column_count; i++)
 		if (table->columns[i].type >= IPK_STRING &&
-		    IPK_LOAD(row[table->columns[i].first]) > table->columns[i].size)
+		    LOAD_RELAXED(&row[table->columns[i].first]) > table->columns[i].size)
 			return 0;
 	return 1;
 }
@@ -76,10 +76,10 @@ static void
 check_bucket(const struct ipk_table *table, uint32_t bucket, struct ipk_verify *state)
 {
 	struct ipk_bucket *home = &table->buckets[bucket];
-	uint32_t at = IPK_LOAD(home->head);
+	uint32_t at = LOAD_RELAXED(&home->head);
 	uint32_t hops = 0;
 
-	if (IPK_LOAD(home->pending))
+	if (LOAD_RELAXED(&home->pending))
 		report(state, 6, bucket);
 	while (at) {
 		struct ipk_cell *cell;
@@ -90,14 +90,14 @@ check_bucket(const struct ipk_table *table, uint32_t bucket, struct ipk_verify *
 			return;
 		}
 		cell = ipk_cell_at(table, here - 1);
-		at = IPK_LOAD(cell->next);
+		at = LOAD_RELAXED(&cell->next);
 		/* Before an orphan is freed: one that has no owner at all is nobody's legacy. */
-		if (!(IPK_LOAD(cell->version) & IPK_LIVE) &&
-		    !(IPK_ACQUIRE(cell->user_lock) & IPK_OWNER_MASK))
+		if (!(LOAD_RELAXED(&cell->version) & IPK_LIVE) &&
+		    !(LOAD_ACQUIRE(&cell->user_lock) & IPK_OWNER_MASK))
 			report(state, 2, bucket);
 		if (ipk_cell_free_if_orphan(table, bucket, here))
 			continue;
-		if (IPK_LOAD(cell->owner) != bucket + 1)
+		if (LOAD_RELAXED(&cell->owner) != bucket + 1)
 			report(state, 1, bucket);
 		if (!is_sound(table, cell, bucket))
 			report(state, 3, bucket);
@@ -107,13 +107,13 @@ check_bucket(const struct ipk_table *table, uint32_t bucket, struct ipk_verify *
 static int
 is_linked(const struct ipk_table *table, uint32_t bucket, uint32_t cell)
 {
-	uint32_t at = IPK_LOAD(table->buckets[bucket].head);
+	uint32_t at = LOAD_RELAXED(&table->buckets[bucket].head);
 	uint32_t hops = 0;
 
 	while (at && at <= table->rows && hops++ <= table->rows) {
 		if (at == cell + 1)
 			return 1;
-		at = IPK_LOAD(ipk_cell_at(table, at - 1)->next);
+		at = LOAD_RELAXED(&ipk_cell_at(table, at - 1)->next);
 	}
 	return 0;
 }
@@ -123,13 +123,13 @@ check_cell(const struct ipk_table *table, uint32_t bucket, uint32_t index,
 	   struct ipk_verify *state)
 {
 	struct ipk_cell *cell = ipk_cell_at(table, index);
-	int bit = (IPK_ACQUIRE(table->bitmap[index / 64]) >> index % 64 & 1) != 0;
+	int bit = (LOAD_ACQUIRE(&table->bitmap[index / 64]) >> index % 64 & 1) != 0;
 
-	if (IPK_ACQUIRE(cell->owner) != bucket + 1)
+	if (LOAD_ACQUIRE(&cell->owner) != bucket + 1)
 		return; /* it went while we came */
 	if (!is_linked(table, bucket, index))
 		report(state, 5, index);
-	if (bit != ((IPK_LOAD(cell->version) & IPK_LIVE) != 0))
+	if (bit != ((LOAD_RELAXED(&cell->version) & IPK_LIVE) != 0))
 		report(state, 4, index);
 }
 
@@ -165,7 +165,7 @@ ipk_table_verify(const struct ipk_table *table, struct ipk_party *party, struct 
 		state->at = 0;
 	}
 	for (; state->at < table->rows; state->at++) {
-		uint32_t owner = IPK_ACQUIRE(ipk_cell_at(table, state->at)->owner);
+		uint32_t owner = LOAD_ACQUIRE(&ipk_cell_at(table, state->at)->owner);
 
 		if (owner > table->bucket_count)
 			report(state, 5, state->at);

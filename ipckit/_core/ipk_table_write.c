@@ -1,87 +1,13 @@
 /*
  * ipk_table_write.c - set, replace, add, delete, incr, compare_and_set.
  *
- * Owns      a cell's version, hash and copies, under its bucket's latch.  State  in the segment.
+ * Owns      nothing: the rows are ipk_table_row.c's.  State  in the segment.
  * Blocks    never: see ipk_table.h.
- * A change is written into the row that nobody reads and becomes true by one store of the
- * version.
  */
 #include "ipk_table_inside.h"
 
 #include <errno.h>
 #include <string.h>
-
-static void
-store_words(uint64_t *to, const uint64_t *from, uint32_t words)
-{
-	for (uint32_t i = 0; i < words; i++)
-		IPK_STORE(to[i], IPK_LOAD(from[i]));
-}
-
-/* Where the column's words come from; NULL: it becomes zero. `old`: the row before, or NULL. */
-static const uint64_t *
-find_source(const struct ipk_source *source, uint32_t column, uint32_t first, const uint64_t *old)
-{
-	if (source->value && column == source->column)
-		return source->value;
-	if (source->row && (!source->given || source->given[column]))
-		return source->row + first;
-	return old ? old + first : NULL;
-}
-
-static void
-fill(const struct ipk_table *table, uint64_t *row, const struct ipk_source *source,
-     const uint64_t *old)
-{
-	for (uint32_t i = 0; i < table->column_count; i++) {
-		const struct ipk_column *column = &table->columns[i];
-		const uint64_t *from = find_source(source, i, column->first, old);
-		uint64_t *to = row + column->first;
-
-		if (from)
-			store_words(to, from, ipk_used_words(column, IPK_LOAD(from[0])));
-		else
-			IPK_STORE(to[0], 0); /* 0, 0.0 and the length of nothing */
-	}
-}
-
-void
-ipk_row_flip(const struct ipk_table *table, uint32_t cell, const struct ipk_source *source)
-{
-	struct ipk_cell *changed = ipk_cell_at(table, cell - 1);
-	uint64_t version = IPK_LOAD(changed->version);
-	const uint64_t *old = ipk_row_at(table, changed, version);
-
-	IPK_FENCE(__ATOMIC_RELEASE); /* the words below are not seen before the version above */
-	fill(table, ipk_row_at(table, changed, version ^ IPK_ROW), source,
-	     source->keep ? old : NULL);
-	IPK_PUBLISH(changed->version, ((version + IPK_CHANGE) ^ IPK_ROW) | IPK_LIVE);
-}
-
-void
-ipk_row_begin(const struct ipk_table *table, uint32_t cell, const struct ipk_key *key,
-	      const struct ipk_source *source)
-{
-	struct ipk_cell *fresh = ipk_cell_at(table, cell - 1);
-	uint64_t version = IPK_LOAD(fresh->version);
-
-	/* Whoever still reads the row that was here sees another version than he began with. */
-	IPK_FENCE(__ATOMIC_RELEASE);
-	IPK_STORE(fresh->key_size, key->size);
-	store_words(fresh->words, key->word, key->words);
-	fill(table, ipk_row_at(table, fresh, version ^ IPK_ROW), source, NULL);
-	IPK_STORE(fresh->hash, ipk_hash_of(key));
-	IPK_PUBLISH(fresh->version, (version + IPK_CHANGE) ^ IPK_ROW);
-}
-
-void
-ipk_row_link(const struct ipk_table *table, uint32_t bucket, uint32_t cell)
-{
-	struct ipk_bucket *home = &table->buckets[bucket];
-
-	IPK_STORE(ipk_cell_at(table, cell - 1)->next, IPK_LOAD(home->head));
-	IPK_PUBLISH(home->head, cell);
-}
 
 /* A new row in a claimed cell; 1. */
 static int
@@ -99,8 +25,8 @@ insert(const struct ipk_table *table, struct ipk_party *party, uint32_t bucket,
 	ipk_row_link(table, bucket, (uint32_t)cell);
 	/* Before the row is there: whoever walks the bitmap looks at the version as well. */
 	ipk_bit_set(table, (uint32_t)cell - 1, 1);
-	IPK_PUBLISH(fresh->version, (IPK_LOAD(fresh->version) + IPK_CHANGE) | IPK_LIVE);
-	IPK_STORE(table->buckets[bucket].pending, 0);
+	STORE_RELEASE(&fresh->version, (LOAD_RELAXED(&fresh->version) + IPK_CHANGE) | IPK_LIVE);
+	STORE_RELAXED(&table->buckets[bucket].pending, 0);
 	return 1;
 }
 
@@ -125,7 +51,7 @@ want_first(const struct ipk_table *table, uint32_t bucket)
 	uint32_t first;
 
 	want(home);
-	first = IPK_LOAD(home->head);
+	first = LOAD_RELAXED(&home->head);
 	if (first == 0 || first > table->rows)
 		return;
 	cell = ipk_cell_at(table, first - 1);
@@ -197,9 +123,10 @@ ipk_table_delete(const struct ipk_table *table, struct ipk_party *party,
 		gone = ipk_cell_at(table, (uint32_t)cell - 1);
 		result = copy ? ipk_row_copy(table, gone, copy) : 0;
 		if (result == 0) {
-			IPK_STORE(table->buckets[bucket].pending, (uint32_t)cell);
-			IPK_PUBLISH(gone->version,
-				    (IPK_LOAD(gone->version) + IPK_CHANGE) & ~(uint64_t)IPK_LIVE);
+			STORE_RELAXED(&table->buckets[bucket].pending, (uint32_t)cell);
+			STORE_RELEASE(&gone->version,
+				      (LOAD_RELAXED(&gone->version) + IPK_CHANGE) &
+					      ~(uint64_t)IPK_LIVE);
 			ipk_cell_free(table, bucket, (uint32_t)cell);
 			result = 1;
 		}
@@ -253,7 +180,8 @@ ipk_table_incr(const struct ipk_table *table, struct ipk_party *party, const str
 		return (int)cell;
 	if (cell > 0) {
 		row = ipk_cell_at(table, (uint32_t)cell - 1);
-		before = IPK_LOAD(ipk_row_at(table, row, IPK_LOAD(row->version))[which->first]);
+		before = LOAD_RELAXED(ipk_row_at(table, row, LOAD_RELAXED(&row->version)) +
+				      which->first);
 	}
 	code = add_to(which, before, by, result);
 	if (code == 0 && cell > 0)
@@ -270,13 +198,13 @@ same_value(const struct ipk_column *column, const uint64_t *stored, const uint64
 	uint32_t words = ipk_used_words(column, expected[0]);
 
 	if (column->type == IPK_FLOAT) {
-		double a = as_double(IPK_LOAD(stored[0]));
+		double a = as_double(LOAD_RELAXED(&stored[0]));
 		double b = as_double(expected[0]);
 
 		return a >= b && a <= b; /* == without the compiler's doubts; NaN is never equal */
 	}
 	for (uint32_t i = 0; i < words; i++)
-		if (IPK_LOAD(stored[i]) != expected[i])
+		if (LOAD_RELAXED(&stored[i]) != expected[i])
 			return 0;
 	return 1;
 }
@@ -298,7 +226,7 @@ ipk_table_compare_and_set(const struct ipk_table *table, struct ipk_party *party
 	if (cell > 0) {
 		row = ipk_cell_at(table, (uint32_t)cell - 1);
 		result = same_value(
-			which, ipk_row_at(table, row, IPK_LOAD(row->version)) + which->first,
+			which, ipk_row_at(table, row, LOAD_RELAXED(&row->version)) + which->first,
 			expected);
 	}
 	if (result)

@@ -14,14 +14,7 @@
 #include <sys/ptrace.h>
 #include <sys/user.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
-
-#ifdef __SANITIZE_THREAD__ /* it knows no fences */
-#define FULL_FENCE() ((void)0)
-#else
-#define FULL_FENCE() __atomic_thread_fence(__ATOMIC_SEQ_CST)
-#endif
 
 #ifdef __x86_64__
 
@@ -251,15 +244,4 @@ uint64_t
 ipk_trace_mark_at(void)
 {
 	return (uint64_t)(uintptr_t)ipk_trace_mark;
-}
-
-int64_t
-ipk_stamp(void)
-{
-	struct timespec now;
-
-	FULL_FENCE();
-	(void)clock_gettime(CLOCK_MONOTONIC, &now);
-	FULL_FENCE();
-	return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }

@@ -14,4 +14,3 @@ int ipk_trace_within(const struct ipk_trace *trace, const uint64_t *ranges, uint
 int ipk_trace_let_go(const struct ipk_trace *trace);
 void ipk_trace_mark(void);
 uint64_t ipk_trace_mark_at(void);
-int64_t ipk_stamp(void);

@@ -51,8 +51,4 @@ int ipk_trace_kill(struct ipk_trace *trace);
 /* Leave it stopped there, as SIGSTOP does, no longer traced: SIGCONT lets it go on. 0, -errno. */
 int ipk_trace_leave_stopped(struct ipk_trace *trace);
 
-/* CLOCK_MONOTONIC in nanoseconds, with all that the caller did before visible to everybody before
- * it, and nothing of what it does later. */
-int64_t ipk_stamp(void);
-
 #endif

@@ -10,6 +10,7 @@
  *
  * Stands on ptrace(2), mprotect(2).  Leaves a child that it gives back executable everywhere.
  */
+#include "base/clock.h"
 #include "ipk_trace.h"
 
 #include <errno.h>
@@ -71,14 +72,14 @@ static int
 stop_signal_soon(pid_t pid, int64_t patience_ns)
 {
 	static const struct timespec moment = {0, 1000000};
-	int64_t until = ipk_stamp() + patience_ns;
+	int64_t until = (int64_t)ipk_now_ns() + patience_ns;
 	sigset_t ours, before;
 	int signal_number;
 
 	sigemptyset(&ours);
 	sigaddset(&ours, SIGCHLD);
 	pthread_sigmask(SIG_BLOCK, &ours, &before);
-	while ((signal_number = stop_signal_if(pid, WNOHANG)) == 0 && ipk_stamp() < until)
+	while ((signal_number = stop_signal_if(pid, WNOHANG)) == 0 && (int64_t)ipk_now_ns() < until)
 		(void)sigtimedwait(&ours, NULL, &moment);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	return signal_number == 0 ? -ETIMEDOUT : signal_number;

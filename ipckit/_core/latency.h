@@ -15,21 +15,11 @@
 #include <Python.h>
 
 #include <stdint.h>
-#include <time.h>
 
 /* In words of a process's row (ipckit.server.board.Row). */
 enum { LATENCY_AT = 32, LATENCY_BUCKETS = 128, LATENCY_END = LATENCY_AT + LATENCY_BUCKETS };
 /* One request in so many is timed; odd, so that it does not fall in step with a client's rounds. */
 enum { LATENCY_EVERY = 7 };
-
-static inline uint64_t
-latency_now(void)
-{
-	struct timespec now;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
-}
 
 static inline unsigned
 latency_bucket(uint64_t ns)

@@ -4,23 +4,15 @@
  * Stands on ipk_ledger_claim.  State  struct view.
  * Blocks    spin, as long as it is told, without the GIL.
  */
+#include "base/atomics.h"
+#include "base/clock.h"
 #include "latency.h"
 #include "ledger.h"
 
 #include <errno.h>
-#include <time.h>
 
 /* After a spin in vain it rests so many times: then nobody is quick enough, or no CPU is free. */
 enum { LOOKS_A_TURN = 32, RESTS = 16 };
-
-static int64_t
-now_ns(void)
-{
-	struct timespec now;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
-}
 
 /* account(row, busy_since, attempts, attempt_ns): keep these three words of `row`. */
 LEDGER_FAST(ledger_account)
@@ -64,7 +56,7 @@ ledger_attempt_ends(struct view *view)
 	view->in_hand = 0;
 	if (!began)
 		return;
-	took = (uint64_t)now_ns() - began;
+	took = ipk_now_ns() - began;
 	latency_note(&view->row, took);
 	__atomic_store_n(view->attempt_ns, *view->attempt_ns + took, __ATOMIC_RELEASE);
 	__atomic_store_n(view->attempts, *view->attempts + 1, __ATOMIC_RELEASE);
@@ -231,16 +223,6 @@ ledger_bury(PyObject *self, PyObject *argument)
 	return PyBool_FromLong(ipk_ledger_bury(&view->ledger, &hold) == 0);
 }
 
-static void
-breathe(void)
-{
-#if defined(__x86_64__) || defined(__i386__)
-	__builtin_ia32_pause();
-#elif defined(__aarch64__)
-	__asm__ volatile("yield");
-#endif
-}
-
 PyObject *
 ledger_spin(PyObject *self, PyObject *ns)
 {
@@ -256,9 +238,10 @@ ledger_spin(PyObject *self, PyObject *ns)
 		Py_RETURN_FALSE;
 	}
 	Py_BEGIN_ALLOW_THREADS
-	for (int64_t began = now_ns(); !found && took < most; took = now_ns() - began)
+	for (uint64_t began = ipk_now_ns(); !found && took < most;
+	     took = (int64_t)(ipk_now_ns() - began))
 		for (int look = 0; !found && look < LOOKS_A_TURN; look++) {
-			breathe();
+			cpu_relax();
 			found = ipk_ledger_has_work(&view->ledger);
 		}
 	Py_END_ALLOW_THREADS

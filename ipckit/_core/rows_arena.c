@@ -6,6 +6,7 @@
  * Blocks    Mutex.acquire, without the GIL; signals are handled meanwhile.
  * `ipckit.sync` has the classes for users, which choose the arena and the cell.
  */
+#include "base/clock.h"
 #include "rows.h"
 
 #include <errno.h>

@@ -3,9 +3,8 @@
  *
  * Stands on stream.h, which has the invariants.
  */
+#include "base/clock.h"
 #include "stream.h"
-
-#include <time.h>
 
 #define HELD_MOST 65536
 
@@ -137,14 +136,14 @@ time_begins(struct stream *stream)
 {
 	uint64_t number = ((uint64_t *)stream->process_row.buf)[REQUESTS];
 
-	stream->began = number % LATENCY_EVERY == 1 ? latency_now() : 0;
+	stream->began = number % LATENCY_EVERY == 1 ? ipk_now_ns() : 0;
 }
 
 static void
 time_ends(struct stream *stream)
 {
 	if (stream->began)
-		latency_note(&stream->process_row, latency_now() - stream->began);
+		latency_note(&stream->process_row, ipk_now_ns() - stream->began);
 	stream->began = 0;
 }
 
@@ -277,7 +276,6 @@ stream_data_received(PyObject *self, PyObject *data)
 {
 	struct stream *stream = (struct stream *)self;
 	Py_ssize_t size = PyObject_Size(data);
-	struct timespec now;
 
 	if (size < 0)
 		return NULL;
@@ -293,8 +291,7 @@ stream_data_received(PyObject *self, PyObject *data)
 		Py_RETURN_NONE;
 	}
 	stream->heard = 1;
-	(void)clock_gettime(CLOCK_MONOTONIC, &now);
-	*session_word(stream, HEARD) = (uint64_t)now.tv_sec * 1000000000U + (uint64_t)now.tv_nsec;
+	*session_word(stream, HEARD) = ipk_now_ns();
 	((uint64_t *)stream->process_row.buf)[LAST_READ] = *session_word(stream, HEARD);
 	stream->total += (uint64_t)size;
 	if (stream->framer == Py_None) {

@@ -8,6 +8,7 @@
  * Printed: how long the first write of the row that a killed process was at takes, and, as control,
  * a write of the row that a living one is at.
  */
+#include "base/clock.h"
 #include "ipk_table.h"
 
 #include <errno.h>

@@ -5,6 +5,7 @@
  * is the old or the new one; who joins next finds the slots in order. Prints the counts; ends with
  * 1 if any trial failed.
  */
+#include "base/clock.h"
 #include "ipk_sync.h"
 #include "kills_victim.h"
 

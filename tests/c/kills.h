@@ -7,6 +7,7 @@
 #ifndef KILLS_H
 #define KILLS_H
 
+#include "base/clock.h"
 #include "ipk_table_inside.h"
 #include "ipk_trace.h"
 

@@ -8,6 +8,7 @@
 #define TABLE_SUPPORT_H
 
 #include "check.h"
+#include "base/clock.h"
 #include "ipk_table_inside.h"
 
 #include <errno.h>

@@ -48,18 +48,18 @@ all_happened(void)
 	return !preemptions[0].place && !preemptions[1].place;
 }
 
-#undef IPK_LOAD
-#undef IPK_LOAD_NOW
-#undef IPK_REPLACE
+#undef LOAD_ACQUIRE
+#undef LOAD_SEQ_CST
+#undef COMPARE_EXCHANGE
 #define LOADED(place, order)                                                                       \
 	__extension__({                                                                            \
 		__auto_type loaded_ = __atomic_load_n((place), (order));                           \
 		may_lose_cpu(AFTER_LOAD, (place));                                                         \
 		loaded_;                                                                           \
 	})
-#define IPK_LOAD(place) LOADED(place, __ATOMIC_ACQUIRE)
-#define IPK_LOAD_NOW(place) LOADED(place, __ATOMIC_SEQ_CST)
-#define IPK_REPLACE(place, seen, value)                                                            \
+#define LOAD_ACQUIRE(place) LOADED(place, __ATOMIC_ACQUIRE)
+#define LOAD_SEQ_CST(place) LOADED(place, __ATOMIC_SEQ_CST)
+#define COMPARE_EXCHANGE(place, seen, value)                                                            \
 	__extension__({                                                                            \
 		int replaced_;                                                                     \
 		may_lose_cpu(BEFORE_EXCHANGE, (place));                                                    \
@@ -71,10 +71,13 @@ all_happened(void)
 
 #include "ipk_ledger_arena.c"
 #include "ipk_ledger_claim.c"
+#include "ipk_ledger_enqueue.c"
 #include "ipk_ledger_order.c"
+#include "ipk_ledger_rings.c"
 #include "ipk_ledger_submit.c"
 #include "ipk_ledger_sweep.c"
 #include "ipk_ledger_verify.c"
+#include "ipk_ledger_word.c"
 
 enum { FIRST_KEY = 5, OTHER_KEY = 7 };
 

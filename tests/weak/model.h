@@ -2,7 +2,7 @@
  * model.h - the table's types as its own sources see them here: each word of the segment is one
  * of relacy's, which shows a reader every value that the C11 memory model allows.
  *
- * tests/weak/run compiles ipk_table_{bucket,write,read,lock,verify}.c themselves against this, with
+ * tests/weak/run compiles ipk_table_{bucket,row,write,read,lock,verify}.c themselves against this, with
  * pointers to words as pointers to `shared` words; so the orders checked are those of the core.
  * Here too: a thread that dies between two steps, the verdict about it (ipk_slots.c), and a ghost
  * that knows what is true: the last value of every word, and every state that KEY has had.
