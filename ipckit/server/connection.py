@@ -8,8 +8,8 @@ Ends      always in this order: what was sent is flushed, as long as the peer ta
           at most a second; then the descriptor is closed. (A close with unread bytes would make
           the kernel reset the connection and lose the last answer.) A client over a limit has one
           second for all of that.
-Stands on asyncio on uvloop, ipckit.framing, ipckit.server.callback_order, ipckit._core (stream.h:
-          the usual case of each packet).
+Stands on asyncio on uvloop, ipckit.framing, ipckit.server.callback_order,
+          ipckit._core (python/stream/stream.h: the usual case of each packet).
 Invariants
   C1  the peer's end is noted once, also while a callback runs: an end of file (it may still read),
       or the loss of the connection (then send() is False).

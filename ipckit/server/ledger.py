@@ -1,6 +1,6 @@
 """The task ledger of one server: the shared memory, its bells, and the files beside it.
 
-The words and records are the C core's (`ipckit/_core/ipk_ledger.h`); this is what belongs around
+The words and records are the C core's (`ipckit/_core/ledger/ledger.h`); this is what belongs around
 them: how data becomes a body, where long ones go, and what an attempt that failed leaves.
 
 Contract  made by the manager before the first fork, inherited by all; each process takes a `view`

@@ -1,6 +1,7 @@
 """How many sessions a process opened and closed: right after a kill at any instruction.
 
-Stands on ipckit._core (ipk_session.h, which has the invariants), ipckit.server.{board,sessions}.
+Stands on ipckit._core (sessions/sessions.h, which has the invariants),
+ipckit.server.{board,sessions}.
 Blocks    never.
 """
 

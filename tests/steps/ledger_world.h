@@ -5,7 +5,7 @@
 #ifndef LEDGER_WORLD_H
 #define LEDGER_WORLD_H
 
-#include "ipk_ledger_inside.h"
+#include "ledger/internal.h"
 #include "search.h"
 
 #include <errno.h>

@@ -1,9 +1,6 @@
 /*
  * base/atomics.h - loads, stores and exchanges of words in shared memory; the name says the order.
  *
- * base/ is the ground that every other folder of the core stands on: words, the clock, what all
- * files share.
- *
  * RELAXED   the word is whole, and nothing follows about other words.
  * ACQUIRE, RELEASE
  *           what was written before a RELEASE store is seen after the ACQUIRE load that sees it.

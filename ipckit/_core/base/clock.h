@@ -7,7 +7,7 @@
 #ifndef IPK_BASE_CLOCK_H
 #define IPK_BASE_CLOCK_H
 
-#include "ipk.h"
+#include "base/ipk.h"
 
 #include <time.h>
 

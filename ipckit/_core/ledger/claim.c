@@ -1,0 +1,297 @@
+/*
+ * ledger/claim.c - a task worker: whose turn it is, and how an attempt ends.
+ *
+ * Owns      look.  Stands on ledger/{word,rings,enqueue,payload,wakeup,ordering}.
+ * State     none.
+ *
+ * Invariants
+ *   C1  of the tasks we may take, the one with the lowest turn that anybody has told of. What comes
+ *       without a hint while we remember others from a look is behind those.
+ *   C2  a hint is used up whoever claims its task; a stale one costs one look at the word.
+ *   C3  who takes back a look puts it there again, for the others, unless he took all of what it
+ *       told of: what he remembers dies with him. He looks again when he has used that up.
+ *   C4  all that a submitter will read of an end is written before the word says DONE.
+ *   C5  what a flag says of an attempt is taken back when the next attempt begins; the file of a
+ *       result that is taken back stays until the task is over, and NOTED says so.
+ *
+ * Blocks    never.  Errors  -ENOSPC, -ESTALE.
+ */
+#include "base/clock.h"
+#include "ledger/internal.h"
+
+#include <errno.h>
+
+enum {
+	FLAGS_OF_AN_ATTEMPT = IPK_LEDGER_HAS_RESULT | IPK_LEDGER_RESULT_BESIDE | IPK_LEDGER_LOST |
+			      IPK_LEDGER_ENDED
+};
+enum { FLAGS_OF_FILES = IPK_LEDGER_BODY_BESIDE | IPK_LEDGER_RESULT_BESIDE | IPK_LEDGER_NOTED };
+
+/* What the last look remembers and nobody has claimed since. */
+static void
+consider_seen(struct ipk_ledger *ledger, struct ipk_ledger_best *best)
+{
+	for (; ledger->seen_at < ledger->seen_count; ledger->seen_at++) {
+		uint64_t hint = ledger->seen[ledger->seen_at];
+		uint64_t word = LOAD_ACQUIRE(&ledger->word[hint & 0xFFFFFF]);
+
+		if (ipk_ledger_state_of(word) != IPK_LEDGER_QUEUED ||
+		    ipk_ledger_turn_of(word) != hint >> 24)
+			continue;
+		if (!best->hint || hint < best->hint)
+			*best = (struct ipk_ledger_best){hint, NULL, 0};
+		return;
+	}
+}
+
+static void
+begin(struct ipk_ledger *ledger, const struct ipk_ledger_hold *hold)
+{
+	struct ipk_ledger_record *record = &ledger->record[hold->record];
+
+	STORE_RELEASE(&record->began, (int64_t)ipk_now_ns());
+	if (ipk_ledger_attempt_of(hold->word) > 1) /* what the one before left */
+		ipk_ledger_empty(ledger, hold->record, &record->result);
+	record->deliveries = 0;
+	ipk_ledger_flag(ledger, hold->record,
+			record->flags & IPK_LEDGER_RESULT_BESIDE ? IPK_LEDGER_NOTED : 0,
+			FLAGS_OF_AN_ATTEMPT);
+}
+
+static uint64_t
+running(const struct ipk_ledger *ledger, uint64_t word)
+{
+	uint32_t attempt = ipk_ledger_attempt_of(word);
+
+	return ipk_ledger_make_word(ipk_ledger_turn_of(word), attempt < 255 ? attempt + 1 : 255,
+				    ipk_ledger_me(ledger), IPK_LEDGER_RUNNING);
+}
+
+/* C2. Whether the task of the best hint is ours now. */
+static int
+claim_best(const struct ipk_ledger *ledger, const struct ipk_ledger_best *best, struct ipk_ledger_hold *hold)
+{
+	uint32_t record = (uint32_t)(best->hint & 0xFFFFFF);
+	uint64_t head = best->head;
+	int claimed = 0;
+
+	if (record < ledger->shape.records) {
+		hold->record = record;
+		hold->word = LOAD_SEQ_CST(&ledger->word[record]);
+		claimed = ipk_ledger_state_of(hold->word) == IPK_LEDGER_QUEUED &&
+			  ipk_ledger_turn_of(hold->word) == best->hint >> 24 &&
+			  ipk_ledger_step(ledger, hold, running(ledger, hold->word)) == 0;
+	}
+	if (best->ring)
+		(void)COMPARE_EXCHANGE(&best->ring->head, &head, head + 1);
+	return claimed;
+}
+
+/* C3. Take back what tells us to look, and look; those of found[] are left to be told of. */
+static void
+look_if_told(struct ipk_ledger *ledger, const uint32_t queues[2], uint32_t found[2])
+{
+	int told = 0;
+
+	for (int i = 0; i < 2; i++)
+		told |= LOAD_ACQUIRE(&ledger->look[queues[i]]) &&
+			EXCHANGE(&ledger->look[queues[i]], 0);
+	if (told)
+		ipk_ledger_look(ledger, queues, found);
+}
+
+int
+ipk_ledger_claim(struct ipk_ledger *ledger, struct ipk_ledger_hold *hold)
+{
+	uint32_t queues[2] = {ipk_ledger_own_queue(ledger), ledger->shape.task_workers};
+
+	for (;;) {
+		struct ipk_ledger_best best = {0, NULL, 0};
+		uint32_t found[2] = {0, 0};
+		int claimed;
+
+		for (int i = 0; i < 2; i++)
+			ipk_ledger_consider_rings(ledger, queues[i], &best);
+		consider_seen(ledger, &best);
+		if (ledger->seen_at == ledger->seen_count) {
+			look_if_told(ledger, queues, found);
+			consider_seen(ledger, &best);
+		}
+		if (!best.hint)
+			return 0;
+		claimed = claim_best(ledger, &best, hold);
+		if (found[0] + found[1] > (claimed && !best.ring ? 1u : 0u)) /* C3 */
+			for (int i = 0; i < 2; i++)
+				if (found[i])
+					STORE_SEQ_CST(&ledger->look[queues[i]], 1);
+		if (!claimed)
+			continue;
+		begin(ledger, hold);
+		ipk_ledger_pass_on(ledger);
+		return 1;
+	}
+}
+
+void
+ipk_ledger_begin(struct ipk_ledger *ledger, struct ipk_ledger_hold *hold)
+{
+	if (ipk_ledger_step(ledger, hold, running(ledger, hold->word)) == 0)
+		begin(ledger, hold);
+}
+
+void
+ipk_ledger_pass_on(struct ipk_ledger *ledger)
+{
+	uint64_t asleep = 0;
+
+	for (uint32_t at = 0; at < ipk_ledger_words_for(ledger->places); at++)
+		asleep |= LOAD_SEQ_CST(&ledger->asleep[at]);
+	if (!asleep)
+		return;
+	for (int i = 0; i < 2; i++) {
+		uint32_t queue = i ? ledger->shape.task_workers : ipk_ledger_own_queue(ledger);
+
+		if (ipk_ledger_queue_has_work(ledger, queue))
+			ipk_ledger_ring_taker(ledger, queue);
+	}
+}
+
+int
+ipk_ledger_put_result(struct ipk_ledger *ledger, uint32_t record, const void *bytes, uint64_t size)
+{
+	int code = ipk_ledger_fill(ledger, record, &ledger->record[record].result, bytes, size);
+
+	if (code == 0)
+		ipk_ledger_flag(ledger, record, IPK_LEDGER_HAS_RESULT, 0);
+	return code;
+}
+
+/* DONE, and its submitter hears; or CLEARING, ours: 1 if there are files to remove. */
+static int
+settle(struct ipk_ledger *ledger, struct ipk_ledger_hold *hold)
+{
+	struct ipk_ledger_record *record = &ledger->record[hold->record];
+	struct ipk_ledger_pass pass = ipk_ledger_pass_of(ledger, hold->record);
+	uint32_t flags = record->flags;
+	int told = record->submitter &&
+		   (flags & (IPK_LEDGER_HAS_RESULT | IPK_LEDGER_WANTED | IPK_LEDGER_LOST));
+
+	if (told) {
+		if (ipk_ledger_step(ledger, hold,
+				    ipk_ledger_moved(hold->word, 0, IPK_LEDGER_DONE)))
+			return -ESTALE;
+		ipk_ledger_leave_gate(ledger, pass);
+		ipk_ledger_ring_submitter(ledger, hold->record);
+		return 0;
+	}
+	if (ipk_ledger_step(ledger, hold, ipk_ledger_moved(hold->word, ipk_ledger_me(ledger),
+							   IPK_LEDGER_CLEARING)))
+		return -ESTALE;
+	if (flags & FLAGS_OF_FILES)
+		return 1;
+	ipk_ledger_clear(ledger, hold);
+	return 0;
+}
+
+int
+ipk_ledger_done(struct ipk_ledger *ledger, struct ipk_ledger_hold *hold)
+{
+	if (LOAD_SEQ_CST(&ledger->word[hold->record]) != hold->word)
+		return -ESTALE;
+	ipk_ledger_flag(ledger, hold->record, IPK_LEDGER_ENDED, 0); /* C4 */
+	return settle(ledger, hold);
+}
+
+int
+ipk_ledger_done_with(struct ipk_ledger *ledger, struct ipk_ledger_hold *hold, const void *bytes,
+		     uint64_t size)
+{
+	if (LOAD_SEQ_CST(&ledger->word[hold->record]) != hold->word)
+		return -ESTALE;
+	if (ipk_ledger_put_result(ledger, hold->record, bytes, size))
+		return -ENOSPC;
+	return ipk_ledger_done(ledger, hold);
+}
+
+int
+ipk_ledger_written_down(struct ipk_ledger *ledger, struct ipk_ledger_hold *hold)
+{
+	return settle(ledger, hold);
+}
+
+int
+ipk_ledger_retry(struct ipk_ledger *ledger, const struct ipk_ledger_hold *hold, int64_t due)
+{
+	struct ipk_ledger_record *record = &ledger->record[hold->record];
+	struct ipk_ledger_hold now = *hold;
+	int told_of = ipk_ledger_state_of(hold->word) == IPK_LEDGER_DELIVERING;
+
+	if (LOAD_SEQ_CST(&ledger->word[hold->record]) != hold->word)
+		return -ESTALE;
+	STORE_RELEASE(&record->due, due);
+	if (told_of && record->gate) /* it has left its gate, and goes there once more */
+		STORE_RELEASE(&record->gate_turn, ipk_ledger_next_turn(ledger));
+	if (due) {
+		if (ipk_ledger_step(ledger, &now, ipk_ledger_moved(now.word, 0, IPK_LEDGER_DELAYED)))
+			return -ESTALE;
+		ipk_ledger_tell_due(ledger, due);
+		return 0;
+	}
+	if (told_of && record->gate) {
+		uint64_t gate = record->gate;
+
+		if (ipk_ledger_step(ledger, &now, ipk_ledger_blocked_anew(ledger, now.word)))
+			return -ESTALE;
+		ipk_ledger_advance(ledger, gate);
+		return 0;
+	}
+	return ipk_ledger_queue(ledger, &now, ipk_ledger_next_turn(ledger));
+}
+
+int
+ipk_ledger_bury(struct ipk_ledger *ledger, const struct ipk_ledger_hold *hold)
+{
+	struct ipk_ledger_pass pass = ipk_ledger_pass_of(ledger, hold->record);
+	struct ipk_ledger_hold now = *hold;
+
+	if (LOAD_SEQ_CST(&ledger->word[hold->record]) != hold->word)
+		return -ESTALE;
+	ipk_ledger_flag(ledger, hold->record, IPK_LEDGER_LOST | IPK_LEDGER_ENDED, 0);
+	ledger->record[hold->record].deliveries = 0; /* of another end: that it is given up */
+	if (ipk_ledger_step(ledger, &now, ipk_ledger_moved(now.word, 0, IPK_LEDGER_BURIED)))
+		return -ESTALE;
+	ipk_ledger_leave_gate(ledger, pass);
+	ipk_ledger_ring_manager(ledger);
+	return 0;
+}
+
+int
+ipk_ledger_end(struct ipk_ledger *ledger, struct ipk_ledger_hold *hold)
+{
+	return ipk_ledger_step(ledger, hold, ipk_ledger_moved(hold->word, ipk_ledger_me(ledger),
+							      IPK_LEDGER_CLEARING));
+}
+
+void
+ipk_ledger_clear(struct ipk_ledger *ledger, const struct ipk_ledger_hold *hold)
+{
+	struct ipk_ledger_record *record = &ledger->record[hold->record];
+	struct ipk_ledger_hold now = *hold;
+	uint64_t ended = 0;
+
+	if (record->flags & IPK_LEDGER_ENDED)
+		ended = record->flags & IPK_LEDGER_LOST ? 1 : UINT64_C(1) << 32;
+	record->tally = record->tally_before + ended; /* the same, however often it is done */
+	ipk_ledger_empty(ledger, hold->record, &record->body);
+	ipk_ledger_empty(ledger, hold->record, &record->result);
+	ipk_ledger_leave_gate(ledger, ipk_ledger_pass_of(ledger, hold->record));
+	STORE_RELEASE(&ledger->order[hold->record], 0);
+	STORE_RELEASE(&ledger->dedup[hold->record], 0);
+	STORE_RELEASE(&ledger->beside[hold->record], 0);
+	if (ipk_ledger_step(ledger, &now, ipk_ledger_moved(now.word, 0, IPK_LEDGER_FREE)))
+		return;
+	if (ledger->recent && ledger->place < ipk_ledger_submitters(ledger) &&
+	    ledger->recent_count < ledger->shape.records)
+		ledger->recent[ledger->recent_count++] = hold->record;
+	ipk_ledger_room_freed(ledger);
+}

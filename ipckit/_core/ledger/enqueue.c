@@ -1,0 +1,27 @@
+/*
+ * ledger/enqueue.c - a task becomes QUEUED: its word, its hint, and a bell.
+ *
+ * Owns      nothing.  Stands on ledger/{word,rings,wakeup}.  State  none.
+ *
+ * Invariants
+ *   S4  a task is QUEUED before its hint; a hint without its task is stale, and harmless.
+ *
+ * Blocks    never.  Errors  -ESTALE.
+ */
+#include "ledger/internal.h"
+
+#include <errno.h>
+
+int
+ipk_ledger_queue(struct ipk_ledger *ledger, struct ipk_ledger_hold *hold, uint64_t turn)
+{
+	uint32_t queue = ipk_ledger_queue_of(ledger, ledger->record[hold->record].dst);
+	uint64_t word = ipk_ledger_make_word(turn, ipk_ledger_attempt_of(hold->word), 0,
+					     IPK_LEDGER_QUEUED);
+
+	if (ipk_ledger_step(ledger, hold, word))
+		return -ESTALE;
+	ipk_ledger_hint(ledger, queue, hold);
+	ipk_ledger_ring_taker(ledger, queue);
+	return 0;
+}

@@ -1,0 +1,326 @@
+/*
+ * ledger/ledger.h - the task ledger: every task of a server, in memory that all its processes
+ * share.
+ *
+ * ledger/ is the task ledger: a task's word, the rings, wake-ups, payload, and recovery.
+ *
+ * A task is one record. Where it stands is one word, changed by one compare-and-set, and nothing
+ * else is ever the truth about it:
+ *
+ *     word = turn : 40 | attempt : 8 | owner : 12 | state : 4
+ *
+ *                  .-> BLOCKED -.
+ *     FREE -> WRITING -> DELAYED -> QUEUED -> RUNNING -> DONE -> DELIVERING -> CLEARING -> FREE
+ *                          ^          ^         |  |                 (also straight from RUNNING)
+ *                          '----------'--retry--'  '-> BURIED -> DONE
+ *
+ * An owner is the place of a process (or the manager). What a process holds when it dies - a word
+ * that is WRITING, RUNNING, DELIVERING or CLEARING with its number - is settled by
+ * ipk_ledger_sweep(), called once it was reaped and before its place has another process.
+ *
+ * How a task worker hears of a task: a hint (turn, record) in a ring of its submitter, and a bell
+ * for one that sleeps. How a submitter hears of an end: a bit in its map, and a bell. Hints, bits
+ * and bells may be late, double, stale or lost with the process that should have given them; the
+ * word decides, and a sweep gives all of them again.
+ *
+ * All calls but those said otherwise are made by a process that has said which place is its own
+ * (ipk_ledger_be). They never wait. Nothing here is safe against two threads in one place.
+ */
+#ifndef IPK_LEDGER_LEDGER_H
+#define IPK_LEDGER_LEDGER_H
+
+#include "base/ipk.h"
+
+enum ipk_ledger_state {
+	IPK_LEDGER_FREE = 0,
+	IPK_LEDGER_WRITING = 1,	   /* its submitter puts it together; task() has not returned */
+	IPK_LEDGER_BLOCKED = 2,	   /* an earlier task with its ordering key is not over */
+	IPK_LEDGER_DELAYED = 3,	   /* until `due` */
+	IPK_LEDGER_QUEUED = 4,	   /* any task worker it is for may claim it */
+	IPK_LEDGER_RUNNING = 5,	   /* its owner is at it */
+	IPK_LEDGER_BURIED = 6,	   /* given up; the manager has yet to write it down */
+	IPK_LEDGER_DONE = 7,	   /* ended, well or buried; its submitter has yet to be told */
+	IPK_LEDGER_DELIVERING = 8, /* its owner tells */
+	IPK_LEDGER_CLEARING = 9,   /* its owner gives back what it held */
+	IPK_LEDGER_STATES = 10,
+};
+
+enum {
+	IPK_LEDGER_INLINE = 152,      /* bytes of a body, or a result, inside the record */
+	IPK_LEDGER_BLOCK = 512,	      /* bytes of a block of the arena */
+	IPK_LEDGER_BLOCKS = 8,	      /* most of them for one body */
+	IPK_LEDGER_INSIDE = 4096,     /* the longest body that lies in blocks */
+	IPK_LEDGER_SLAB = 1 << 17,    /* bytes of a slab of the arena: a longer body has one alone */
+	IPK_LEDGER_MAX_PLACES = 4094, /* the owner's 12 bits: 0 nobody, the manager one more */
+	IPK_LEDGER_MAX_RECORDS = 1 << 24,
+	IPK_LEDGER_ANY = -1,	      /* a task that any task worker may take */
+	IPK_LEDGER_SEEN = 1024,	      /* tasks that one look at all words remembers */
+};
+
+/* Flags of a record. */
+enum {
+	IPK_LEDGER_WANTED = 1,	      /* its end is told even if it gave no result */
+	IPK_LEDGER_FOREIGN = 2,	      /* from another program */
+	IPK_LEDGER_BODY_BESIDE = 4,   /* the body is in a file, not here */
+	IPK_LEDGER_RESULT_BESIDE = 8, /* the result of the last attempt is */
+	IPK_LEDGER_HAS_RESULT = 16,
+	IPK_LEDGER_LOST = 32,	      /* ended as buried */
+	IPK_LEDGER_NOTED = 64,	      /* there may be files of failed attempts beside it */
+	IPK_LEDGER_ENDED = 128,	      /* it counts as ended, once it is no longer RUNNING */
+};
+
+/* A body, or a result. */
+struct ipk_ledger_body {
+	uint64_t size;
+	uint32_t block[IPK_LEDGER_BLOCKS]; /* number + 1; slabs are numbered on behind the blocks */
+	unsigned char bytes[IPK_LEDGER_INLINE];
+};
+
+/* What the owner of its word writes; others only read. */
+struct ipk_ledger_record {
+	uint64_t id;	       /* of the task */
+	uint64_t tally;	       /* tasks that ended here: well << 32 | buried */
+	uint64_t tally_before; /* the same, before this one */
+	uint64_t gate;	       /* ordering key: number of its gate + 1, 0: none */
+	uint64_t ticket;       /* dedup key: its turn among those being stored; 0: choosing */
+	uint64_t dedup[2];     /* dedup key, hashed; 0, 0: none */
+	int64_t due;	       /* ns of CLOCK_MONOTONIC */
+	int64_t created;
+	int64_t began;	       /* its last attempt */
+	uint32_t flags;
+	int32_t dst;	       /* task worker, or IPK_LEDGER_ANY */
+	uint32_t submitter;    /* place + 1; 0: nobody. Others may move it to a successor */
+	uint32_t source;       /* the worker's number */
+	uint64_t gate_turn;    /* names its time in the gate, which it has once; 0: `id` does */
+	uint32_t deliveries;   /* callbacks that were begun with the end of the last attempt */
+	uint32_t padding;
+	uint64_t spare[2];
+	struct ipk_ledger_body body;
+	struct ipk_ledger_body result;
+};
+
+/* How large a ledger is. */
+struct ipk_ledger_shape {
+	uint32_t records; /* 1 .. 2^24 */
+	uint32_t blocks;
+	uint32_t workers;      /* submitters: places 0 .. 2 * workers - 1 */
+	uint32_t task_workers; /* takers: the 2 * task_workers places behind them */
+	uint32_t slabs;
+};
+
+/* A process's view of it; private memory. */
+struct ipk_ledger {
+	struct ipk_ledger_head *head;
+	uint64_t *word;	    /* of each record */
+	uint32_t *order;    /* gate + 1 of each, so that they are found quickly */
+	uint32_t *dedup;    /* 32 bits of its dedup key, 0: none */
+	uint32_t *beside;   /* KiB of its body that lie in a file */
+	uint64_t *gates;    /* ordering: gate turn << 24 | record of who is let through */
+	uint64_t *block_of; /* each block's and slab's task id << 24 | record; 0: free */
+	unsigned char *arena;
+	struct ipk_ledger_record *record;
+	struct ipk_ledger_ring *rings; /* [submitter place][task worker, or the one for any] */
+	uint64_t *hints;
+	uint64_t *pending; /* [queue][submitter place / 64]: rings that may have hints */
+	uint32_t *look;	   /* [queue]: there may be tasks without a hint */
+	uint64_t *done;	   /* [submitter place][record / 64]: may be DONE */
+	uint64_t *summary; /* [submitter place][record / 4096] */
+	uint64_t *rung;	   /* [submitter place][ringer / 64]: who has rung since it last looked */
+	uint32_t *epoch;   /* [place], a cache line each: odd while it sleeps */
+	uint64_t *asleep;  /* [place / 64] */
+	uint64_t *wishes;  /* [place / 64]: who wants to hear of a free record */
+	struct ipk_ledger_shape shape;
+	uint32_t ring_size;
+	uint32_t places; /* the manager's number */
+	/* who we are */
+	uint32_t place;
+	const int *bells; /* [places + 1] descriptors of event files, or NULL */
+	uint32_t *heard;  /* [places]: the epoch in which we rang */
+	uint32_t *recent; /* [records]: free ones we had; hints */
+	uint32_t recent_count;
+	uint32_t next_record;
+	uint32_t next_block;
+	uint64_t seen[IPK_LEDGER_SEEN]; /* what a look found, by turn: hints, from seen_at on */
+	uint32_t seen_at;
+	uint32_t seen_count;
+};
+
+/* A task in the hands of its owner: its record, and its word as it is now. */
+struct ipk_ledger_hold {
+	uint32_t record;
+	uint64_t word;
+};
+
+/* -- making -- */
+
+/* Bytes of a ledger, or -EINVAL. A multiple of 4096. */
+int64_t ipk_ledger_bytes(const struct ipk_ledger_shape *shape);
+/* Write an empty ledger into zeroed memory of that many bytes. 0, -EINVAL. */
+int ipk_ledger_format(void *base, uint64_t bytes, const struct ipk_ledger_shape *shape);
+/* View a ledger. 0, -EUCLEAN: it is none of this version, or damaged. */
+int ipk_ledger_attach(struct ipk_ledger *ledger, void *base, uint64_t bytes);
+/* Be the process of a place; `places` is the manager. The arrays stay the caller's. */
+void ipk_ledger_be(struct ipk_ledger *ledger, uint32_t place, const int *bells, uint32_t *heard,
+		   uint32_t *recent);
+void ipk_ledger_shape_of(const struct ipk_ledger *ledger, struct ipk_ledger_shape *shape);
+
+/* -- a submitter (submit.c) -- */
+
+/* Take a free record and a task id: WRITING. 0, -ENOSPC: none is free. */
+int ipk_ledger_take(struct ipk_ledger *ledger, struct ipk_ledger_hold *hold);
+/* Put its body into the ledger. 0; -ENOSPC: the arena is full, or no slab holds so many bytes. */
+int ipk_ledger_put_body(struct ipk_ledger *ledger, uint32_t record, const void *bytes,
+			uint64_t size);
+/* Say that its body will be a file of `size` bytes. 0; -ENOSPC: then all of them together would be
+ * over `most` bytes (one alone may be larger). */
+int ipk_ledger_put_beside(struct ipk_ledger *ledger, uint32_t record, uint64_t size,
+			  uint64_t most);
+/* It goes through the gate of `key` one at a time, in the order of their ids. */
+void ipk_ledger_order(struct ipk_ledger *ledger, uint32_t record, uint64_t key);
+/* Look for a task with this dedup key that is not over: its id, 0 when there is none (and later
+ * ones find this one); -EAGAIN: another process is at this very step and does not go on. */
+int64_t ipk_ledger_dedup(struct ipk_ledger *ledger, uint32_t record, const uint64_t key[2]);
+/* Let it go: QUEUED, DELAYED until `due` (0: not), or BLOCKED; and ring who can take it. */
+void ipk_ledger_publish(struct ipk_ledger *ledger, const struct ipk_ledger_hold *hold,
+			int64_t due);
+/* Ask for a bell when a record is freed; look for room again after it. */
+void ipk_ledger_wish_room(struct ipk_ledger *ledger);
+/* Whether there is a free record, and room for a body of this size, `most` as above. Takes nothing,
+ * so it rings nobody: an attempt that fails frees its record, and so rings all that wish room. */
+int ipk_ledger_has_room(const struct ipk_ledger *ledger, uint64_t size, uint64_t most);
+/* Take up to `most` ends: DELIVERING, ours. Returns how many; call again while it is `most`. */
+uint32_t ipk_ledger_collect(struct ipk_ledger *ledger, struct ipk_ledger_hold *holds,
+			    uint32_t most);
+/* A callback is begun with an end that is DELIVERING, ours: say so before it can kill us. */
+void ipk_ledger_deliver(struct ipk_ledger *ledger, uint32_t record);
+/* Who ends a task rings once, and not again before this: then collect once more, and wait. */
+void ipk_ledger_want_bell(const struct ipk_ledger *ledger);
+/* Tasks of this submitter that are not over, DONE included. */
+uint32_t ipk_ledger_outstanding(const struct ipk_ledger *ledger);
+
+/* -- a task worker (claim.c) -- */
+
+/* Claim the task whose turn it is: RUNNING, ours. 1, 0: there is none. */
+int ipk_ledger_claim(struct ipk_ledger *ledger, struct ipk_ledger_hold *hold);
+/* Begin the attempt of a task that we put together ourselves (a foreign one). */
+void ipk_ledger_begin(struct ipk_ledger *ledger, struct ipk_ledger_hold *hold);
+/* As ipk_ledger_put_body, for the result. -ENOSPC: put it into a file, and say so by the flag. */
+int ipk_ledger_put_result(struct ipk_ledger *ledger, uint32_t record, const void *bytes,
+			  uint64_t size);
+/* Set or clear flags of a record that is ours. */
+void ipk_ledger_flag(struct ipk_ledger *ledger, uint32_t record, uint32_t set, uint32_t clear);
+/* The attempt ended well: DONE, and its submitter hears; or FREE if there is nobody to tell.
+ * 0; 1: it is CLEARING, ours: remove its files, then ipk_ledger_clear(). -ESTALE: not ours. */
+int ipk_ledger_done(struct ipk_ledger *ledger, struct ipk_ledger_hold *hold);
+/* The same with a result. -ENOSPC, as ipk_ledger_put_result(): it still runs. */
+int ipk_ledger_done_with(struct ipk_ledger *ledger, struct ipk_ledger_hold *hold, const void *bytes,
+			 uint64_t size);
+/* The attempt ended badly (RUNNING or DELIVERING, ours): once more, from `due` on (0: now), after
+ * those that wait already. 0, -ESTALE. */
+int ipk_ledger_retry(struct ipk_ledger *ledger, const struct ipk_ledger_hold *hold, int64_t due);
+/* It ended badly, and for the last time, or its result (DELIVERING) cannot be delivered: BURIED,
+ * and the manager hears. 0, -ESTALE. */
+int ipk_ledger_bury(struct ipk_ledger *ledger, const struct ipk_ledger_hold *hold);
+/* Go to sleep: 1, and then wait for the bell; 0: there is something to claim, nobody sleeps. */
+int ipk_ledger_sleep(struct ipk_ledger *ledger);
+/* Up again; also without a sleep before. */
+void ipk_ledger_wake(struct ipk_ledger *ledger);
+/* Whether a claim is worth a try. */
+int ipk_ledger_has_work(const struct ipk_ledger *ledger);
+/* Hand on what a process that takes nothing more was rung for. */
+void ipk_ledger_pass_on(struct ipk_ledger *ledger);
+
+/* -- any owner -- */
+
+/* From DELIVERING or WRITING, ours: CLEARING. Then remove its files, then ipk_ledger_clear().
+ * 0, -ESTALE. */
+int ipk_ledger_end(struct ipk_ledger *ledger, struct ipk_ledger_hold *hold);
+/* From CLEARING, ours: give back its blocks and its record. */
+void ipk_ledger_clear(struct ipk_ledger *ledger, const struct ipk_ledger_hold *hold);
+
+/* -- the manager (recovery.c) -- */
+
+/* Settle what the dead process of a place held, and give all hints and bells again. What it ran is
+ * left RUNNING, for ipk_ledger_next(); what it put together or cleared is CLEARING, the manager's.
+ */
+void ipk_ledger_sweep(struct ipk_ledger *ledger, uint32_t place);
+/* The next record at or after `start` that is in `state`, its owner's place + 1 as given
+ * (UINT32_MAX: any). 1, 0. */
+int ipk_ledger_next(const struct ipk_ledger *ledger, uint32_t start, uint32_t state,
+		    uint32_t owner, struct ipk_ledger_hold *hold);
+/* BURIED, and written down: DONE, and its submitter hears; 1: CLEARING, as ipk_ledger_done(). */
+int ipk_ledger_written_down(struct ipk_ledger *ledger, struct ipk_ledger_hold *hold);
+/* Queue what is due. Returns when the next one is, 0: none is DELAYED. */
+int64_t ipk_ledger_wake_due(struct ipk_ledger *ledger, int64_t now);
+/* All tasks of one submitter are from now on another's. */
+void ipk_ledger_move(struct ipk_ledger *ledger, uint32_t from, uint32_t to);
+/* Take up a ledger that no process is in any more: every place is swept, rings and maps begin
+ * anew. What ran is left RUNNING, as by a sweep. */
+void ipk_ledger_recover(struct ipk_ledger *ledger);
+
+/* -- looking (verify.c) -- */
+
+/* What a record says of its task, all of one moment. */
+struct ipk_ledger_snapshot {
+	uint64_t word;
+	uint64_t id;
+	uint64_t size; /* of the body */
+	int64_t due;
+	int64_t created;
+	int64_t began;
+	uint32_t flags;
+	int32_t dst;
+	uint32_t submitter;
+	uint32_t source;
+	int has_body; /* its bytes were copied, all `size` of them */
+};
+
+/* Copy a record and its body, at most `room` bytes of it, while others may be at work on both: the
+ * word is the same before and after. A body that is a file, or that is put together or given back
+ * at this moment, is not copied.
+ * 0, -ENOSPC: the body is longer than `room`, -EAGAIN: it changed each time, -EUCLEAN: the body is
+ * not where the record says. */
+int ipk_ledger_snapshot(const struct ipk_ledger *ledger, uint32_t record,
+			struct ipk_ledger_snapshot *copy, void *bytes, uint64_t room);
+
+struct ipk_ledger_counts {
+	uint64_t in[IPK_LEDGER_STATES];
+	uint64_t well;	 /* ended well, told or not */
+	uint64_t buried; /* given up */
+	uint64_t waiting; /* accepted and not running: BLOCKED, DELAYED, QUEUED */
+	int64_t oldest;	 /* when the oldest of the unfinished was created; 0: there is none */
+};
+
+/* Count; each record is looked at once. Any process. */
+void ipk_ledger_count(const struct ipk_ledger *ledger, struct ipk_ledger_counts *counts);
+/* Which rule is broken, NULL: none. While nobody is at work. */
+const char *ipk_ledger_verify(const struct ipk_ledger *ledger);
+/* Bytes of body or result, gathered; at most `room`. Returns its size. */
+uint64_t ipk_ledger_body_bytes(const struct ipk_ledger *ledger,
+			       const struct ipk_ledger_body *body, void *bytes, uint64_t room);
+
+static inline uint32_t
+ipk_ledger_state_of(uint64_t word)
+{
+	return (uint32_t)(word & 0xF);
+}
+
+static inline uint32_t
+ipk_ledger_owner_of(uint64_t word) /* place + 1 */
+{
+	return (uint32_t)(word >> 4 & 0xFFF);
+}
+
+static inline uint32_t
+ipk_ledger_attempt_of(uint64_t word)
+{
+	return (uint32_t)(word >> 16 & 0xFF);
+}
+
+static inline uint64_t
+ipk_ledger_turn_of(uint64_t word)
+{
+	return word >> 24;
+}
+
+#endif

@@ -1,0 +1,43 @@
+/*
+ * ledger/word.c - a task's word and its flags: one step from state to state.
+ *
+ * Owns      the words, turns, flags.  State  none.
+ *
+ * Invariants
+ *   S2  a turn is given once; a word with that turn is of one queueing of one task.
+ *
+ * Blocks    never.  Errors  -ESTALE.
+ */
+#include "ledger/internal.h"
+
+#include <errno.h>
+
+uint64_t
+ipk_ledger_next_turn(const struct ipk_ledger *ledger)
+{
+	return __atomic_add_fetch(&ledger->head->turns, 1, __ATOMIC_SEQ_CST); /* S2 */
+}
+
+int
+ipk_ledger_step(const struct ipk_ledger *ledger, struct ipk_ledger_hold *hold, uint64_t word)
+{
+	if (!COMPARE_EXCHANGE(&ledger->word[hold->record], &hold->word, word))
+		return -ESTALE;
+	hold->word = word;
+	return 0;
+}
+
+void
+ipk_ledger_flag(struct ipk_ledger *ledger, uint32_t record, uint32_t set, uint32_t clear)
+{
+	uint32_t flags = ledger->record[record].flags;
+
+	STORE_RELEASE(&ledger->record[record].flags, (flags & ~clear) | set);
+}
+
+uint64_t
+ipk_ledger_blocked_anew(const struct ipk_ledger *ledger, uint64_t word)
+{
+	return ipk_ledger_make_word(ipk_ledger_next_turn(ledger), ipk_ledger_attempt_of(word), 0,
+				    IPK_LEDGER_BLOCKED);
+}

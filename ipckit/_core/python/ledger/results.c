@@ -1,0 +1,144 @@
+/*
+ * python/ledger/results.c - how tasks ended: ends are collected, and told to the `finish` callback.
+ *
+ * Stands on ledger/submit, ledger_run.  State  struct view: `ends`, which were collected and
+ *           are still to be told.
+ * Blocks    as long as the user's callback does.
+ * The common end, a result inside that nobody else waits for, is told from here; each other one is
+ * left to Python. A callback may ask for ends itself: it goes on with those that are left.
+ */
+#include "python/ledger/view.h"
+
+/* collect(most) -> how many ends are there to be told */
+PyObject *
+ledger_collect(PyObject *self, PyObject *most)
+{
+	struct view *view = (struct view *)self;
+	unsigned long wanted = PyLong_AsUnsignedLong(most);
+
+	if (PyErr_Occurred())
+		return NULL;
+	if (view->told == view->collected) {
+		view->told = 0;
+		view->collected = ipk_ledger_collect(
+			&view->ledger, view->ends,
+			wanted < LEDGER_ENDS ? (uint32_t)wanted : LEDGER_ENDS);
+		for (uint32_t i = 0; i < view->collected; i++)
+			ledger_keep(view, &view->ends[i]);
+	}
+	return PyLong_FromUnsignedLong(view->collected - view->told);
+}
+
+/* What is left to Python; `object` goes over to the tuple. */
+static PyObject *
+leave(const struct view *view, const struct ipk_ledger_hold *hold, enum ledger_stage stage,
+      PyObject *object)
+{
+	const struct ipk_ledger_record *record = &view->ledger.record[hold->record];
+
+	return ledger_tuple(7, (PyObject *[]){
+				       PyLong_FromLong(stage),
+				       PyLong_FromUnsignedLong(hold->record),
+				       PyLong_FromUnsignedLongLong(record->id),
+				       PyLong_FromUnsignedLong(record->flags),
+				       PyLong_FromUnsignedLong(ipk_ledger_attempt_of(hold->word)),
+				       object,
+				       PyLong_FromUnsignedLongLong(record->result.size),
+			       });
+}
+
+static PyObject *
+untold(const struct view *view, const struct ipk_ledger_hold *hold)
+{
+	const struct ipk_ledger_record *record = &view->ledger.record[hold->record];
+	int inside = record->flags & IPK_LEDGER_HAS_RESULT &&
+		     !(record->flags & IPK_LEDGER_RESULT_BESIDE);
+
+	return leave(view, hold, LEDGER_UNTOLD,
+		     inside ? ledger_bytes(view, &record->result) : Py_NewRef(Py_None));
+}
+
+enum telling { TOLD, NOT_COMMON, UNREAD, FAILED };
+
+/* UNREAD, FAILED: raised. */
+static enum telling
+tell(struct view *view, const struct ipk_ledger_hold *hold, PyObject *const *args,
+     PyObject **returned)
+{
+	enum {
+		LOOKED_AT = IPK_LEDGER_HAS_RESULT | IPK_LEDGER_LOST | IPK_LEDGER_BODY_BESIDE |
+			    IPK_LEDGER_RESULT_BESIDE | IPK_LEDGER_NOTED
+	};
+	const struct ipk_ledger_record *record = &view->ledger.record[hold->record];
+	PyObject *id;
+	PyObject *value;
+	int waited;
+
+	if ((record->flags & LOOKED_AT) != IPK_LEDGER_HAS_RESULT || args[0] == Py_None)
+		return NOT_COMMON;
+	id = PyLong_FromUnsignedLongLong(record->id);
+	waited = id && PyDict_Size(args[3]) ? PyDict_Contains(args[3], id) : 0;
+	if (!id || waited) {
+		Py_XDECREF(id);
+		return !id || waited < 0 ? FAILED : NOT_COMMON;
+	}
+	ipk_ledger_deliver(&view->ledger, hold->record);
+	value = ledger_decode(view, &record->result, args[2]);
+	*returned = value ? PyObject_CallFunctionObjArgs(args[0], args[1], id, value, NULL) : NULL;
+	Py_DECREF(id);
+	if (!value)
+		return UNREAD;
+	Py_DECREF(value);
+	return *returned ? TOLD : FAILED;
+}
+
+PyObject *
+ledger_deliver(PyObject *self, PyObject *argument)
+{
+	struct view *view = (struct view *)self;
+	int64_t record = ledger_record(view, argument);
+
+	if (record < 0)
+		return NULL;
+	ipk_ledger_deliver(&view->ledger, (uint32_t)record);
+	Py_RETURN_NONE;
+}
+
+PyObject *
+ledger_deliveries(PyObject *self, PyObject *argument)
+{
+	const struct view *view = (struct view *)self;
+	int64_t record = ledger_record(view, argument);
+
+	return record < 0 ? NULL : PyLong_FromUnsignedLong(view->ledger.record[record].deliveries);
+}
+
+/* hear(finish, server, decode, waiters): see _ledger.pyi */
+LEDGER_FAST(ledger_hear)
+{
+	struct view *view = (struct view *)self;
+
+	if (ledger_count_arguments(count, 4) < 0)
+		return NULL;
+	view->in_hand = 0;
+	while (view->told < view->collected) {
+		struct ipk_ledger_hold hold = view->ends[view->told++];
+		PyObject *returned = NULL;
+		enum telling how = tell(view, &hold, args, &returned);
+
+		if (how == UNREAD || how == FAILED) {
+			view->hand = hold;
+			view->in_hand = 1;
+			view->unread = how == UNREAD;
+			return NULL;
+		}
+		if (how == NOT_COMMON)
+			return untold(view, &hold);
+		if (returned != Py_None)
+			return leave(view, &hold, LEDGER_RETURNED, returned);
+		Py_DECREF(returned);
+		if (ipk_ledger_end(&view->ledger, &hold) == 0)
+			ipk_ledger_clear(&view->ledger, &hold);
+	}
+	Py_RETURN_NONE;
+}

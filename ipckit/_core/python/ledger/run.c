@@ -1,0 +1,200 @@
+/*
+ * python/ledger/run.c - an attempt in one call: claim a task, read it, call the user, write its
+ * end.
+ *
+ * Stands on ledger/claim, ledger_claim.  State  struct view.
+ * Blocks    as long as the user's callback does.
+ * What is not common is left to Python, which is told how far the attempt is: a task of a
+ * stranger, data in a file, a result for which there is no room. An exception of the callback, or
+ * of the data's types while they are read, goes up; in_hand() says which task it was, until its
+ * end is written. A process that the callback forked and that comes back from it writes nothing.
+ */
+#include "python/ledger/view.h"
+
+#include <errno.h>
+
+PyObject *
+ledger_encode(PyObject *encode, PyObject *protocol, PyObject *data)
+{
+	PyObject *body = protocol == Py_None
+				 ? PyObject_CallFunctionObjArgs(encode, data, NULL)
+				 : PyObject_CallFunctionObjArgs(encode, data, protocol, NULL);
+
+	if (body && !PyBytes_Check(body)) {
+		PyErr_SetString(PyExc_TypeError, "what encodes data must return bytes");
+		Py_CLEAR(body);
+	}
+	return body;
+}
+
+PyObject *
+ledger_decode(const struct view *view, const struct ipk_ledger_body *from, PyObject *decode)
+{
+	PyObject *body = ledger_bytes(view, from);
+	PyObject *data = body ? PyObject_CallFunctionObjArgs(decode, body, NULL) : NULL;
+
+	Py_XDECREF(body);
+	return data;
+}
+
+PyObject *
+ledger_job(const struct view *view, const struct ipk_ledger_hold *hold, PyObject *body)
+{
+	const struct ipk_ledger_record *record = &view->ledger.record[hold->record];
+
+	return ledger_tuple(8, (PyObject *[]){
+				       PyLong_FromUnsignedLong(hold->record),
+				       PyLong_FromUnsignedLongLong(record->id),
+				       PyLong_FromUnsignedLong(ipk_ledger_attempt_of(hold->word)),
+				       PyLong_FromUnsignedLong(record->source),
+				       PyLong_FromUnsignedLong(record->flags),
+				       body,
+				       PyLong_FromUnsignedLongLong(record->body.size),
+				       PyLong_FromLongLong(record->began),
+			       });
+}
+
+/* What is left to Python: (how far it is, the job, an object that goes over to the tuple). */
+static PyObject *
+leave(const struct view *view, const struct ipk_ledger_hold *hold, enum ledger_stage stage,
+      PyObject *body, PyObject *object)
+{
+	return ledger_tuple(3, (PyObject *[]){PyLong_FromLong(stage), ledger_job(view, hold, body),
+					      object});
+}
+
+/* The callback returned: write the end. `returned` is taken over. */
+static PyObject *
+write_end(struct view *view, struct ipk_ledger_hold *hold, PyObject *returned, PyObject *encode,
+	  PyObject *protocol, int go_on)
+{
+	PyObject *result = view->given ? Py_NewRef(view->given) : NULL;
+	char *bytes = NULL;
+	Py_ssize_t size = 0;
+	int code;
+
+	if (returned != Py_None) {
+		if (!result && !(result = ledger_encode(encode, protocol, returned))) {
+			if (!PyErr_ExceptionMatches(PyExc_Exception)) {
+				Py_DECREF(returned);
+				return NULL;
+			}
+			PyErr_Clear(); /* Python finds which part of it cannot be encoded */
+		}
+		if (!result || view->given) {
+			Py_XDECREF(result);
+			return leave(view, hold, LEDGER_RETURNED, Py_NewRef(Py_None), returned);
+		}
+	}
+	ledger_attempt_ends(view);
+	if (result && PyBytes_AsStringAndSize(result, &bytes, &size) == 0)
+		code = ipk_ledger_done_with(&view->ledger, hold, bytes, (uint64_t)size);
+	else
+		code = ipk_ledger_done(&view->ledger, hold);
+	ledger_keep(view, hold);
+	Py_XDECREF(result);
+	if (code == -ENOSPC)
+		return leave(view, hold, LEDGER_RETURNED, Py_NewRef(Py_None), returned);
+	Py_DECREF(returned);
+	if (code == 0)
+		return PyBool_FromLong(go_on);
+	return leave(view, hold, LEDGER_ENDED, Py_NewRef(Py_None),
+		     PyLong_FromLong(code < 0 ? -1 : code));
+}
+
+/* run(callback, server, decode, encode, protocol, until): see _ledger.pyi */
+LEDGER_FAST(ledger_run)
+{
+	struct view *view = (struct view *)self;
+	const struct ipk_ledger_record *record;
+	struct ipk_ledger_hold hold;
+	long long until;
+	PyObject *data;
+	PyObject *id;
+	PyObject *source;
+	PyObject *returned = NULL;
+	int go_on;
+
+	if (ledger_count_arguments(count, 6) < 0)
+		return NULL;
+	until = PyLong_AsLongLong(args[5]);
+	if (PyErr_Occurred())
+		return NULL;
+	if (!ipk_ledger_claim(&view->ledger, &hold))
+		Py_RETURN_NONE;
+	ledger_keep(view, &hold);
+	ledger_attempt_begins(view, &hold);
+	record = &view->ledger.record[hold.record];
+	go_on = record->began < until;
+	if (record->flags & IPK_LEDGER_BODY_BESIDE)
+		return leave(view, &hold, LEDGER_BEGUN, Py_NewRef(Py_None), Py_NewRef(Py_None));
+	if (record->flags & IPK_LEDGER_FOREIGN)
+		return leave(view, &hold, LEDGER_BEGUN, ledger_bytes(view, &record->body),
+			     Py_NewRef(Py_None));
+	data = ledger_decode(view, &record->body, args[2]);
+	view->unread = !data;
+	if (!data)
+		return NULL;
+	id = PyLong_FromUnsignedLongLong(record->id);
+	source = PyLong_FromUnsignedLong(record->source);
+	if (id && source)
+		returned = PyObject_CallFunctionObjArgs(args[0], args[1], id, source, data, NULL);
+	Py_XDECREF(id);
+	Py_XDECREF(source);
+	Py_DECREF(data);
+	if (returned && view->forked)
+		return leave(view, &hold, LEDGER_FORKED, Py_NewRef(Py_None), returned);
+	return returned ? write_end(view, &hold, returned, args[3], args[4], go_on) : NULL;
+}
+
+/* in_hand() -> (record, id, attempt, source, flags, None, size, began), or None */
+PyObject *
+ledger_in_hand(PyObject *self, PyObject *unused)
+{
+	const struct view *view = (const struct view *)self;
+
+	(void)unused;
+	if (!view->in_hand)
+		Py_RETURN_NONE;
+	return ledger_job(view, &view->hand, Py_NewRef(Py_None));
+}
+
+/* unread() -> whether what went up last was raised while the data, or the result, was read */
+PyObject *
+ledger_unread(PyObject *self, PyObject *unused)
+{
+	(void)unused;
+	return PyBool_FromLong(((struct view *)self)->unread);
+}
+
+/* forked(): this process was forked by the callback; the task in hand is its parent's */
+PyObject *
+ledger_forked(PyObject *self, PyObject *unused)
+{
+	(void)unused;
+	((struct view *)self)->forked = 1;
+	Py_RETURN_NONE;
+}
+
+/* give(result): the end of the task in hand has this one */
+PyObject *
+ledger_give(PyObject *self, PyObject *result)
+{
+	struct view *view = (struct view *)self;
+
+	if (!PyBytes_Check(result))
+		return PyErr_Format(PyExc_TypeError, "a result must be bytes");
+	Py_XDECREF(view->given);
+	view->given = Py_NewRef(result);
+	Py_RETURN_NONE;
+}
+
+/* given() -> what was given, or None */
+PyObject *
+ledger_given(PyObject *self, PyObject *unused)
+{
+	const struct view *view = (const struct view *)self;
+
+	(void)unused;
+	return Py_NewRef(view->given ? view->given : Py_None);
+}
