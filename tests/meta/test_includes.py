@@ -56,6 +56,8 @@ def faults(core: Path) -> list[str]:
                 found.append(f"{path} includes {name}: {there}/ is not below {here}/")
             elif there in FOR_TESTS:
                 found.append(f"{path} includes {name}: {there}/ is for tests")
+            elif name.endswith("/internal.h"):
+                found.append(f"{path} includes {name}: it is {there}/'s own")
     try:
         TopologicalSorter(files).prepare()
     except CycleError as circle:
@@ -89,11 +91,12 @@ def test_every_include_goes_down():
         ("ledger/claim.c", "python/ledger/view.h", "python/ledger/ is not below ledger/"),
         ("python/sync/sync.h", "python/table/rows.h", "python/table/ is not below python/sync/"),
         ("python/table/rows.h", "trace/trace.h", "trace/ is for tests"),
+        ("python/ledger/view.h", "ledger/internal.h", "it is ledger/'s own"),
         ("locks/slots.h", "slots.h", "not a path from _core"),
         ("newcomer/thing.h", "base/ipk.h", "newcomer/ has no place in ROOMS"),
         ("locks/slots.h", "locks/lockword.h", "a circle: "),
     ],
-    ids=["upward", "sideways", "core to door", "door to door", "trace", "no path", "no place", "circle"],
+    ids=["upward", "sideways", "core to door", "door to door", "trace", "internal", "no path", "no place", "circle"],
 )
 def test_an_include_that_breaks_the_rule_is_refused(copy, path, included, said):
     """The rule sees each kind of fault, planted in a copy that has no other one."""

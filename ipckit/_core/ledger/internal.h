@@ -18,6 +18,36 @@ enum {
 	IPK_LEDGER_EPOCH_STEP = IPK_CACHE_LINE / sizeof(uint32_t),
 };
 
+/* A body, or a result. */
+struct ipk_ledger_body {
+	uint64_t size;
+	uint32_t block[IPK_LEDGER_BLOCKS]; /* number + 1; slabs are numbered on behind the blocks */
+	unsigned char bytes[IPK_LEDGER_INLINE];
+};
+
+/* What the owner of its word writes; others only read. */
+struct ipk_ledger_record {
+	uint64_t id;	       /* of the task */
+	uint64_t tally;	       /* tasks that ended here: well << 32 | buried */
+	uint64_t tally_before; /* the same, before this one */
+	uint64_t gate;	       /* ordering key: number of its gate + 1, 0: none */
+	uint64_t ticket;       /* dedup key: its turn among those being stored; 0: choosing */
+	uint64_t dedup[2];     /* dedup key, hashed; 0, 0: none */
+	int64_t due;	       /* ns of CLOCK_MONOTONIC */
+	int64_t created;
+	int64_t began;	       /* its last attempt */
+	uint32_t flags;
+	int32_t dst;	       /* task worker, or IPK_LEDGER_ANY */
+	uint32_t submitter;    /* place + 1; 0: nobody. Others may move it to a successor */
+	uint32_t source;       /* the worker's number */
+	uint64_t gate_turn;    /* names its time in the gate, which it has once; 0: `id` does */
+	uint32_t deliveries;   /* callbacks that were begun with the end of the last attempt */
+	uint32_t padding;
+	uint64_t spare[2];
+	struct ipk_ledger_body body;
+	struct ipk_ledger_body result;
+};
+
 struct ipk_ledger_head {
 	uint64_t magic;
 	uint32_t version;
@@ -170,6 +200,9 @@ int ipk_ledger_fill(struct ipk_ledger *ledger, uint32_t record, struct ipk_ledge
 		    const void *bytes, uint64_t size);
 void ipk_ledger_empty(const struct ipk_ledger *ledger, uint32_t record,
 		      struct ipk_ledger_body *body);
+/* Bytes of body or result, gathered; at most `room`. Returns its size. */
+uint64_t ipk_ledger_body_bytes(const struct ipk_ledger *ledger,
+			       const struct ipk_ledger_body *body, void *bytes, uint64_t room);
 /* Free blocks that no record lists. */
 void ipk_ledger_reclaim(const struct ipk_ledger *ledger);
 

@@ -69,35 +69,7 @@ enum {
 	IPK_LEDGER_ENDED = 128,	      /* it counts as ended, once it is no longer RUNNING */
 };
 
-/* A body, or a result. */
-struct ipk_ledger_body {
-	uint64_t size;
-	uint32_t block[IPK_LEDGER_BLOCKS]; /* number + 1; slabs are numbered on behind the blocks */
-	unsigned char bytes[IPK_LEDGER_INLINE];
-};
-
-/* What the owner of its word writes; others only read. */
-struct ipk_ledger_record {
-	uint64_t id;	       /* of the task */
-	uint64_t tally;	       /* tasks that ended here: well << 32 | buried */
-	uint64_t tally_before; /* the same, before this one */
-	uint64_t gate;	       /* ordering key: number of its gate + 1, 0: none */
-	uint64_t ticket;       /* dedup key: its turn among those being stored; 0: choosing */
-	uint64_t dedup[2];     /* dedup key, hashed; 0, 0: none */
-	int64_t due;	       /* ns of CLOCK_MONOTONIC */
-	int64_t created;
-	int64_t began;	       /* its last attempt */
-	uint32_t flags;
-	int32_t dst;	       /* task worker, or IPK_LEDGER_ANY */
-	uint32_t submitter;    /* place + 1; 0: nobody. Others may move it to a successor */
-	uint32_t source;       /* the worker's number */
-	uint64_t gate_turn;    /* names its time in the gate, which it has once; 0: `id` does */
-	uint32_t deliveries;   /* callbacks that were begun with the end of the last attempt */
-	uint32_t padding;
-	uint64_t spare[2];
-	struct ipk_ledger_body body;
-	struct ipk_ledger_body result;
-};
+struct ipk_ledger_record; /* a task, in shared memory: ledger/internal.h */
 
 /* How large a ledger is. */
 struct ipk_ledger_shape {
@@ -175,6 +147,11 @@ int ipk_ledger_put_body(struct ipk_ledger *ledger, uint32_t record, const void *
  * over `most` bytes (one alone may be larger). */
 int ipk_ledger_put_beside(struct ipk_ledger *ledger, uint32_t record, uint64_t size,
 			  uint64_t most);
+/* It is for this task worker, or for IPK_LEDGER_ANY, which is so without this call. */
+void ipk_ledger_set_dst(struct ipk_ledger *ledger, uint32_t record, int32_t dst);
+/* Another process is its submitter: that of a place, and of the worker with this number. */
+void ipk_ledger_set_submitter(struct ipk_ledger *ledger, uint32_t record, uint32_t place,
+			      uint32_t source);
 /* It goes through the gate of `key` one at a time, in the order of their ids. */
 void ipk_ledger_order(struct ipk_ledger *ledger, uint32_t record, uint64_t key);
 /* Look for a task with this dedup key that is not over: its id, 0 when there is none (and later
@@ -207,6 +184,8 @@ void ipk_ledger_begin(struct ipk_ledger *ledger, struct ipk_ledger_hold *hold);
 /* As ipk_ledger_put_body, for the result. -ENOSPC: put it into a file, and say so by the flag. */
 int ipk_ledger_put_result(struct ipk_ledger *ledger, uint32_t record, const void *bytes,
 			  uint64_t size);
+/* Say that the result is a file of that many bytes. */
+void ipk_ledger_put_result_beside(struct ipk_ledger *ledger, uint32_t record, uint64_t size);
 /* Set or clear flags of a record that is ours. */
 void ipk_ledger_flag(struct ipk_ledger *ledger, uint32_t record, uint32_t set, uint32_t clear);
 /* The attempt ended well: DONE, and its submitter hears; or FREE if there is nobody to tell.
@@ -232,6 +211,27 @@ void ipk_ledger_pass_on(struct ipk_ledger *ledger);
 
 /* -- any owner -- */
 
+/* What a record says of its task. */
+struct ipk_ledger_task {
+	uint64_t id;
+	uint64_t body_size;
+	uint64_t result_size;
+	int64_t began; /* its last attempt */
+	uint32_t attempt;
+	uint32_t flags;
+	uint32_t source;
+};
+
+/* Read a task that is ours. */
+void ipk_ledger_task_of(const struct ipk_ledger *ledger, const struct ipk_ledger_hold *hold,
+			struct ipk_ledger_task *task);
+/* Copy the body, or the result, of a task that is ours, of that size (at most IPK_LEDGER_SLAB).
+ * 0, -EUCLEAN: it is not where its record says. */
+int ipk_ledger_copy_body(const struct ipk_ledger *ledger, uint32_t record, void *bytes,
+			 uint64_t size);
+int ipk_ledger_copy_result(const struct ipk_ledger *ledger, uint32_t record, void *bytes,
+			   uint64_t size);
+
 /* From DELIVERING or WRITING, ours: CLEARING. Then remove its files, then ipk_ledger_clear().
  * 0, -ESTALE. */
 int ipk_ledger_end(struct ipk_ledger *ledger, struct ipk_ledger_hold *hold);
@@ -248,6 +248,8 @@ void ipk_ledger_sweep(struct ipk_ledger *ledger, uint32_t place);
  * (UINT32_MAX: any). 1, 0. */
 int ipk_ledger_next(const struct ipk_ledger *ledger, uint32_t start, uint32_t state,
 		    uint32_t owner, struct ipk_ledger_hold *hold);
+/* How many callbacks were begun with the end of its last attempt. */
+uint32_t ipk_ledger_deliveries(const struct ipk_ledger *ledger, uint32_t record);
 /* BURIED, and written down: DONE, and its submitter hears; 1: CLEARING, as ipk_ledger_done(). */
 int ipk_ledger_written_down(struct ipk_ledger *ledger, struct ipk_ledger_hold *hold);
 /* Queue what is due. Returns when the next one is, 0: none is DELAYED. */
@@ -295,10 +297,6 @@ struct ipk_ledger_counts {
 void ipk_ledger_count(const struct ipk_ledger *ledger, struct ipk_ledger_counts *counts);
 /* Which rule is broken, NULL: none. While nobody is at work. */
 const char *ipk_ledger_verify(const struct ipk_ledger *ledger);
-/* Bytes of body or result, gathered; at most `room`. Returns its size. */
-uint64_t ipk_ledger_body_bytes(const struct ipk_ledger *ledger,
-			       const struct ipk_ledger_body *body, void *bytes, uint64_t room);
-
 static inline uint32_t
 ipk_ledger_state_of(uint64_t word)
 {

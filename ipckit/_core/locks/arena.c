@@ -6,6 +6,7 @@
  */
 #include "locks/arena.h"
 
+#include "base/atomics.h"
 #include "base/clock.h"
 
 #include <errno.h>
@@ -52,6 +53,23 @@ ipk_sync_join(const struct ipk_sync *sync, const struct ipk_registry *registry,
 	return code;
 }
 
+void
+ipk_sync_clear(const struct ipk_sync *sync, uint32_t cell)
+{
+	ipk_number_store(&sync->cells[cell], 0);
+	STORE_SEQ_CST(&sync->cells[cell].lock, 0);
+}
+
+uint32_t
+ipk_sync_locks_held(const struct ipk_sync *sync, const struct ipk_party *party)
+{
+	uint32_t count = 0;
+
+	for (uint32_t i = 0; i < sync->count; i++)
+		count += (LOAD_RELAXED(&sync->cells[i].lock) & IPK_OWNER_MASK) == party->owner;
+	return count;
+}
+
 int
 ipk_lock_take(const struct ipk_sync *sync, struct ipk_party *party, uint32_t cell,
 	      struct ipk_obstacle *obstacle)
@@ -68,8 +86,12 @@ ipk_lock_take(const struct ipk_sync *sync, struct ipk_party *party, uint32_t cel
 
 		if (dead < 0)
 			return dead;
-		if (owner == party->owner)
+		if (owner == party->owner) {
+			obstacle->kind = IPK_LATCH;
+			obstacle->word = word;
+			obstacle->seen = seen;
 			return -EDEADLK;
+		}
 		if ((!owner || dead) &&
 		    __atomic_compare_exchange_n(word, &seen,
 						party->owner | (seen & IPK_WAITERS) | extra, 0,

@@ -39,8 +39,13 @@ void ipk_sync_attach(struct ipk_sync *sync, void *base, uint32_t count);
 int ipk_sync_join(const struct ipk_sync *sync, const struct ipk_registry *registry,
 		  struct ipk_party *party);
 
+/* The cell is nobody's yet: make it a free lock and the number 0. */
+void ipk_sync_clear(const struct ipk_sync *sync, uint32_t cell);
+/* How many locks of the arena the party has. */
+uint32_t ipk_sync_locks_held(const struct ipk_sync *sync, const struct ipk_party *party);
+
 /* 0 taken, 1 taken from a dead owner; -EAGAIN: the obstacle is for ipk_wait(); -EDEADLK: the
- * calling thread has it. */
+ * calling thread has it, and with the obstacle ipk_wait() only lets the time pass. */
 int ipk_lock_take(const struct ipk_sync *sync, struct ipk_party *party, uint32_t cell,
 		  struct ipk_obstacle *obstacle);
 /* 0; -EPERM: it is not the calling thread's, nothing was changed. */

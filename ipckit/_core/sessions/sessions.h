@@ -20,6 +20,7 @@
 #ifndef IPK_SESSIONS_SESSIONS_H
 #define IPK_SESSIONS_SESSIONS_H
 
+#include "base/atomics.h"
 #include "base/ipk.h"
 
 /* Words of a session's row. */
@@ -63,6 +64,27 @@ int ipk_session_close(uint64_t *rows, uint64_t places, uint64_t *process, uint64
 /* How many sessions these processes have open; their rows are `stride` words apart. Each word is
  * loaded for itself, so what is opened or closed meanwhile counts or does not. */
 int64_t ipk_session_number(const uint64_t *processes, size_t count, size_t stride);
+/* Bytes came from the client at this moment (ns of CLOCK_MONOTONIC). */
+static inline void
+ipk_session_heard(uint64_t *row, uint64_t now)
+{
+	STORE_RELAXED(&row[IPK_SESSION_HEARD], now);
+}
+
+/* So many bytes of the client were worked off, and no callback is under way. */
+static inline void
+ipk_session_worked_off(uint64_t *row, uint64_t bytes)
+{
+	STORE_RELAXED(&row[IPK_SESSION_READ], bytes);
+}
+
+/* So many bytes are about to be given to the transport. */
+static inline void
+ipk_session_writes(uint64_t *row, uint64_t bytes)
+{
+	row[IPK_SESSION_WRITTEN] += bytes; /* the owner alone writes it */
+}
+
 /* The process is dead: count what it was about to do, if it was done. Twice is as once. */
 void ipk_session_settle(uint64_t *rows, uint64_t places, uint64_t *process, uint64_t owner);
 

@@ -3,8 +3,8 @@
  *
  * usage: kill_storm [kills [microseconds]]     20,000 by default; between two at most 1,000 us
  * Checked all the time: every row is whole; a lasting row is always there, and exactly once in an
- * iteration; no call hangs. In the end: each counter is between the increments
- * that returned and those that were begun; verify() finds nothing; exactly ROWS rows fit.
+ * iteration; no call hangs. In the end: each counter is between the increments that returned and
+ * those that were begun; verify() finds nothing; exactly ROWS rows fit.
  * Printed: how long the first write of the row that a killed process was at takes, and, as control,
  * a write of the row that a living one is at.
  */
@@ -21,7 +21,6 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 enum {

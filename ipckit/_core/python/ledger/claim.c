@@ -36,15 +36,16 @@ LEDGER_FAST(ledger_account)
 }
 
 void
-ledger_attempt_begins(struct view *view, const struct ipk_ledger_hold *hold)
+ledger_attempt_begins(struct view *view, const struct ipk_ledger_hold *hold,
+		      struct ipk_ledger_task *task)
 {
+	ipk_ledger_task_of(&view->ledger, hold, task);
 	view->hand = *hold;
 	view->in_hand = 1;
 	view->unread = 0;
 	Py_CLEAR(view->given);
 	if (view->busy_since)
-		__atomic_store_n(view->busy_since, (uint64_t)view->ledger.record[hold->record].began,
-				 __ATOMIC_RELEASE);
+		STORE_RELEASE(view->busy_since, (uint64_t)task->began);
 }
 
 void
@@ -58,28 +59,28 @@ ledger_attempt_ends(struct view *view)
 		return;
 	took = ipk_now_ns() - began;
 	latency_note(&view->row, took);
-	__atomic_store_n(view->attempt_ns, *view->attempt_ns + took, __ATOMIC_RELEASE);
-	__atomic_store_n(view->attempts, *view->attempts + 1, __ATOMIC_RELEASE);
-	__atomic_store_n(view->busy_since, 0, __ATOMIC_RELEASE);
+	STORE_RELEASE(view->attempt_ns, *view->attempt_ns + took);
+	STORE_RELEASE(view->attempts, *view->attempts + 1);
+	STORE_RELEASE(view->busy_since, 0);
 }
 
 PyObject *
 ledger_claim(PyObject *self, PyObject *unused)
 {
 	struct view *view = (struct view *)self;
-	const struct ipk_ledger_record *record;
 	struct ipk_ledger_hold hold;
+	struct ipk_ledger_task task;
 	PyObject *body;
 
 	(void)unused;
 	if (!ipk_ledger_claim(&view->ledger, &hold))
 		Py_RETURN_NONE;
 	ledger_keep(view, &hold);
-	ledger_attempt_begins(view, &hold);
-	record = &view->ledger.record[hold.record];
-	body = record->flags & IPK_LEDGER_BODY_BESIDE ? Py_NewRef(Py_None)
-						      : ledger_bytes(view, &record->body);
-	return ledger_job(view, &hold, body);
+	ledger_attempt_begins(view, &hold, &task);
+	body = task.flags & IPK_LEDGER_BODY_BESIDE
+		       ? Py_NewRef(Py_None)
+		       : ledger_body(view, hold.record, task.body_size);
+	return ledger_job(&hold, &task, body);
 }
 
 /* begin(record, dst, submitter's place) -> (attempt, began) */
@@ -87,6 +88,7 @@ LEDGER_FAST(ledger_begin)
 {
 	struct view *view = (struct view *)self;
 	struct ipk_ledger_hold hold;
+	struct ipk_ledger_task task;
 	int64_t record;
 	unsigned long submitter;
 	long dst;
@@ -98,13 +100,13 @@ LEDGER_FAST(ledger_begin)
 	if (PyErr_Occurred())
 		return NULL;
 	hold = ledger_hold(view, record);
-	view->ledger.record[record].dst = (int32_t)dst;
-	view->ledger.record[record].submitter = (uint32_t)submitter + 1;
+	ipk_ledger_task_of(&view->ledger, &hold, &task);
+	ipk_ledger_set_dst(&view->ledger, hold.record, (int32_t)dst);
+	ipk_ledger_set_submitter(&view->ledger, hold.record, (uint32_t)submitter, task.source);
 	ipk_ledger_begin(&view->ledger, &hold);
 	ledger_keep(view, &hold);
-	ledger_attempt_begins(view, &hold);
-	return Py_BuildValue("(IL)", ipk_ledger_attempt_of(hold.word),
-			     (long long)view->ledger.record[record].began);
+	ledger_attempt_begins(view, &hold, &task);
+	return Py_BuildValue("(IL)", task.attempt, (long long)task.began);
 }
 
 LEDGER_FAST(ledger_result_beside)
@@ -118,9 +120,7 @@ LEDGER_FAST(ledger_result_beside)
 	size = PyLong_AsUnsignedLongLong(args[1]);
 	if (PyErr_Occurred())
 		return NULL;
-	view->ledger.record[record].result.size = size;
-	ipk_ledger_flag(&view->ledger, (uint32_t)record,
-			IPK_LEDGER_RESULT_BESIDE | IPK_LEDGER_HAS_RESULT, 0);
+	ipk_ledger_put_result_beside(&view->ledger, (uint32_t)record, size);
 	Py_RETURN_NONE;
 }
 

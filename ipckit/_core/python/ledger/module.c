@@ -35,10 +35,11 @@ ledger_keep(struct view *view, const struct ipk_ledger_hold *hold)
 	view->word[hold->record] = hold->word;
 }
 
-PyObject *
-ledger_bytes(const struct view *view, const struct ipk_ledger_body *body)
+typedef int copy_call(const struct ipk_ledger *ledger, uint32_t record, void *bytes, uint64_t size);
+
+static PyObject *
+copied(const struct view *view, uint32_t record, uint64_t size, copy_call *copy)
 {
-	uint64_t size = body->size;
 	PyObject *bytes;
 
 	if (size > IPK_LEDGER_SLAB) {
@@ -46,12 +47,23 @@ ledger_bytes(const struct view *view, const struct ipk_ledger_body *body)
 		return NULL;
 	}
 	bytes = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)size);
-	if (bytes &&
-	    ipk_ledger_body_bytes(&view->ledger, body, PyBytes_AsString(bytes), size) != size) {
+	if (bytes && copy(&view->ledger, record, PyBytes_AsString(bytes), size)) {
 		PyErr_SetString(PyExc_SystemError, "a body in the ledger is not where its record says");
 		Py_CLEAR(bytes);
 	}
 	return bytes;
+}
+
+PyObject *
+ledger_body(const struct view *view, uint32_t record, uint64_t size)
+{
+	return copied(view, record, size, ipk_ledger_copy_body);
+}
+
+PyObject *
+ledger_result(const struct view *view, uint32_t record, uint64_t size)
+{
+	return copied(view, record, size, ipk_ledger_copy_result);
 }
 
 PyObject *
@@ -293,6 +305,7 @@ static PyObject *
 shape_of(PyObject *module, PyObject *object)
 {
 	struct ipk_ledger ledger;
+	struct ipk_ledger_shape shape;
 	Py_buffer memory;
 	int code;
 
@@ -303,8 +316,9 @@ shape_of(PyObject *module, PyObject *object)
 	PyBuffer_Release(&memory);
 	if (code)
 		Py_RETURN_NONE;
-	return Py_BuildValue("(IIIII)", ledger.shape.records, ledger.shape.blocks,
-			     ledger.shape.workers, ledger.shape.task_workers, ledger.shape.slabs);
+	ipk_ledger_shape_of(&ledger, &shape);
+	return Py_BuildValue("(IIIII)", shape.records, shape.blocks, shape.workers,
+			     shape.task_workers, shape.slabs);
 }
 
 static PyMethodDef module_methods[] = {

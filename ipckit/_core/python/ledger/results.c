@@ -31,59 +31,57 @@ ledger_collect(PyObject *self, PyObject *most)
 
 /* What is left to Python; `object` goes over to the tuple. */
 static PyObject *
-leave(const struct view *view, const struct ipk_ledger_hold *hold, enum ledger_stage stage,
-      PyObject *object)
+leave(const struct ipk_ledger_hold *hold, const struct ipk_ledger_task *task,
+      enum ledger_stage stage, PyObject *object)
 {
-	const struct ipk_ledger_record *record = &view->ledger.record[hold->record];
-
 	return ledger_tuple(7, (PyObject *[]){
 				       PyLong_FromLong(stage),
 				       PyLong_FromUnsignedLong(hold->record),
-				       PyLong_FromUnsignedLongLong(record->id),
-				       PyLong_FromUnsignedLong(record->flags),
-				       PyLong_FromUnsignedLong(ipk_ledger_attempt_of(hold->word)),
+				       PyLong_FromUnsignedLongLong(task->id),
+				       PyLong_FromUnsignedLong(task->flags),
+				       PyLong_FromUnsignedLong(task->attempt),
 				       object,
-				       PyLong_FromUnsignedLongLong(record->result.size),
+				       PyLong_FromUnsignedLongLong(task->result_size),
 			       });
 }
 
 static PyObject *
-untold(const struct view *view, const struct ipk_ledger_hold *hold)
+untold(const struct view *view, const struct ipk_ledger_hold *hold,
+       const struct ipk_ledger_task *task)
 {
-	const struct ipk_ledger_record *record = &view->ledger.record[hold->record];
-	int inside = record->flags & IPK_LEDGER_HAS_RESULT &&
-		     !(record->flags & IPK_LEDGER_RESULT_BESIDE);
+	int inside = task->flags & IPK_LEDGER_HAS_RESULT &&
+		     !(task->flags & IPK_LEDGER_RESULT_BESIDE);
 
-	return leave(view, hold, LEDGER_UNTOLD,
-		     inside ? ledger_bytes(view, &record->result) : Py_NewRef(Py_None));
+	return leave(hold, task, LEDGER_UNTOLD,
+		     inside ? ledger_result(view, hold->record, task->result_size)
+			    : Py_NewRef(Py_None));
 }
 
 enum telling { TOLD, NOT_COMMON, UNREAD, FAILED };
 
 /* UNREAD, FAILED: raised. */
 static enum telling
-tell(struct view *view, const struct ipk_ledger_hold *hold, PyObject *const *args,
-     PyObject **returned)
+tell(struct view *view, const struct ipk_ledger_hold *hold, const struct ipk_ledger_task *task,
+     PyObject *const *args, PyObject **returned)
 {
 	enum {
 		LOOKED_AT = IPK_LEDGER_HAS_RESULT | IPK_LEDGER_LOST | IPK_LEDGER_BODY_BESIDE |
 			    IPK_LEDGER_RESULT_BESIDE | IPK_LEDGER_NOTED
 	};
-	const struct ipk_ledger_record *record = &view->ledger.record[hold->record];
 	PyObject *id;
 	PyObject *value;
 	int waited;
 
-	if ((record->flags & LOOKED_AT) != IPK_LEDGER_HAS_RESULT || args[0] == Py_None)
+	if ((task->flags & LOOKED_AT) != IPK_LEDGER_HAS_RESULT || args[0] == Py_None)
 		return NOT_COMMON;
-	id = PyLong_FromUnsignedLongLong(record->id);
+	id = PyLong_FromUnsignedLongLong(task->id);
 	waited = id && PyDict_Size(args[3]) ? PyDict_Contains(args[3], id) : 0;
 	if (!id || waited) {
 		Py_XDECREF(id);
 		return !id || waited < 0 ? FAILED : NOT_COMMON;
 	}
 	ipk_ledger_deliver(&view->ledger, hold->record);
-	value = ledger_decode(view, &record->result, args[2]);
+	value = ledger_decode(ledger_result(view, hold->record, task->result_size), args[2]);
 	*returned = value ? PyObject_CallFunctionObjArgs(args[0], args[1], id, value, NULL) : NULL;
 	Py_DECREF(id);
 	if (!value)
@@ -110,7 +108,9 @@ ledger_deliveries(PyObject *self, PyObject *argument)
 	const struct view *view = (struct view *)self;
 	int64_t record = ledger_record(view, argument);
 
-	return record < 0 ? NULL : PyLong_FromUnsignedLong(view->ledger.record[record].deliveries);
+	if (record < 0)
+		return NULL;
+	return PyLong_FromUnsignedLong(ipk_ledger_deliveries(&view->ledger, (uint32_t)record));
 }
 
 /* hear(finish, server, decode, waiters): see _ledger.pyi */
@@ -123,9 +123,12 @@ LEDGER_FAST(ledger_hear)
 	view->in_hand = 0;
 	while (view->told < view->collected) {
 		struct ipk_ledger_hold hold = view->ends[view->told++];
+		struct ipk_ledger_task task;
 		PyObject *returned = NULL;
-		enum telling how = tell(view, &hold, args, &returned);
+		enum telling how;
 
+		ipk_ledger_task_of(&view->ledger, &hold, &task);
+		how = tell(view, &hold, &task, args, &returned);
 		if (how == UNREAD || how == FAILED) {
 			view->hand = hold;
 			view->in_hand = 1;
@@ -133,9 +136,9 @@ LEDGER_FAST(ledger_hear)
 			return NULL;
 		}
 		if (how == NOT_COMMON)
-			return untold(view, &hold);
+			return untold(view, &hold, &task);
 		if (returned != Py_None)
-			return leave(view, &hold, LEDGER_RETURNED, returned);
+			return leave(&hold, &task, LEDGER_RETURNED, returned);
 		Py_DECREF(returned);
 		if (ipk_ledger_end(&view->ledger, &hold) == 0)
 			ipk_ledger_clear(&view->ledger, &hold);

@@ -28,29 +28,26 @@ ledger_encode(PyObject *encode, PyObject *protocol, PyObject *data)
 }
 
 PyObject *
-ledger_decode(const struct view *view, const struct ipk_ledger_body *from, PyObject *decode)
+ledger_decode(PyObject *bytes, PyObject *decode)
 {
-	PyObject *body = ledger_bytes(view, from);
-	PyObject *data = body ? PyObject_CallFunctionObjArgs(decode, body, NULL) : NULL;
+	PyObject *data = bytes ? PyObject_CallFunctionObjArgs(decode, bytes, NULL) : NULL;
 
-	Py_XDECREF(body);
+	Py_XDECREF(bytes);
 	return data;
 }
 
 PyObject *
-ledger_job(const struct view *view, const struct ipk_ledger_hold *hold, PyObject *body)
+ledger_job(const struct ipk_ledger_hold *hold, const struct ipk_ledger_task *task, PyObject *body)
 {
-	const struct ipk_ledger_record *record = &view->ledger.record[hold->record];
-
 	return ledger_tuple(8, (PyObject *[]){
 				       PyLong_FromUnsignedLong(hold->record),
-				       PyLong_FromUnsignedLongLong(record->id),
-				       PyLong_FromUnsignedLong(ipk_ledger_attempt_of(hold->word)),
-				       PyLong_FromUnsignedLong(record->source),
-				       PyLong_FromUnsignedLong(record->flags),
+				       PyLong_FromUnsignedLongLong(task->id),
+				       PyLong_FromUnsignedLong(task->attempt),
+				       PyLong_FromUnsignedLong(task->source),
+				       PyLong_FromUnsignedLong(task->flags),
 				       body,
-				       PyLong_FromUnsignedLongLong(record->body.size),
-				       PyLong_FromLongLong(record->began),
+				       PyLong_FromUnsignedLongLong(task->body_size),
+				       PyLong_FromLongLong(task->began),
 			       });
 }
 
@@ -59,7 +56,10 @@ static PyObject *
 leave(const struct view *view, const struct ipk_ledger_hold *hold, enum ledger_stage stage,
       PyObject *body, PyObject *object)
 {
-	return ledger_tuple(3, (PyObject *[]){PyLong_FromLong(stage), ledger_job(view, hold, body),
+	struct ipk_ledger_task task;
+
+	ipk_ledger_task_of(&view->ledger, hold, &task);
+	return ledger_tuple(3, (PyObject *[]){PyLong_FromLong(stage), ledger_job(hold, &task, body),
 					      object});
 }
 
@@ -106,8 +106,8 @@ write_end(struct view *view, struct ipk_ledger_hold *hold, PyObject *returned, P
 LEDGER_FAST(ledger_run)
 {
 	struct view *view = (struct view *)self;
-	const struct ipk_ledger_record *record;
 	struct ipk_ledger_hold hold;
+	struct ipk_ledger_task task;
 	long long until;
 	PyObject *data;
 	PyObject *id;
@@ -123,20 +123,19 @@ LEDGER_FAST(ledger_run)
 	if (!ipk_ledger_claim(&view->ledger, &hold))
 		Py_RETURN_NONE;
 	ledger_keep(view, &hold);
-	ledger_attempt_begins(view, &hold);
-	record = &view->ledger.record[hold.record];
-	go_on = record->began < until;
-	if (record->flags & IPK_LEDGER_BODY_BESIDE)
+	ledger_attempt_begins(view, &hold, &task);
+	go_on = task.began < until;
+	if (task.flags & IPK_LEDGER_BODY_BESIDE)
 		return leave(view, &hold, LEDGER_BEGUN, Py_NewRef(Py_None), Py_NewRef(Py_None));
-	if (record->flags & IPK_LEDGER_FOREIGN)
-		return leave(view, &hold, LEDGER_BEGUN, ledger_bytes(view, &record->body),
-			     Py_NewRef(Py_None));
-	data = ledger_decode(view, &record->body, args[2]);
+	if (task.flags & IPK_LEDGER_FOREIGN)
+		return leave(view, &hold, LEDGER_BEGUN,
+			     ledger_body(view, hold.record, task.body_size), Py_NewRef(Py_None));
+	data = ledger_decode(ledger_body(view, hold.record, task.body_size), args[2]);
 	view->unread = !data;
 	if (!data)
 		return NULL;
-	id = PyLong_FromUnsignedLongLong(record->id);
-	source = PyLong_FromUnsignedLong(record->source);
+	id = PyLong_FromUnsignedLongLong(task.id);
+	source = PyLong_FromUnsignedLong(task.source);
 	if (id && source)
 		returned = PyObject_CallFunctionObjArgs(args[0], args[1], id, source, data, NULL);
 	Py_XDECREF(id);
@@ -152,11 +151,13 @@ PyObject *
 ledger_in_hand(PyObject *self, PyObject *unused)
 {
 	const struct view *view = (const struct view *)self;
+	struct ipk_ledger_task task;
 
 	(void)unused;
 	if (!view->in_hand)
 		Py_RETURN_NONE;
-	return ledger_job(view, &view->hand, Py_NewRef(Py_None));
+	ipk_ledger_task_of(&view->ledger, &view->hand, &task);
+	return ledger_job(&view->hand, &task, Py_NewRef(Py_None));
 }
 
 /* unread() -> whether what went up last was raised while the data, or the result, was read */

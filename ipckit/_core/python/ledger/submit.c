@@ -39,7 +39,7 @@ publish(struct view *view, struct ipk_ledger_hold *hold, int32_t dst, int wanted
 {
 	uint64_t id = ipk_ledger_turn_of(hold->word);
 
-	view->ledger.record[hold->record].dst = dst;
+	ipk_ledger_set_dst(&view->ledger, hold->record, dst);
 	if (wanted)
 		ipk_ledger_flag(&view->ledger, hold->record, IPK_LEDGER_WANTED, 0);
 	ipk_ledger_publish(&view->ledger, hold, 0);
@@ -199,7 +199,7 @@ LEDGER_FAST(ledger_publish)
 	if (PyErr_Occurred())
 		return NULL;
 	hold = ledger_hold(view, record);
-	view->ledger.record[record].dst = (int32_t)dst;
+	ipk_ledger_set_dst(&view->ledger, (uint32_t)record, (int32_t)dst);
 	ipk_ledger_publish(&view->ledger, &hold, due);
 	Py_RETURN_NONE;
 }
@@ -218,8 +218,8 @@ LEDGER_FAST(ledger_ask_for)
 	source = PyLong_AsUnsignedLong(args[2]);
 	if (PyErr_Occurred())
 		return NULL;
-	view->ledger.record[record].submitter = (uint32_t)place + 1;
-	view->ledger.record[record].source = (uint32_t)source;
+	ipk_ledger_set_submitter(&view->ledger, (uint32_t)record, (uint32_t)place,
+				 (uint32_t)source);
 	Py_RETURN_NONE;
 }
 

@@ -55,8 +55,9 @@ int64_t ledger_record(const struct view *view, PyObject *argument);
 struct ipk_ledger_hold ledger_hold(const struct view *view, int64_t record);
 /* Keep the word of what is in our hands now. */
 void ledger_keep(struct view *view, const struct ipk_ledger_hold *hold);
-/* A body or a result, as bytes; NULL: raised. */
-PyObject *ledger_bytes(const struct view *view, const struct ipk_ledger_body *body);
+/* The body of a task, or its result, as bytes; NULL: raised. */
+PyObject *ledger_body(const struct view *view, uint32_t record, uint64_t size);
+PyObject *ledger_result(const struct view *view, uint32_t record, uint64_t size);
 /* A tuple of these, whose references it takes over; NULL: one of them was NULL, or no memory. */
 PyObject *ledger_tuple(Py_ssize_t count, PyObject *const *items);
 /* 0; -1: raised, as there are too few or too many. */
@@ -93,14 +94,16 @@ PyObject *ledger_give(PyObject *self, PyObject *result);
 PyObject *ledger_given(PyObject *self, PyObject *unused);
 /* Data as a body, by encode(data) or encode(data, protocol); NULL: raised. */
 PyObject *ledger_encode(PyObject *encode, PyObject *protocol, PyObject *data);
-/* What decode() makes of a body; NULL: raised. */
-PyObject *ledger_decode(const struct view *view, const struct ipk_ledger_body *from,
-			PyObject *decode);
+/* What decode() makes of bytes, whose reference it takes over; NULL: raised. */
+PyObject *ledger_decode(PyObject *bytes, PyObject *decode);
 /* What claim() tells of a task; `body` goes over to the tuple. */
-PyObject *ledger_job(const struct view *view, const struct ipk_ledger_hold *hold, PyObject *body);
+PyObject *ledger_job(const struct ipk_ledger_hold *hold, const struct ipk_ledger_task *task,
+		     PyObject *body);
 
 /* -- claim.c -- */
-void ledger_attempt_begins(struct view *view, const struct ipk_ledger_hold *hold);
+/* A task was claimed: read it, and account for it. */
+void ledger_attempt_begins(struct view *view, const struct ipk_ledger_hold *hold,
+			   struct ipk_ledger_task *task);
 /* Count it, before anybody can hear of its end; the second time does nothing. */
 void ledger_attempt_ends(struct view *view);
 LEDGER_FAST(ledger_account);

@@ -44,11 +44,7 @@ holds_lock(const struct membership *member)
 
 	if (segment->is_table)
 		return ipk_table_locks_held(&segment->table, &member->party) > 0;
-	for (uint32_t i = 0; i < segment->sync.count; i++)
-		if ((__atomic_load_n(&segment->sync.cells[i].lock, __ATOMIC_RELAXED) &
-		     IPK_OWNER_MASK) == member->party.owner)
-			return 1;
-	return 0;
+	return ipk_sync_locks_held(&segment->sync, &member->party) > 0;
 }
 
 /* Between two tries at a registry that another thread has, without the mutex. 0 or -EINTR. */

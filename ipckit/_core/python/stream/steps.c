@@ -9,9 +9,9 @@
 #define HELD_MOST 65536
 
 static uint64_t *
-session_word(const struct stream *stream, int word)
+session_row(const struct stream *stream)
 {
-	return (uint64_t *)stream->session_row.buf + word;
+	return stream->session_row.buf;
 }
 
 static void
@@ -119,7 +119,7 @@ settle(struct stream *stream)
 			return -1;
 		unread = (uint64_t)size;
 	}
-	*session_word(stream, READ) = stream->total - unread; /* S2 */
+	ipk_session_worked_off(session_row(stream), stream->total - unread); /* S2 */
 	return 0;
 }
 
@@ -276,6 +276,7 @@ stream_data_received(PyObject *self, PyObject *data)
 {
 	struct stream *stream = (struct stream *)self;
 	Py_ssize_t size = PyObject_Size(data);
+	uint64_t now;
 
 	if (size < 0)
 		return NULL;
@@ -291,8 +292,9 @@ stream_data_received(PyObject *self, PyObject *data)
 		Py_RETURN_NONE;
 	}
 	stream->heard = 1;
-	*session_word(stream, HEARD) = ipk_now_ns();
-	((uint64_t *)stream->process_row.buf)[LAST_READ] = *session_word(stream, HEARD);
+	now = ipk_now_ns();
+	ipk_session_heard(session_row(stream), now);
+	((uint64_t *)stream->process_row.buf)[LAST_READ] = now;
 	stream->total += (uint64_t)size;
 	if (stream->framer == Py_None) {
 		if (hand_out(stream, data) < 0)
@@ -336,7 +338,7 @@ stream_send(PyObject *self, PyObject *const *args, Py_ssize_t given)
 		return PyObject_CallMethod(self, "_send_behind", "Oi", args[0], promised);
 	}
 	if (!promised)
-		*session_word(stream, WRITTEN) += (uint64_t)size; /* S3 */
+		ipk_session_writes(session_row(stream), (uint64_t)size); /* S3 */
 	if ((stream->holds ? hold(stream, args[0], size) : write_out(stream, args[0])) < 0)
 		return NULL;
 	count(stream, RESPONSES);

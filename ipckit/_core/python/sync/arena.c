@@ -71,8 +71,7 @@ arena_clear(PyObject *object, PyObject *args)
 		PyErr_SetString(PyExc_IndexError, "no such cell");
 		return NULL;
 	}
-	ipk_number_store(&sync->cells[index], 0);
-	__atomic_store_n(&sync->cells[index].lock, 0, __ATOMIC_SEQ_CST);
+	ipk_sync_clear(sync, index);
 	Py_RETURN_NONE;
 }
 
@@ -153,14 +152,9 @@ acquire(struct cell *self, PyObject *timeout)
 	if (deadline < 0 || !(sync = cell_placed(self)) || !(party = segment_join(self->segment)))
 		return -1;
 	while ((code = ipk_lock_take(sync, party, self->index, &obstacle)) == -EAGAIN ||
-	       (code == -EDEADLK && deadline)) {
+	       (code == -EDEADLK && deadline)) { /* only the time can end the latter */
 		int waited;
 
-		if (code == -EDEADLK) { /* only the time can end it */
-			obstacle.kind = IPK_LATCH;
-			obstacle.word = &sync->cells[self->index].lock;
-			obstacle.seen = *obstacle.word;
-		}
 		Py_BEGIN_ALLOW_THREADS
 		waited = ipk_wait(sync->slots, IPK_SYNC_SLOTS, &obstacle, (uint64_t)deadline);
 		Py_END_ALLOW_THREADS
