@@ -17,7 +17,14 @@ ROOMS = [
     ["queues", "table", "ledger"],
     ["trace"],
     ["python"],
-    ["python/segments", "python/ledger", "python/queues", "python/channel", "python/stream", "python/accept"],
+    [
+        "python/segments",
+        "python/ledger",
+        "python/queues",
+        "python/channel",
+        "python/stream",
+        "python/accept",
+    ],
     ["python/sync"],
     ["python/table"],
 ]
@@ -43,7 +50,11 @@ def faults(core: Path) -> list[str]:
     files = sources(core)
     place = {name: number for number, line in enumerate(ROOMS) for name in line}
     found = [f"{name}/ has no place in ROOMS" for name in sorted({*map(room, files)} - {*place})]
-    found += [f"{name}/ is in ROOMS and has no files" for name in place if not any(room(f) == name for f in files)]
+    found += [
+        f"{name}/ is in ROOMS and has no files"
+        for name in place
+        if not any(room(f) == name for f in files)
+    ]
     for path, names in files.items():
         for name in names:
             if name not in files:
@@ -86,8 +97,16 @@ def test_every_include_goes_down():
 @pytest.mark.parametrize(
     ("path", "included", "said"),
     [
-        ("base/word.h", "locks/slots.h", "base/word.h includes locks/slots.h: locks/ is not below base/"),
-        ("table/row.c", "ledger/ledger.h", "table/row.c includes ledger/ledger.h: ledger/ is not below table/"),
+        (
+            "base/word.h",
+            "locks/slots.h",
+            "base/word.h includes locks/slots.h: locks/ is not below base/",
+        ),
+        (
+            "table/row.c",
+            "ledger/ledger.h",
+            "table/row.c includes ledger/ledger.h: ledger/ is not below table/",
+        ),
         ("ledger/claim.c", "python/ledger/view.h", "python/ledger/ is not below ledger/"),
         ("python/sync/sync.h", "python/table/rows.h", "python/table/ is not below python/sync/"),
         ("python/table/rows.h", "trace/trace.h", "trace/ is for tests"),
@@ -96,7 +115,17 @@ def test_every_include_goes_down():
         ("newcomer/thing.h", "base/ipk.h", "newcomer/ has no place in ROOMS"),
         ("locks/slots.h", "locks/lockword.h", "a circle: "),
     ],
-    ids=["upward", "sideways", "core to door", "door to door", "trace", "internal", "no path", "no place", "circle"],
+    ids=[
+        "upward",
+        "sideways",
+        "core to door",
+        "door to door",
+        "trace",
+        "internal",
+        "no path",
+        "no place",
+        "circle",
+    ],
 )
 def test_an_include_that_breaks_the_rule_is_refused(copy, path, included, said):
     """The rule sees each kind of fault, planted in a copy that has no other one."""

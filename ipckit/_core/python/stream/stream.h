@@ -7,7 +7,7 @@
  * Stream is the base of ipckit.server.connection.Connection. It has the words that every packet
  * changes and the three steps of the usual case: bytes came, a packet is handed out, an answer is
  * sent. Whatever is unusual (a callback that runs already, raises or is a coroutine, a slow reader,
- * an end) it leaves to methods of the subclass.
+ * an end) it leaves to methods of the subclass, which `_stream.pyi` declares in `_Unusual`.
  *
  * Invariants
  *   S1  `running` is set while a callback of the connection is under way, and only then.
