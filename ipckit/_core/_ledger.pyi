@@ -32,6 +32,8 @@ SLAB: int
 BLOCK: int
 MAX_PLACES: int
 
+TRANSITIONS: list[tuple[str, str, list[int], list[int]]]  # call, who, from, to
+
 def size_of(records: int, blocks: int, workers: int, task_workers: int, slabs: int, /) -> int: ...
 def lay_out(
     memory: mmap, records: int, blocks: int, workers: int, task_workers: int, slabs: int, /

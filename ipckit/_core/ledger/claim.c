@@ -14,7 +14,7 @@
  *   C5  what a flag says of an attempt is taken back when the next attempt begins; the file of a
  *       result that is taken back stays until the task is over, and NOTED says so.
  *
- * Blocks    never.  Errors  -ENOSPC, -ESTALE.
+ * Blocks    never.  Errors  -ENOSPC; -ESTALE: the word changed, or is in no state for the call.
  */
 #include "base/clock.h"
 #include "ledger/internal.h"
@@ -78,7 +78,7 @@ claim_best(const struct ipk_ledger *ledger, const struct ipk_ledger_best *best, 
 	if (record < ledger->shape.records) {
 		hold->record = record;
 		hold->word = LOAD_SEQ_CST(&ledger->word[record]);
-		claimed = ipk_ledger_state_of(hold->word) == IPK_LEDGER_QUEUED &&
+		claimed = ipk_ledger_may(ledger, IPK_LEDGER_CALL_CLAIM, hold->word) &&
 			  ipk_ledger_turn_of(hold->word) == best->hint >> 24 &&
 			  ipk_ledger_step(ledger, hold, running(ledger, hold->word)) == 0;
 	}
@@ -105,6 +105,8 @@ ipk_ledger_claim(struct ipk_ledger *ledger, struct ipk_ledger_hold *hold)
 {
 	uint32_t queues[2] = {ipk_ledger_own_queue(ledger), ledger->shape.task_workers};
 
+	if (!ipk_ledger_is_task_worker(ledger))
+		return 0;
 	for (;;) {
 		struct ipk_ledger_best best = {0, NULL, 0};
 		uint32_t found[2] = {0, 0};
@@ -132,11 +134,29 @@ ipk_ledger_claim(struct ipk_ledger *ledger, struct ipk_ledger_hold *hold)
 	}
 }
 
-void
-ipk_ledger_begin(struct ipk_ledger *ledger, struct ipk_ledger_hold *hold)
+/* Whether a call for a task in our hands comes too late, or is not for its state. */
+static int
+is_stale(const struct ipk_ledger *ledger, enum ipk_ledger_call call,
+	 const struct ipk_ledger_hold *hold)
 {
-	if (ipk_ledger_step(ledger, hold, running(ledger, hold->word)) == 0)
-		begin(ledger, hold);
+	return !ipk_ledger_may(ledger, call, hold->word) ||
+	       LOAD_SEQ_CST(&ledger->word[hold->record]) != hold->word;
+}
+
+int
+ipk_ledger_begin(struct ipk_ledger *ledger, struct ipk_ledger_hold *hold, int32_t dst,
+		 uint32_t submitter)
+{
+	struct ipk_ledger_record *record = &ledger->record[hold->record];
+
+	if (is_stale(ledger, IPK_LEDGER_CALL_BEGIN, hold))
+		return -ESTALE;
+	STORE_RELEASE(&record->dst, dst);
+	STORE_RELEASE(&record->submitter, submitter + 1);
+	if (ipk_ledger_step(ledger, hold, running(ledger, hold->word)))
+		return -ESTALE;
+	begin(ledger, hold);
+	return 0;
 }
 
 void
@@ -196,7 +216,7 @@ settle(struct ipk_ledger *ledger, struct ipk_ledger_hold *hold)
 int
 ipk_ledger_done(struct ipk_ledger *ledger, struct ipk_ledger_hold *hold)
 {
-	if (LOAD_SEQ_CST(&ledger->word[hold->record]) != hold->word)
+	if (is_stale(ledger, IPK_LEDGER_CALL_DONE, hold))
 		return -ESTALE;
 	ipk_ledger_flag(ledger, hold->record, IPK_LEDGER_ENDED, 0); /* C4 */
 	return settle(ledger, hold);
@@ -206,7 +226,7 @@ int
 ipk_ledger_done_with(struct ipk_ledger *ledger, struct ipk_ledger_hold *hold, const void *bytes,
 		     uint64_t size)
 {
-	if (LOAD_SEQ_CST(&ledger->word[hold->record]) != hold->word)
+	if (is_stale(ledger, IPK_LEDGER_CALL_DONE, hold))
 		return -ESTALE;
 	if (ipk_ledger_put_result(ledger, hold->record, bytes, size))
 		return -ENOSPC;
@@ -216,7 +236,9 @@ ipk_ledger_done_with(struct ipk_ledger *ledger, struct ipk_ledger_hold *hold, co
 int
 ipk_ledger_written_down(struct ipk_ledger *ledger, struct ipk_ledger_hold *hold)
 {
-	return settle(ledger, hold);
+	return ipk_ledger_may(ledger, IPK_LEDGER_CALL_WRITTEN_DOWN, hold->word)
+		       ? settle(ledger, hold)
+		       : -ESTALE;
 }
 
 int
@@ -226,7 +248,7 @@ ipk_ledger_retry(struct ipk_ledger *ledger, const struct ipk_ledger_hold *hold, 
 	struct ipk_ledger_hold now = *hold;
 	int told_of = ipk_ledger_state_of(hold->word) == IPK_LEDGER_DELIVERING;
 
-	if (LOAD_SEQ_CST(&ledger->word[hold->record]) != hold->word)
+	if (is_stale(ledger, IPK_LEDGER_CALL_RETRY, hold))
 		return -ESTALE;
 	STORE_RELEASE(&record->due, due);
 	if (told_of && record->gate) /* it has left its gate, and goes there once more */
@@ -254,7 +276,7 @@ ipk_ledger_bury(struct ipk_ledger *ledger, const struct ipk_ledger_hold *hold)
 	struct ipk_ledger_pass pass = ipk_ledger_pass_of(ledger, hold->record);
 	struct ipk_ledger_hold now = *hold;
 
-	if (LOAD_SEQ_CST(&ledger->word[hold->record]) != hold->word)
+	if (is_stale(ledger, IPK_LEDGER_CALL_BURY, hold))
 		return -ESTALE;
 	ipk_ledger_flag(ledger, hold->record, IPK_LEDGER_LOST | IPK_LEDGER_ENDED, 0);
 	ledger->record[hold->record].deliveries = 0; /* of another end: that it is given up */
@@ -268,6 +290,8 @@ ipk_ledger_bury(struct ipk_ledger *ledger, const struct ipk_ledger_hold *hold)
 int
 ipk_ledger_end(struct ipk_ledger *ledger, struct ipk_ledger_hold *hold)
 {
+	if (!ipk_ledger_may(ledger, IPK_LEDGER_CALL_END, hold->word))
+		return -ESTALE;
 	return ipk_ledger_step(ledger, hold, ipk_ledger_moved(hold->word, ipk_ledger_me(ledger),
 							      IPK_LEDGER_CLEARING));
 }
@@ -279,6 +303,8 @@ ipk_ledger_clear(struct ipk_ledger *ledger, const struct ipk_ledger_hold *hold)
 	struct ipk_ledger_hold now = *hold;
 	uint64_t ended = 0;
 
+	if (is_stale(ledger, IPK_LEDGER_CALL_CLEAR, hold))
+		return;
 	if (record->flags & IPK_LEDGER_ENDED)
 		ended = record->flags & IPK_LEDGER_LOST ? 1 : UINT64_C(1) << 32;
 	record->tally = record->tally_before + ended; /* the same, however often it is done */

@@ -10,6 +10,7 @@
 
 #include "base/atomics.h"
 #include "ledger/ledger.h"
+#include "ledger/transitions.h"
 
 #include <limits.h>
 
@@ -108,6 +109,12 @@ ipk_ledger_queue_of(const struct ipk_ledger *ledger, int32_t dst)
 		       : ledger->shape.task_workers;
 }
 
+static inline int
+ipk_ledger_is_task_worker(const struct ipk_ledger *ledger)
+{
+	return ledger->place >= ipk_ledger_submitters(ledger) && ledger->place < ledger->places;
+}
+
 /* The queue of this process, which is a task worker. */
 static inline uint32_t
 ipk_ledger_own_queue(const struct ipk_ledger *ledger)
@@ -133,6 +140,26 @@ static inline uint32_t
 ipk_ledger_me(const struct ipk_ledger *ledger)
 {
 	return ledger->place + 1;
+}
+
+/* Whether this process may make a call for a task whose word is `word`. A claim and a collect also
+ * ask whose the task is. */
+static inline int
+ipk_ledger_may(const struct ipk_ledger *ledger, enum ipk_ledger_call call, uint64_t word)
+{
+	const struct ipk_ledger_transition *row = &ipk_ledger_transitions[call];
+
+	if (!(row->from >> ipk_ledger_state_of(word) & 1))
+		return 0;
+	switch (row->who) {
+	case IPK_LEDGER_OWNER:
+		return ipk_ledger_owner_of(word) == ipk_ledger_me(ledger) ||
+		       ledger->place == ledger->places;
+	case IPK_LEDGER_MANAGER:
+		return ledger->place == ledger->places;
+	default:
+		return 1;
+	}
 }
 
 /* -- word.c -- */

@@ -179,8 +179,10 @@ uint32_t ipk_ledger_outstanding(const struct ipk_ledger *ledger);
 
 /* Claim the task whose turn it is: RUNNING, ours. 1, 0: there is none. */
 int ipk_ledger_claim(struct ipk_ledger *ledger, struct ipk_ledger_hold *hold);
-/* Begin the attempt of a task that we put together ourselves (a foreign one). */
-void ipk_ledger_begin(struct ipk_ledger *ledger, struct ipk_ledger_hold *hold);
+/* Begin the attempt of a task that we put together ourselves (a foreign one): a retry is for task
+ * worker `dst`, and the process of place `submitter` hears of its end. 0, -ESTALE. */
+int ipk_ledger_begin(struct ipk_ledger *ledger, struct ipk_ledger_hold *hold, int32_t dst,
+		     uint32_t submitter);
 /* As ipk_ledger_put_body, for the result. -ENOSPC: put it into a file, and say so by the flag. */
 int ipk_ledger_put_result(struct ipk_ledger *ledger, uint32_t record, const void *bytes,
 			  uint64_t size);

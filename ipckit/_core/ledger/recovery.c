@@ -150,7 +150,7 @@ ipk_ledger_wake_due(struct ipk_ledger *ledger, int64_t now)
 		struct ipk_ledger_hold hold = {record, LOAD_SEQ_CST(&ledger->word[record])};
 		int64_t due;
 
-		if (ipk_ledger_state_of(hold.word) != IPK_LEDGER_DELAYED)
+		if (!ipk_ledger_may(ledger, IPK_LEDGER_CALL_WAKE_DUE, hold.word))
 			continue;
 		due = LOAD_ACQUIRE(&ledger->record[record].due);
 		if (due <= now)

@@ -100,7 +100,7 @@ ipk_ledger_queue_has_work(const struct ipk_ledger *ledger, uint32_t queue)
 int
 ipk_ledger_has_work(const struct ipk_ledger *ledger)
 {
-	if (ledger->place < ipk_ledger_submitters(ledger) || ledger->place >= ledger->places)
+	if (!ipk_ledger_is_task_worker(ledger))
 		return 0;
 	return ipk_ledger_queue_has_work(ledger, ipk_ledger_own_queue(ledger)) ||
 	       ipk_ledger_queue_has_work(ledger, ledger->shape.task_workers);

@@ -28,7 +28,7 @@ take_record(struct ipk_ledger *ledger, uint32_t record, struct ipk_ledger_hold *
 
 	hold->record = record;
 	hold->word = LOAD_SEQ_CST(&ledger->word[record]);
-	if (ipk_ledger_state_of(hold->word) != IPK_LEDGER_FREE)
+	if (!ipk_ledger_may(ledger, IPK_LEDGER_CALL_TAKE, hold->word))
 		return 0;
 	id = ipk_ledger_next_turn(ledger);
 	if (ipk_ledger_step(ledger, hold,
@@ -196,6 +196,8 @@ ipk_ledger_publish(struct ipk_ledger *ledger, const struct ipk_ledger_hold *hold
 	struct ipk_ledger_record *record = &ledger->record[hold->record];
 	struct ipk_ledger_hold now = *hold;
 
+	if (!ipk_ledger_may(ledger, IPK_LEDGER_CALL_PUBLISH, hold->word))
+		return;
 	STORE_RELEASE(&record->due, due);
 	if (due) {
 		if (ipk_ledger_step(ledger, &now,
@@ -220,7 +222,7 @@ take_end(struct ipk_ledger *ledger, uint32_t record, struct ipk_ledger_hold *hol
 {
 	hold->record = record;
 	hold->word = LOAD_SEQ_CST(&ledger->word[record]);
-	if (ipk_ledger_state_of(hold->word) != IPK_LEDGER_DONE ||
+	if (!ipk_ledger_may(ledger, IPK_LEDGER_CALL_COLLECT, hold->word) ||
 	    LOAD_SEQ_CST(&ledger->record[record].submitter) != ipk_ledger_me(ledger))
 		return 0;
 	return ipk_ledger_step(ledger, hold,
@@ -237,6 +239,8 @@ ipk_ledger_collect(struct ipk_ledger *ledger, struct ipk_ledger_hold *holds, uin
 	uint64_t *summary = &ledger->summary[(uint64_t)ledger->place * summaries];
 	uint32_t count = 0;
 
+	if (ledger->place >= ipk_ledger_submitters(ledger))
+		return 0;
 	for (uint32_t top = 0; top < summaries; top++) {
 		uint64_t words = LOAD_SEQ_CST(&summary[top]) ? EXCHANGE(&summary[top], 0) : 0;
 

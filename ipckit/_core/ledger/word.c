@@ -10,6 +10,7 @@
  */
 #include "ledger/internal.h"
 
+#include <assert.h>
 #include <errno.h>
 
 uint64_t
@@ -18,9 +19,22 @@ ipk_ledger_next_turn(const struct ipk_ledger *ledger)
 	return __atomic_add_fetch(&ledger->head->turns, 1, __ATOMIC_SEQ_CST); /* S2 */
 }
 
+#ifndef NDEBUG
+static int
+is_in_the_table(uint64_t before, uint64_t after)
+{
+	for (int call = 0; call < IPK_LEDGER_CALLS; call++)
+		if (ipk_ledger_transitions[call].from >> ipk_ledger_state_of(before) & 1 &&
+		    ipk_ledger_transitions[call].to >> ipk_ledger_state_of(after) & 1)
+			return 1;
+	return 0;
+}
+#endif
+
 int
 ipk_ledger_step(const struct ipk_ledger *ledger, struct ipk_ledger_hold *hold, uint64_t word)
 {
+	assert(is_in_the_table(hold->word, word));
 	if (!COMPARE_EXCHANGE(&ledger->word[hold->record], &hold->word, word))
 		return -ESTALE;
 	hold->word = word;

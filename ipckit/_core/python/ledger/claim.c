@@ -100,10 +100,9 @@ LEDGER_FAST(ledger_begin)
 	if (PyErr_Occurred())
 		return NULL;
 	hold = ledger_hold(view, record);
-	ipk_ledger_task_of(&view->ledger, &hold, &task);
-	ipk_ledger_set_dst(&view->ledger, hold.record, (int32_t)dst);
-	ipk_ledger_set_submitter(&view->ledger, hold.record, (uint32_t)submitter, task.source);
-	ipk_ledger_begin(&view->ledger, &hold);
+	if (ipk_ledger_begin(&view->ledger, &hold, (int32_t)dst, (uint32_t)submitter))
+		return PyErr_Format(PyExc_ValueError, "record %lld is not put together here",
+				    (long long)record);
 	ledger_keep(view, &hold);
 	ledger_attempt_begins(view, &hold, &task);
 	return Py_BuildValue("(IL)", task.attempt, (long long)task.began);

@@ -4,6 +4,7 @@
  * Owns      struct view.  Stands on ipk_ledger_make.
  * State     none.  Blocks  never.
  */
+#include "ledger/transitions.h"
 #include "python/ledger/view.h"
 
 #include <errno.h>
@@ -378,6 +379,43 @@ add_numbers(PyObject *module)
 	return 0;
 }
 
+static PyObject *
+states_in(uint32_t set)
+{
+	PyObject *states = PyList_New(0);
+
+	for (long state = 0; states && state < IPK_LEDGER_STATES; state++) {
+		PyObject *number = set >> state & 1 ? PyLong_FromLong(state) : NULL;
+
+		if (number && PyList_Append(states, number) < 0)
+			Py_CLEAR(states);
+		Py_XDECREF(number);
+	}
+	return states;
+}
+
+/* The state machine, for the test that walks it and the page that shows it. */
+static int
+add_transitions(PyObject *module)
+{
+	static const char *const who[] = {"anybody", "submitter", "task worker", "owner", "manager"};
+	PyObject *table = PyList_New(0);
+	int code;
+
+	for (int call = 0; table && call < IPK_LEDGER_CALLS; call++) {
+		const struct ipk_ledger_transition *row = &ipk_ledger_transitions[call];
+		PyObject *one = Py_BuildValue("(ssNN)", row->call, who[row->who],
+					      states_in(row->from), states_in(row->to));
+
+		if (!one || PyList_Append(table, one) < 0)
+			Py_CLEAR(table);
+		Py_XDECREF(one);
+	}
+	code = table ? PyModule_AddObjectRef(module, "TRANSITIONS", table) : -1;
+	Py_XDECREF(table);
+	return code;
+}
+
 PyMODINIT_FUNC PyInit__ledger(void);
 
 PyMODINIT_FUNC
@@ -386,7 +424,8 @@ PyInit__ledger(void)
 	PyObject *module = PyModule_Create(&ledger_module);
 	PyObject *type = module ? PyType_FromSpec(&view_spec) : NULL;
 
-	if (!type || PyModule_AddObjectRef(module, "Ledger", type) < 0 || add_numbers(module) < 0)
+	if (!type || PyModule_AddObjectRef(module, "Ledger", type) < 0 || add_numbers(module) < 0 ||
+	    add_transitions(module) < 0)
 		Py_CLEAR(module);
 	Py_XDECREF(type);
 	return module;
