@@ -291,7 +291,7 @@ class Submitter:
                 except TaskQueueFull:
                     if self._worker.stopping:
                         raise
-            self._view.wish_room()  # first the wish, then another look: no ring is missed
+            self._view.request_room()  # first the wish, then another look: no ring is missed
         return 0
 
     def _may_store(self, body: bytes) -> bool:
@@ -312,7 +312,7 @@ class Submitter:
         poller.register(inbox.reading, select.POLLIN)
         poller.register(self.bell, select.POLLIN)
         while True:
-            self._view.want_bell()
+            self._view.request_wakeup()
             self._worker.read_inbox(defer=True)
             self._tell_some(defer=True)
             left = deadline - time.monotonic()
@@ -340,7 +340,7 @@ class Submitter:
         elif now - self._heard > _AWAKE_NS and self._heard and not self._rests:
             self._rests = _RESTS
         if self._rests or now - self._heard > _AWAKE_NS:
-            self._view.want_bell()
+            self._view.request_wakeup()
             if not self._tell_some():
                 return
         if not self._looking:

@@ -303,7 +303,7 @@ class TaskWorker(Process):
         """Arm the relays, unless there is no record: then a bell will say when. True: look now."""
         probe = self._view.take()
         if probe is None:
-            self._view.wish_room()
+            self._view.request_room()
             probe = self._view.take()
         if probe is None:
             taker.rest()

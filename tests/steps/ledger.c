@@ -53,7 +53,7 @@ deliver_all(struct ipk_ledger *ledger)
 			for (uint32_t i = 0; i < count; i++)
 				delivered += deliver(ledger, &holds[i]);
 		if (!asked)
-			ipk_ledger_want_bell(ledger);
+			ipk_ledger_request_wakeup(ledger);
 	}
 	return delivered;
 }
@@ -90,7 +90,7 @@ put_together(struct ipk_ledger *ledger, const struct post *post)
 			RULE(ipk_ledger_end(ledger, &hold) == 0, "a task is taken away");
 			ipk_ledger_clear(ledger, &hold);
 		}
-		ipk_ledger_wish_room(ledger);
+		ipk_ledger_request_room(ledger);
 		delivered += deliver_all(ledger);
 		if (ipk_ledger_has_room(ledger, post->size, 0)) /* after the wish, once more */
 			continue;

@@ -172,7 +172,7 @@ ipk_ledger_pass_on(struct ipk_ledger *ledger)
 		uint32_t queue = i ? ledger->shape.task_workers : ipk_ledger_own_queue(ledger);
 
 		if (ipk_ledger_queue_has_work(ledger, queue))
-			ipk_ledger_ring_taker(ledger, queue);
+			ipk_ledger_wake_taker(ledger, queue);
 	}
 }
 
@@ -201,7 +201,7 @@ settle(struct ipk_ledger *ledger, struct ipk_ledger_hold *hold)
 				    ipk_ledger_moved(hold->word, 0, IPK_LEDGER_DONE)))
 			return -ESTALE;
 		ipk_ledger_leave_gate(ledger, pass);
-		ipk_ledger_ring_submitter(ledger, hold->record);
+		ipk_ledger_wake_submitter(ledger, hold->record);
 		return 0;
 	}
 	if (ipk_ledger_step(ledger, hold, ipk_ledger_moved(hold->word, ipk_ledger_me(ledger),
@@ -283,7 +283,7 @@ ipk_ledger_bury(struct ipk_ledger *ledger, const struct ipk_ledger_hold *hold)
 	if (ipk_ledger_step(ledger, &now, ipk_ledger_moved(now.word, 0, IPK_LEDGER_BURIED)))
 		return -ESTALE;
 	ipk_ledger_leave_gate(ledger, pass);
-	ipk_ledger_ring_manager(ledger);
+	ipk_ledger_wake_manager(ledger);
 	return 0;
 }
 

@@ -1,5 +1,5 @@
 /*
- * ledger/enqueue.c - a task becomes QUEUED: its word, its hint, and a bell.
+ * ledger/enqueue.c - a task becomes QUEUED: its word, its hint, and a wake-up.
  *
  * Owns      nothing.  Stands on ledger/{word,rings,wakeup}.  State  none.
  *
@@ -22,6 +22,6 @@ ipk_ledger_queue(struct ipk_ledger *ledger, struct ipk_ledger_hold *hold, uint64
 	if (ipk_ledger_step(ledger, hold, word))
 		return -ESTALE;
 	ipk_ledger_hint(ledger, queue, hold);
-	ipk_ledger_ring_taker(ledger, queue);
+	ipk_ledger_wake_taker(ledger, queue);
 	return 0;
 }

@@ -2,7 +2,7 @@
  * ledger/internal.h - what the files of the ledger share, and nobody else needs.
  *
  * Layout    head | words | order | dedup | beside | rings | hints | pending | look | done | summary
- *           | rung | epochs | asleep | wishes | block_of | gates | records | arena
+ *           | woken | epochs | asleep | room_requests | block_of | gates | records | arena
  *           each part begins on a cache line of its own.
  */
 #ifndef IPK_LEDGER_INTERNAL_H
@@ -200,11 +200,11 @@ void ipk_ledger_look(struct ipk_ledger *ledger, const uint32_t queues[2], uint32
 /* -- wakeup.c -- */
 
 /* Wake one who can take a task for `dst`. */
-void ipk_ledger_ring_taker(struct ipk_ledger *ledger, uint32_t queue);
+void ipk_ledger_wake_taker(struct ipk_ledger *ledger, uint32_t queue);
 /* `record` may be DONE: its submitter looks. */
-void ipk_ledger_ring_submitter(struct ipk_ledger *ledger, uint32_t record);
-void ipk_ledger_ring_manager(const struct ipk_ledger *ledger);
-void ipk_ledger_ring_place(const struct ipk_ledger *ledger, uint32_t place);
+void ipk_ledger_wake_submitter(struct ipk_ledger *ledger, uint32_t record);
+void ipk_ledger_wake_manager(const struct ipk_ledger *ledger);
+void ipk_ledger_wake_place(const struct ipk_ledger *ledger, uint32_t place);
 void ipk_ledger_room_freed(const struct ipk_ledger *ledger);
 /* Something is DELAYED until then; 1: the manager does not know of anything so early. */
 int ipk_ledger_lower_due(const struct ipk_ledger *ledger, int64_t due);

@@ -30,8 +30,8 @@ _Static_assert(sizeof(struct ipk_ledger_ring) == 2 * IPK_CACHE_LINE, "no line ha
 
 /* Where each part begins. */
 struct plan {
-	uint64_t word, order, dedup, beside, rings, hints, pending, look, done, summary, rung;
-	uint64_t epochs, asleep, wishes, block_of, gates, records, arena, bytes;
+	uint64_t word, order, dedup, beside, rings, hints, pending, look, done, summary, woken;
+	uint64_t epochs, asleep, room_requests, block_of, gates, records, arena, bytes;
 	uint32_t ring_size;
 };
 
@@ -87,10 +87,10 @@ plan_for(const struct ipk_ledger_shape *shape, struct plan *plan)
 	plan->look = part(&at, queues, 4);
 	plan->done = part(&at, submitters * bitmap, 8);
 	plan->summary = part(&at, submitters * ipk_ledger_words_for(bitmap), 8);
-	plan->rung = part(&at, submitters * ipk_ledger_words_for((uint32_t)places + 1), 8);
+	plan->woken = part(&at, submitters * ipk_ledger_words_for((uint32_t)places + 1), 8);
 	plan->epochs = part(&at, places, IPK_CACHE_LINE);
 	plan->asleep = part(&at, ipk_ledger_words_for((uint32_t)places), 8);
-	plan->wishes = part(&at, ipk_ledger_words_for((uint32_t)places), 8);
+	plan->room_requests = part(&at, ipk_ledger_words_for((uint32_t)places), 8);
 	plan->block_of = part(&at, (uint64_t)shape->blocks + shape->slabs, 8);
 	plan->gates = part(&at, IPK_LEDGER_GATES, 8);
 	plan->records = part(&at, shape->records, sizeof(struct ipk_ledger_record));
@@ -157,10 +157,10 @@ ipk_ledger_attach(struct ipk_ledger *ledger, void *base, uint64_t bytes)
 	ledger->look = (uint32_t *)(void *)(at + plan.look);
 	ledger->done = (uint64_t *)(void *)(at + plan.done);
 	ledger->summary = (uint64_t *)(void *)(at + plan.summary);
-	ledger->rung = (uint64_t *)(void *)(at + plan.rung);
+	ledger->woken = (uint64_t *)(void *)(at + plan.woken);
 	ledger->epoch = (uint32_t *)(void *)(at + plan.epochs);
 	ledger->asleep = (uint64_t *)(void *)(at + plan.asleep);
-	ledger->wishes = (uint64_t *)(void *)(at + plan.wishes);
+	ledger->room_requests = (uint64_t *)(void *)(at + plan.room_requests);
 	ledger->block_of = (uint64_t *)(void *)(at + plan.block_of);
 	ledger->gates = (uint64_t *)(void *)(at + plan.gates);
 	ledger->record = (struct ipk_ledger_record *)(void *)(at + plan.records);
@@ -170,12 +170,12 @@ ipk_ledger_attach(struct ipk_ledger *ledger, void *base, uint64_t bytes)
 }
 
 void
-ipk_ledger_be(struct ipk_ledger *ledger, uint32_t place, const int *bells, uint32_t *heard,
+ipk_ledger_be(struct ipk_ledger *ledger, uint32_t place, const int *wakeups, uint32_t *woken_in,
 	      uint32_t *recent)
 {
 	ledger->place = place;
-	ledger->bells = bells;
-	ledger->heard = heard;
+	ledger->wakeups = wakeups;
+	ledger->woken_in = woken_in;
 	ledger->recent = recent;
 	ledger->recent_count = 0;
 	/* Processes begin to look in different places. */

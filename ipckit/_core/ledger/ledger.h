@@ -18,10 +18,10 @@
  * that is WRITING, RUNNING, DELIVERING or CLEARING with its number - is settled by
  * ipk_ledger_sweep(), called once it was reaped and before its place has another process.
  *
- * How a task worker hears of a task: a hint (turn, record) in a ring of its submitter, and a bell
- * for one that sleeps. How a submitter hears of an end: a bit in its map, and a bell. Hints, bits
- * and bells may be late, double, stale or lost with the process that should have given them; the
- * word decides, and a sweep gives all of them again.
+ * A task worker learns of a task by a hint (turn, record) in a ring of its submitter; one that
+ * sleeps also gets a wake-up. A submitter learns of an end by a bit in its map, and a wake-up.
+ * Hints, bits and wake-ups may be late, double, stale, or lost with the process that should have
+ * given them. The word decides, and a sweep gives all of them again.
  *
  * All calls but those said otherwise are made by a process that has said which place is its own
  * (ipk_ledger_be). They never wait. Nothing here is safe against two threads in one place.
@@ -97,17 +97,17 @@ struct ipk_ledger {
 	uint32_t *look;	   /* [queue]: there may be tasks without a hint */
 	uint64_t *done;	   /* [submitter place][record / 64]: may be DONE */
 	uint64_t *summary; /* [submitter place][record / 4096] */
-	uint64_t *rung;	   /* [submitter place][ringer / 64]: who has rung since it last looked */
+	uint64_t *woken;	   /* [submitter place][waker / 64]: has woken it since it last asked */
 	uint32_t *epoch;   /* [place], a cache line each: odd while it sleeps */
 	uint64_t *asleep;  /* [place / 64] */
-	uint64_t *wishes;  /* [place / 64]: who wants to hear of a free record */
+	uint64_t *room_requests;  /* [place / 64]: who wants to hear of a free record */
 	struct ipk_ledger_shape shape;
 	uint32_t ring_size;
 	uint32_t places; /* the manager's number */
 	/* who we are */
 	uint32_t place;
-	const int *bells; /* [places + 1] descriptors of event files, or NULL */
-	uint32_t *heard;  /* [places]: the epoch in which we rang */
+	const int *wakeups; /* [places + 1] descriptors of event files, or NULL */
+	uint32_t *woken_in;  /* [places]: the epoch in which we woke it */
 	uint32_t *recent; /* [records]: free ones we had; hints */
 	uint32_t recent_count;
 	uint32_t next_record;
@@ -132,7 +132,7 @@ int ipk_ledger_format(void *base, uint64_t bytes, const struct ipk_ledger_shape 
 /* View a ledger. 0, -EUCLEAN: it is none of this version, or damaged. */
 int ipk_ledger_attach(struct ipk_ledger *ledger, void *base, uint64_t bytes);
 /* Be the process of a place; `places` is the manager. The arrays stay the caller's. */
-void ipk_ledger_be(struct ipk_ledger *ledger, uint32_t place, const int *bells, uint32_t *heard,
+void ipk_ledger_be(struct ipk_ledger *ledger, uint32_t place, const int *wakeups, uint32_t *woken_in,
 		   uint32_t *recent);
 void ipk_ledger_shape_of(const struct ipk_ledger *ledger, struct ipk_ledger_shape *shape);
 
@@ -157,21 +157,23 @@ void ipk_ledger_order(struct ipk_ledger *ledger, uint32_t record, uint64_t key);
 /* Look for a task with this dedup key that is not over: its id, 0 when there is none (and later
  * ones find this one); -EAGAIN: another process is at this very step and does not go on. */
 int64_t ipk_ledger_dedup(struct ipk_ledger *ledger, uint32_t record, const uint64_t key[2]);
-/* Let it go: QUEUED, DELAYED until `due` (0: not), or BLOCKED; and ring who can take it. */
+/* Let it go: QUEUED, DELAYED until `due` (0: not), or BLOCKED; and wake a process that can take it. */
 void ipk_ledger_publish(struct ipk_ledger *ledger, const struct ipk_ledger_hold *hold,
 			int64_t due);
-/* Ask for a bell when a record is freed; look for room again after it. */
-void ipk_ledger_wish_room(struct ipk_ledger *ledger);
+/* Request a wake-up when a record is freed; look for room again after it. */
+void ipk_ledger_request_room(struct ipk_ledger *ledger);
 /* Whether there is a free record, and room for a body of this size, `most` as above. Takes nothing,
- * so it rings nobody: an attempt that fails frees its record, and so rings all that wish room. */
+ * so it wakes no process: an attempt that fails frees its record, and so wakes all that request
+ * room. */
 int ipk_ledger_has_room(const struct ipk_ledger *ledger, uint64_t size, uint64_t most);
 /* Take up to `most` ends: DELIVERING, ours. Returns how many; call again while it is `most`. */
 uint32_t ipk_ledger_collect(struct ipk_ledger *ledger, struct ipk_ledger_hold *holds,
 			    uint32_t most);
 /* A callback is begun with an end that is DELIVERING, ours: say so before it can kill us. */
 void ipk_ledger_deliver(struct ipk_ledger *ledger, uint32_t record);
-/* Who ends a task rings once, and not again before this: then collect once more, and wait. */
-void ipk_ledger_want_bell(const struct ipk_ledger *ledger);
+/* A process that ends a task of ours wakes us once, and not again before this call. Then collect
+ * once more, and wait. */
+void ipk_ledger_request_wakeup(const struct ipk_ledger *ledger);
 /* Tasks of this submitter that are not over, DONE included. */
 uint32_t ipk_ledger_outstanding(const struct ipk_ledger *ledger);
 
@@ -202,13 +204,13 @@ int ipk_ledger_retry(struct ipk_ledger *ledger, const struct ipk_ledger_hold *ho
 /* It ended badly, and for the last time, or its result (DELIVERING) cannot be delivered: BURIED,
  * and the manager hears. 0, -ESTALE. */
 int ipk_ledger_bury(struct ipk_ledger *ledger, const struct ipk_ledger_hold *hold);
-/* Go to sleep: 1, and then wait for the bell; 0: there is something to claim, nobody sleeps. */
+/* Go to sleep: 1, and then wait for the wake-up; 0: there is something to claim, and no sleep. */
 int ipk_ledger_sleep(struct ipk_ledger *ledger);
 /* Up again; also without a sleep before. */
 void ipk_ledger_wake(struct ipk_ledger *ledger);
 /* Whether a claim is worth a try. */
 int ipk_ledger_has_work(const struct ipk_ledger *ledger);
-/* Hand on what a process that takes nothing more was rung for. */
+/* Pass our wake-up on, when we claim nothing more. */
 void ipk_ledger_pass_on(struct ipk_ledger *ledger);
 
 /* -- any owner -- */
@@ -242,7 +244,7 @@ void ipk_ledger_clear(struct ipk_ledger *ledger, const struct ipk_ledger_hold *h
 
 /* -- the manager (recovery.c) -- */
 
-/* Settle what the dead process of a place held, and give all hints and bells again. What it ran is
+/* Settle what the dead process of a place held, and give all hints and wake-ups again. What it ran is
  * left RUNNING, for ipk_ledger_next(); what it put together or cleared is CLEARING, the manager's.
  */
 void ipk_ledger_sweep(struct ipk_ledger *ledger, uint32_t place);

@@ -8,7 +8,7 @@
  *   W1  a sweep may be cut short and done again, and two of them do no more than one.
  *   W2  it comes after the dead process was reaped, so no step of his can follow; and before his
  *       place is used again, so nothing of his successor is taken for his.
- *   W3  after it every task that waits is told of again: hints and bells he owed are given.
+ *   W3  after it every task that waits is told of again: hints and wake-ups it owed are given.
  *
  * Blocks    never.  Costs one look at every word (a few us for 4,096) and at every block.
  */
@@ -45,7 +45,7 @@ tell_again(struct ipk_ledger *ledger, uint32_t index)
 		break;
 	case IPK_LEDGER_DONE:
 		ipk_ledger_leave_gate(ledger, pass);
-		ipk_ledger_ring_submitter(ledger, index);
+		ipk_ledger_wake_submitter(ledger, index);
 		break;
 	case IPK_LEDGER_BURIED:
 	case IPK_LEDGER_DELIVERING:
@@ -97,7 +97,7 @@ ipk_ledger_sweep(struct ipk_ledger *ledger, uint32_t place)
 		uint32_t *epoch = ipk_ledger_epoch(ledger, place);
 
 		(void)FETCH_CLEAR(&ledger->asleep[place / 64], ipk_ledger_bit(place));
-		(void)FETCH_CLEAR(&ledger->wishes[place / 64], ipk_ledger_bit(place));
+		(void)FETCH_CLEAR(&ledger->room_requests[place / 64], ipk_ledger_bit(place));
 		if (*epoch & 1)
 			STORE_SEQ_CST(epoch, *epoch + 1);
 	}
@@ -105,7 +105,7 @@ ipk_ledger_sweep(struct ipk_ledger *ledger, uint32_t place)
 	for (uint32_t index = 0; index < ledger->shape.records; index++)
 		tell_again(ledger, index);
 	for (uint32_t other = 0; other < ledger->places; other++) /* W3 */
-		ipk_ledger_ring_place(ledger, other);
+		ipk_ledger_wake_place(ledger, other);
 }
 
 int
@@ -144,7 +144,7 @@ ipk_ledger_wake_due(struct ipk_ledger *ledger, int64_t now)
 {
 	int64_t next = INT64_MAX;
 
-	/* First this: who delays a task from here on rings again. */
+	/* First this: a process that delays a task from here on wakes us again. */
 	(void)EXCHANGE(&ledger->head->next_due, INT64_MAX);
 	for (uint32_t record = 0; record < ledger->shape.records; record++) {
 		struct ipk_ledger_hold hold = {record, LOAD_SEQ_CST(&ledger->word[record])};
@@ -174,7 +174,7 @@ ipk_ledger_move(struct ipk_ledger *ledger, uint32_t from, uint32_t to)
 		 * the other way round, one of the two tells the new submitter. */
 		if (COMPARE_EXCHANGE(&ledger->record[index].submitter, &seen, to + 1) &&
 		    ipk_ledger_state_of(LOAD_SEQ_CST(&ledger->word[index])) == IPK_LEDGER_DONE)
-			ipk_ledger_ring_submitter(ledger, index);
+			ipk_ledger_wake_submitter(ledger, index);
 	}
 }
 
@@ -191,10 +191,10 @@ ipk_ledger_recover(struct ipk_ledger *ledger)
 	memset(ledger->look, 0, 4ul * queues);
 	memset(ledger->done, 0, 8ul * submitters * bitmap);
 	memset(ledger->summary, 0, 8ul * submitters * ipk_ledger_words_for(bitmap));
-	memset(ledger->rung, 0, 8ul * submitters * ipk_ledger_words_for(ledger->places + 1));
+	memset(ledger->woken, 0, 8ul * submitters * ipk_ledger_words_for(ledger->places + 1));
 	memset(ledger->epoch, 0, (size_t)IPK_CACHE_LINE * ledger->places);
 	memset(ledger->asleep, 0, 8ul * places);
-	memset(ledger->wishes, 0, 8ul * places);
+	memset(ledger->room_requests, 0, 8ul * places);
 	STORE_SEQ_CST(&ledger->head->next_due, INT64_MAX);
 	for (uint32_t index = 0; index < ledger->shape.records; index++)
 		if (ipk_ledger_owner_of(LOAD_SEQ_CST(&ledger->word[index])))

@@ -1,20 +1,21 @@
 /*
- * ledger/wakeup.c - waking who sleeps, and nobody else.
+ * ledger/wakeup.c - waking the processes that sleep, and no others.
  *
- * A bell is an event file (eventfd(2)); writing to one is the only system call of the ledger.
+ * A process sleeps at its event file (eventfd(2)); a wake-up is a write to it, the only system call
+ * of the ledger.
  *
- * Owns      epochs, asleep, rung, wishes, next_due.  Stands on eventfd(2).
- * State     ledger->heard, private to the process.
+ * Owns      epochs, asleep, woken, room_requests, next_due.  Stands on eventfd(2).
+ * State     ledger->woken_in, private to the process.
  *
  * Invariants
- *   B1  who goes to sleep says so, then looks once more; who leaves something to do leaves it,
- *       then looks who sleeps. Both are in the one order of all (STORE_SEQ_CST, LOAD_SEQ_CST), so
- *       one of them sees the other.
- *   B2  nobody takes back what another said: a ringer that is killed or stopped between looking
- *       and ringing keeps no other from ringing. So each rings for himself, once per sleep.
- *   B3  who claims a task and sees that there are more rings the next sleeper.
+ *   B1  A process that goes to sleep says so and then looks for work once more. A process that
+ *       leaves work does so and then looks for sleepers. The four accesses are sequentially
+ *       consistent, so at least one of the two sees the other.
+ *   B2  No process withdraws what another one said. A waker that is killed or stopped before its
+ *       wake-up keeps no other from waking. So each process wakes for itself, once per sleep.
+ *   B3  A process that claims a task and sees more of them wakes the next sleeper.
  *
- * Blocks    never: an event file takes 2^64 - 2 rings.
+ * Blocks    never: an event file takes 2^64 - 2 wake-ups.
  */
 #include "ledger/internal.h"
 
@@ -22,45 +23,45 @@
 #include <unistd.h>
 
 void
-ipk_ledger_ring_place(const struct ipk_ledger *ledger, uint32_t place)
+ipk_ledger_wake_place(const struct ipk_ledger *ledger, uint32_t place)
 {
 	uint64_t one = 1;
 	ssize_t written;
 
-	if (!ledger->bells)
+	if (!ledger->wakeups)
 		return;
 	do {
-		written = write(ledger->bells[place], &one, sizeof(one));
-	} while (written < 0 && errno == EINTR); /* EAGAIN: it is readable, as it shall be */
+		written = write(ledger->wakeups[place], &one, sizeof(one));
+	} while (written < 0 && errno == EINTR); /* EAGAIN: it is readable already */
 }
 
 void
-ipk_ledger_ring_manager(const struct ipk_ledger *ledger)
+ipk_ledger_wake_manager(const struct ipk_ledger *ledger)
 {
-	ipk_ledger_ring_place(ledger, ledger->places);
+	ipk_ledger_wake_place(ledger, ledger->places);
 }
 
-/* B2. Whether it was asleep, and is rung now. */
+/* B2. Whether it was asleep; then it is woken. */
 static int
-ring_if_asleep(struct ipk_ledger *ledger, uint32_t place)
+wake_if_asleep(struct ipk_ledger *ledger, uint32_t place)
 {
 	uint32_t epoch = LOAD_SEQ_CST(ipk_ledger_epoch(ledger, place)); /* B1 */
 
-	if (!(epoch & 1) || !ledger->heard || ledger->heard[place] == epoch)
+	if (!(epoch & 1) || !ledger->woken_in || ledger->woken_in[place] == epoch)
 		return 0;
-	ledger->heard[place] = epoch;
-	ipk_ledger_ring_place(ledger, place);
+	ledger->woken_in[place] = epoch;
+	ipk_ledger_wake_place(ledger, place);
 	return 1;
 }
 
 void
-ipk_ledger_ring_taker(struct ipk_ledger *ledger, uint32_t queue)
+ipk_ledger_wake_taker(struct ipk_ledger *ledger, uint32_t queue)
 {
 	uint32_t first = ipk_ledger_submitters(ledger);
 
 	if (queue < ledger->shape.task_workers) {
-		(void)ring_if_asleep(ledger, first + 2 * queue);
-		(void)ring_if_asleep(ledger, first + 2 * queue + 1);
+		(void)wake_if_asleep(ledger, first + 2 * queue);
+		(void)wake_if_asleep(ledger, first + 2 * queue + 1);
 		return;
 	}
 	for (uint32_t at = first / 64; at < ipk_ledger_words_for(ledger->places); at++) {
@@ -70,18 +71,18 @@ ipk_ledger_ring_taker(struct ipk_ledger *ledger, uint32_t queue)
 			uint32_t place = at * 64 + (uint32_t)__builtin_ctzll(asleep);
 
 			if (place >= first && place < ledger->places &&
-			    ring_if_asleep(ledger, place))
+			    wake_if_asleep(ledger, place))
 				return;
 		}
 	}
 }
 
 void
-ipk_ledger_ring_submitter(struct ipk_ledger *ledger, uint32_t record)
+ipk_ledger_wake_submitter(struct ipk_ledger *ledger, uint32_t record)
 {
 	uint32_t bitmap = ipk_ledger_words_for(ledger->shape.records);
 	uint32_t summaries = ipk_ledger_words_for(bitmap);
-	uint32_t ringers = ipk_ledger_words_for(ledger->places + 1);
+	uint32_t wakers = ipk_ledger_words_for(ledger->places + 1);
 	uint32_t submitter = LOAD_SEQ_CST(&ledger->record[record].submitter);
 	uint32_t word = record / 64;
 	uint32_t place;
@@ -92,21 +93,21 @@ ipk_ledger_ring_submitter(struct ipk_ledger *ledger, uint32_t record)
 	(void)FETCH_OR(&ledger->done[(uint64_t)place * bitmap + word], ipk_ledger_bit(record));
 	(void)FETCH_OR(&ledger->summary[(uint64_t)place * summaries + word / 64],
 			   ipk_ledger_bit(word));
-	if (!(FETCH_OR(&ledger->rung[(uint64_t)place * ringers + ledger->place / 64],
+	if (!(FETCH_OR(&ledger->woken[(uint64_t)place * wakers + ledger->place / 64],
 			   ipk_ledger_bit(ledger->place)) &
 	      ipk_ledger_bit(ledger->place)))
-		ipk_ledger_ring_place(ledger, place);
+		ipk_ledger_wake_place(ledger, place);
 }
 
 void
-ipk_ledger_want_bell(const struct ipk_ledger *ledger)
+ipk_ledger_request_wakeup(const struct ipk_ledger *ledger)
 {
-	uint32_t ringers = ipk_ledger_words_for(ledger->places + 1);
-	uint64_t *rung = &ledger->rung[(uint64_t)ledger->place * ringers];
+	uint32_t wakers = ipk_ledger_words_for(ledger->places + 1);
+	uint64_t *woken = &ledger->woken[(uint64_t)ledger->place * wakers];
 
-	for (uint32_t at = 0; at < ringers; at++)
-		if (LOAD_SEQ_CST(&rung[at]))
-			(void)EXCHANGE(&rung[at], 0);
+	for (uint32_t at = 0; at < wakers; at++)
+		if (LOAD_SEQ_CST(&woken[at]))
+			(void)EXCHANGE(&woken[at], 0);
 }
 
 /* Set or clear a place's bit. */
@@ -145,24 +146,24 @@ ipk_ledger_wake(struct ipk_ledger *ledger)
 }
 
 void
-ipk_ledger_wish_room(struct ipk_ledger *ledger)
+ipk_ledger_request_room(struct ipk_ledger *ledger)
 {
-	mark(ledger->wishes, ledger->place, 1);
+	mark(ledger->room_requests, ledger->place, 1);
 }
 
 void
 ipk_ledger_room_freed(const struct ipk_ledger *ledger)
 {
 	for (uint32_t at = 0; at < ipk_ledger_words_for(ledger->places); at++) {
-		uint64_t wishes = LOAD_SEQ_CST(&ledger->wishes[at]); /* B1 */
+		uint64_t room_requests = LOAD_SEQ_CST(&ledger->room_requests[at]); /* B1 */
 
-		if (wishes)
-			wishes = EXCHANGE(&ledger->wishes[at], 0);
-		for (; wishes; wishes &= wishes - 1) {
-			uint32_t place = at * 64 + (uint32_t)__builtin_ctzll(wishes);
+		if (room_requests)
+			room_requests = EXCHANGE(&ledger->room_requests[at], 0);
+		for (; room_requests; room_requests &= room_requests - 1) {
+			uint32_t place = at * 64 + (uint32_t)__builtin_ctzll(room_requests);
 
 			if (place < ledger->places)
-				ipk_ledger_ring_place(ledger, place);
+				ipk_ledger_wake_place(ledger, place);
 		}
 	}
 }
@@ -182,5 +183,5 @@ void
 ipk_ledger_tell_due(const struct ipk_ledger *ledger, int64_t due)
 {
 	if (ipk_ledger_lower_due(ledger, due))
-		ipk_ledger_ring_manager(ledger);
+		ipk_ledger_wake_manager(ledger);
 }

@@ -122,11 +122,11 @@ arena_nearly_full(void)
 }
 
 static void
-others_wish_room(void)
+others_request_room(void)
 {
 	two_with_a_key();
-	ipk_ledger_wish_room(at(0));
-	ipk_ledger_wish_room(at(2));
+	ipk_ledger_request_room(at(0));
+	ipk_ledger_request_room(at(2));
 }
 
 /* One ended task waits for place 2. */
@@ -424,7 +424,7 @@ static const struct kind kinds[] = {
 	{"put_result, long", TAKER, one, claim, ENTRY(ipk_ledger_put_result), call_put_long_result, 0},
 	{"put_result", TAKER, one, claim, ENTRY(ipk_ledger_put_result), call_put_result, 0},
 	{"done", TAKER, one_for_each, claim_and_answer, ENTRY(ipk_ledger_done), call_done, 0},
-	{"done, nobody to tell", TAKER, others_wish_room, claim_to_end, ENTRY(ipk_ledger_done),
+	{"done, nobody to tell", TAKER, others_request_room, claim_to_end, ENTRY(ipk_ledger_done),
 	 call_done, 0},
 	{"done, others behind", TAKER, two_with_a_key, claim_and_answer, ENTRY(ipk_ledger_done),
 	 call_done, 0},

@@ -26,13 +26,13 @@ enum {
 /* A party to the ledger: what a process has of it. */
 struct party {
 	struct ipk_ledger ledger;
-	uint32_t heard[PLACES];
+	uint32_t woken_in[PLACES];
 	uint32_t recent[RECORDS];
 };
 
 static const struct ipk_ledger_shape small = {RECORDS, BLOCKS, WORKERS, TASK_WORKERS, SLABS};
 static struct party parties[PLACES + 1];
-static int bells[PLACES + 1];
+static int wakeups[PLACES + 1];
 static void *memory;
 static uint64_t memory_bytes;
 
@@ -41,11 +41,11 @@ be(struct party *party, uint32_t place)
 {
 	if (ipk_ledger_attach(&party->ledger, memory, memory_bytes))
 		abort();
-	memset(party->heard, 0, sizeof(party->heard));
-	ipk_ledger_be(&party->ledger, place, bells, party->heard, party->recent);
+	memset(party->woken_in, 0, sizeof(party->woken_in));
+	ipk_ledger_be(&party->ledger, place, wakeups, party->woken_in, party->recent);
 }
 
-/* Memory for a ledger, and the bells. */
+/* Memory for a ledger, and the wakeups. */
 static void
 make_memory(void)
 {
@@ -54,7 +54,7 @@ make_memory(void)
 	if (memory == MAP_FAILED)
 		abort();
 	for (int i = 0; i <= PLACES; i++)
-		bells[i] = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+		wakeups[i] = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 }
 
 /* An empty ledger, all places taken. */
@@ -68,7 +68,7 @@ begin_anew(void)
 		uint64_t rings;
 
 		be(&parties[place], place);
-		while (read(bells[place], &rings, sizeof(rings)) > 0)
+		while (read(wakeups[place], &rings, sizeof(rings)) > 0)
 			;
 	}
 }
@@ -79,13 +79,13 @@ at(uint32_t place)
 	return &parties[place].ledger;
 }
 
-/* How often it was rung since the last time. */
+/* How often it was woken since the last time. */
 static inline uint64_t
-rings_of(uint32_t place)
+wakeups_of(uint32_t place)
 {
 	uint64_t rings = 0;
 
-	return read(bells[place], &rings, sizeof(rings)) > 0 ? rings : 0;
+	return read(wakeups[place], &rings, sizeof(rings)) > 0 ? rings : 0;
 }
 
 /* A body that follows from its length. */

@@ -77,11 +77,11 @@ full(void)
 	for (int i = 0; i < 3; i++) /* 8 blocks each: the arena has 24 */
 		CHECK(post(at(0), 4096, IPK_LEDGER_ANY, 0, 0) > 0);
 	CHECK(post(at(0), 153, IPK_LEDGER_ANY, 0, 0) == -ENOSPC);
-	/* A look says the same, and rings nobody. */
-	ipk_ledger_wish_room(at(2));
-	(void)rings_of(2);
+	/* A look says the same, and wakes nobody. */
+	ipk_ledger_request_room(at(2));
+	(void)wakeups_of(2);
 	CHECK(!ipk_ledger_has_room(at(2), 153, 0) && ipk_ledger_has_room(at(2), 152, 0));
-	CHECK(rings_of(2) == 0);
+	CHECK(wakeups_of(2) == 0);
 	CHECK(ipk_ledger_has_room(at(2), 4097, 0));
 	CHECK(ipk_ledger_has_room(at(2), IPK_LEDGER_SLAB + 1, 0)); /* the only one in a file */
 	CHECK(post(at(0), IPK_LEDGER_SLAB + 1, IPK_LEDGER_ANY, 0, 0) == -ENOSPC);
@@ -94,13 +94,13 @@ full(void)
 		CHECK(post(at(0), 100, IPK_LEDGER_ANY, 0, 0) > 0);
 	CHECK(post(at(2), 1, IPK_LEDGER_ANY, 0, 0) == -ENOSPC);
 	CHECK(!ipk_ledger_has_room(at(2), 1, 0));
-	(void)rings_of(2);
-	ipk_ledger_wish_room(at(2));
+	(void)wakeups_of(2);
+	ipk_ledger_request_room(at(2));
 	CHECK(post(at(2), 1, IPK_LEDGER_ANY, 0, 0) == -ENOSPC);
 	CHECK(ipk_ledger_claim(at(TAKER), &hold) == 1);
-	CHECK(rings_of(2) == 0);
+	CHECK(wakeups_of(2) == 0);
 	CHECK(ipk_ledger_done(at(TAKER), &hold) == 0); /* no result, and nobody waits: free at once */
-	CHECK(rings_of(2) == 1);
+	CHECK(wakeups_of(2) == 1);
 	CHECK(post(at(2), 1, IPK_LEDGER_ANY, 0, 0) > 0);
 	ipk_ledger_count(at(0), &counts);
 	CHECK(counts.well == 1 && counts.buried == 0 && counts.waiting == RECORDS);
@@ -114,7 +114,7 @@ more_than_a_ring(void)
 	static const struct ipk_ledger_shape wide = {64, 8, 1, 1, 0};
 	struct ipk_ledger_hold hold;
 	struct ipk_ledger ledgers[2];
-	uint32_t heard[4] = {0};
+	uint32_t woken_in[4] = {0};
 	uint32_t recent[64];
 	uint64_t last = 0;
 	uint64_t bytes = (uint64_t)ipk_ledger_bytes(&wide);
@@ -123,7 +123,7 @@ more_than_a_ring(void)
 	CHECK(base && ipk_ledger_format(base, bytes, &wide) == 0);
 	for (int i = 0; i < 2; i++) {
 		CHECK(ipk_ledger_attach(&ledgers[i], base, bytes) == 0);
-		ipk_ledger_be(&ledgers[i], i ? 2 : 0, NULL, heard, recent);
+		ipk_ledger_be(&ledgers[i], i ? 2 : 0, NULL, woken_in, recent);
 	}
 	ledgers[0].ring_size = ledgers[1].ring_size = 16;
 	for (int i = 0; i < 64; i++)
@@ -146,14 +146,14 @@ remembered_and_not_claimed(void)
 	static struct ipk_ledger ledgers[3];
 	static uint32_t recent[3000];
 	struct ipk_ledger_hold hold;
-	uint32_t heard[6] = {0};
+	uint32_t woken_in[6] = {0};
 	uint64_t bytes = (uint64_t)ipk_ledger_bytes(&wide);
 	void *base = calloc(1, bytes);
 
 	CHECK(base && ipk_ledger_format(base, bytes, &wide) == 0);
 	for (uint32_t i = 0; i < 3; i++) {
 		CHECK(ipk_ledger_attach(&ledgers[i], base, bytes) == 0);
-		ipk_ledger_be(&ledgers[i], 2 * i, NULL, heard, recent);
+		ipk_ledger_be(&ledgers[i], 2 * i, NULL, woken_in, recent);
 		ledgers[i].ring_size = 16;
 	}
 	for (int i = 0; i < 3000; i++)
@@ -200,14 +200,14 @@ again_and_for_the_last_time(void)
 	CHECK(ipk_ledger_attempt_of(hold.word) == 2);
 	CHECK(ipk_ledger_retry(at(TAKER), &hold, 1000) == 0);
 	CHECK(ipk_ledger_claim(at(TAKER), &hold) == 0);
-	CHECK(rings_of(MANAGER) == 1);
+	CHECK(wakeups_of(MANAGER) == 1);
 	CHECK(ipk_ledger_wake_due(at(MANAGER), 999) == 1000);
-	CHECK(rings_of(MANAGER) == 0); /* it does not keep itself awake */
+	CHECK(wakeups_of(MANAGER) == 0); /* it does not keep itself awake */
 	CHECK(ipk_ledger_claim(at(TAKER), &hold) == 0);
 	CHECK(ipk_ledger_wake_due(at(MANAGER), 1000) == 0);
 	CHECK(ipk_ledger_claim(at(TAKER), &hold) == 1 && ipk_ledger_attempt_of(hold.word) == 3);
 	CHECK(ipk_ledger_bury(at(TAKER), &hold) == 0);
-	CHECK(rings_of(MANAGER) > 0);
+	CHECK(wakeups_of(MANAGER) > 0);
 	CHECK(ipk_ledger_collect(at(0), &hold, 1) == 0); /* not before it is written down */
 	ipk_ledger_count(at(0), &counts);
 	CHECK(counts.well == 1 && counts.buried == 1 && counts.in[IPK_LEDGER_BURIED] == 1);
@@ -304,26 +304,26 @@ bells_for_sleepers_only(void)
 
 	begin_anew();
 	CHECK(post(at(0), 1, IPK_LEDGER_ANY, 0, 0) == 1);
-	CHECK(rings_of(TAKER) == 0 && rings_of(TAKER + 2) == 0);
+	CHECK(wakeups_of(TAKER) == 0 && wakeups_of(TAKER + 2) == 0);
 	CHECK(ipk_ledger_sleep(at(TAKER)) == 0); /* there is something */
 	CHECK(ipk_ledger_claim(at(TAKER), &hold) == 1);
 	CHECK(ipk_ledger_sleep(at(TAKER)) == 1 && ipk_ledger_sleep(at(TAKER + 2)) == 1);
 	CHECK(post(at(0), 1, IPK_LEDGER_ANY, 0, 0) == 2);
-	CHECK(rings_of(TAKER) + rings_of(TAKER + 2) == 1);
+	CHECK(wakeups_of(TAKER) + wakeups_of(TAKER + 2) == 1);
 	CHECK(post(at(0), 1, IPK_LEDGER_ANY, 0, 0) == 3);
 	CHECK(post(at(0), 1, IPK_LEDGER_ANY, 0, 0) == 4);
-	CHECK(rings_of(TAKER) + rings_of(TAKER + 2) == 1); /* once per sleep */
+	CHECK(wakeups_of(TAKER) + wakeups_of(TAKER + 2) == 1); /* once per sleep */
 	ipk_ledger_wake(at(TAKER));
 	CHECK(ipk_ledger_claim(at(TAKER), &hold) == 1);
-	CHECK(rings_of(TAKER + 2) == 1); /* who claims and sees more rings for himself */
+	CHECK(wakeups_of(TAKER + 2) == 1); /* who claims and sees more rings for himself */
 	CHECK(post(at(0), 1, 1, 0, 0) == 5);
-	CHECK(rings_of(TAKER + 2) == 0);
+	CHECK(wakeups_of(TAKER + 2) == 0);
 	ipk_ledger_wake(at(TAKER + 2));
 	while (ipk_ledger_claim(at(TAKER + 2), &hold) == 1)
 		;
 	CHECK(ipk_ledger_sleep(at(TAKER + 2)) == 1);
 	CHECK(post(at(0), 1, 1, 0, 0) == 6);
-	CHECK(rings_of(TAKER + 2) == 1 && rings_of(TAKER) == 0);
+	CHECK(wakeups_of(TAKER + 2) == 1 && wakeups_of(TAKER) == 0);
 	sound();
 }
 
@@ -340,7 +340,7 @@ a_bell_for_many_ends(void)
 		ipk_ledger_flag(at(TAKER), hold[0].record, IPK_LEDGER_WANTED, 0);
 		CHECK(ipk_ledger_done(at(TAKER), &hold[0]) == 0);
 	}
-	CHECK(rings_of(2) == 1 && rings_of(0) == 0);
+	CHECK(wakeups_of(2) == 1 && wakeups_of(0) == 0);
 	CHECK(ipk_ledger_outstanding(at(2)) == 5 && ipk_ledger_outstanding(at(0)) == 0);
 	CHECK(ipk_ledger_collect(at(0), hold, RECORDS) == 0);
 	CHECK(ipk_ledger_collect(at(2), hold, 2) == 2);
@@ -349,13 +349,13 @@ a_bell_for_many_ends(void)
 	CHECK(ipk_ledger_collect(at(2), hold, 2) == 0);
 	for (uint64_t wanted = 0; wanted < 2; wanted++) { /* it rings when it is asked to */
 		if (wanted)
-			ipk_ledger_want_bell(at(2));
+			ipk_ledger_request_wakeup(at(2));
 		CHECK(post(at(2), 1, IPK_LEDGER_ANY, 0, 0) > 0);
 		CHECK(ipk_ledger_claim(at(TAKER), &hold[0]) == 1);
 		hold[1] = hold[0];
 		CHECK(ipk_ledger_done_with(at(TAKER), &hold[0], "end", 3) == 0);
 		CHECK(ipk_ledger_done_with(at(TAKER), &hold[1], "late", 4) == -ESTALE);
-		CHECK(rings_of(2) == wanted);
+		CHECK(wakeups_of(2) == wanted);
 		CHECK(ipk_ledger_collect(at(2), hold, 2) == 1);
 		CHECK(at(2)->record[hold[0].record].result.size == 3);
 	}

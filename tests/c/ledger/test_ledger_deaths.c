@@ -23,13 +23,13 @@ a_submitter_dies(void)
 	CHECK(ipk_ledger_take(at(0), &hold[1]) == 0);
 	CHECK(ipk_ledger_put_body(at(0), hold[1].record, bytes, 4096) == 0);
 	at(0)->rings[0].head = at(0)->rings[0].tail; /* the hint of task 2 was never given */
-	(void)rings_of(1);
+	(void)wakeups_of(1);
 	ipk_ledger_sweep(at(MANAGER), 0);
 	ipk_ledger_move(at(MANAGER), 0, 1);
 	while (ipk_ledger_next(at(MANAGER), 0, IPK_LEDGER_CLEARING, MANAGER + 1, &hold[2]))
 		ipk_ledger_clear(at(MANAGER), &hold[2]);
 	CHECK(count_in(IPK_LEDGER_WRITING) == 0 && count_in(IPK_LEDGER_FREE) == RECORDS - 2);
-	CHECK(rings_of(1) > 0);
+	CHECK(wakeups_of(1) > 0);
 	CHECK(ipk_ledger_collect(at(1), hold, 4) == 1 && id_of(&hold[0]) == 1);
 	CHECK(at(1)->record[hold[0].record].result.size == 700);
 	CHECK(ipk_ledger_claim(at(TAKER), &hold[3]) == 1 && id_of(&hold[3]) == 2);

@@ -140,21 +140,21 @@ lay_out(PyObject *module, PyObject *args)
 	return NULL;
 }
 
-/* The descriptors of the bells, places + 1 of them. */
+/* The descriptors of the wakeups, places + 1 of them. */
 static int
-take_bells(struct view *view, PyObject *bells)
+take_wakeups(struct view *view, PyObject *wakeups)
 {
 	uint32_t count = view->ledger.places + 1;
 
-	if (PySequence_Size(bells) != (Py_ssize_t)count) {
-		PyErr_Format(PyExc_ValueError, "there must be %u bells", count);
+	if (PySequence_Size(wakeups) != (Py_ssize_t)count) {
+		PyErr_Format(PyExc_ValueError, "there must be %u wakeups", count);
 		return -1;
 	}
 	for (uint32_t i = 0; i < count; i++) {
-		PyObject *bell = PySequence_GetItem(bells, i);
+		PyObject *wakeup = PySequence_GetItem(wakeups, i);
 
-		view->bells[i] = bell ? (int)PyLong_AsLong(bell) : -1;
-		Py_XDECREF(bell);
+		view->wakeups[i] = wakeup ? (int)PyLong_AsLong(wakeup) : -1;
+		Py_XDECREF(wakeup);
 		if (PyErr_Occurred())
 			return -1;
 	}
@@ -162,7 +162,7 @@ take_bells(struct view *view, PyObject *bells)
 }
 
 static int
-fill(struct view *view, PyObject *memory, unsigned int place, PyObject *bells)
+fill(struct view *view, PyObject *memory, unsigned int place, PyObject *wakeups)
 {
 	if (PyObject_GetBuffer(memory, &view->memory, PyBUF_WRITABLE) < 0)
 		return -1;
@@ -170,11 +170,11 @@ fill(struct view *view, PyObject *memory, unsigned int place, PyObject *bells)
 		PyErr_SetString(PyExc_ValueError, "this is no task ledger, or it is damaged");
 		return -1;
 	}
-	view->bells = PyMem_Calloc(view->ledger.places + 1, sizeof(int));
-	view->heard = PyMem_Calloc(view->ledger.places + 1, sizeof(uint32_t));
+	view->wakeups = PyMem_Calloc(view->ledger.places + 1, sizeof(int));
+	view->woken_in = PyMem_Calloc(view->ledger.places + 1, sizeof(uint32_t));
 	view->recent = PyMem_Calloc(view->ledger.shape.records, sizeof(uint32_t));
 	view->word = PyMem_Calloc(view->ledger.shape.records, sizeof(uint64_t));
-	if (!view->bells || !view->heard || !view->recent || !view->word) {
+	if (!view->wakeups || !view->woken_in || !view->recent || !view->word) {
 		(void)PyErr_NoMemory();
 		return -1;
 	}
@@ -183,9 +183,9 @@ fill(struct view *view, PyObject *memory, unsigned int place, PyObject *bells)
 			     view->ledger.places);
 		return -1;
 	}
-	if (take_bells(view, bells) < 0)
+	if (take_wakeups(view, wakeups) < 0)
 		return -1;
-	ipk_ledger_be(&view->ledger, place, view->bells, view->heard, view->recent);
+	ipk_ledger_be(&view->ledger, place, view->wakeups, view->woken_in, view->recent);
 	return 0;
 }
 
@@ -195,14 +195,14 @@ view_new(PyTypeObject *type, PyObject *args, PyObject *keywords)
 	allocfunc allocate = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
 	struct view *view;
 	PyObject *memory;
-	PyObject *bells;
+	PyObject *wakeups;
 	unsigned int place;
 
 	(void)keywords;
-	if (!PyArg_ParseTuple(args, "OIO", &memory, &place, &bells))
+	if (!PyArg_ParseTuple(args, "OIO", &memory, &place, &wakeups))
 		return NULL;
 	view = (struct view *)allocate(type, 0);
-	if (view && fill(view, memory, place, bells) < 0) {
+	if (view && fill(view, memory, place, wakeups) < 0) {
 		Py_DECREF((PyObject *)view);
 		return NULL;
 	}
@@ -216,8 +216,8 @@ view_free(PyObject *self)
 	PyTypeObject *type = Py_TYPE(self);
 	freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
 
-	PyMem_Free(view->bells);
-	PyMem_Free(view->heard);
+	PyMem_Free(view->wakeups);
+	PyMem_Free(view->woken_in);
 	PyMem_Free(view->recent);
 	PyMem_Free(view->word);
 	Py_XDECREF(view->given);
@@ -248,8 +248,8 @@ static PyMethodDef view_methods[] = {
 	{"hear", FAST(ledger_hear)},
 	{"deliver", ledger_deliver, METH_O, NULL},
 	{"deliveries", ledger_deliveries, METH_O, NULL},
-	{"want_bell", ledger_want_bell, METH_NOARGS, NULL},
-	{"wish_room", ledger_wish_room, METH_NOARGS, NULL},
+	{"request_wakeup", ledger_request_wakeup, METH_NOARGS, NULL},
+	{"request_room", ledger_request_room, METH_NOARGS, NULL},
 	{"has_room", FAST(ledger_has_room)},
 	{"outstanding", ledger_outstanding, METH_NOARGS, NULL},
 	{"run", FAST(ledger_run)},
@@ -291,7 +291,7 @@ static PyType_Slot view_slots[] = {
 	{Py_tp_new, (void *)view_new},
 	{Py_tp_dealloc, (void *)view_free},
 	{Py_tp_methods, view_methods},
-	{Py_tp_doc, "Ledger(memory, place, bells): a process's view of a task ledger."},
+	{Py_tp_doc, "Ledger(memory, place, wakeups): a process's view of a task ledger."},
 	{0, NULL},
 };
 static PyType_Spec view_spec = {

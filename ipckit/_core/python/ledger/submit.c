@@ -224,18 +224,18 @@ LEDGER_FAST(ledger_ask_for)
 }
 
 PyObject *
-ledger_want_bell(PyObject *self, PyObject *unused)
+ledger_request_wakeup(PyObject *self, PyObject *unused)
 {
 	(void)unused;
-	ipk_ledger_want_bell(&((struct view *)self)->ledger);
+	ipk_ledger_request_wakeup(&((struct view *)self)->ledger);
 	Py_RETURN_NONE;
 }
 
 PyObject *
-ledger_wish_room(PyObject *self, PyObject *unused)
+ledger_request_room(PyObject *self, PyObject *unused)
 {
 	(void)unused;
-	ipk_ledger_wish_room(&((struct view *)self)->ledger);
+	ipk_ledger_request_room(&((struct view *)self)->ledger);
 	Py_RETURN_NONE;
 }
 

@@ -26,8 +26,8 @@ struct view {
 	PyObject_HEAD
 	struct ipk_ledger ledger;
 	Py_buffer memory;
-	int *bells;
-	uint32_t *heard;
+	int *wakeups;
+	uint32_t *woken_in;
 	uint32_t *recent;
 	uint32_t rests; /* so many spins are left out */
 	uint64_t *word; /* of each record in our hands */
@@ -74,8 +74,8 @@ LEDGER_FAST(ledger_publish);
 LEDGER_FAST(ledger_ask_for);
 LEDGER_FAST(ledger_post);
 PyObject *ledger_heed(PyObject *self, PyObject *word);
-PyObject *ledger_want_bell(PyObject *self, PyObject *unused);
-PyObject *ledger_wish_room(PyObject *self, PyObject *unused);
+PyObject *ledger_request_wakeup(PyObject *self, PyObject *unused);
+PyObject *ledger_request_room(PyObject *self, PyObject *unused);
 LEDGER_FAST(ledger_has_room);
 PyObject *ledger_outstanding(PyObject *self, PyObject *unused);
 
