@@ -1,15 +1,15 @@
 /*
  * ledger/claim.c - a task worker: whose turn it is, and how an attempt ends.
  *
- * Owns      look.  Stands on ledger/{word,rings,enqueue,payload,wakeup,ordering}.
+ * Owns      scan.  Stands on ledger/{word,rings,enqueue,payload,wakeup,ordering}.
  * State     none.
  *
  * Invariants
- *   C1  of the tasks we may take, the one with the lowest turn that anybody has told of. What comes
- *       without a hint while we remember others from a look is behind those.
- *   C2  a hint is used up whoever claims its task; a stale one costs one look at the word.
- *   C3  who takes back a look puts it there again, for the others, unless he took all of what it
- *       told of: what he remembers dies with him. He looks again when he has used that up.
+ *   C1  A claim takes the task with the lowest turn among the entries of its rings and what it
+ *       remembers of a scan. A task without an entry that comes after the scan is behind those.
+ *   C2  An entry is used up by each claim that reads it. A stale one costs one load of the word.
+ *   C3  A process that clears `scan` sets it again for the others, unless it claimed all that the
+ *       scan found: what it remembers dies with it. It scans again when it has used that up.
  *   C4  all that a submitter will read of an end is written before the word says DONE.
  *   C5  what a flag says of an attempt is taken back when the next attempt begins; the file of a
  *       result that is taken back stays until the task is over, and NOTED says so.
@@ -27,19 +27,19 @@ enum {
 };
 enum { FLAGS_OF_FILES = IPK_LEDGER_BODY_BESIDE | IPK_LEDGER_RESULT_BESIDE | IPK_LEDGER_NOTED };
 
-/* What the last look remembers and nobody has claimed since. */
+/* What the last scan found and no process has claimed since. */
 static void
 consider_seen(struct ipk_ledger *ledger, struct ipk_ledger_best *best)
 {
 	for (; ledger->seen_at < ledger->seen_count; ledger->seen_at++) {
-		uint64_t hint = ledger->seen[ledger->seen_at];
-		uint64_t word = LOAD_ACQUIRE(&ledger->word[hint & 0xFFFFFF]);
+		uint64_t entry = ledger->seen[ledger->seen_at];
+		uint64_t word = LOAD_ACQUIRE(&ledger->word[entry & 0xFFFFFF]);
 
 		if (ipk_ledger_state_of(word) != IPK_LEDGER_QUEUED ||
-		    ipk_ledger_turn_of(word) != hint >> 24)
+		    ipk_ledger_turn_of(word) != entry >> 24)
 			continue;
-		if (!best->hint || hint < best->hint)
-			*best = (struct ipk_ledger_best){hint, NULL, 0};
+		if (!best->entry || entry < best->entry)
+			*best = (struct ipk_ledger_best){entry, NULL, 0};
 		return;
 	}
 }
@@ -67,11 +67,11 @@ running(const struct ipk_ledger *ledger, uint64_t word)
 				    ipk_ledger_me(ledger), IPK_LEDGER_RUNNING);
 }
 
-/* C2. Whether the task of the best hint is ours now. */
+/* C2. Whether the task of the best entry is ours now. */
 static int
 claim_best(const struct ipk_ledger *ledger, const struct ipk_ledger_best *best, struct ipk_ledger_hold *hold)
 {
-	uint32_t record = (uint32_t)(best->hint & 0xFFFFFF);
+	uint32_t record = (uint32_t)(best->entry & 0xFFFFFF);
 	uint64_t head = best->head;
 	int claimed = 0;
 
@@ -79,7 +79,7 @@ claim_best(const struct ipk_ledger *ledger, const struct ipk_ledger_best *best, 
 		hold->record = record;
 		hold->word = LOAD_SEQ_CST(&ledger->word[record]);
 		claimed = ipk_ledger_may(ledger, IPK_LEDGER_CALL_CLAIM, hold->word) &&
-			  ipk_ledger_turn_of(hold->word) == best->hint >> 24 &&
+			  ipk_ledger_turn_of(hold->word) == best->entry >> 24 &&
 			  ipk_ledger_step(ledger, hold, running(ledger, hold->word)) == 0;
 	}
 	if (best->ring)
@@ -87,17 +87,17 @@ claim_best(const struct ipk_ledger *ledger, const struct ipk_ledger_best *best, 
 	return claimed;
 }
 
-/* C3. Take back what tells us to look, and look; those of found[] are left to be told of. */
+/* C3. Clear what asks for a scan, and scan; found[] counts what was found. */
 static void
-look_if_told(struct ipk_ledger *ledger, const uint32_t queues[2], uint32_t found[2])
+scan_if_asked(struct ipk_ledger *ledger, const uint32_t queues[2], uint32_t found[2])
 {
-	int told = 0;
+	int asked = 0;
 
 	for (int i = 0; i < 2; i++)
-		told |= LOAD_ACQUIRE(&ledger->look[queues[i]]) &&
-			EXCHANGE(&ledger->look[queues[i]], 0);
-	if (told)
-		ipk_ledger_look(ledger, queues, found);
+		asked |= LOAD_ACQUIRE(&ledger->scan[queues[i]]) &&
+			EXCHANGE(&ledger->scan[queues[i]], 0);
+	if (asked)
+		ipk_ledger_scan(ledger, queues, found);
 }
 
 int
@@ -116,16 +116,16 @@ ipk_ledger_claim(struct ipk_ledger *ledger, struct ipk_ledger_hold *hold)
 			ipk_ledger_consider_rings(ledger, queues[i], &best);
 		consider_seen(ledger, &best);
 		if (ledger->seen_at == ledger->seen_count) {
-			look_if_told(ledger, queues, found);
+			scan_if_asked(ledger, queues, found);
 			consider_seen(ledger, &best);
 		}
-		if (!best.hint)
+		if (!best.entry)
 			return 0;
 		claimed = claim_best(ledger, &best, hold);
 		if (found[0] + found[1] > (claimed && !best.ring ? 1u : 0u)) /* C3 */
 			for (int i = 0; i < 2; i++)
 				if (found[i])
-					STORE_SEQ_CST(&ledger->look[queues[i]], 1);
+					STORE_SEQ_CST(&ledger->scan[queues[i]], 1);
 		if (!claimed)
 			continue;
 		begin(ledger, hold);

@@ -1,10 +1,11 @@
 /*
- * ledger/enqueue.c - a task becomes QUEUED: its word, its hint, and a wake-up.
+ * ledger/enqueue.c - a task becomes QUEUED: its word, its entry in a ring, and a wake-up.
  *
  * Owns      nothing.  Stands on ledger/{word,rings,wakeup}.  State  none.
  *
  * Invariants
- *   S4  a task is QUEUED before its hint; a hint without its task is stale, and harmless.
+ *   S4  A task is QUEUED before its entry is in a ring. An entry without its task is stale, and
+ *       harmless.
  *
  * Blocks    never.  Errors  -ESTALE.
  */
@@ -21,7 +22,7 @@ ipk_ledger_queue(struct ipk_ledger *ledger, struct ipk_ledger_hold *hold, uint64
 
 	if (ipk_ledger_step(ledger, hold, word))
 		return -ESTALE;
-	ipk_ledger_hint(ledger, queue, hold);
+	ipk_ledger_push_entry(ledger, queue, hold);
 	ipk_ledger_wake_taker(ledger, queue);
 	return 0;
 }

@@ -1,7 +1,7 @@
 /*
  * ledger/internal.h - what the files of the ledger share, and nobody else needs.
  *
- * Layout    head | words | order | dedup | beside | rings | hints | pending | look | done | summary
+ * Layout    head | words | order | dedup | beside | rings | entries | pending | scan | done | summary
  *           | woken | epochs | asleep | room_requests | block_of | gates | records | arena
  *           each part begins on a cache line of its own.
  */
@@ -122,7 +122,7 @@ ipk_ledger_own_queue(const struct ipk_ledger *ledger)
 	return (ledger->place - ipk_ledger_submitters(ledger)) / 2;
 }
 
-/* A queue's map of the rings that may have hints. */
+/* A queue's map of the rings that may have entries. */
 static inline uint64_t *
 ipk_ledger_pending_of(const struct ipk_ledger *ledger, uint32_t queue)
 {
@@ -174,16 +174,16 @@ uint64_t ipk_ledger_blocked_anew(const struct ipk_ledger *ledger, uint64_t word)
 
 /* The task with the lowest turn so far. */
 struct ipk_ledger_best {
-	uint64_t hint;		      /* 0: none */
-	struct ipk_ledger_ring *ring; /* NULL: a look found it */
+	uint64_t entry;		      /* 0: none */
+	struct ipk_ledger_ring *ring; /* NULL: a scan found it */
 	uint64_t head;
 };
 
-/* *best becomes the first hint of a queue's rings, if its turn is lower. */
+/* *best becomes the first entry of a queue's rings, if its turn is lower. */
 void ipk_ledger_consider_rings(const struct ipk_ledger *ledger, uint32_t queue,
 			       struct ipk_ledger_best *best);
-/* Leave a hint of a task that is QUEUED now. */
-void ipk_ledger_hint(struct ipk_ledger *ledger, uint32_t queue, const struct ipk_ledger_hold *hold);
+/* Put an entry of a task that is QUEUED now into our ring. */
+void ipk_ledger_push_entry(struct ipk_ledger *ledger, uint32_t queue, const struct ipk_ledger_hold *hold);
 int ipk_ledger_queue_has_work(const struct ipk_ledger *ledger, uint32_t queue);
 
 /* -- enqueue.c -- */
@@ -193,9 +193,9 @@ int ipk_ledger_queue(struct ipk_ledger *ledger, struct ipk_ledger_hold *hold, ui
 
 /* -- scan.c -- */
 
-/* Look at every word, and remember the tasks of these queues whose turn is next. found[i] grows by
- * how many of queue i are QUEUED, or is 2 where only the lowest were looked at. */
-void ipk_ledger_look(struct ipk_ledger *ledger, const uint32_t queues[2], uint32_t found[2]);
+/* Load every word, and remember the tasks of these queues whose turn is next. found[i] grows by
+ * how many of queue i are QUEUED, or is 2 where only the lowest were counted. */
+void ipk_ledger_scan(struct ipk_ledger *ledger, const uint32_t queues[2], uint32_t found[2]);
 
 /* -- wakeup.c -- */
 

@@ -20,7 +20,7 @@
 enum {
 	VERSION = 2,
 	PAGE = 4096,
-	MOST_HINTS = 1 << 19, /* of all rings */
+	MOST_ENTRIES = 1 << 19, /* of all rings */
 	SHORTEST_RING = 16,
 	LONGEST_RING = 1024,
 };
@@ -30,7 +30,7 @@ _Static_assert(sizeof(struct ipk_ledger_ring) == 2 * IPK_CACHE_LINE, "no line ha
 
 /* Where each part begins. */
 struct plan {
-	uint64_t word, order, dedup, beside, rings, hints, pending, look, done, summary, woken;
+	uint64_t word, order, dedup, beside, rings, entries, pending, scan, done, summary, woken;
 	uint64_t epochs, asleep, room_requests, block_of, gates, records, arena, bytes;
 	uint32_t ring_size;
 };
@@ -60,7 +60,7 @@ ring_size_for(uint64_t rings, uint32_t records)
 {
 	uint32_t size = LONGEST_RING;
 
-	while (size > SHORTEST_RING && (size / 2 >= records || rings * size > MOST_HINTS))
+	while (size > SHORTEST_RING && (size / 2 >= records || rings * size > MOST_ENTRIES))
 		size /= 2;
 	return size;
 }
@@ -82,9 +82,9 @@ plan_for(const struct ipk_ledger_shape *shape, struct plan *plan)
 	plan->dedup = part(&at, shape->records, 4);
 	plan->beside = part(&at, shape->records, 4);
 	plan->rings = part(&at, rings, sizeof(struct ipk_ledger_ring));
-	plan->hints = part(&at, rings * plan->ring_size, 8);
+	plan->entries = part(&at, rings * plan->ring_size, 8);
 	plan->pending = part(&at, queues * ipk_ledger_words_for((uint32_t)submitters), 8);
-	plan->look = part(&at, queues, 4);
+	plan->scan = part(&at, queues, 4);
 	plan->done = part(&at, submitters * bitmap, 8);
 	plan->summary = part(&at, submitters * ipk_ledger_words_for(bitmap), 8);
 	plan->woken = part(&at, submitters * ipk_ledger_words_for((uint32_t)places + 1), 8);
@@ -152,9 +152,9 @@ ipk_ledger_attach(struct ipk_ledger *ledger, void *base, uint64_t bytes)
 	ledger->dedup = (uint32_t *)(void *)(at + plan.dedup);
 	ledger->beside = (uint32_t *)(void *)(at + plan.beside);
 	ledger->rings = (struct ipk_ledger_ring *)(void *)(at + plan.rings);
-	ledger->hints = (uint64_t *)(void *)(at + plan.hints);
+	ledger->entries = (uint64_t *)(void *)(at + plan.entries);
 	ledger->pending = (uint64_t *)(void *)(at + plan.pending);
-	ledger->look = (uint32_t *)(void *)(at + plan.look);
+	ledger->scan = (uint32_t *)(void *)(at + plan.scan);
 	ledger->done = (uint64_t *)(void *)(at + plan.done);
 	ledger->summary = (uint64_t *)(void *)(at + plan.summary);
 	ledger->woken = (uint64_t *)(void *)(at + plan.woken);
@@ -178,7 +178,7 @@ ipk_ledger_be(struct ipk_ledger *ledger, uint32_t place, const int *wakeups, uin
 	ledger->woken_in = woken_in;
 	ledger->recent = recent;
 	ledger->recent_count = 0;
-	/* Processes begin to look in different places. */
+	/* Processes begin to scan in different places. */
 	ledger->next_record = (uint32_t)((uint64_t)ledger->shape.records * place / (ledger->places + 1));
 	ledger->next_block = (uint32_t)((uint64_t)ledger->shape.blocks * place / (ledger->places + 1));
 }

@@ -18,9 +18,9 @@
  * that is WRITING, RUNNING, DELIVERING or CLEARING with its number - is settled by
  * ipk_ledger_sweep(), called once it was reaped and before its place has another process.
  *
- * A task worker learns of a task by a hint (turn, record) in a ring of its submitter; one that
+ * A task worker learns of a task by an entry (turn, record) in a ring of its submitter; one that
  * sleeps also gets a wake-up. A submitter learns of an end by a bit in its map, and a wake-up.
- * Hints, bits and wake-ups may be late, double, stale, or lost with the process that should have
+ * Entries, bits and wake-ups may be late, double, stale, or lost with the process that should have
  * given them. The word decides, and a sweep gives all of them again.
  *
  * All calls but those said otherwise are made by a process that has said which place is its own
@@ -54,7 +54,7 @@ enum {
 	IPK_LEDGER_MAX_PLACES = 4094, /* the owner's 12 bits: 0 nobody, the manager one more */
 	IPK_LEDGER_MAX_RECORDS = 1 << 24,
 	IPK_LEDGER_ANY = -1,	      /* a task that any task worker may take */
-	IPK_LEDGER_SEEN = 1024,	      /* tasks that one look at all words remembers */
+	IPK_LEDGER_SEEN = 1024,	      /* tasks that one scan remembers */
 };
 
 /* Flags of a record. */
@@ -92,9 +92,9 @@ struct ipk_ledger {
 	unsigned char *arena;
 	struct ipk_ledger_record *record;
 	struct ipk_ledger_ring *rings; /* [submitter place][task worker, or the one for any] */
-	uint64_t *hints;
-	uint64_t *pending; /* [queue][submitter place / 64]: rings that may have hints */
-	uint32_t *look;	   /* [queue]: there may be tasks without a hint */
+	uint64_t *entries;
+	uint64_t *pending; /* [queue][submitter place / 64]: rings that may have entries */
+	uint32_t *scan;	   /* [queue]: there may be tasks without an entry */
 	uint64_t *done;	   /* [submitter place][record / 64]: may be DONE */
 	uint64_t *summary; /* [submitter place][record / 4096] */
 	uint64_t *woken;	   /* [submitter place][waker / 64]: has woken it since it last asked */
@@ -108,11 +108,11 @@ struct ipk_ledger {
 	uint32_t place;
 	const int *wakeups; /* [places + 1] descriptors of event files, or NULL */
 	uint32_t *woken_in;  /* [places]: the epoch in which we woke it */
-	uint32_t *recent; /* [records]: free ones we had; hints */
+	uint32_t *recent; /* [records]: free ones we had; they may be taken by now */
 	uint32_t recent_count;
 	uint32_t next_record;
 	uint32_t next_block;
-	uint64_t seen[IPK_LEDGER_SEEN]; /* what a look found, by turn: hints, from seen_at on */
+	uint64_t seen[IPK_LEDGER_SEEN]; /* what a scan found: entries by turn, from seen_at on */
 	uint32_t seen_at;
 	uint32_t seen_count;
 };
@@ -160,7 +160,7 @@ int64_t ipk_ledger_dedup(struct ipk_ledger *ledger, uint32_t record, const uint6
 /* Let it go: QUEUED, DELAYED until `due` (0: not), or BLOCKED; and wake a process that can take it. */
 void ipk_ledger_publish(struct ipk_ledger *ledger, const struct ipk_ledger_hold *hold,
 			int64_t due);
-/* Request a wake-up when a record is freed; look for room again after it. */
+/* Request a wake-up when a record is freed; scan for room again after it. */
 void ipk_ledger_request_room(struct ipk_ledger *ledger);
 /* Whether there is a free record, and room for a body of this size, `most` as above. Takes nothing,
  * so it wakes no process: an attempt that fails frees its record, and so wakes all that request
@@ -244,7 +244,7 @@ void ipk_ledger_clear(struct ipk_ledger *ledger, const struct ipk_ledger_hold *h
 
 /* -- the manager (recovery.c) -- */
 
-/* Settle what the dead process of a place held, and give all hints and wake-ups again. What it ran is
+/* Settle what the dead process of a place held, and give all entries and wake-ups again. What it ran is
  * left RUNNING, for ipk_ledger_next(); what it put together or cleared is CLEARING, the manager's.
  */
 void ipk_ledger_sweep(struct ipk_ledger *ledger, uint32_t place);

@@ -8,9 +8,10 @@
  *   W1  a sweep may be cut short and done again, and two of them do no more than one.
  *   W2  it comes after the dead process was reaped, so no step of his can follow; and before his
  *       place is used again, so nothing of his successor is taken for his.
- *   W3  after it every task that waits is told of again: hints and wake-ups it owed are given.
+ *   W3  After it each task that waits is announced again: the entries and wake-ups that the dead
+ *       process owed are given.
  *
- * Blocks    never.  Costs one look at every word (a few us for 4,096) and at every block.
+ * Blocks    never.  Costs one scan at every word (a few us for 4,096) and at every block.
  */
 #include "ledger/internal.h"
 
@@ -41,7 +42,7 @@ tell_again(struct ipk_ledger *ledger, uint32_t index)
 		ipk_ledger_tell_due(ledger, due);
 		break;
 	case IPK_LEDGER_QUEUED:
-		STORE_SEQ_CST(&ledger->look[ipk_ledger_queue_of(ledger, dst)], 1);
+		STORE_SEQ_CST(&ledger->scan[ipk_ledger_queue_of(ledger, dst)], 1);
 		break;
 	case IPK_LEDGER_DONE:
 		ipk_ledger_leave_gate(ledger, pass);
@@ -170,7 +171,7 @@ ipk_ledger_move(struct ipk_ledger *ledger, uint32_t from, uint32_t to)
 	for (uint32_t index = 0; index < ledger->shape.records; index++) {
 		uint32_t seen = from + 1;
 
-		/* First whose it is, then a look whether it is DONE: as who makes it DONE does it
+		/* First whose it is, then a scan whether it is DONE: as who makes it DONE does it
 		 * the other way round, one of the two tells the new submitter. */
 		if (COMPARE_EXCHANGE(&ledger->record[index].submitter, &seen, to + 1) &&
 		    ipk_ledger_state_of(LOAD_SEQ_CST(&ledger->word[index])) == IPK_LEDGER_DONE)
@@ -188,7 +189,7 @@ ipk_ledger_recover(struct ipk_ledger *ledger)
 
 	memset(ledger->rings, 0, sizeof(*ledger->rings) * submitters * queues);
 	memset(ledger->pending, 0, 8ul * queues * ipk_ledger_words_for(submitters));
-	memset(ledger->look, 0, 4ul * queues);
+	memset(ledger->scan, 0, 4ul * queues);
 	memset(ledger->done, 0, 8ul * submitters * bitmap);
 	memset(ledger->summary, 0, 8ul * submitters * ipk_ledger_words_for(bitmap));
 	memset(ledger->woken, 0, 8ul * submitters * ipk_ledger_words_for(ledger->places + 1));

@@ -1,18 +1,18 @@
 /*
- * ledger/rings.c - the rings of hints, from each submitter to each queue of task workers.
+ * ledger/rings.c - rings of tasks that are ready, from each submitter to each queue.
  *
- * Owns      rings, hints, pending.  State  none.
+ * Owns      rings, entries, pending.  State  none.
  *
  * Invariants
- *   S3  a ring has one producer at a time; a hint is there before its tail is.
+ *   S3  A ring has one producer at a time. An entry is written before the tail that includes it.
  *
  * Blocks    never.
  */
 #include "ledger/internal.h"
 
-/* Whether a ring has hints; an empty one is marked so. */
+/* Whether a ring has entries; an empty one is marked so. */
 static int
-ring_has_hints(const struct ipk_ledger *ledger, uint32_t queue, uint32_t place)
+ring_has_entries(const struct ipk_ledger *ledger, uint32_t queue, uint32_t place)
 {
 	struct ipk_ledger_ring *ring =
 		&ledger->rings[(uint64_t)place * ipk_ledger_queues(ledger) + queue];
@@ -41,24 +41,24 @@ ipk_ledger_consider_rings(const struct ipk_ledger *ledger, uint32_t queue,
 			uint64_t number = (uint64_t)place * ipk_ledger_queues(ledger) + queue;
 			struct ipk_ledger_ring *ring = &ledger->rings[number];
 			uint64_t head;
-			uint64_t hint;
+			uint64_t entry;
 
-			if (place >= submitters || !ring_has_hints(ledger, queue, place))
+			if (place >= submitters || !ring_has_entries(ledger, queue, place))
 				continue;
 			head = LOAD_SEQ_CST(&ring->head);
 			if (head == LOAD_ACQUIRE(&ring->tail))
 				continue;
-			hint = LOAD_ACQUIRE(&ledger->hints[number * ledger->ring_size +
+			entry = LOAD_ACQUIRE(&ledger->entries[number * ledger->ring_size +
 						       head % ledger->ring_size]);
-			if (!best->hint || hint < best->hint)
-				*best = (struct ipk_ledger_best){hint, ring, head};
+			if (!best->entry || entry < best->entry)
+				*best = (struct ipk_ledger_best){entry, ring, head};
 		}
 	}
 }
 
-/* S3. A full ring, or none of our own: they look by themselves. */
+/* S3. The ring is full, or this process has none: a scan finds the task. */
 void
-ipk_ledger_hint(struct ipk_ledger *ledger, uint32_t queue, const struct ipk_ledger_hold *hold)
+ipk_ledger_push_entry(struct ipk_ledger *ledger, uint32_t queue, const struct ipk_ledger_hold *hold)
 {
 	uint32_t submitters = ipk_ledger_submitters(ledger);
 	uint64_t *pending = &ipk_ledger_pending_of(ledger, queue)[ledger->place / 64];
@@ -67,10 +67,10 @@ ipk_ledger_hint(struct ipk_ledger *ledger, uint32_t queue, const struct ipk_ledg
 
 	if (ledger->place >= submitters ||
 	    ring->tail - LOAD_ACQUIRE(&ring->head) >= ledger->ring_size) {
-		STORE_SEQ_CST(&ledger->look[queue], 1);
+		STORE_SEQ_CST(&ledger->scan[queue], 1);
 		return;
 	}
-	STORE_RELEASE(&ledger->hints[number * ledger->ring_size + ring->tail % ledger->ring_size],
+	STORE_RELEASE(&ledger->entries[number * ledger->ring_size + ring->tail % ledger->ring_size],
 		  ipk_ledger_turn_of(hold->word) << 24 | hold->record);
 	STORE_SEQ_CST(&ring->tail, ring->tail + 1);
 	if (!(LOAD_SEQ_CST(pending) & ipk_ledger_bit(ledger->place)))
@@ -82,7 +82,7 @@ ipk_ledger_queue_has_work(const struct ipk_ledger *ledger, uint32_t queue)
 {
 	uint32_t submitters = ipk_ledger_submitters(ledger);
 
-	if (LOAD_SEQ_CST(&ledger->look[queue]))
+	if (LOAD_SEQ_CST(&ledger->scan[queue]))
 		return 1;
 	for (uint32_t at = 0; at < ipk_ledger_words_for(submitters); at++) {
 		uint64_t bits = LOAD_SEQ_CST(&ipk_ledger_pending_of(ledger, queue)[at]);
@@ -90,7 +90,7 @@ ipk_ledger_queue_has_work(const struct ipk_ledger *ledger, uint32_t queue)
 		for (; bits; bits &= bits - 1) {
 			uint32_t place = at * 64 + (uint32_t)__builtin_ctzll(bits);
 
-			if (place < submitters && ring_has_hints(ledger, queue, place))
+			if (place < submitters && ring_has_entries(ledger, queue, place))
 				return 1;
 		}
 	}

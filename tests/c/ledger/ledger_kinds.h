@@ -84,24 +84,24 @@ many_and_asleep(void)
 }
 
 static void
-a_stale_hint(void)
+a_stale_entry(void)
 {
 	struct ipk_ledger_hold hold;
 
-	one(); /* and once more, at the end of the line: the first hint is stale */
+	one(); /* and once more, at the end of the line: the first entry is stale */
 	if (ipk_ledger_next(at(MANAGER), 0, IPK_LEDGER_QUEUED, UINT32_MAX, &hold))
 		(void)ipk_ledger_retry(at(MANAGER), &hold, 0);
 	one();
 }
 
 static void
-without_hints(void)
+without_entries(void)
 {
 	one_for_each();
 	for (uint32_t ring = 0; ring < 2 * WORKERS * (TASK_WORKERS + 1); ring++)
 		at(2)->rings[ring].head = at(2)->rings[ring].tail;
 	for (uint32_t queue = 0; queue <= TASK_WORKERS; queue++)
-		at(2)->look[queue] = 1;
+		at(2)->scan[queue] = 1;
 }
 
 static void
@@ -419,8 +419,8 @@ static const struct kind kinds[] = {
 	{"claim, none", TAKER, nothing, nothing, ENTRY(ipk_ledger_claim), claim, 0},
 	{"claim, others asleep", TAKER, many_and_asleep, nothing, ENTRY(ipk_ledger_claim), claim,
 	 0},
-	{"claim, a stale hint", TAKER, a_stale_hint, nothing, ENTRY(ipk_ledger_claim), claim, 0},
-	{"claim, without hints", TAKER, without_hints, nothing, ENTRY(ipk_ledger_claim), claim, 0},
+	{"claim, a stale entry", TAKER, a_stale_entry, nothing, ENTRY(ipk_ledger_claim), claim, 0},
+	{"claim, without entries", TAKER, without_entries, nothing, ENTRY(ipk_ledger_claim), claim, 0},
 	{"put_result, long", TAKER, one, claim, ENTRY(ipk_ledger_put_result), call_put_long_result, 0},
 	{"put_result", TAKER, one, claim, ENTRY(ipk_ledger_put_result), call_put_result, 0},
 	{"done", TAKER, one_for_each, claim_and_answer, ENTRY(ipk_ledger_done), call_done, 0},

@@ -107,7 +107,7 @@ full(void)
 	sound();
 }
 
-/* More hints than a ring holds: those without are found by looking, in order. */
+/* More tasks than a ring holds: those without an entry are found by a scan, in order. */
 static void
 more_than_a_ring(void)
 {
@@ -137,7 +137,7 @@ more_than_a_ring(void)
 	free(base);
 }
 
-/* Far more than a ring holds, and more than one look remembers: in order, and what one process
+/* Far more than a ring holds, and more than one scan remembers: in order, and what one process
  * remembers and does not claim is found by the other one. */
 static void
 remembered_and_not_claimed(void)
@@ -158,7 +158,7 @@ remembered_and_not_claimed(void)
 	}
 	for (int i = 0; i < 3000; i++)
 		CHECK(post(&ledgers[0], 1, IPK_LEDGER_ANY, 0, 0) == i + 1);
-	for (uint64_t id = 1; id <= 100; id++) { /* so the first one has looked, and remembers */
+	for (uint64_t id = 1; id <= 100; id++) { /* so the first one has scanned, and remembers */
 		CHECK(ipk_ledger_claim(&ledgers[1], &hold) == 1);
 		CHECK(ledgers[1].record[hold.record].id == id);
 	}

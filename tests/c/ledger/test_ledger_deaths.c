@@ -22,7 +22,7 @@ a_submitter_dies(void)
 	CHECK(ipk_ledger_collect(at(0), &hold[0], 1) == 1);
 	CHECK(ipk_ledger_take(at(0), &hold[1]) == 0);
 	CHECK(ipk_ledger_put_body(at(0), hold[1].record, bytes, 4096) == 0);
-	at(0)->rings[0].head = at(0)->rings[0].tail; /* the hint of task 2 was never given */
+	at(0)->rings[0].head = at(0)->rings[0].tail; /* the entry of task 2 was never given */
 	(void)wakeups_of(1);
 	ipk_ledger_sweep(at(MANAGER), 0);
 	ipk_ledger_move(at(MANAGER), 0, 1);
