@@ -126,7 +126,7 @@ class Submitter:
         self._submit = self._view.submit
         self._post = self._view.post
         self._encode, self._protocol = ledger.encode
-        self._view.heed(worker.board.phase_word)
+        self._view.watch_stop(worker.board.phase_word)
         self._waiters: dict[int, Any] = {}  # by task id
         self._waiting: deque[asyncio.Future[None]] = deque()  # for a record
         self._in_a_row = 0
@@ -231,7 +231,7 @@ class Submitter:
     def _put_body(self, record: int, task_id: int, body: bytes) -> None:
         if self._view.put(record, body):
             return
-        if len(body) <= _ledger.INSIDE or not self._view.beside(
+        if len(body) <= _ledger.INSIDE or not self._view.spill_body(
             record, len(body), self._ledger.most_beside
         ):
             raise self._full(records=False)
@@ -361,7 +361,7 @@ class Submitter:
         worker.deferring = defer
         while True:
             try:
-                end = view.hear(finish, server, read, waiters)
+                end = view.deliver(finish, server, read, waiters)
             except BaseException:  # of the user's code, as what a type does when it is unpickled is
                 self._finish_failed()
                 continue
@@ -382,7 +382,7 @@ class Submitter:
     def _go_on(
         self, stage: int, record: int, task_id: int, flags: int, attempt: int, value: Any, size: int
     ) -> None:
-        """Do the rest for an end that Ledger.hear() left."""
+        """Do the rest for an end that Ledger.deliver() left."""
         if stage == _ledger.UNTOLD:
             self._tell(record, task_id, flags, attempt, value, size)
         elif asyncio.iscoroutine(value):
@@ -391,7 +391,7 @@ class Submitter:
             self._view.release(record)
 
     def _finish_failed(self) -> None:
-        """Write down what is being handled, of Ledger.hear(): call it in an except clause."""
+        """Write down what is being handled, of Ledger.deliver(): call it in an except clause."""
         record, task_id, attempt, *_ = cast("Job", self._view.in_hand())
         if self._view.unread():
             self._result_unreadable(record, task_id, attempt)
@@ -407,7 +407,7 @@ class Submitter:
         def close() -> None:
             self._close(record, task_id, flags, attempt)
 
-        self._view.deliver(record)
+        self._view.begin_delivery(record)
         waiter = self._waiters.pop(task_id, None)
         if flags & _ledger.LOST:
             self._tell_failed(waiter, task_id, attempt, close)

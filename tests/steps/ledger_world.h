@@ -176,7 +176,7 @@ begin_run(void)
 	any->head->next_due = INT64_MAX;
 	for (uint32_t place = 0; place < PLACES + 2; place++) {
 		(void)ipk_ledger_attach(&views[place], memory, memory_bytes);
-		ipk_ledger_be(&views[place], place <= PLACES ? place : PLACES, wakeups, woken_in[place],
+		ipk_ledger_set_place(&views[place], place <= PLACES ? place : PLACES, wakeups, woken_in[place],
 			      recent[place]);
 		views[place].ring_size = now_played->hints;
 	}

@@ -22,10 +22,10 @@
 #include <errno.h>
 
 enum {
-	FLAGS_OF_AN_ATTEMPT = IPK_LEDGER_HAS_RESULT | IPK_LEDGER_RESULT_BESIDE | IPK_LEDGER_LOST |
+	FLAGS_OF_AN_ATTEMPT = IPK_LEDGER_HAS_RESULT | IPK_LEDGER_RESULT_SPILLED | IPK_LEDGER_LOST |
 			      IPK_LEDGER_ENDED
 };
-enum { FLAGS_OF_FILES = IPK_LEDGER_BODY_BESIDE | IPK_LEDGER_RESULT_BESIDE | IPK_LEDGER_NOTED };
+enum { FLAGS_OF_FILES = IPK_LEDGER_BODY_SPILLED | IPK_LEDGER_RESULT_SPILLED | IPK_LEDGER_NOTED };
 
 /* What the last scan found and no process has claimed since. */
 static void
@@ -54,7 +54,7 @@ begin(struct ipk_ledger *ledger, const struct ipk_ledger_hold *hold)
 		ipk_ledger_empty(ledger, hold->record, &record->result);
 	record->deliveries = 0;
 	ipk_ledger_flag(ledger, hold->record,
-			record->flags & IPK_LEDGER_RESULT_BESIDE ? IPK_LEDGER_NOTED : 0,
+			record->flags & IPK_LEDGER_RESULT_SPILLED ? IPK_LEDGER_NOTED : 0,
 			FLAGS_OF_AN_ATTEMPT);
 }
 
@@ -313,7 +313,7 @@ ipk_ledger_clear(struct ipk_ledger *ledger, const struct ipk_ledger_hold *hold)
 	ipk_ledger_leave_gate(ledger, ipk_ledger_pass_of(ledger, hold->record));
 	STORE_RELEASE(&ledger->order[hold->record], 0);
 	STORE_RELEASE(&ledger->dedup[hold->record], 0);
-	STORE_RELEASE(&ledger->beside[hold->record], 0);
+	STORE_RELEASE(&ledger->spilled[hold->record], 0);
 	if (ipk_ledger_step(ledger, &now, ipk_ledger_moved(now.word, 0, IPK_LEDGER_FREE)))
 		return;
 	if (ledger->recent && ledger->place < ipk_ledger_submitters(ledger) &&

@@ -1,7 +1,7 @@
 /*
  * ledger/internal.h - what the files of the ledger share, and nobody else needs.
  *
- * Layout    head | words | order | dedup | beside | rings | entries | pending | scan | done | summary
+ * Layout    head | words | order | dedup | spilled | rings | entries | pending | scan | done | summary
  *           | woken | epochs | asleep | room_requests | block_of | gates | records | arena
  *           each part begins on a cache line of its own.
  */

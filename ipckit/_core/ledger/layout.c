@@ -30,7 +30,7 @@ _Static_assert(sizeof(struct ipk_ledger_ring) == 2 * IPK_CACHE_LINE, "no line ha
 
 /* Where each part begins. */
 struct plan {
-	uint64_t word, order, dedup, beside, rings, entries, pending, scan, done, summary, woken;
+	uint64_t word, order, dedup, spilled, rings, entries, pending, scan, done, summary, woken;
 	uint64_t epochs, asleep, room_requests, block_of, gates, records, arena, bytes;
 	uint32_t ring_size;
 };
@@ -80,7 +80,7 @@ plan_for(const struct ipk_ledger_shape *shape, struct plan *plan)
 	plan->word = part(&at, shape->records, 8);
 	plan->order = part(&at, shape->records, 4);
 	plan->dedup = part(&at, shape->records, 4);
-	plan->beside = part(&at, shape->records, 4);
+	plan->spilled = part(&at, shape->records, 4);
 	plan->rings = part(&at, rings, sizeof(struct ipk_ledger_ring));
 	plan->entries = part(&at, rings * plan->ring_size, 8);
 	plan->pending = part(&at, queues * ipk_ledger_words_for((uint32_t)submitters), 8);
@@ -150,7 +150,7 @@ ipk_ledger_attach(struct ipk_ledger *ledger, void *base, uint64_t bytes)
 	ledger->word = (uint64_t *)(void *)(at + plan.word);
 	ledger->order = (uint32_t *)(void *)(at + plan.order);
 	ledger->dedup = (uint32_t *)(void *)(at + plan.dedup);
-	ledger->beside = (uint32_t *)(void *)(at + plan.beside);
+	ledger->spilled = (uint32_t *)(void *)(at + plan.spilled);
 	ledger->rings = (struct ipk_ledger_ring *)(void *)(at + plan.rings);
 	ledger->entries = (uint64_t *)(void *)(at + plan.entries);
 	ledger->pending = (uint64_t *)(void *)(at + plan.pending);
@@ -170,7 +170,7 @@ ipk_ledger_attach(struct ipk_ledger *ledger, void *base, uint64_t bytes)
 }
 
 void
-ipk_ledger_be(struct ipk_ledger *ledger, uint32_t place, const int *wakeups, uint32_t *woken_in,
+ipk_ledger_set_place(struct ipk_ledger *ledger, uint32_t place, const int *wakeups, uint32_t *woken_in,
 	      uint32_t *recent)
 {
 	ledger->place = place;

@@ -24,7 +24,7 @@
  * given them. The word decides, and a sweep gives all of them again.
  *
  * All calls but those said otherwise are made by a process that has said which place is its own
- * (ipk_ledger_be). They never wait. Nothing here is safe against two threads in one place.
+ * (ipk_ledger_set_place). They never wait. Nothing here is safe against two threads in one place.
  */
 #ifndef IPK_LEDGER_LEDGER_H
 #define IPK_LEDGER_LEDGER_H
@@ -61,11 +61,11 @@ enum {
 enum {
 	IPK_LEDGER_WANTED = 1,	      /* its end is told even if it gave no result */
 	IPK_LEDGER_FOREIGN = 2,	      /* from another program */
-	IPK_LEDGER_BODY_BESIDE = 4,   /* the body is in a file, not here */
-	IPK_LEDGER_RESULT_BESIDE = 8, /* the result of the last attempt is */
+	IPK_LEDGER_BODY_SPILLED = 4,   /* the body is in a file, not here */
+	IPK_LEDGER_RESULT_SPILLED = 8, /* the result of the last attempt is */
 	IPK_LEDGER_HAS_RESULT = 16,
 	IPK_LEDGER_LOST = 32,	      /* ended as buried */
-	IPK_LEDGER_NOTED = 64,	      /* there may be files of failed attempts beside it */
+	IPK_LEDGER_NOTED = 64,	      /* there may be files of failed attempts */
 	IPK_LEDGER_ENDED = 128,	      /* it counts as ended, once it is no longer RUNNING */
 };
 
@@ -86,7 +86,7 @@ struct ipk_ledger {
 	uint64_t *word;	    /* of each record */
 	uint32_t *order;    /* gate + 1 of each, so that they are found quickly */
 	uint32_t *dedup;    /* 32 bits of its dedup key, 0: none */
-	uint32_t *beside;   /* KiB of its body that lie in a file */
+	uint32_t *spilled;   /* KiB of its body that lie in a file */
 	uint64_t *gates;    /* ordering: gate turn << 24 | record of who is let through */
 	uint64_t *block_of; /* each block's and slab's task id << 24 | record; 0: free */
 	unsigned char *arena;
@@ -131,8 +131,8 @@ int64_t ipk_ledger_bytes(const struct ipk_ledger_shape *shape);
 int ipk_ledger_format(void *base, uint64_t bytes, const struct ipk_ledger_shape *shape);
 /* View a ledger. 0, -EUCLEAN: it is none of this version, or damaged. */
 int ipk_ledger_attach(struct ipk_ledger *ledger, void *base, uint64_t bytes);
-/* Be the process of a place; `places` is the manager. The arrays stay the caller's. */
-void ipk_ledger_be(struct ipk_ledger *ledger, uint32_t place, const int *wakeups, uint32_t *woken_in,
+/* Say which place is ours; `places` is the manager's. The arrays stay the caller's. */
+void ipk_ledger_set_place(struct ipk_ledger *ledger, uint32_t place, const int *wakeups, uint32_t *woken_in,
 		   uint32_t *recent);
 void ipk_ledger_shape_of(const struct ipk_ledger *ledger, struct ipk_ledger_shape *shape);
 
@@ -145,7 +145,7 @@ int ipk_ledger_put_body(struct ipk_ledger *ledger, uint32_t record, const void *
 			uint64_t size);
 /* Say that its body will be a file of `size` bytes. 0; -ENOSPC: then all of them together would be
  * over `most` bytes (one alone may be larger). */
-int ipk_ledger_put_beside(struct ipk_ledger *ledger, uint32_t record, uint64_t size,
+int ipk_ledger_spill_body(struct ipk_ledger *ledger, uint32_t record, uint64_t size,
 			  uint64_t most);
 /* It is for this task worker, or for IPK_LEDGER_ANY, which is so without this call. */
 void ipk_ledger_set_dst(struct ipk_ledger *ledger, uint32_t record, int32_t dst);
@@ -170,7 +170,7 @@ int ipk_ledger_has_room(const struct ipk_ledger *ledger, uint64_t size, uint64_t
 uint32_t ipk_ledger_collect(struct ipk_ledger *ledger, struct ipk_ledger_hold *holds,
 			    uint32_t most);
 /* A callback is begun with an end that is DELIVERING, ours: say so before it can kill us. */
-void ipk_ledger_deliver(struct ipk_ledger *ledger, uint32_t record);
+void ipk_ledger_begin_delivery(struct ipk_ledger *ledger, uint32_t record);
 /* A process that ends a task of ours wakes us once, and not again before this call. Then collect
  * once more, and wait. */
 void ipk_ledger_request_wakeup(const struct ipk_ledger *ledger);
@@ -189,7 +189,7 @@ int ipk_ledger_begin(struct ipk_ledger *ledger, struct ipk_ledger_hold *hold, in
 int ipk_ledger_put_result(struct ipk_ledger *ledger, uint32_t record, const void *bytes,
 			  uint64_t size);
 /* Say that the result is a file of that many bytes. */
-void ipk_ledger_put_result_beside(struct ipk_ledger *ledger, uint32_t record, uint64_t size);
+void ipk_ledger_spill_result(struct ipk_ledger *ledger, uint32_t record, uint64_t size);
 /* Set or clear flags of a record that is ours. */
 void ipk_ledger_flag(struct ipk_ledger *ledger, uint32_t record, uint32_t set, uint32_t clear);
 /* The attempt ended well: DONE, and its submitter hears; or FREE if there is nobody to tell.

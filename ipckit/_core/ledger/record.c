@@ -58,10 +58,10 @@ ipk_ledger_set_submitter(struct ipk_ledger *ledger, uint32_t record, uint32_t pl
 }
 
 void
-ipk_ledger_put_result_beside(struct ipk_ledger *ledger, uint32_t record, uint64_t size)
+ipk_ledger_spill_result(struct ipk_ledger *ledger, uint32_t record, uint64_t size)
 {
 	STORE_RELEASE(&ledger->record[record].result.size, size);
-	ipk_ledger_flag(ledger, record, IPK_LEDGER_RESULT_BESIDE | IPK_LEDGER_HAS_RESULT, 0);
+	ipk_ledger_flag(ledger, record, IPK_LEDGER_RESULT_SPILLED | IPK_LEDGER_HAS_RESULT, 0);
 }
 
 uint32_t

@@ -70,7 +70,7 @@ take_over(struct ipk_ledger *ledger, uint32_t index)
 	case IPK_LEDGER_WRITING: /* task() never returned: it counts for nothing, however far it
 				  * came; the record may yet have the flags and id of the last one */
 		record->tally_before = record->tally;
-		record->flags &= IPK_LEDGER_BODY_BESIDE;
+		record->flags &= IPK_LEDGER_BODY_SPILLED;
 		STORE_RELEASE(&record->id, ipk_ledger_turn_of(hold.word));
 		(void)ipk_ledger_step(ledger, &hold,
 				      ipk_ledger_moved(hold.word, manager, IPK_LEDGER_CLEARING));

@@ -79,15 +79,15 @@ ipk_ledger_put_body(struct ipk_ledger *ledger, uint32_t record, const void *byte
 	return ipk_ledger_fill(ledger, record, &ledger->record[record].body, bytes, size);
 }
 
-/* Whether a body of so many KiB may lie in a file, beside those of the other records. */
+/* Whether a body of so many KiB may be spilled into a file, with those of the other records. */
 static int
-fits_beside(const struct ipk_ledger *ledger, uint32_t record, uint64_t kib, uint64_t most)
+fits_spilled(const struct ipk_ledger *ledger, uint32_t record, uint64_t kib, uint64_t most)
 {
 	uint64_t sum = 0;
 
 	for (uint32_t other = 0; other < ledger->shape.records; other++)
 		if (other != record)
-			sum += LOAD_SEQ_CST(&ledger->beside[other]);
+			sum += LOAD_SEQ_CST(&ledger->spilled[other]);
 	return !sum || (sum + kib) * 1024 <= most;
 }
 
@@ -103,21 +103,21 @@ ipk_ledger_has_room(const struct ipk_ledger *ledger, uint64_t size, uint64_t mos
 	if (record == count)
 		return 0;
 	return ipk_ledger_fits(ledger, size) ||
-	       (size > IPK_LEDGER_INSIDE && fits_beside(ledger, record, (size + 1023) / 1024, most));
+	       (size > IPK_LEDGER_INSIDE && fits_spilled(ledger, record, (size + 1023) / 1024, most));
 }
 
 int
-ipk_ledger_put_beside(struct ipk_ledger *ledger, uint32_t record, uint64_t size, uint64_t most)
+ipk_ledger_spill_body(struct ipk_ledger *ledger, uint32_t record, uint64_t size, uint64_t most)
 {
 	uint64_t kib = (size + 1023) / 1024;
 
-	STORE_SEQ_CST(&ledger->beside[record], kib < UINT32_MAX ? (uint32_t)kib : UINT32_MAX);
-	if (!fits_beside(ledger, record, kib, most)) {
-		STORE_SEQ_CST(&ledger->beside[record], 0);
+	STORE_SEQ_CST(&ledger->spilled[record], kib < UINT32_MAX ? (uint32_t)kib : UINT32_MAX);
+	if (!fits_spilled(ledger, record, kib, most)) {
+		STORE_SEQ_CST(&ledger->spilled[record], 0);
 		return -ENOSPC;
 	}
 	STORE_RELEASE(&ledger->record[record].body.size, size);
-	ipk_ledger_flag(ledger, record, IPK_LEDGER_BODY_BESIDE, 0);
+	ipk_ledger_flag(ledger, record, IPK_LEDGER_BODY_SPILLED, 0);
 	return 0;
 }
 
@@ -266,7 +266,7 @@ ipk_ledger_collect(struct ipk_ledger *ledger, struct ipk_ledger_hold *holds, uin
 }
 
 void
-ipk_ledger_deliver(struct ipk_ledger *ledger, uint32_t record)
+ipk_ledger_begin_delivery(struct ipk_ledger *ledger, uint32_t record)
 {
 	ledger->record[record].deliveries++; /* S1 */
 }

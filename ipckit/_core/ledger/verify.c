@@ -40,7 +40,7 @@ ipk_ledger_snapshot(const struct ipk_ledger *ledger, uint32_t index,
 		copy->dst = LOAD_ACQUIRE(&record->dst);
 		copy->submitter = LOAD_ACQUIRE(&record->submitter);
 		copy->source = LOAD_ACQUIRE(&record->source);
-		copy->has_body = !in_flux && !(copy->flags & IPK_LEDGER_BODY_BESIDE);
+		copy->has_body = !in_flux && !(copy->flags & IPK_LEDGER_BODY_SPILLED);
 		if (copy->has_body)
 			found = ipk_ledger_body_bytes(ledger, &record->body, bytes, room);
 		FENCE(__ATOMIC_ACQUIRE); /* the bytes before the word */
@@ -138,8 +138,8 @@ verify_record(const struct ipk_ledger *ledger, uint32_t index)
 	if (ipk_ledger_turn_of(word) > ledger->head->turns)
 		return "a word has a turn that was not given yet";
 	if (state == IPK_LEDGER_FREE) {
-		if (ledger->order[index] || ledger->dedup[index] || ledger->beside[index])
-			return "a free record has a key, or bytes beside it";
+		if (ledger->order[index] || ledger->dedup[index] || ledger->spilled[index])
+			return "a free record has a key, or a spilled body";
 		for (uint32_t slot = 0; slot < IPK_LEDGER_BLOCKS; slot++)
 			if (record->body.block[slot] || record->result.block[slot])
 				return "a free record lists a block";

@@ -42,7 +42,7 @@ be(struct party *party, uint32_t place)
 	if (ipk_ledger_attach(&party->ledger, memory, memory_bytes))
 		abort();
 	memset(party->woken_in, 0, sizeof(party->woken_in));
-	ipk_ledger_be(&party->ledger, place, wakeups, party->woken_in, party->recent);
+	ipk_ledger_set_place(&party->ledger, place, wakeups, party->woken_in, party->recent);
 }
 
 /* Memory for a ledger, and the wakeups. */

@@ -123,7 +123,7 @@ more_than_a_ring(void)
 	CHECK(base && ipk_ledger_format(base, bytes, &wide) == 0);
 	for (int i = 0; i < 2; i++) {
 		CHECK(ipk_ledger_attach(&ledgers[i], base, bytes) == 0);
-		ipk_ledger_be(&ledgers[i], i ? 2 : 0, NULL, woken_in, recent);
+		ipk_ledger_set_place(&ledgers[i], i ? 2 : 0, NULL, woken_in, recent);
 	}
 	ledgers[0].ring_size = ledgers[1].ring_size = 16;
 	for (int i = 0; i < 64; i++)
@@ -153,7 +153,7 @@ remembered_and_not_claimed(void)
 	CHECK(base && ipk_ledger_format(base, bytes, &wide) == 0);
 	for (uint32_t i = 0; i < 3; i++) {
 		CHECK(ipk_ledger_attach(&ledgers[i], base, bytes) == 0);
-		ipk_ledger_be(&ledgers[i], 2 * i, NULL, woken_in, recent);
+		ipk_ledger_set_place(&ledgers[i], 2 * i, NULL, woken_in, recent);
 		ledgers[i].ring_size = 16;
 	}
 	for (int i = 0; i < 3000; i++)
@@ -278,16 +278,16 @@ only_once(void)
 }
 
 static void
-beside(void)
+spilled(void)
 {
 	struct ipk_ledger_hold hold[3];
 
 	begin_anew();
 	for (int i = 0; i < 3; i++)
 		CHECK(ipk_ledger_take(at(0), &hold[i]) == 0);
-	CHECK(ipk_ledger_put_beside(at(0), hold[0].record, 1 << 20, 1000) == 0); /* alone */
-	CHECK(ipk_ledger_put_beside(at(0), hold[1].record, 5000, 1000) == -ENOSPC);
-	CHECK(ipk_ledger_put_beside(at(0), hold[1].record, 5000, 2 << 20) == 0);
+	CHECK(ipk_ledger_spill_body(at(0), hold[0].record, 1 << 20, 1000) == 0); /* alone */
+	CHECK(ipk_ledger_spill_body(at(0), hold[1].record, 5000, 1000) == -ENOSPC);
+	CHECK(ipk_ledger_spill_body(at(0), hold[1].record, 5000, 2 << 20) == 0);
 	ipk_ledger_publish(at(0), &hold[0], 0);
 	CHECK(ipk_ledger_claim(at(TAKER), &hold[2]) == 1);
 	CHECK(ipk_ledger_done(at(TAKER), &hold[2]) == 1); /* there is a file to remove first */
@@ -395,7 +395,7 @@ main(void)
 	again_and_for_the_last_time();
 	one_at_a_time();
 	only_once();
-	beside();
+	spilled();
 	bells_for_sleepers_only();
 	a_bell_for_many_ends();
 	refusals();

@@ -77,7 +77,7 @@ ledger_claim(PyObject *self, PyObject *unused)
 		Py_RETURN_NONE;
 	ledger_keep(view, &hold);
 	ledger_attempt_begins(view, &hold, &task);
-	body = task.flags & IPK_LEDGER_BODY_BESIDE
+	body = task.flags & IPK_LEDGER_BODY_SPILLED
 		       ? Py_NewRef(Py_None)
 		       : ledger_body(view, hold.record, task.body_size);
 	return ledger_job(&hold, &task, body);
@@ -108,7 +108,7 @@ LEDGER_FAST(ledger_begin)
 	return Py_BuildValue("(IL)", task.attempt, (long long)task.began);
 }
 
-LEDGER_FAST(ledger_result_beside)
+LEDGER_FAST(ledger_spill_result)
 {
 	struct view *view = (struct view *)self;
 	unsigned long long size;
@@ -119,7 +119,7 @@ LEDGER_FAST(ledger_result_beside)
 	size = PyLong_AsUnsignedLongLong(args[1]);
 	if (PyErr_Occurred())
 		return NULL;
-	ipk_ledger_put_result_beside(&view->ledger, (uint32_t)record, size);
+	ipk_ledger_spill_result(&view->ledger, (uint32_t)record, size);
 	Py_RETURN_NONE;
 }
 

@@ -185,7 +185,7 @@ fill(struct view *view, PyObject *memory, unsigned int place, PyObject *wakeups)
 	}
 	if (take_wakeups(view, wakeups) < 0)
 		return -1;
-	ipk_ledger_be(&view->ledger, place, view->wakeups, view->woken_in, view->recent);
+	ipk_ledger_set_place(&view->ledger, place, view->wakeups, view->woken_in, view->recent);
 	return 0;
 }
 
@@ -237,16 +237,16 @@ static PyMethodDef view_methods[] = {
 	{"submit", FAST(ledger_submit)},
 	{"take", ledger_take, METH_NOARGS, NULL},
 	{"put", FAST(ledger_put)},
-	{"beside", FAST(ledger_beside)},
+	{"spill_body", FAST(ledger_spill_body)},
 	{"order", FAST(ledger_order)},
 	{"dedup", FAST(ledger_dedup)},
 	{"publish", FAST(ledger_publish)},
 	{"ask_for", FAST(ledger_ask_for)},
 	{"post", FAST(ledger_post)},
-	{"heed", ledger_heed, METH_O, NULL},
+	{"watch_stop", ledger_watch_stop, METH_O, NULL},
 	{"collect", ledger_collect, METH_O, NULL},
-	{"hear", FAST(ledger_hear)},
-	{"deliver", ledger_deliver, METH_O, NULL},
+	{"deliver", FAST(ledger_deliver)},
+	{"begin_delivery", ledger_begin_delivery, METH_O, NULL},
 	{"deliveries", ledger_deliveries, METH_O, NULL},
 	{"request_wakeup", ledger_request_wakeup, METH_NOARGS, NULL},
 	{"request_room", ledger_request_room, METH_NOARGS, NULL},
@@ -261,7 +261,7 @@ static PyMethodDef view_methods[] = {
 	{"account", FAST(ledger_account)},
 	{"claim", ledger_claim, METH_NOARGS, NULL},
 	{"begin", FAST(ledger_begin)},
-	{"result_beside", FAST(ledger_result_beside)},
+	{"spill_result", FAST(ledger_spill_result)},
 	{"put_result", FAST(ledger_put_result)},
 	{"flag", FAST(ledger_flag)},
 	{"done", ledger_done, METH_O, NULL},
@@ -362,8 +362,8 @@ add_numbers(PyObject *module)
 		{"FORKED", LEDGER_FORKED},
 		{"WANTED", IPK_LEDGER_WANTED},
 		{"FOREIGN", IPK_LEDGER_FOREIGN},
-		{"BODY_BESIDE", IPK_LEDGER_BODY_BESIDE},
-		{"RESULT_BESIDE", IPK_LEDGER_RESULT_BESIDE},
+		{"BODY_SPILLED", IPK_LEDGER_BODY_SPILLED},
+		{"RESULT_SPILLED", IPK_LEDGER_RESULT_SPILLED},
 		{"HAS_RESULT", IPK_LEDGER_HAS_RESULT},
 		{"LOST", IPK_LEDGER_LOST},
 		{"NOTED", IPK_LEDGER_NOTED},

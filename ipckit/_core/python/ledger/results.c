@@ -1,15 +1,15 @@
 /*
- * python/ledger/results.c - how tasks ended: ends are collected, and told to the `finish` callback.
+ * python/ledger/results.c - how tasks ended: results are collected, and delivered to the `finish` callback.
  *
  * Stands on ledger/submit, ledger_run.  State  struct view: `ends`, which were collected and
  *           are still to be told.
  * Blocks    as long as the user's callback does.
- * The common end, a result inside that nobody else waits for, is told from here; each other one is
- * left to Python. A callback may ask for ends itself: it goes on with those that are left.
+ * The common case is delivered here: a result in the ledger that no taskwait() waits for. Every
+ * other one is left to Python. A callback may ask for results itself, and goes on with the rest.
  */
 #include "python/ledger/view.h"
 
-/* collect(most) -> how many ends are there to be told */
+/* collect(most) -> how many ends are there for deliver() */
 PyObject *
 ledger_collect(PyObject *self, PyObject *most)
 {
@@ -18,15 +18,15 @@ ledger_collect(PyObject *self, PyObject *most)
 
 	if (PyErr_Occurred())
 		return NULL;
-	if (view->told == view->collected) {
-		view->told = 0;
+	if (view->delivered == view->collected) {
+		view->delivered = 0;
 		view->collected = ipk_ledger_collect(
 			&view->ledger, view->ends,
 			wanted < LEDGER_ENDS ? (uint32_t)wanted : LEDGER_ENDS);
 		for (uint32_t i = 0; i < view->collected; i++)
 			ledger_keep(view, &view->ends[i]);
 	}
-	return PyLong_FromUnsignedLong(view->collected - view->told);
+	return PyLong_FromUnsignedLong(view->collected - view->delivered);
 }
 
 /* What is left to Python; `object` goes over to the tuple. */
@@ -50,23 +50,23 @@ untold(const struct view *view, const struct ipk_ledger_hold *hold,
        const struct ipk_ledger_task *task)
 {
 	int inside = task->flags & IPK_LEDGER_HAS_RESULT &&
-		     !(task->flags & IPK_LEDGER_RESULT_BESIDE);
+		     !(task->flags & IPK_LEDGER_RESULT_SPILLED);
 
 	return leave(hold, task, LEDGER_UNTOLD,
 		     inside ? ledger_result(view, hold->record, task->result_size)
 			    : Py_NewRef(Py_None));
 }
 
-enum telling { TOLD, NOT_COMMON, UNREAD, FAILED };
+enum delivery { DELIVERED, NOT_COMMON, UNREAD, FAILED };
 
 /* UNREAD, FAILED: raised. */
-static enum telling
-tell(struct view *view, const struct ipk_ledger_hold *hold, const struct ipk_ledger_task *task,
+static enum delivery
+deliver_one(struct view *view, const struct ipk_ledger_hold *hold, const struct ipk_ledger_task *task,
      PyObject *const *args, PyObject **returned)
 {
 	enum {
-		LOOKED_AT = IPK_LEDGER_HAS_RESULT | IPK_LEDGER_LOST | IPK_LEDGER_BODY_BESIDE |
-			    IPK_LEDGER_RESULT_BESIDE | IPK_LEDGER_NOTED
+		LOOKED_AT = IPK_LEDGER_HAS_RESULT | IPK_LEDGER_LOST | IPK_LEDGER_BODY_SPILLED |
+			    IPK_LEDGER_RESULT_SPILLED | IPK_LEDGER_NOTED
 	};
 	PyObject *id;
 	PyObject *value;
@@ -80,25 +80,25 @@ tell(struct view *view, const struct ipk_ledger_hold *hold, const struct ipk_led
 		Py_XDECREF(id);
 		return !id || waited < 0 ? FAILED : NOT_COMMON;
 	}
-	ipk_ledger_deliver(&view->ledger, hold->record);
+	ipk_ledger_begin_delivery(&view->ledger, hold->record);
 	value = ledger_decode(ledger_result(view, hold->record, task->result_size), args[2]);
 	*returned = value ? PyObject_CallFunctionObjArgs(args[0], args[1], id, value, NULL) : NULL;
 	Py_DECREF(id);
 	if (!value)
 		return UNREAD;
 	Py_DECREF(value);
-	return *returned ? TOLD : FAILED;
+	return *returned ? DELIVERED : FAILED;
 }
 
 PyObject *
-ledger_deliver(PyObject *self, PyObject *argument)
+ledger_begin_delivery(PyObject *self, PyObject *argument)
 {
 	struct view *view = (struct view *)self;
 	int64_t record = ledger_record(view, argument);
 
 	if (record < 0)
 		return NULL;
-	ipk_ledger_deliver(&view->ledger, (uint32_t)record);
+	ipk_ledger_begin_delivery(&view->ledger, (uint32_t)record);
 	Py_RETURN_NONE;
 }
 
@@ -113,22 +113,22 @@ ledger_deliveries(PyObject *self, PyObject *argument)
 	return PyLong_FromUnsignedLong(ipk_ledger_deliveries(&view->ledger, (uint32_t)record));
 }
 
-/* hear(finish, server, decode, waiters): see _ledger.pyi */
-LEDGER_FAST(ledger_hear)
+/* deliver(finish, server, decode, waiters): see _ledger.pyi */
+LEDGER_FAST(ledger_deliver)
 {
 	struct view *view = (struct view *)self;
 
 	if (ledger_count_arguments(count, 4) < 0)
 		return NULL;
 	view->in_hand = 0;
-	while (view->told < view->collected) {
-		struct ipk_ledger_hold hold = view->ends[view->told++];
+	while (view->delivered < view->collected) {
+		struct ipk_ledger_hold hold = view->ends[view->delivered++];
 		struct ipk_ledger_task task;
 		PyObject *returned = NULL;
-		enum telling how;
+		enum delivery how;
 
 		ipk_ledger_task_of(&view->ledger, &hold, &task);
-		how = tell(view, &hold, &task, args, &returned);
+		how = deliver_one(view, &hold, &task, args, &returned);
 		if (how == UNREAD || how == FAILED) {
 			view->hand = hold;
 			view->in_hand = 1;

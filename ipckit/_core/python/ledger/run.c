@@ -125,7 +125,7 @@ LEDGER_FAST(ledger_run)
 	ledger_keep(view, &hold);
 	ledger_attempt_begins(view, &hold, &task);
 	go_on = task.began < until;
-	if (task.flags & IPK_LEDGER_BODY_BESIDE)
+	if (task.flags & IPK_LEDGER_BODY_SPILLED)
 		return leave(view, &hold, LEDGER_BEGUN, Py_NewRef(Py_None), Py_NewRef(Py_None));
 	if (task.flags & IPK_LEDGER_FOREIGN)
 		return leave(view, &hold, LEDGER_BEGUN,

@@ -66,9 +66,9 @@ LEDGER_FAST(ledger_submit)
 	return publish(view, &hold, (int32_t)dst, args[2] == Py_True);
 }
 
-/* heed(word): post() stores nothing while it is not 0 */
+/* watch_stop(word): post() stores nothing while it is not 0 */
 PyObject *
-ledger_heed(PyObject *self, PyObject *word)
+ledger_watch_stop(PyObject *self, PyObject *word)
 {
 	struct view *view = (struct view *)self;
 
@@ -137,7 +137,7 @@ LEDGER_FAST(ledger_put)
 						   (uint64_t)size) == 0);
 }
 
-LEDGER_FAST(ledger_beside)
+LEDGER_FAST(ledger_spill_body)
 {
 	struct view *view = (struct view *)self;
 	unsigned long long size;
@@ -151,7 +151,7 @@ LEDGER_FAST(ledger_beside)
 	if (PyErr_Occurred())
 		return NULL;
 	return PyBool_FromLong(
-		ipk_ledger_put_beside(&view->ledger, (uint32_t)record, size, most) == 0);
+		ipk_ledger_spill_body(&view->ledger, (uint32_t)record, size, most) == 0);
 }
 
 LEDGER_FAST(ledger_order)

@@ -42,7 +42,7 @@ struct view {
 	PyObject *given;	     /* the result that finish() gave; NULL: none */
 	struct ipk_ledger_hold ends[LEDGER_ENDS];
 	uint32_t collected; /* of `ends` */
-	uint32_t told;	    /* of these */
+	uint32_t delivered; /* of these */
 	Py_buffer stop;	    /* a word; not 0: nothing is posted. Not kept: obj NULL */
 };
 
@@ -67,13 +67,13 @@ int ledger_count_arguments(Py_ssize_t count, Py_ssize_t wanted);
 LEDGER_FAST(ledger_submit);
 PyObject *ledger_take(PyObject *self, PyObject *unused);
 LEDGER_FAST(ledger_put);
-LEDGER_FAST(ledger_beside);
+LEDGER_FAST(ledger_spill_body);
 LEDGER_FAST(ledger_order);
 LEDGER_FAST(ledger_dedup);
 LEDGER_FAST(ledger_publish);
 LEDGER_FAST(ledger_ask_for);
 LEDGER_FAST(ledger_post);
-PyObject *ledger_heed(PyObject *self, PyObject *word);
+PyObject *ledger_watch_stop(PyObject *self, PyObject *word);
 PyObject *ledger_request_wakeup(PyObject *self, PyObject *unused);
 PyObject *ledger_request_room(PyObject *self, PyObject *unused);
 LEDGER_FAST(ledger_has_room);
@@ -81,9 +81,9 @@ PyObject *ledger_outstanding(PyObject *self, PyObject *unused);
 
 /* -- results.c -- */
 PyObject *ledger_collect(PyObject *self, PyObject *most);
-PyObject *ledger_deliver(PyObject *self, PyObject *record);
+PyObject *ledger_begin_delivery(PyObject *self, PyObject *record);
 PyObject *ledger_deliveries(PyObject *self, PyObject *record);
-LEDGER_FAST(ledger_hear);
+LEDGER_FAST(ledger_deliver);
 
 /* -- run.c -- */
 LEDGER_FAST(ledger_run);
@@ -110,7 +110,7 @@ LEDGER_FAST(ledger_account);
 PyObject *ledger_claim(PyObject *self, PyObject *unused);
 LEDGER_FAST(ledger_begin);
 LEDGER_FAST(ledger_put_result);
-LEDGER_FAST(ledger_result_beside);
+LEDGER_FAST(ledger_spill_result);
 LEDGER_FAST(ledger_flag);
 PyObject *ledger_done(PyObject *self, PyObject *record);
 LEDGER_FAST(ledger_done_with);
