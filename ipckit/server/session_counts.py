@@ -45,4 +45,4 @@ class SessionCounts:
 
     def settle(self) -> None:
         """The process is dead: count what it was about to do, if it was done."""
-        lib.ipk_session_settle(self._rows, self._places, self._process, self._owner)
+        lib.ipk_session_recover(self._rows, self._places, self._process, self._owner)

@@ -188,7 +188,7 @@ ipk_ledger_put_result(struct ipk_ledger *ledger, uint32_t record, const void *by
 
 /* DONE, and its submitter hears; or CLEARING, ours: 1 if there are files to remove. */
 static int
-settle(struct ipk_ledger *ledger, struct ipk_ledger_hold *hold)
+finish(struct ipk_ledger *ledger, struct ipk_ledger_hold *hold)
 {
 	struct ipk_ledger_record *record = &ledger->record[hold->record];
 	struct ipk_ledger_pass pass = ipk_ledger_pass_of(ledger, hold->record);
@@ -219,7 +219,7 @@ ipk_ledger_done(struct ipk_ledger *ledger, struct ipk_ledger_hold *hold)
 	if (is_stale(ledger, IPK_LEDGER_CALL_DONE, hold))
 		return -ESTALE;
 	ipk_ledger_flag(ledger, hold->record, IPK_LEDGER_ENDED, 0); /* C4 */
-	return settle(ledger, hold);
+	return finish(ledger, hold);
 }
 
 int
@@ -237,7 +237,7 @@ int
 ipk_ledger_written_down(struct ipk_ledger *ledger, struct ipk_ledger_hold *hold)
 {
 	return ipk_ledger_may(ledger, IPK_LEDGER_CALL_WRITTEN_DOWN, hold->word)
-		       ? settle(ledger, hold)
+		       ? finish(ledger, hold)
 		       : -ESTALE;
 }
 

@@ -15,7 +15,7 @@
  *                          '----------'--retry--'  '-> BURIED -> DONE
  *
  * An owner is the place of a process (or the manager). What a process holds when it dies - a word
- * that is WRITING, RUNNING, DELIVERING or CLEARING with its number - is settled by
+ * that is WRITING, RUNNING, DELIVERING or CLEARING with its number - is recovered by
  * ipk_ledger_sweep(), called once it was reaped and before its place has another process.
  *
  * A task worker learns of a task by an entry (turn, record) in a ring of its submitter; one that
@@ -244,7 +244,7 @@ void ipk_ledger_clear(struct ipk_ledger *ledger, const struct ipk_ledger_hold *h
 
 /* -- the manager (recovery.c) -- */
 
-/* Settle what the dead process of a place held, and give all entries and wake-ups again. What it ran is
+/* Recover what the dead process of a place held, and give all entries and wake-ups again. What it ran is
  * left RUNNING, for ipk_ledger_next(); what it put together or cleared is CLEARING, the manager's.
  */
 void ipk_ledger_sweep(struct ipk_ledger *ledger, uint32_t place);

@@ -15,7 +15,7 @@
  *   S1 `live` is locked only under the registry lock, when it is free or marked dead, after its
  *      bytes were made anew; so nobody ever waits for it, and no byte of it is trusted.
  *   S2 whatever a thread holds, or is about to take, is in its slot's lists before it is taken.
- *   S3 `generation` goes up under S1; an owner of another generation is dead. Who joins settles
+ *   S3 `generation` goes up under S1; an owner of another generation is dead. A thread that joins recovers
  *      what the lists still name before it takes anything itself.
  * Time is never a reason to call an owner dead.
  */
@@ -59,7 +59,7 @@ struct ipk_registry {
 /*
  * Take a free or dead slot for the calling thread. Blocks while another thread joins or leaves,
  * unless registry->no_wait is set.
- * The caller then settles what party->slot's lists still name, and clears them.
+ * The caller then recovers what party->slot's lists still name, and clears them.
  * 0, -EUSERS when all slots belong to living threads, -EINTR, -ESTALE when fd is another file
  * by now, -ENOENT when it is closed or there is no /proc.
  * Killed inside: the kernel frees the registry; the slot is free or marked dead.

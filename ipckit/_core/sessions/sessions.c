@@ -121,7 +121,7 @@ ipk_session_number(const uint64_t *processes, size_t count, size_t stride)
 }
 
 void
-ipk_session_settle(uint64_t *rows, uint64_t places, uint64_t *process, uint64_t owner)
+ipk_session_recover(uint64_t *rows, uint64_t places, uint64_t *process, uint64_t owner)
 {
 	uint64_t intended = LOAD_ACQUIRE(process + IPK_COUNTING);
 	uint64_t session = intended >> 1;

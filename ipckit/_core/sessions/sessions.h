@@ -9,10 +9,10 @@
  *
  * No step changes both a session and a count. So a process writes down first which session it is
  * about to open or close and how many there were; after its death the session itself tells whether
- * it was done (ipk_session_settle).
+ * it was done (ipk_session_recover).
  *
  * Invariants
- *   C1  a process's row is written by that process alone, after its death by who settles it.
+ *   C1  a process's row is written by that process alone, after its death by the process that recovers it.
  *   C2  while COUNTING is not 0 the count is COUNTED or one more, and the session tells which.
  *
  * Blocks  never.  Memory  the caller's, shared and zero at first; `process` may be NULL: not counted.
@@ -86,6 +86,6 @@ ipk_session_writes(uint64_t *row, uint64_t bytes)
 }
 
 /* The process is dead: count what it was about to do, if it was done. Twice is as once. */
-void ipk_session_settle(uint64_t *rows, uint64_t places, uint64_t *process, uint64_t owner);
+void ipk_session_recover(uint64_t *rows, uint64_t places, uint64_t *process, uint64_t owner);
 
 #endif

@@ -214,7 +214,7 @@ enum { NOTHING_LEFT, PROGRESS, IN_TRANSIT };
 
 /* The latch that slot number `index` may be inside. */
 static int
-settle_latch(const struct ipk_table *table, struct ipk_party *party, uint32_t bucket,
+recover_latch(const struct ipk_table *table, struct ipk_party *party, uint32_t bucket,
 	     uint32_t index, uint32_t other, struct ipk_obstacle *obstacle)
 {
 	struct ipk_bucket *busy = &table->buckets[other];
@@ -237,7 +237,7 @@ settle_latch(const struct ipk_table *table, struct ipk_party *party, uint32_t bu
 
 /* The cell that slot number `index` may have reserved. */
 static int
-settle_lock(const struct ipk_table *table, struct ipk_party *party, uint32_t bucket,
+recover_lock(const struct ipk_table *table, struct ipk_party *party, uint32_t bucket,
 	    uint32_t index, uint32_t number)
 {
 	struct ipk_cell *cell = ipk_cell_at(table, number - 1);
@@ -261,7 +261,7 @@ settle_lock(const struct ipk_table *table, struct ipk_party *party, uint32_t buc
 
 /* Before a table is called full: give back what the dead have, look for what is on its way. */
 static int
-settle(const struct ipk_table *table, struct ipk_party *party, uint32_t bucket,
+recover_from_dead(const struct ipk_table *table, struct ipk_party *party, uint32_t bucket,
        struct ipk_obstacle *obstacle)
 {
 	int best = NOTHING_LEFT;
@@ -279,9 +279,9 @@ settle(const struct ipk_table *table, struct ipk_party *party, uint32_t bucket,
 
 			if (!number || number > (is_latch ? table->bucket_count : table->rows))
 				continue;
-			found = is_latch ? settle_latch(table, party, bucket, index, number - 1,
+			found = is_latch ? recover_latch(table, party, bucket, index, number - 1,
 							obstacle)
-					 : settle_lock(table, party, bucket, index, number);
+					 : recover_lock(table, party, bucket, index, number);
 			if (found == PROGRESS)
 				return PROGRESS;
 			if (found == IN_TRANSIT)
@@ -337,7 +337,7 @@ ipk_cell_claim(const struct ipk_table *table, struct ipk_party *party, uint32_t 
 
 		if (cell)
 			return cell;
-		left = settle(table, party, bucket, obstacle);
+		left = recover_from_dead(table, party, bucket, obstacle);
 		if (left == PROGRESS || LOAD_ACQUIRE(table->frees) != frees)
 			continue;
 		if (left == NOTHING_LEFT)

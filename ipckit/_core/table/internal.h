@@ -111,6 +111,6 @@ int ipk_user_lock_check(const struct ipk_table *table, struct ipk_party *party, 
 			struct ipk_obstacle *obstacle);
 /* Open the user locks in the slot's list that an earlier owner of the slot died with. One in whose
  * bucket somebody stands stays in the list, for another time. */
-void ipk_user_locks_settle(const struct ipk_table *table, struct ipk_party *party);
+void ipk_user_locks_recover(const struct ipk_table *table, struct ipk_party *party);
 
 #endif

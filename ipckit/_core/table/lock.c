@@ -120,7 +120,7 @@ ipk_user_lock_check(const struct ipk_table *table, struct ipk_party *party, uint
 /* Open one lock if its owner is dead, with what he reserved. 0; -EAGAIN: somebody who lives is
  * inside the bucket. */
 static int
-settle_lock(const struct ipk_table *table, struct ipk_party *party, uint32_t number)
+recover_lock(const struct ipk_table *table, struct ipk_party *party, uint32_t number)
 {
 	struct ipk_cell *cell = ipk_cell_at(table, number - 1);
 	uint32_t bucket = LOAD_ACQUIRE(&cell->owner) - 1;
@@ -143,7 +143,7 @@ settle_lock(const struct ipk_table *table, struct ipk_party *party, uint32_t num
 }
 
 void
-ipk_user_locks_settle(const struct ipk_table *table, struct ipk_party *party)
+ipk_user_locks_recover(const struct ipk_table *table, struct ipk_party *party)
 {
 	for (uint32_t i = 0; i < IPK_SLOT_LOCKS; i++) {
 		uint32_t number = LOAD_RELAXED(&party->slot->locks[i]);
@@ -152,7 +152,7 @@ ipk_user_locks_settle(const struct ipk_table *table, struct ipk_party *party)
 			struct ipk_cell *cell = ipk_cell_at(table, number - 1);
 
 			if ((LOAD_ACQUIRE(&cell->user_lock) & IPK_OWNER_MASK) == party->owner ||
-			    settle_lock(table, party, number) == -EAGAIN)
+			    recover_lock(table, party, number) == -EAGAIN)
 				continue;
 		}
 		STORE_RELEASE(&party->slot->locks[i], 0);
@@ -246,7 +246,7 @@ ipk_table_lock(const struct ipk_table *table, struct ipk_party *party, const str
 
 	listed = free_place(party);
 	if (!listed) {
-		ipk_user_locks_settle(table, party); /* some may be a predecessor's */
+		ipk_user_locks_recover(table, party); /* some may be a predecessor's */
 		listed = free_place(party);
 	}
 	code = ipk_latch_take(table, party, bucket, 0, obstacle);

@@ -233,7 +233,7 @@ ipk_table_attach(struct ipk_table *table, void *base, uint64_t bytes, const char
 
 /* What the slot's dead owner left: its latches are taken over, its locks opened. */
 static void
-settle_predecessor(const struct ipk_table *table, struct ipk_party *party)
+recover_predecessor(const struct ipk_table *table, struct ipk_party *party)
 {
 	struct ipk_slot *slot = party->slot;
 	struct ipk_obstacle obstacle = {0};
@@ -247,7 +247,7 @@ settle_predecessor(const struct ipk_table *table, struct ipk_party *party)
 			ipk_latch_release(table, party, number - 1, place);
 		STORE_RELAXED(&slot->latches[place], 0);
 	}
-	ipk_user_locks_settle(table, party);
+	ipk_user_locks_recover(table, party);
 }
 
 int
@@ -257,6 +257,6 @@ ipk_table_join(const struct ipk_table *table, const struct ipk_registry *registr
 	int code = ipk_slot_join(registry, table->slots, IPK_TABLE_SLOTS, party);
 
 	if (code == 0)
-		settle_predecessor(table, party);
+		recover_predecessor(table, party);
 	return code;
 }

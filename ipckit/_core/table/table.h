@@ -103,7 +103,7 @@ int ipk_table_format(void *base, uint64_t bytes, uint32_t rows, uint32_t key_siz
 /* Check a segment that may be anything. 0, or -EUCLEAN and in `why` what is wrong. */
 int ipk_table_attach(struct ipk_table *table, void *base, uint64_t bytes, const char **why);
 
-/* Take a slot and settle what its dead owner left. As ipk_slot_join(). */
+/* Take a slot and recover what its dead owner left. As ipk_slot_join(). */
 int ipk_table_join(const struct ipk_table *table, const struct ipk_registry *registry,
 		   struct ipk_party *party);
 

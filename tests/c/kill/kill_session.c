@@ -60,7 +60,7 @@ call_close(void)
 static int
 call_settle(void)
 {
-	ipk_session_settle(rows, PLACES, process, OWNER);
+	ipk_session_recover(rows, PLACES, process, OWNER);
 	return 0;
 }
 
@@ -78,7 +78,7 @@ static const struct kind kinds[] = {
 	{"open", nothing, ENTRY(ipk_session_open), call_open, 1},
 	{"open, rows are taken", taken_rows, ENTRY(ipk_session_open), call_open, 1},
 	{"close", nothing, ENTRY(ipk_session_close), call_close, -1},
-	{"settle", opened_not_counted, ENTRY(ipk_session_settle), call_settle, 1},
+	{"settle", opened_not_counted, ENTRY(ipk_session_recover), call_settle, 1},
 };
 
 static void
@@ -109,7 +109,7 @@ judge(const struct kind *kind)
 	uint64_t session;
 
 	for (int i = 0; i < 2; i++) /* the second time changes nothing */
-		ipk_session_settle(rows, PLACES, process, OWNER);
+		ipk_session_recover(rows, PLACES, process, OWNER);
 	counted = process[IPK_ACCEPTED] + process[IPK_CLOSED];
 	if (process[IPK_ACCEPTED] - process[IPK_CLOSED] != found)
 		return "the counts are not what is there";

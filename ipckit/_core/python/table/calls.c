@@ -161,7 +161,7 @@ write_row(PyObject *self, PyObject *key, PyObject *row, enum ipk_write how)
 						       how, buffer.words, given,
 						       &attempt.obstacle);
 			} while ((more = rows_again(&attempt, code)) > 0);
-			result = rows_settle(&attempt, code, more);
+			result = rows_finish(&attempt, code, more);
 		}
 		rows_give_back(&buffer);
 	}
@@ -209,7 +209,7 @@ delete_row(PyObject *self, PyObject *key, PyObject **row)
 			code = ipk_table_delete(attempt.table, attempt.party, &attempt.key,
 						row ? buffer.words : NULL, &attempt.obstacle);
 		} while ((more = rows_again(&attempt, code)) > 0);
-		result = rows_settle(&attempt, code, more);
+		result = rows_finish(&attempt, code, more);
 		if (result > 0 && row) {
 			*row = row_to_object(attempt.table, &attempt.rows->columns,
 					     buffer.words + 1);
@@ -311,7 +311,7 @@ change(struct attempt *attempt, PyObject *name, PyObject *step, int down)
 	} while ((more = rows_again(attempt, code)) > 0);
 	if (more == 0 && code == -ERANGE)
 		raise_out_of_range(attempt, column, by);
-	else if (rows_settle(attempt, code, more) == 0)
+	else if (rows_finish(attempt, code, more) == 0)
 		return value_to_object(&attempt->table->columns[column], &result);
 	return NULL;
 }
@@ -362,7 +362,7 @@ compare_and_set(struct attempt *attempt, PyObject *const *places, uint64_t *expe
 						 (uint32_t)column, expected, value,
 						 &attempt->obstacle);
 	} while ((more = rows_again(attempt, code)) > 0);
-	return rows_settle(attempt, code, more);
+	return rows_finish(attempt, code, more);
 }
 
 ROWS_FAST(rows_compare_and_set)

@@ -160,7 +160,7 @@ rows_again(struct attempt *attempt, int code)
 }
 
 int
-rows_settle(const struct attempt *attempt, int code, int more)
+rows_finish(const struct attempt *attempt, int code, int more)
 {
 	if (more < 0)
 		return -1;

@@ -174,7 +174,7 @@ rows_verify(PyObject *self, PyObject *unused)
 	do {
 		code = ipk_table_verify(attempt.table, attempt.party, &state, &attempt.obstacle);
 	} while ((more = rows_again(&attempt, code)) > 0);
-	code = rows_settle(&attempt, code, more);
+	code = rows_finish(&attempt, code, more);
 	rows_end(&attempt);
 	if (code < 0)
 		return NULL;

@@ -55,7 +55,7 @@ rows_lock(PyObject *self, PyObject *args)
 			code = ipk_table_lock(attempt.table, attempt.party, &attempt.key,
 					      buffer.words, &cell, &attempt.obstacle);
 		} while ((more = rows_again(&attempt, code)) > 0);
-		if (rows_settle(&attempt, code, more) >= 0)
+		if (rows_finish(&attempt, code, more) >= 0)
 			result = show_locked(&attempt, taken, cell, code, buffer.words);
 		rows_give_back(&buffer);
 	}
@@ -88,7 +88,7 @@ unlock(struct attempt *attempt, uint32_t cell, PyObject *row)
 					"the row's lock is another thread's, or of the process "
 					"that forked this one; nothing was changed");
 		else
-			code = rows_settle(attempt, code, more);
+			code = rows_finish(attempt, code, more);
 	}
 	rows_give_back(&buffer);
 	return code;

@@ -95,7 +95,7 @@ void rows_end(struct attempt *attempt);
 /* After the core's `code`: 1 call again, 0 it is an answer or an error of the core, -1 raised. */
 int rows_again(struct attempt *attempt, int code);
 /* The core's answer to an attempt whose loop ended with `more`; negative: raised. */
-int rows_settle(const struct attempt *attempt, int code, int more);
+int rows_finish(const struct attempt *attempt, int code, int more);
 /* Raise for a negative result of the core; -1. */
 int rows_refuse(const struct rows *self, const struct ipk_key *key, int code);
 
