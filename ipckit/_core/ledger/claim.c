@@ -200,7 +200,7 @@ finish(struct ipk_ledger *ledger, struct ipk_ledger_hold *hold)
 		if (ipk_ledger_step(ledger, hold,
 				    ipk_ledger_moved(hold->word, 0, IPK_LEDGER_DONE)))
 			return -ESTALE;
-		ipk_ledger_leave_gate(ledger, pass);
+		ipk_ledger_release_gate(ledger, pass);
 		ipk_ledger_wake_submitter(ledger, hold->record);
 		return 0;
 	}
@@ -282,7 +282,7 @@ ipk_ledger_bury(struct ipk_ledger *ledger, const struct ipk_ledger_hold *hold)
 	ledger->record[hold->record].deliveries = 0; /* of another end: that it is given up */
 	if (ipk_ledger_step(ledger, &now, ipk_ledger_moved(now.word, 0, IPK_LEDGER_BURIED)))
 		return -ESTALE;
-	ipk_ledger_leave_gate(ledger, pass);
+	ipk_ledger_release_gate(ledger, pass);
 	ipk_ledger_wake_manager(ledger);
 	return 0;
 }
@@ -310,7 +310,7 @@ ipk_ledger_clear(struct ipk_ledger *ledger, const struct ipk_ledger_hold *hold)
 	record->tally = record->tally_before + ended; /* the same, however often it is done */
 	ipk_ledger_empty(ledger, hold->record, &record->body);
 	ipk_ledger_empty(ledger, hold->record, &record->result);
-	ipk_ledger_leave_gate(ledger, ipk_ledger_pass_of(ledger, hold->record));
+	ipk_ledger_release_gate(ledger, ipk_ledger_pass_of(ledger, hold->record));
 	STORE_RELEASE(&ledger->order[hold->record], 0);
 	STORE_RELEASE(&ledger->dedup[hold->record], 0);
 	STORE_RELEASE(&ledger->spilled[hold->record], 0);

@@ -246,6 +246,6 @@ struct ipk_ledger_pass ipk_ledger_pass_of(const struct ipk_ledger *ledger, uint3
 /* Let the next one through the gate, if nobody is let through now. */
 void ipk_ledger_advance(struct ipk_ledger *ledger, uint64_t gate);
 /* That task is over: the next one's turn. Harmless when it was done before. */
-void ipk_ledger_leave_gate(struct ipk_ledger *ledger, struct ipk_ledger_pass pass);
+void ipk_ledger_release_gate(struct ipk_ledger *ledger, struct ipk_ledger_pass pass);
 
 #endif

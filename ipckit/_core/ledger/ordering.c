@@ -122,7 +122,7 @@ ipk_ledger_advance(struct ipk_ledger *ledger, uint64_t gate)
 }
 
 void
-ipk_ledger_leave_gate(struct ipk_ledger *ledger, struct ipk_ledger_pass pass)
+ipk_ledger_release_gate(struct ipk_ledger *ledger, struct ipk_ledger_pass pass)
 {
 	uint64_t seen = pass.token;
 

@@ -45,13 +45,13 @@ tell_again(struct ipk_ledger *ledger, uint32_t index)
 		STORE_SEQ_CST(&ledger->scan[ipk_ledger_queue_of(ledger, dst)], 1);
 		break;
 	case IPK_LEDGER_DONE:
-		ipk_ledger_leave_gate(ledger, pass);
+		ipk_ledger_release_gate(ledger, pass);
 		ipk_ledger_wake_submitter(ledger, index);
 		break;
 	case IPK_LEDGER_BURIED:
 	case IPK_LEDGER_DELIVERING:
 	case IPK_LEDGER_CLEARING:
-		ipk_ledger_leave_gate(ledger, pass);
+		ipk_ledger_release_gate(ledger, pass);
 		break;
 	default:
 		break;

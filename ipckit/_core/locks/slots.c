@@ -236,7 +236,7 @@ ipk_slot_join(const struct ipk_registry *registry, struct ipk_slot *slots, uint3
 }
 
 int
-ipk_slot_leave(const struct ipk_registry *registry, struct ipk_party *party)
+ipk_slot_release(const struct ipk_registry *registry, struct ipk_party *party)
 {
 	int fd = lock_registry(registry);
 

@@ -68,7 +68,7 @@ int ipk_slot_join(const struct ipk_registry *registry, struct ipk_slot *slots, u
 		  struct ipk_party *party);
 
 /* Give the slot back. It must hold nothing. Same errors; on an error it stays taken. */
-int ipk_slot_leave(const struct ipk_registry *registry, struct ipk_party *party);
+int ipk_slot_release(const struct ipk_registry *registry, struct ipk_party *party);
 
 /* 1 when `owner` (not 0) is dead, 0 when it is not known to be, -EUCLEAN: no such slot. */
 int ipk_owner_dead(const struct ipk_slot *slots, uint32_t count, uint32_t owner);

@@ -69,7 +69,7 @@ held_by_the_dead(void)
 
 	(void)ipk_slot_join(&registry, sync_arena.slots, IPK_SYNC_SLOTS, &placeholder);
 	die_with_lock();
-	(void)ipk_slot_leave(&registry, &placeholder);
+	(void)ipk_slot_release(&registry, &placeholder);
 }
 
 static void
@@ -194,7 +194,7 @@ judge(const struct kind *kind, int had_holder)
 	    ipk_lock_take(&sync_arena, &party, LOCK, &wait) != 0 ||
 	    ipk_lock_release(&sync_arena, &party, LOCK))
 		return "the lock does not work afterwards";
-	return ipk_slot_leave(&registry, &party) ? "leaving failed" : NULL;
+	return ipk_slot_release(&registry, &party) ? "leaving failed" : NULL;
 }
 
 static void

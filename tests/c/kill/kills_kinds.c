@@ -74,7 +74,7 @@ die_with_lock_elsewhere(void)
 
 	(void)ipk_slot_join(&registry, table.slots, IPK_TABLE_SLOTS, &placeholder);
 	die_with_lock();
-	(void)ipk_slot_leave(&registry, &placeholder);
+	(void)ipk_slot_release(&registry, &placeholder);
 }
 
 static void
@@ -271,7 +271,7 @@ call_join(void)
 static int
 call_leave(void)
 {
-	return ipk_slot_leave(&registry, &party);
+	return ipk_slot_release(&registry, &party);
 }
 
 #define ENTRY(function) .entry = (void (*)(void))(function)
@@ -344,6 +344,6 @@ const struct kind kinds[] = {
 	 NO_CHANGE(OLD), .joins = true},
 	{"join, after a reserver", reserved_by_the_predecessor, CALL(ipk_table_join, call_join),
 	 NO_CHANGE(ABSENT), .joins = true},
-	{"leave", present, CALL(ipk_slot_leave, call_leave), NO_CHANGE(OLD)},
+	{"leave", present, CALL(ipk_slot_release, call_leave), NO_CHANGE(OLD)},
 };
 const int kind_count = sizeof(kinds) / sizeof(kinds[0]);

@@ -114,7 +114,7 @@ world_begin(void)
 void
 world_end(void)
 {
-	if (ipk_slot_leave(&registry, &party))
+	if (ipk_slot_release(&registry, &party))
 		fail("leave");
 }
 

@@ -117,7 +117,7 @@ static inline void
 table_leave(void)
 {
 	CHECK(pthread_mutex_lock(&joining) == 0);
-	CHECK(ipk_slot_leave(&registry, &party) == 0);
+	CHECK(ipk_slot_release(&registry, &party) == 0);
 	CHECK(pthread_mutex_unlock(&joining) == 0);
 }
 

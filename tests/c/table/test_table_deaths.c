@@ -246,7 +246,7 @@ thread_ends(void)
 		CHECK(ipk_table_lock(&table, &other, &mine, copy, &unused, &obstacle) == -EAGAIN);
 		ipk_table_give_up(&other);
 	}
-	CHECK(ipk_slot_leave(&registry, &other) == 0);
+	CHECK(ipk_slot_release(&registry, &other) == 0);
 	REPEAT(code, ipk_table_abort(&table, &party, cell, &obstacle));
 	CHECK(code == 0);
 	end();

@@ -26,9 +26,9 @@ end(uint64_t rows)
 		for (uint32_t l = 0; l < IPK_SLOT_LOCKS; l++)
 			CHECK(table.slots[i].locks[l] == 0);
 	}
-	CHECK(ipk_slot_leave(&registry, &a) == 0);
-	CHECK(ipk_slot_leave(&registry, &b) == 0);
-	CHECK(ipk_slot_leave(&registry, &c) == 0);
+	CHECK(ipk_slot_release(&registry, &a) == 0);
+	CHECK(ipk_slot_release(&registry, &b) == 0);
+	CHECK(ipk_slot_release(&registry, &c) == 0);
 	table_leave();
 	table_drop();
 }
@@ -303,11 +303,11 @@ slots(void)
 			CHECK(parties[j].owner != parties[i].owner);
 	}
 	CHECK(ipk_table_join(&table, &registry, &more) == -EUSERS);
-	CHECK(ipk_slot_leave(&registry, &parties[77]) == 0);
+	CHECK(ipk_slot_release(&registry, &parties[77]) == 0);
 	CHECK(ipk_table_join(&table, &registry, &parties[77]) == 0);
 	CHECK(ipk_table_join(&table, &registry, &more) == -EUSERS);
 	for (int i = 0; i < IPK_TABLE_SLOTS; i++)
-		CHECK(ipk_slot_leave(&registry, &parties[i]) == 0);
+		CHECK(ipk_slot_release(&registry, &parties[i]) == 0);
 
 	CHECK(pipe(pipes) == 0);
 	pid = fork();
@@ -335,7 +335,7 @@ slots(void)
 	for (int i = 1; i < IPK_TABLE_SLOTS; i++)
 		CHECK(ipk_table_join(&table, &registry, &parties[i]) == 0);
 	for (int i = 1; i < IPK_TABLE_SLOTS; i++)
-		CHECK(ipk_slot_leave(&registry, &parties[i]) == 0);
+		CHECK(ipk_slot_release(&registry, &parties[i]) == 0);
 
 	wrong = registry;
 	wrong.ino++;

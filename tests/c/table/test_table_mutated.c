@@ -212,7 +212,7 @@ use(void)
 	if (code)
 		return;
 	EXPECT(code, 0, 0, ipk_table_verify(&table, &party, &found, &obstacle));
-	CHECK(ipk_slot_leave(&registry, &party) == 0);
+	CHECK(ipk_slot_release(&registry, &party) == 0);
 }
 
 static void

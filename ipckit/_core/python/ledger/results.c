@@ -31,7 +31,7 @@ ledger_collect(PyObject *self, PyObject *most)
 
 /* What is left to Python; `object` goes over to the tuple. */
 static PyObject *
-leave(const struct ipk_ledger_hold *hold, const struct ipk_ledger_task *task,
+defer_to_python(const struct ipk_ledger_hold *hold, const struct ipk_ledger_task *task,
       enum ledger_stage stage, PyObject *object)
 {
 	return ledger_tuple(7, (PyObject *[]){
@@ -52,7 +52,7 @@ untold(const struct view *view, const struct ipk_ledger_hold *hold,
 	int inside = task->flags & IPK_LEDGER_HAS_RESULT &&
 		     !(task->flags & IPK_LEDGER_RESULT_SPILLED);
 
-	return leave(hold, task, LEDGER_UNTOLD,
+	return defer_to_python(hold, task, LEDGER_UNTOLD,
 		     inside ? ledger_result(view, hold->record, task->result_size)
 			    : Py_NewRef(Py_None));
 }
@@ -138,7 +138,7 @@ LEDGER_FAST(ledger_deliver)
 		if (how == NOT_COMMON)
 			return untold(view, &hold, &task);
 		if (returned != Py_None)
-			return leave(&hold, &task, LEDGER_RETURNED, returned);
+			return defer_to_python(&hold, &task, LEDGER_RETURNED, returned);
 		Py_DECREF(returned);
 		if (ipk_ledger_end(&view->ledger, &hold) == 0)
 			ipk_ledger_clear(&view->ledger, &hold);

@@ -53,7 +53,7 @@ ledger_job(const struct ipk_ledger_hold *hold, const struct ipk_ledger_task *tas
 
 /* What is left to Python: (how far it is, the job, an object that goes over to the tuple). */
 static PyObject *
-leave(const struct view *view, const struct ipk_ledger_hold *hold, enum ledger_stage stage,
+defer_to_python(const struct view *view, const struct ipk_ledger_hold *hold, enum ledger_stage stage,
       PyObject *body, PyObject *object)
 {
 	struct ipk_ledger_task task;
@@ -83,7 +83,7 @@ write_end(struct view *view, struct ipk_ledger_hold *hold, PyObject *returned, P
 		}
 		if (!result || view->given) {
 			Py_XDECREF(result);
-			return leave(view, hold, LEDGER_RETURNED, Py_NewRef(Py_None), returned);
+			return defer_to_python(view, hold, LEDGER_RETURNED, Py_NewRef(Py_None), returned);
 		}
 	}
 	ledger_attempt_ends(view);
@@ -94,11 +94,11 @@ write_end(struct view *view, struct ipk_ledger_hold *hold, PyObject *returned, P
 	ledger_keep(view, hold);
 	Py_XDECREF(result);
 	if (code == -ENOSPC)
-		return leave(view, hold, LEDGER_RETURNED, Py_NewRef(Py_None), returned);
+		return defer_to_python(view, hold, LEDGER_RETURNED, Py_NewRef(Py_None), returned);
 	Py_DECREF(returned);
 	if (code == 0)
 		return PyBool_FromLong(go_on);
-	return leave(view, hold, LEDGER_ENDED, Py_NewRef(Py_None),
+	return defer_to_python(view, hold, LEDGER_ENDED, Py_NewRef(Py_None),
 		     PyLong_FromLong(code < 0 ? -1 : code));
 }
 
@@ -126,9 +126,9 @@ LEDGER_FAST(ledger_run)
 	ledger_attempt_begins(view, &hold, &task);
 	go_on = task.began < until;
 	if (task.flags & IPK_LEDGER_BODY_SPILLED)
-		return leave(view, &hold, LEDGER_BEGUN, Py_NewRef(Py_None), Py_NewRef(Py_None));
+		return defer_to_python(view, &hold, LEDGER_BEGUN, Py_NewRef(Py_None), Py_NewRef(Py_None));
 	if (task.flags & IPK_LEDGER_FOREIGN)
-		return leave(view, &hold, LEDGER_BEGUN,
+		return defer_to_python(view, &hold, LEDGER_BEGUN,
 			     ledger_body(view, hold.record, task.body_size), Py_NewRef(Py_None));
 	data = ledger_decode(ledger_body(view, hold.record, task.body_size), args[2]);
 	view->unread = !data;
@@ -142,7 +142,7 @@ LEDGER_FAST(ledger_run)
 	Py_XDECREF(source);
 	Py_DECREF(data);
 	if (returned && view->forked)
-		return leave(view, &hold, LEDGER_FORKED, Py_NewRef(Py_None), returned);
+		return defer_to_python(view, &hold, LEDGER_FORKED, Py_NewRef(Py_None), returned);
 	return returned ? write_end(view, &hold, returned, args[3], args[4], go_on) : NULL;
 }
 

@@ -57,7 +57,7 @@ tried(const struct usual *usual, PyObject *self, PyObject *const *args, Py_ssize
 
 /* self.method(*args, **keywords) */
 static PyObject *
-leave_to(PyObject *self, const char *method, PyObject *const *args, Py_ssize_t count,
+defer_to_python(PyObject *self, const char *method, PyObject *const *args, Py_ssize_t count,
 	 PyObject *names)
 {
 	PyObject *function = PyObject_GetAttrString(self, method);
@@ -87,7 +87,7 @@ out:
                                                                                                    \
 		return result || PyErr_Occurred()                                                  \
 			       ? result                                                            \
-			       : leave_to(self, strchr(#name, '_'), args, count, names);           \
+			       : defer_to_python(self, strchr(#name, '_'), args, count, names);           \
 	}
 
 METHOD(sysv_send, sysv_sends)

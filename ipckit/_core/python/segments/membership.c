@@ -59,14 +59,14 @@ pause_between_tries(long *ns)
 }
 
 static int
-leave(struct membership *member)
+release_slot(struct membership *member)
 {
 	long ns = FIRST_PAUSE_NS;
 	int code;
 
 	for (;;) {
 		(void)pthread_mutex_lock(&registry_mutex);
-		code = ipk_slot_leave(&member->segment->registry, &member->party);
+		code = ipk_slot_release(&member->segment->registry, &member->party);
 		(void)pthread_mutex_unlock(&registry_mutex);
 		if (code == -EAGAIN)
 			(void)pause_between_tries(&ns);
@@ -85,7 +85,7 @@ end_thread(void *unused)
 		struct membership *member = mine;
 
 		mine = member->next;
-		if (!holds_lock(member) && leave(member) == 0)
+		if (!holds_lock(member) && release_slot(member) == 0)
 			segment_drop(member->segment);
 		free(member);
 	}
@@ -231,7 +231,7 @@ too_many(void)
 		struct membership *member = *link;
 
 		if (__atomic_load_n(&member->segment->handles, __ATOMIC_ACQUIRE) == 0 &&
-		    !holds_lock(member) && leave(member) == 0) {
+		    !holds_lock(member) && release_slot(member) == 0) {
 			*link = member->next;
 			segment_drop(member->segment);
 			free(member);
@@ -307,7 +307,7 @@ segment_party(struct segment *segment, int *code)
 }
 
 int
-segment_leave(struct segment *segment)
+segment_release_slot(struct segment *segment)
 {
 	struct membership *member = find_membership(segment);
 	struct membership **link = &mine;
@@ -318,7 +318,7 @@ segment_leave(struct segment *segment)
 	if (holds_lock(member))
 		return -EBUSY;
 	Py_BEGIN_ALLOW_THREADS
-	code = leave(member);
+	code = release_slot(member);
 	Py_END_ALLOW_THREADS
 	if (code)
 		return code;

@@ -44,7 +44,7 @@ struct ipk_party *segment_party(struct segment *segment, int *code);
 /* The same, if it has joined. */
 struct ipk_party *segment_party_if_any(struct segment *segment);
 /* The calling thread gives its slot back. 0, -EBUSY: it holds a row's lock; or another -errno. */
-int segment_leave(struct segment *segment);
+int segment_release_slot(struct segment *segment);
 
 /* -- errors.c -- */
 

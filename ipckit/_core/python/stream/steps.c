@@ -74,7 +74,7 @@ hold(struct stream *stream, PyObject *data, Py_ssize_t size)
 
 /* Call a method of the subclass; the result is of no interest. 0, or -1 with an exception. */
 static int
-leave_to(struct stream *stream, const char *method, PyObject *argument)
+defer_to_python(struct stream *stream, const char *method, PyObject *argument)
 {
 	PyObject *name = flush(stream) < 0 ? NULL : PyUnicode_InternFromString(method);
 	PyObject *result =
@@ -87,7 +87,7 @@ leave_to(struct stream *stream, const char *method, PyObject *argument)
 
 /* Call a method of the subclass with the exception that is set, which is no longer set then. */
 static int
-leave_error_to(struct stream *stream, const char *method)
+defer_error_to_python(struct stream *stream, const char *method)
 {
 	PyObject *type;
 	PyObject *value;
@@ -98,7 +98,7 @@ leave_error_to(struct stream *stream, const char *method)
 	PyErr_NormalizeException(&type, &value, &traceback);
 	if (traceback)
 		(void)PyException_SetTraceback(value, traceback);
-	code = leave_to(stream, method, value);
+	code = defer_to_python(stream, method, value);
 	Py_XDECREF(type);
 	Py_XDECREF(value);
 	Py_XDECREF(traceback);
@@ -167,9 +167,9 @@ call(struct stream *stream, PyObject *packet)
 	result = PyObject_CallFunctionObjArgs(stream->on_receive, stream->server, stream->session,
 					      stream->slot, packet, NULL);
 	if (!result) {
-		code = leave_error_to(stream, "_receive_raised"); /* S6 */
+		code = defer_error_to_python(stream, "_receive_raised"); /* S6 */
 	} else if (!is_plain(result)) {
-		code = leave_to(stream, "_receive_returned", result);
+		code = defer_to_python(stream, "_receive_returned", result);
 		Py_DECREF(result);
 		return code; /* it says whether a callback is still under way */
 	}
@@ -179,7 +179,7 @@ call(struct stream *stream, PyObject *packet)
 	time_ends(stream);
 	count(stream, REQUESTS_DONE);
 	if (stream->waiting && PyObject_Size(stream->waiting))
-		return leave_to(stream, "_go_on_with_waiting", NULL);
+		return defer_to_python(stream, "_go_on_with_waiting", NULL);
 	stream->running = 0;
 	return 0;
 }
@@ -190,10 +190,10 @@ hand_out(struct stream *stream, PyObject *packet)
 	if (is_ending(stream))
 		return 0;
 	count(stream, REQUESTS);
-	if (stream->running ? leave_to(stream, "_put_aside", packet)
+	if (stream->running ? defer_to_python(stream, "_put_aside", packet)
 			    : stream->on_receive != Py_None && call(stream, packet) < 0)
 		return -1;
-	return stream->counts ? leave_to(stream, "_count_request", NULL) : 0;
+	return stream->counts ? defer_to_python(stream, "_count_request", NULL) : 0;
 }
 
 PyObject *
@@ -268,7 +268,7 @@ cut(struct stream *stream, PyObject *data)
 		return -1;
 	if (flush(stream) < 0)
 		return -1;
-	return stream->watches ? leave_to(stream, "_watch_packet", handed ? Py_True : Py_False) : 0;
+	return stream->watches ? defer_to_python(stream, "_watch_packet", handed ? Py_True : Py_False) : 0;
 }
 
 PyObject *
@@ -287,7 +287,7 @@ stream_data_received(PyObject *self, PyObject *data)
 		return NULL;
 	}
 	if (stream->paused) { /* S8 */
-		if (leave_to(stream, "_keep_back", data) < 0)
+		if (defer_to_python(stream, "_keep_back", data) < 0)
 			return NULL;
 		Py_RETURN_NONE;
 	}
@@ -299,7 +299,7 @@ stream_data_received(PyObject *self, PyObject *data)
 	if (stream->framer == Py_None) {
 		if (hand_out(stream, data) < 0)
 			return NULL;
-	} else if (cut(stream, data) < 0 && leave_error_to(stream, "_stream_raised") < 0) {
+	} else if (cut(stream, data) < 0 && defer_error_to_python(stream, "_stream_raised") < 0) {
 		return NULL;
 	}
 	if (settle(stream) < 0)

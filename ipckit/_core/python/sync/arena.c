@@ -51,7 +51,7 @@ arena_free(PyObject *object)
 	PyTypeObject *type = Py_TYPE(object);
 
 	if (self->segment) {
-		(void)segment_leave(self->segment);
+		(void)segment_release_slot(self->segment);
 		segment_close(self->segment);
 	}
 	((freefunc)PyType_GetSlot(type, Py_tp_free))(object);

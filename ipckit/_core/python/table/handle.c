@@ -295,7 +295,7 @@ rows_close(PyObject *object, PyObject *unused)
 		self->ended = 1;
 		Py_RETURN_NONE;
 	}
-	code = segment_leave(segment);
+	code = segment_release_slot(segment);
 	if (code == -EBUSY) {
 		PyErr_SetString(segment_misuse, "this thread is inside a `with table.lock()` block "
 					       "of this table; leave it first");
@@ -321,7 +321,7 @@ rows_free(PyObject *object)
 	PyTypeObject *type = Py_TYPE(object);
 
 	if (self->segment) {
-		(void)segment_leave(self->segment);
+		(void)segment_release_slot(self->segment);
 		segment_close(self->segment);
 	}
 	PyMem_Free(self->scratch);
