@@ -45,7 +45,11 @@ def test_type_checkers_see_the_lazy_names():
 
 CORE = Path(__file__).parents[2] / "ipckit/_core"
 CALLED_BY_NAME = {
-    ("_stream", "_Unusual", "stream"): r'(?:defer(?:_error)?_to_python\(\w+,|CallMethod\(self,)\s*"(\w+)"',
+    (
+        "_stream",
+        "_Unusual",
+        "stream",
+    ): r'(?:defer(?:_error)?_to_python\(\w+,|CallMethod\(self,)\s*"(\w+)"',
     ("_messages", "_SysvCases", "queues"): r"^METHOD\(sysv(_\w+),",
     ("_messages", "_PosixCases", "queues"): r"^METHOD\(posix(_\w+),",
     ("_rows", "_Schema", "table"): r'->schema,\s*"(\w+)"',

@@ -262,7 +262,7 @@ ipk_ledger_retry(struct ipk_ledger *ledger, const struct ipk_ledger_hold *hold, 
 	if (told_of && record->gate) {
 		uint64_t gate = record->gate;
 
-		if (ipk_ledger_step(ledger, &now, ipk_ledger_blocked_anew(ledger, now.word)))
+		if (ipk_ledger_step(ledger, &now, ipk_ledger_blocked_again(ledger, now.word)))
 			return -ESTALE;
 		ipk_ledger_advance(ledger, gate);
 		return 0;

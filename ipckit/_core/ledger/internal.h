@@ -168,7 +168,7 @@ ipk_ledger_may(const struct ipk_ledger *ledger, enum ipk_ledger_call call, uint6
 int ipk_ledger_step(const struct ipk_ledger *ledger, struct ipk_ledger_hold *hold, uint64_t word);
 uint64_t ipk_ledger_next_turn(const struct ipk_ledger *ledger);
 /* The word of a task that is BLOCKED, behind all others of now. */
-uint64_t ipk_ledger_blocked_anew(const struct ipk_ledger *ledger, uint64_t word);
+uint64_t ipk_ledger_blocked_again(const struct ipk_ledger *ledger, uint64_t word);
 
 /* -- rings.c -- */
 

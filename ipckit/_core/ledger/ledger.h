@@ -261,7 +261,7 @@ int64_t ipk_ledger_wake_due(struct ipk_ledger *ledger, int64_t now);
 /* All tasks of one submitter are from now on another's. */
 void ipk_ledger_move(struct ipk_ledger *ledger, uint32_t from, uint32_t to);
 /* Take up a ledger that no process is in any more: every place is swept, rings and maps begin
- * anew. What ran is left RUNNING, as by a sweep. */
+ * empty. What ran is left RUNNING, as by a sweep. */
 void ipk_ledger_recover(struct ipk_ledger *ledger);
 
 /* -- looking (verify.c) -- */

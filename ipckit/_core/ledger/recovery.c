@@ -136,7 +136,7 @@ let_go(struct ipk_ledger *ledger, struct ipk_ledger_hold *hold)
 		(void)ipk_ledger_queue(ledger, hold, ipk_ledger_next_turn(ledger));
 		return;
 	}
-	if (ipk_ledger_step(ledger, hold, ipk_ledger_blocked_anew(ledger, hold->word)) == 0)
+	if (ipk_ledger_step(ledger, hold, ipk_ledger_blocked_again(ledger, hold->word)) == 0)
 		ipk_ledger_advance(ledger, gate);
 }
 

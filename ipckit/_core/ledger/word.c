@@ -50,7 +50,7 @@ ipk_ledger_flag(struct ipk_ledger *ledger, uint32_t record, uint32_t set, uint32
 }
 
 uint64_t
-ipk_ledger_blocked_anew(const struct ipk_ledger *ledger, uint64_t word)
+ipk_ledger_blocked_again(const struct ipk_ledger *ledger, uint64_t word)
 {
 	return ipk_ledger_make_word(ipk_ledger_next_turn(ledger), ipk_ledger_attempt_of(word), 0,
 				    IPK_LEDGER_BLOCKED);

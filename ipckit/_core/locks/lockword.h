@@ -3,7 +3,7 @@
  *
  * Bits 0-29 the owner (slots.h; 0: free), bit 30 a mark of whose lock it is, bit 31: waiters
  * sleep on it. Taking it is one compare-and-set that writes the owner, so there is never a lock
- * whose owner is not known. A dead owner's lock is taken over the same way: one thief wins.
+ * whose owner is not known. A dead owner's lock is taken over the same way: one new owner wins.
  *
  * Nothing here waits but ipk_wait(). A call that meets a lock it may not have returns -EAGAIN with
  * the obstacle; the caller waits for it, without anything held, and makes the call again.

@@ -183,7 +183,7 @@ unlock_registry(int fd)
 	(void)close(fd);
 }
 
-/* Make the mutex anew and lock it; 0 or -errno. */
+/* Make a new mutex there and lock it; 0 or -errno. */
 static int
 hold(struct ipk_slot *slot)
 {

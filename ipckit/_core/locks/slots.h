@@ -13,7 +13,7 @@
  *
  * Invariants
  *   S1 `live` is locked only under the registry lock, when it is free or marked dead, after its
- *      bytes were made anew; so nobody ever waits for it, and no byte of it is trusted.
+ *      bytes were written again; so nobody ever waits for it, and no byte of it is trusted.
  *   S2 whatever a thread holds, or is about to take, is in its slot's lists before it is taken.
  *   S3 `generation` goes up under S1; an owner of another generation is dead. A thread that joins recovers
  *      what the lists still name before it takes anything itself.

@@ -19,7 +19,7 @@
  *   V4 the bitmap has a cell's bit if and only if it is live
  *   V5 a cell with an owner is in that bucket's chain: no cell is lost
  *   V6 `pending` is 0 when nobody is inside the bucket
- * All of them hold for a bucket whose latch is free; the latch's thief restores them from the
+ * All of them hold for a bucket whose latch is free; the latch's new owner restores them from the
  * bucket alone (`pending` names the one cell that is on its way), so he may be killed as well.
  *
  * The calls take the thread's party, which must have joined; readers need none. They never wait:
@@ -170,7 +170,7 @@ struct ipk_lock_load {
 	uint32_t locked;  /* rows, by living threads */
 	uint32_t waiting; /* living threads, for one of them */
 };
-/* A moment's picture. */
+/* A snapshot. */
 struct ipk_lock_load ipk_table_lock_load(const struct ipk_table *table);
 /* The wait for a user's lock was given up: clear the thread's place in the waiting graph. */
 void ipk_table_give_up(struct ipk_party *party);

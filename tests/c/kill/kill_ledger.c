@@ -43,7 +43,7 @@ static struct path sweep_path; /* of the sweep after it */
 static void
 begin(struct ipk_trace *victim, const struct kind *kind)
 {
-	begin_anew();
+	begin_again();
 	accepted_count = 0;
 	memset(told, 0, sizeof(told));
 	*ending = 0;

@@ -1,7 +1,7 @@
 /*
  * kills.h - a small table under the knife: its world, the calls that are cut short, the judge.
  *
- * The world is made anew for each trial: SIZE rows at most, the victim's KEY and NEIGHBOURS in one
+ * Each trial makes a new world: SIZE rows at most, the victim's KEY and NEIGHBOURS in one
  * bucket, BYSTANDERS elsewhere. A row's columns all follow from one value, so a mix shows.
  */
 #ifndef KILLS_H

@@ -59,7 +59,7 @@ make_memory(void)
 
 /* An empty ledger, all places taken. */
 static void
-begin_anew(void)
+begin_again(void)
 {
 	memset(memory, 0, memory_bytes - SLABS * IPK_LEDGER_SLAB); /* what slabs hold is free */
 	if (ipk_ledger_format(memory, memory_bytes, &small))

@@ -36,7 +36,7 @@ there_and_back(void)
 	static const uint64_t sizes[] = {0,   1,    151,  152,  153,   511,
 					 512, 513, 4095, 4096, 4097, IPK_LEDGER_SLAB};
 
-	begin_anew();
+	begin_again();
 	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
 		CHECK(post(at(0), sizes[i], IPK_LEDGER_ANY, 0, 0) > 0);
 		(void)one_round(TAKER + 2, 0, sizes[i]);
@@ -51,7 +51,7 @@ whose_turn(void)
 	struct ipk_ledger_hold hold;
 	int64_t ids[6];
 
-	begin_anew();
+	begin_again();
 	ids[0] = post(at(0), 1, IPK_LEDGER_ANY, 0, 0);
 	ids[1] = post(at(2), 1, 0, 0, 0);
 	ids[2] = post(at(0), 1, 1, 0, 0);
@@ -73,7 +73,7 @@ full(void)
 	struct ipk_ledger_hold hold;
 	struct ipk_ledger_counts counts;
 
-	begin_anew();
+	begin_again();
 	for (int i = 0; i < 3; i++) /* 8 blocks each: the arena has 24 */
 		CHECK(post(at(0), 4096, IPK_LEDGER_ANY, 0, 0) > 0);
 	CHECK(post(at(0), 153, IPK_LEDGER_ANY, 0, 0) == -ENOSPC);
@@ -185,7 +185,7 @@ again_and_for_the_last_time(void)
 	struct ipk_ledger_counts counts;
 	int64_t second;
 
-	begin_anew();
+	begin_again();
 	CHECK(post(at(0), 600, IPK_LEDGER_ANY, 0, 0) == 1);
 	second = post(at(0), 1, IPK_LEDGER_ANY, 0, 0);
 	CHECK(ipk_ledger_claim(at(TAKER), &hold) == 1 && ipk_ledger_attempt_of(hold.word) == 1);
@@ -229,7 +229,7 @@ one_at_a_time(void)
 	struct ipk_ledger_hold other;
 	struct ipk_ledger_hold hold;
 
-	begin_anew();
+	begin_again();
 	for (int i = 1; i <= 3; i++)
 		CHECK(post(at(i % 2 ? 0 : 2), 1, IPK_LEDGER_ANY, 42, 0) == i);
 	CHECK(post(at(0), 1, IPK_LEDGER_ANY, 43, 0) > 3);
@@ -257,7 +257,7 @@ only_once(void)
 	static const uint64_t another[2] = {7, 8};
 	struct ipk_ledger_hold hold[4];
 
-	begin_anew();
+	begin_again();
 	CHECK(ipk_ledger_take(at(0), &hold[0]) == 0);
 	CHECK(ipk_ledger_dedup(at(0), hold[0].record, key) == 0);
 	CHECK(ipk_ledger_take(at(2), &hold[1]) == 0);
@@ -282,7 +282,7 @@ spilled(void)
 {
 	struct ipk_ledger_hold hold[3];
 
-	begin_anew();
+	begin_again();
 	for (int i = 0; i < 3; i++)
 		CHECK(ipk_ledger_take(at(0), &hold[i]) == 0);
 	CHECK(ipk_ledger_spill_body(at(0), hold[0].record, 1 << 20, 1000) == 0); /* alone */
@@ -302,7 +302,7 @@ bells_for_sleepers_only(void)
 {
 	struct ipk_ledger_hold hold;
 
-	begin_anew();
+	begin_again();
 	CHECK(post(at(0), 1, IPK_LEDGER_ANY, 0, 0) == 1);
 	CHECK(wakeups_of(TAKER) == 0 && wakeups_of(TAKER + 2) == 0);
 	CHECK(ipk_ledger_sleep(at(TAKER)) == 0); /* there is something */
@@ -332,7 +332,7 @@ a_bell_for_many_ends(void)
 {
 	struct ipk_ledger_hold hold[RECORDS];
 
-	begin_anew();
+	begin_again();
 	for (int i = 0; i < 5; i++)
 		CHECK(post(at(2), 1, IPK_LEDGER_ANY, 0, 0) > 0);
 	for (int i = 0; i < 5; i++) {
@@ -373,7 +373,7 @@ refusals(void)
 
 	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++)
 		CHECK(ipk_ledger_bytes(&wrong[i]) == -EINVAL);
-	begin_anew();
+	begin_again();
 	CHECK(ipk_ledger_attach(&ledger, memory, memory_bytes - 4096) == -EUCLEAN);
 	at(0)->head->shape.records += 1000;
 	CHECK(ipk_ledger_attach(&ledger, memory, memory_bytes) == -EUCLEAN);

@@ -13,7 +13,7 @@ a_submitter_dies(void)
 	unsigned char bytes[IPK_LEDGER_INSIDE] = {0};
 	struct ipk_ledger_hold hold[4];
 
-	begin_anew();
+	begin_again();
 	CHECK(post(at(0), 300, IPK_LEDGER_ANY, 0, 0) == 1);
 	CHECK(post(at(0), 1, IPK_LEDGER_ANY, 0, 0) == 2);
 	CHECK(ipk_ledger_claim(at(TAKER), &hold[0]) == 1);
@@ -42,7 +42,7 @@ a_task_worker_dies(void)
 	struct ipk_ledger_hold hold;
 	struct ipk_ledger_hold his;
 
-	begin_anew();
+	begin_again();
 	CHECK(post(at(0), 1, IPK_LEDGER_ANY, 5, 0) == 1);
 	CHECK(post(at(0), 1, IPK_LEDGER_ANY, 5, 0) == 2);
 	CHECK(ipk_ledger_claim(at(TAKER), &hold) == 1);
@@ -63,7 +63,7 @@ all_die(void)
 {
 	struct ipk_ledger_hold hold[3];
 
-	begin_anew();
+	begin_again();
 	for (int i = 0; i < 4; i++)
 		CHECK(post(at(i % 2 ? 2 : 0), 1, IPK_LEDGER_ANY, 0, 0) > 0);
 	CHECK(ipk_ledger_claim(at(TAKER), &hold[0]) == 1);

@@ -173,7 +173,7 @@ its_record_goes_to_another_key(void)
 static int
 a_gate_chooses_for_its_own_key(const void *place, int nth)
 {
-	begin_anew();
+	begin_again();
 	mine = begin_task(at(0), FIRST_KEY);
 	lose_cpu_at(0, AFTER_LOAD, place, nth, its_record_goes_to_another_key);
 	ipk_ledger_publish(at(0), &mine, 0);
@@ -213,7 +213,7 @@ its_letter_is_written_first(void)
 static void
 an_end_leaves_its_own_gate(int buried)
 {
-	begin_anew();
+	begin_again();
 	(void)ordered(at(0), FIRST_KEY);
 	mine = claimed(TAKER, 1);
 	lose_cpu_at(0, AFTER_EXCHANGE, &at(0)->word[mine.record], 1,
@@ -225,7 +225,7 @@ an_end_leaves_its_own_gate(int buried)
 static void
 a_sweep_leaves_no_gate_of_others(void)
 {
-	begin_anew();
+	begin_again();
 	(void)ordered(at(0), FIRST_KEY);
 	mine = claimed(TAKER, 1);
 	CHECK(ipk_ledger_done(at(TAKER), &mine) == 0);
@@ -247,7 +247,7 @@ it_runs_once_more(void)
 static void
 an_end_leaves_its_gate_once(void)
 {
-	begin_anew();
+	begin_again();
 	(void)ordered(at(0), FIRST_KEY);
 	(void)ordered(at(0), FIRST_KEY);
 	mine = claimed(TAKER, 1);
@@ -261,7 +261,7 @@ an_end_leaves_its_gate_once(void)
 static void
 who_helps_throws_nobody_out(void)
 {
-	begin_anew();
+	begin_again();
 	(void)ordered(at(0), FIRST_KEY);
 	mine = claimed(TAKER, 1);
 	lose_cpu_at(0, AFTER_EXCHANGE, &at(0)->word[mine.record], 1, dies);
@@ -299,7 +299,7 @@ the_first_of_them_ends(void)
 static void
 a_late_choice_changes_nothing(void)
 {
-	begin_anew();
+	begin_again();
 	(void)ordered(at(0), FIRST_KEY);
 	mine = claimed(TAKER, 1);
 	lose_cpu_at(0, AFTER_LOAD, &at(0)->order[mine.record + 2], 1, three_more_are_posted);
@@ -330,7 +330,7 @@ it_takes_the_same_block(void)
 static void
 a_sweep_frees_no_block_in_use(void)
 {
-	begin_anew();
+	begin_again();
 	CHECK(post(at(0), 1, IPK_LEDGER_ANY, 0, 0) == 1);
 	mine = claimed(TAKER, 1);
 	at(TAKER)->next_block = 0;
@@ -369,7 +369,7 @@ a_look_sees_a_whole_body(enum moment moment, const void *(*place)(void))
 		unsigned char bytes[IPK_LEDGER_INSIDE];
 		unsigned char wanted[IPK_LEDGER_INSIDE];
 
-		begin_anew();
+		begin_again();
 		at(0)->next_block = 0;
 		CHECK(post(at(0), sizes[i], IPK_LEDGER_ANY, 0, 0) == 1);
 		lose_cpu_at(0, moment, place(), 1, its_blocks_go_to_another);
@@ -404,7 +404,7 @@ a_look_says_what_it_cannot_copy(void)
 	struct ipk_ledger_hold hold;
 	unsigned char bytes[IPK_LEDGER_SLAB];
 
-	begin_anew();
+	begin_again();
 	CHECK(post(at(0), 600, IPK_LEDGER_ANY, 0, 0) == 1);
 	CHECK(ipk_ledger_snapshot(at(2), 0, &seen, bytes, 599) == -ENOSPC && seen.size == 600);
 	CHECK(ipk_ledger_snapshot(at(2), 0, &seen, bytes, 600) == 0 && seen.has_body);
@@ -422,7 +422,7 @@ int
 main(void)
 {
 	make_memory();
-	begin_anew();
+	begin_again();
 	for (int nth = 1; a_gate_chooses_for_its_own_key(&at(0)->word[0], nth); nth++)
 		CHECK(nth < 100);
 	CHECK(a_gate_chooses_for_its_own_key(&at(0)->order[0], 1));

@@ -52,7 +52,7 @@ __tsan_default_options(void)
 }
 
 /* A thread that ends holds its slot's mutex, and the kernel frees it; TSan does not see that and
- * takes the next owner's lock, of a mutex made anew, for a second one. */
+ * takes the next owner's lock, of a new mutex, for a second one. */
 const char *__tsan_default_suppressions(void);
 
 const char *

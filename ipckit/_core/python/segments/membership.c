@@ -9,7 +9,7 @@
  *
  * A segment stays mapped as long as any thread of this process has a slot in it: the kernel walks
  * a dying thread's robust list through the mapping, and would stop at a hole.
- * Fork      the child's thread has no slots; it joins anew at its first write. The mutex is held
+ * Fork      the child's thread has no slots; it joins again at its first write. The mutex is held
  *           over fork, so that no description of the registry's lock is inherited. Nobody waits for
  *           another process while he has the mutex: fork would wait for that, too.
  */

@@ -113,7 +113,7 @@ rows_begin(struct attempt *attempt, struct rows *self, PyObject *key)
 {
 	attempt->rows = self;
 	attempt->deadline = 0;
-	attempt->deaf = 0;
+	attempt->uninterruptible = 0;
 	memset(&attempt->obstacle, 0, sizeof(attempt->obstacle));
 	attempt->segment = rows_enter(self);
 	if (!attempt->segment)
@@ -150,7 +150,7 @@ rows_again(struct attempt *attempt, int code)
 	Py_END_ALLOW_THREADS
 	if (waited == -ETIMEDOUT) {
 		PyErr_SetNone(segment_timeout); /* its caller says how long it waited */
-	} else if (attempt->deaf || PyErr_CheckSignals() == 0) {
+	} else if (attempt->uninterruptible || PyErr_CheckSignals() == 0) {
 		if (attempt->rows->segment == attempt->segment)
 			return 1;
 		(void)segment_raise(PyObject_CallMethod(attempt->rows->refusals, "closed", NULL));

@@ -20,7 +20,7 @@ show_locked(struct attempt *attempt, PyObject *taken, uint32_t cell, int code, c
 		row = code & 1 ? row_to_object(attempt->table, &attempt->rows->columns, copy + 1)
 			       : Py_NewRef(Py_None);
 	Py_XDECREF(number);
-	attempt->deaf = 1;
+	attempt->uninterruptible = 1;
 	attempt->deadline = 0;
 	if (!row) {
 		while (rows_again(attempt, ipk_table_abort(attempt->table, attempt->party, cell,
@@ -113,7 +113,7 @@ rows_unlock(PyObject *self, PyObject *args)
 	cell = PyLong_AsUnsignedLong(PyList_GetItem(taken, 0));
 	if (PyErr_Occurred() || rows_begin(&attempt, (struct rows *)self, NULL) < 0)
 		return NULL;
-	attempt.deaf = 1;
+	attempt.uninterruptible = 1;
 	attempt.key.size = 0;
 	if (cell < attempt.table->rows)
 		code = unlock(&attempt, (uint32_t)cell, row);

@@ -86,7 +86,7 @@ struct attempt {
 	struct ipk_obstacle obstacle;
 	struct ipk_key key;
 	uint64_t deadline; /* 0: none */
-	int deaf;	   /* leave signals for later: the call must end */
+	int uninterruptible;	   /* leave signals for later: the call must end */
 };
 
 /* Enter, join, take the key (NULL: none). 0, then end(); -1: raised. */
