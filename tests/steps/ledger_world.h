@@ -187,9 +187,9 @@ begin_run(void)
 	total = finished = buried = 0;
 	all_over = 0;
 	for (int i = 0; i < now_played->held; i++) {
-		struct ipk_ledger_hold hold;
+		struct ipk_ledger_lease lease;
 
-		(void)ipk_ledger_take(&views[HOLDER], &hold);
+		(void)ipk_ledger_take(&views[HOLDER], &lease);
 	}
 	for (int side = 0; side < 2; side++)
 		for (int i = 0; i < MOST_POSTS; i++)

@@ -45,15 +45,15 @@ consider_seen(struct ipk_ledger *ledger, struct ipk_ledger_best *best)
 }
 
 static void
-begin(struct ipk_ledger *ledger, const struct ipk_ledger_hold *hold)
+begin(struct ipk_ledger *ledger, const struct ipk_ledger_lease *lease)
 {
-	struct ipk_ledger_record *record = &ledger->record[hold->record];
+	struct ipk_ledger_record *record = &ledger->record[lease->record];
 
 	STORE_RELEASE(&record->began, (int64_t)ipk_now_ns());
-	if (ipk_ledger_attempt_of(hold->word) > 1) /* what the one before left */
-		ipk_ledger_empty(ledger, hold->record, &record->result);
+	if (ipk_ledger_attempt_of(lease->word) > 1) /* what the one before left */
+		ipk_ledger_empty(ledger, lease->record, &record->result);
 	record->deliveries = 0;
-	ipk_ledger_flag(ledger, hold->record,
+	ipk_ledger_flag(ledger, lease->record,
 			record->flags & IPK_LEDGER_RESULT_SPILLED ? IPK_LEDGER_NOTED : 0,
 			FLAGS_OF_AN_ATTEMPT);
 }
@@ -69,18 +69,18 @@ running(const struct ipk_ledger *ledger, uint64_t word)
 
 /* C2. Whether the task of the best entry is ours now. */
 static int
-claim_best(const struct ipk_ledger *ledger, const struct ipk_ledger_best *best, struct ipk_ledger_hold *hold)
+claim_best(const struct ipk_ledger *ledger, const struct ipk_ledger_best *best, struct ipk_ledger_lease *lease)
 {
 	uint32_t record = (uint32_t)(best->entry & 0xFFFFFF);
 	uint64_t head = best->head;
 	int claimed = 0;
 
 	if (record < ledger->shape.records) {
-		hold->record = record;
-		hold->word = LOAD_SEQ_CST(&ledger->word[record]);
-		claimed = ipk_ledger_may(ledger, IPK_LEDGER_CALL_CLAIM, hold->word) &&
-			  ipk_ledger_turn_of(hold->word) == best->entry >> 24 &&
-			  ipk_ledger_step(ledger, hold, running(ledger, hold->word)) == 0;
+		lease->record = record;
+		lease->word = LOAD_SEQ_CST(&ledger->word[record]);
+		claimed = ipk_ledger_may(ledger, IPK_LEDGER_CALL_CLAIM, lease->word) &&
+			  ipk_ledger_turn_of(lease->word) == best->entry >> 24 &&
+			  ipk_ledger_step(ledger, lease, running(ledger, lease->word)) == 0;
 	}
 	if (best->ring)
 		(void)COMPARE_EXCHANGE(&best->ring->head, &head, head + 1);
@@ -101,7 +101,7 @@ scan_if_asked(struct ipk_ledger *ledger, const uint32_t queues[2], uint32_t foun
 }
 
 int
-ipk_ledger_claim(struct ipk_ledger *ledger, struct ipk_ledger_hold *hold)
+ipk_ledger_claim(struct ipk_ledger *ledger, struct ipk_ledger_lease *lease)
 {
 	uint32_t queues[2] = {ipk_ledger_own_queue(ledger), ledger->shape.task_workers};
 
@@ -121,14 +121,14 @@ ipk_ledger_claim(struct ipk_ledger *ledger, struct ipk_ledger_hold *hold)
 		}
 		if (!best.entry)
 			return 0;
-		claimed = claim_best(ledger, &best, hold);
+		claimed = claim_best(ledger, &best, lease);
 		if (found[0] + found[1] > (claimed && !best.ring ? 1u : 0u)) /* C3 */
 			for (int i = 0; i < 2; i++)
 				if (found[i])
 					STORE_SEQ_CST(&ledger->scan[queues[i]], 1);
 		if (!claimed)
 			continue;
-		begin(ledger, hold);
+		begin(ledger, lease);
 		ipk_ledger_pass_on(ledger);
 		return 1;
 	}
@@ -137,25 +137,25 @@ ipk_ledger_claim(struct ipk_ledger *ledger, struct ipk_ledger_hold *hold)
 /* Whether a call for a task in our hands comes too late, or is not for its state. */
 static int
 is_stale(const struct ipk_ledger *ledger, enum ipk_ledger_call call,
-	 const struct ipk_ledger_hold *hold)
+	 const struct ipk_ledger_lease *lease)
 {
-	return !ipk_ledger_may(ledger, call, hold->word) ||
-	       LOAD_SEQ_CST(&ledger->word[hold->record]) != hold->word;
+	return !ipk_ledger_may(ledger, call, lease->word) ||
+	       LOAD_SEQ_CST(&ledger->word[lease->record]) != lease->word;
 }
 
 int
-ipk_ledger_begin(struct ipk_ledger *ledger, struct ipk_ledger_hold *hold, int32_t dst,
+ipk_ledger_begin(struct ipk_ledger *ledger, struct ipk_ledger_lease *lease, int32_t dst,
 		 uint32_t submitter)
 {
-	struct ipk_ledger_record *record = &ledger->record[hold->record];
+	struct ipk_ledger_record *record = &ledger->record[lease->record];
 
-	if (is_stale(ledger, IPK_LEDGER_CALL_BEGIN, hold))
+	if (is_stale(ledger, IPK_LEDGER_CALL_BEGIN, lease))
 		return -ESTALE;
 	STORE_RELEASE(&record->dst, dst);
 	STORE_RELEASE(&record->submitter, submitter + 1);
-	if (ipk_ledger_step(ledger, hold, running(ledger, hold->word)))
+	if (ipk_ledger_step(ledger, lease, running(ledger, lease->word)))
 		return -ESTALE;
-	begin(ledger, hold);
+	begin(ledger, lease);
 	return 0;
 }
 
@@ -188,67 +188,67 @@ ipk_ledger_put_result(struct ipk_ledger *ledger, uint32_t record, const void *by
 
 /* DONE, and its submitter hears; or CLEARING, ours: 1 if there are files to remove. */
 static int
-finish(struct ipk_ledger *ledger, struct ipk_ledger_hold *hold)
+finish(struct ipk_ledger *ledger, struct ipk_ledger_lease *lease)
 {
-	struct ipk_ledger_record *record = &ledger->record[hold->record];
-	struct ipk_ledger_pass pass = ipk_ledger_pass_of(ledger, hold->record);
+	struct ipk_ledger_record *record = &ledger->record[lease->record];
+	struct ipk_ledger_pass pass = ipk_ledger_pass_of(ledger, lease->record);
 	uint32_t flags = record->flags;
 	int told = record->submitter &&
 		   (flags & (IPK_LEDGER_HAS_RESULT | IPK_LEDGER_WANTED | IPK_LEDGER_LOST));
 
 	if (told) {
-		if (ipk_ledger_step(ledger, hold,
-				    ipk_ledger_moved(hold->word, 0, IPK_LEDGER_DONE)))
+		if (ipk_ledger_step(ledger, lease,
+				    ipk_ledger_moved(lease->word, 0, IPK_LEDGER_DONE)))
 			return -ESTALE;
 		ipk_ledger_release_gate(ledger, pass);
-		ipk_ledger_wake_submitter(ledger, hold->record);
+		ipk_ledger_wake_submitter(ledger, lease->record);
 		return 0;
 	}
-	if (ipk_ledger_step(ledger, hold, ipk_ledger_moved(hold->word, ipk_ledger_me(ledger),
+	if (ipk_ledger_step(ledger, lease, ipk_ledger_moved(lease->word, ipk_ledger_me(ledger),
 							   IPK_LEDGER_CLEARING)))
 		return -ESTALE;
 	if (flags & FLAGS_OF_FILES)
 		return 1;
-	ipk_ledger_clear(ledger, hold);
+	ipk_ledger_clear(ledger, lease);
 	return 0;
 }
 
 int
-ipk_ledger_done(struct ipk_ledger *ledger, struct ipk_ledger_hold *hold)
+ipk_ledger_done(struct ipk_ledger *ledger, struct ipk_ledger_lease *lease)
 {
-	if (is_stale(ledger, IPK_LEDGER_CALL_DONE, hold))
+	if (is_stale(ledger, IPK_LEDGER_CALL_DONE, lease))
 		return -ESTALE;
-	ipk_ledger_flag(ledger, hold->record, IPK_LEDGER_ENDED, 0); /* C4 */
-	return finish(ledger, hold);
+	ipk_ledger_flag(ledger, lease->record, IPK_LEDGER_ENDED, 0); /* C4 */
+	return finish(ledger, lease);
 }
 
 int
-ipk_ledger_done_with(struct ipk_ledger *ledger, struct ipk_ledger_hold *hold, const void *bytes,
+ipk_ledger_done_with(struct ipk_ledger *ledger, struct ipk_ledger_lease *lease, const void *bytes,
 		     uint64_t size)
 {
-	if (is_stale(ledger, IPK_LEDGER_CALL_DONE, hold))
+	if (is_stale(ledger, IPK_LEDGER_CALL_DONE, lease))
 		return -ESTALE;
-	if (ipk_ledger_put_result(ledger, hold->record, bytes, size))
+	if (ipk_ledger_put_result(ledger, lease->record, bytes, size))
 		return -ENOSPC;
-	return ipk_ledger_done(ledger, hold);
+	return ipk_ledger_done(ledger, lease);
 }
 
 int
-ipk_ledger_written_down(struct ipk_ledger *ledger, struct ipk_ledger_hold *hold)
+ipk_ledger_written_down(struct ipk_ledger *ledger, struct ipk_ledger_lease *lease)
 {
-	return ipk_ledger_may(ledger, IPK_LEDGER_CALL_WRITTEN_DOWN, hold->word)
-		       ? finish(ledger, hold)
+	return ipk_ledger_may(ledger, IPK_LEDGER_CALL_WRITTEN_DOWN, lease->word)
+		       ? finish(ledger, lease)
 		       : -ESTALE;
 }
 
 int
-ipk_ledger_retry(struct ipk_ledger *ledger, const struct ipk_ledger_hold *hold, int64_t due)
+ipk_ledger_retry(struct ipk_ledger *ledger, const struct ipk_ledger_lease *lease, int64_t due)
 {
-	struct ipk_ledger_record *record = &ledger->record[hold->record];
-	struct ipk_ledger_hold now = *hold;
-	int told_of = ipk_ledger_state_of(hold->word) == IPK_LEDGER_DELIVERING;
+	struct ipk_ledger_record *record = &ledger->record[lease->record];
+	struct ipk_ledger_lease now = *lease;
+	int told_of = ipk_ledger_state_of(lease->word) == IPK_LEDGER_DELIVERING;
 
-	if (is_stale(ledger, IPK_LEDGER_CALL_RETRY, hold))
+	if (is_stale(ledger, IPK_LEDGER_CALL_RETRY, lease))
 		return -ESTALE;
 	STORE_RELEASE(&record->due, due);
 	if (told_of && record->gate) /* it has left its gate, and goes there once more */
@@ -271,15 +271,15 @@ ipk_ledger_retry(struct ipk_ledger *ledger, const struct ipk_ledger_hold *hold, 
 }
 
 int
-ipk_ledger_bury(struct ipk_ledger *ledger, const struct ipk_ledger_hold *hold)
+ipk_ledger_bury(struct ipk_ledger *ledger, const struct ipk_ledger_lease *lease)
 {
-	struct ipk_ledger_pass pass = ipk_ledger_pass_of(ledger, hold->record);
-	struct ipk_ledger_hold now = *hold;
+	struct ipk_ledger_pass pass = ipk_ledger_pass_of(ledger, lease->record);
+	struct ipk_ledger_lease now = *lease;
 
-	if (is_stale(ledger, IPK_LEDGER_CALL_BURY, hold))
+	if (is_stale(ledger, IPK_LEDGER_CALL_BURY, lease))
 		return -ESTALE;
-	ipk_ledger_flag(ledger, hold->record, IPK_LEDGER_LOST | IPK_LEDGER_ENDED, 0);
-	ledger->record[hold->record].deliveries = 0; /* of another end: that it is given up */
+	ipk_ledger_flag(ledger, lease->record, IPK_LEDGER_LOST | IPK_LEDGER_ENDED, 0);
+	ledger->record[lease->record].deliveries = 0; /* of another end: that it is given up */
 	if (ipk_ledger_step(ledger, &now, ipk_ledger_moved(now.word, 0, IPK_LEDGER_BURIED)))
 		return -ESTALE;
 	ipk_ledger_release_gate(ledger, pass);
@@ -288,36 +288,36 @@ ipk_ledger_bury(struct ipk_ledger *ledger, const struct ipk_ledger_hold *hold)
 }
 
 int
-ipk_ledger_end(struct ipk_ledger *ledger, struct ipk_ledger_hold *hold)
+ipk_ledger_end(struct ipk_ledger *ledger, struct ipk_ledger_lease *lease)
 {
-	if (!ipk_ledger_may(ledger, IPK_LEDGER_CALL_END, hold->word))
+	if (!ipk_ledger_may(ledger, IPK_LEDGER_CALL_END, lease->word))
 		return -ESTALE;
-	return ipk_ledger_step(ledger, hold, ipk_ledger_moved(hold->word, ipk_ledger_me(ledger),
+	return ipk_ledger_step(ledger, lease, ipk_ledger_moved(lease->word, ipk_ledger_me(ledger),
 							      IPK_LEDGER_CLEARING));
 }
 
 void
-ipk_ledger_clear(struct ipk_ledger *ledger, const struct ipk_ledger_hold *hold)
+ipk_ledger_clear(struct ipk_ledger *ledger, const struct ipk_ledger_lease *lease)
 {
-	struct ipk_ledger_record *record = &ledger->record[hold->record];
-	struct ipk_ledger_hold now = *hold;
+	struct ipk_ledger_record *record = &ledger->record[lease->record];
+	struct ipk_ledger_lease now = *lease;
 	uint64_t ended = 0;
 
-	if (is_stale(ledger, IPK_LEDGER_CALL_CLEAR, hold))
+	if (is_stale(ledger, IPK_LEDGER_CALL_CLEAR, lease))
 		return;
 	if (record->flags & IPK_LEDGER_ENDED)
 		ended = record->flags & IPK_LEDGER_LOST ? 1 : UINT64_C(1) << 32;
 	record->tally = record->tally_before + ended; /* the same, however often it is done */
-	ipk_ledger_empty(ledger, hold->record, &record->body);
-	ipk_ledger_empty(ledger, hold->record, &record->result);
-	ipk_ledger_release_gate(ledger, ipk_ledger_pass_of(ledger, hold->record));
-	STORE_RELEASE(&ledger->order[hold->record], 0);
-	STORE_RELEASE(&ledger->dedup[hold->record], 0);
-	STORE_RELEASE(&ledger->spilled[hold->record], 0);
+	ipk_ledger_empty(ledger, lease->record, &record->body);
+	ipk_ledger_empty(ledger, lease->record, &record->result);
+	ipk_ledger_release_gate(ledger, ipk_ledger_pass_of(ledger, lease->record));
+	STORE_RELEASE(&ledger->order[lease->record], 0);
+	STORE_RELEASE(&ledger->dedup[lease->record], 0);
+	STORE_RELEASE(&ledger->spilled[lease->record], 0);
 	if (ipk_ledger_step(ledger, &now, ipk_ledger_moved(now.word, 0, IPK_LEDGER_FREE)))
 		return;
 	if (ledger->recent && ledger->place < ipk_ledger_submitters(ledger) &&
 	    ledger->recent_count < ledger->shape.records)
-		ledger->recent[ledger->recent_count++] = hold->record;
+		ledger->recent[ledger->recent_count++] = lease->record;
 	ipk_ledger_room_freed(ledger);
 }

@@ -14,15 +14,15 @@
 #include <errno.h>
 
 int
-ipk_ledger_queue(struct ipk_ledger *ledger, struct ipk_ledger_hold *hold, uint64_t turn)
+ipk_ledger_queue(struct ipk_ledger *ledger, struct ipk_ledger_lease *lease, uint64_t turn)
 {
-	uint32_t queue = ipk_ledger_queue_of(ledger, ledger->record[hold->record].dst);
-	uint64_t word = ipk_ledger_make_word(turn, ipk_ledger_attempt_of(hold->word), 0,
+	uint32_t queue = ipk_ledger_queue_of(ledger, ledger->record[lease->record].dst);
+	uint64_t word = ipk_ledger_make_word(turn, ipk_ledger_attempt_of(lease->word), 0,
 					     IPK_LEDGER_QUEUED);
 
-	if (ipk_ledger_step(ledger, hold, word))
+	if (ipk_ledger_step(ledger, lease, word))
 		return -ESTALE;
-	ipk_ledger_push_entry(ledger, queue, hold);
+	ipk_ledger_push_entry(ledger, queue, lease);
 	ipk_ledger_wake_taker(ledger, queue);
 	return 0;
 }

@@ -164,8 +164,8 @@ ipk_ledger_may(const struct ipk_ledger *ledger, enum ipk_ledger_call call, uint6
 
 /* -- word.c -- */
 
-/* hold->word, if it is still what the record has, becomes `word`. 0, -ESTALE. */
-int ipk_ledger_step(const struct ipk_ledger *ledger, struct ipk_ledger_hold *hold, uint64_t word);
+/* lease->word, if it is still what the record has, becomes `word`. 0, -ESTALE. */
+int ipk_ledger_step(const struct ipk_ledger *ledger, struct ipk_ledger_lease *lease, uint64_t word);
 uint64_t ipk_ledger_next_turn(const struct ipk_ledger *ledger);
 /* The word of a task that is BLOCKED, behind all others of now. */
 uint64_t ipk_ledger_blocked_again(const struct ipk_ledger *ledger, uint64_t word);
@@ -183,13 +183,13 @@ struct ipk_ledger_best {
 void ipk_ledger_consider_rings(const struct ipk_ledger *ledger, uint32_t queue,
 			       struct ipk_ledger_best *best);
 /* Put an entry of a task that is QUEUED now into our ring. */
-void ipk_ledger_push_entry(struct ipk_ledger *ledger, uint32_t queue, const struct ipk_ledger_hold *hold);
+void ipk_ledger_push_entry(struct ipk_ledger *ledger, uint32_t queue, const struct ipk_ledger_lease *lease);
 int ipk_ledger_queue_has_work(const struct ipk_ledger *ledger, uint32_t queue);
 
 /* -- enqueue.c -- */
 
 /* QUEUED from any of the states before it, with this turn. 0, -ESTALE. */
-int ipk_ledger_queue(struct ipk_ledger *ledger, struct ipk_ledger_hold *hold, uint64_t turn);
+int ipk_ledger_queue(struct ipk_ledger *ledger, struct ipk_ledger_lease *lease, uint64_t turn);
 
 /* -- scan.c -- */
 

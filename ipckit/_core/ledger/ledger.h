@@ -117,8 +117,9 @@ struct ipk_ledger {
 	uint32_t seen_count;
 };
 
-/* A task in the hands of its owner: its record, and its word as it is now. */
-struct ipk_ledger_hold {
+/* A task that a process has taken: its record, and its word as the process knows it. A call with a
+ * lease is refused once the word has changed. */
+struct ipk_ledger_lease {
 	uint32_t record;
 	uint64_t word;
 };
@@ -139,7 +140,7 @@ void ipk_ledger_shape_of(const struct ipk_ledger *ledger, struct ipk_ledger_shap
 /* -- a submitter (submit.c) -- */
 
 /* Take a free record and a task id: WRITING. 0, -ENOSPC: none is free. */
-int ipk_ledger_take(struct ipk_ledger *ledger, struct ipk_ledger_hold *hold);
+int ipk_ledger_take(struct ipk_ledger *ledger, struct ipk_ledger_lease *lease);
 /* Put its body into the ledger. 0; -ENOSPC: the arena is full, or no slab holds so many bytes. */
 int ipk_ledger_put_body(struct ipk_ledger *ledger, uint32_t record, const void *bytes,
 			uint64_t size);
@@ -158,7 +159,7 @@ void ipk_ledger_order(struct ipk_ledger *ledger, uint32_t record, uint64_t key);
  * ones find this one); -EAGAIN: another process is at this very step and does not go on. */
 int64_t ipk_ledger_dedup(struct ipk_ledger *ledger, uint32_t record, const uint64_t key[2]);
 /* Let it go: QUEUED, DELAYED until `due` (0: not), or BLOCKED; and wake a process that can take it. */
-void ipk_ledger_publish(struct ipk_ledger *ledger, const struct ipk_ledger_hold *hold,
+void ipk_ledger_publish(struct ipk_ledger *ledger, const struct ipk_ledger_lease *lease,
 			int64_t due);
 /* Request a wake-up when a record is freed; scan for room again after it. */
 void ipk_ledger_request_room(struct ipk_ledger *ledger);
@@ -167,7 +168,7 @@ void ipk_ledger_request_room(struct ipk_ledger *ledger);
  * room. */
 int ipk_ledger_has_room(const struct ipk_ledger *ledger, uint64_t size, uint64_t most);
 /* Take up to `most` ends: DELIVERING, ours. Returns how many; call again while it is `most`. */
-uint32_t ipk_ledger_collect(struct ipk_ledger *ledger, struct ipk_ledger_hold *holds,
+uint32_t ipk_ledger_collect(struct ipk_ledger *ledger, struct ipk_ledger_lease *leases,
 			    uint32_t most);
 /* A callback is begun with an end that is DELIVERING, ours: say so before it can kill us. */
 void ipk_ledger_begin_delivery(struct ipk_ledger *ledger, uint32_t record);
@@ -180,10 +181,10 @@ uint32_t ipk_ledger_outstanding(const struct ipk_ledger *ledger);
 /* -- a task worker (claim.c) -- */
 
 /* Claim the task whose turn it is: RUNNING, ours. 1, 0: there is none. */
-int ipk_ledger_claim(struct ipk_ledger *ledger, struct ipk_ledger_hold *hold);
+int ipk_ledger_claim(struct ipk_ledger *ledger, struct ipk_ledger_lease *lease);
 /* Begin the attempt of a task that we put together ourselves (a foreign one): a retry is for task
  * worker `dst`, and the process of place `submitter` hears of its end. 0, -ESTALE. */
-int ipk_ledger_begin(struct ipk_ledger *ledger, struct ipk_ledger_hold *hold, int32_t dst,
+int ipk_ledger_begin(struct ipk_ledger *ledger, struct ipk_ledger_lease *lease, int32_t dst,
 		     uint32_t submitter);
 /* As ipk_ledger_put_body, for the result. -ENOSPC: put it into a file, and say so by the flag. */
 int ipk_ledger_put_result(struct ipk_ledger *ledger, uint32_t record, const void *bytes,
@@ -194,16 +195,16 @@ void ipk_ledger_spill_result(struct ipk_ledger *ledger, uint32_t record, uint64_
 void ipk_ledger_flag(struct ipk_ledger *ledger, uint32_t record, uint32_t set, uint32_t clear);
 /* The attempt ended well: DONE, and its submitter hears; or FREE if there is nobody to tell.
  * 0; 1: it is CLEARING, ours: remove its files, then ipk_ledger_clear(). -ESTALE: not ours. */
-int ipk_ledger_done(struct ipk_ledger *ledger, struct ipk_ledger_hold *hold);
+int ipk_ledger_done(struct ipk_ledger *ledger, struct ipk_ledger_lease *lease);
 /* The same with a result. -ENOSPC, as ipk_ledger_put_result(): it still runs. */
-int ipk_ledger_done_with(struct ipk_ledger *ledger, struct ipk_ledger_hold *hold, const void *bytes,
+int ipk_ledger_done_with(struct ipk_ledger *ledger, struct ipk_ledger_lease *lease, const void *bytes,
 			 uint64_t size);
 /* The attempt ended badly (RUNNING or DELIVERING, ours): once more, from `due` on (0: now), after
  * those that wait already. 0, -ESTALE. */
-int ipk_ledger_retry(struct ipk_ledger *ledger, const struct ipk_ledger_hold *hold, int64_t due);
+int ipk_ledger_retry(struct ipk_ledger *ledger, const struct ipk_ledger_lease *lease, int64_t due);
 /* It ended badly, and for the last time, or its result (DELIVERING) cannot be delivered: BURIED,
  * and the manager hears. 0, -ESTALE. */
-int ipk_ledger_bury(struct ipk_ledger *ledger, const struct ipk_ledger_hold *hold);
+int ipk_ledger_bury(struct ipk_ledger *ledger, const struct ipk_ledger_lease *lease);
 /* Go to sleep: 1, and then wait for the wake-up; 0: there is something to claim, and no sleep. */
 int ipk_ledger_sleep(struct ipk_ledger *ledger);
 /* Up again; also without a sleep before. */
@@ -227,7 +228,7 @@ struct ipk_ledger_task {
 };
 
 /* Read a task that is ours. */
-void ipk_ledger_task_of(const struct ipk_ledger *ledger, const struct ipk_ledger_hold *hold,
+void ipk_ledger_task_of(const struct ipk_ledger *ledger, const struct ipk_ledger_lease *lease,
 			struct ipk_ledger_task *task);
 /* Copy the body, or the result, of a task that is ours, of that size (at most IPK_LEDGER_SLAB).
  * 0, -EUCLEAN: it is not where its record says. */
@@ -238,9 +239,9 @@ int ipk_ledger_copy_result(const struct ipk_ledger *ledger, uint32_t record, voi
 
 /* From DELIVERING or WRITING, ours: CLEARING. Then remove its files, then ipk_ledger_clear().
  * 0, -ESTALE. */
-int ipk_ledger_end(struct ipk_ledger *ledger, struct ipk_ledger_hold *hold);
+int ipk_ledger_end(struct ipk_ledger *ledger, struct ipk_ledger_lease *lease);
 /* From CLEARING, ours: give back its blocks and its record. */
-void ipk_ledger_clear(struct ipk_ledger *ledger, const struct ipk_ledger_hold *hold);
+void ipk_ledger_clear(struct ipk_ledger *ledger, const struct ipk_ledger_lease *lease);
 
 /* -- the manager (recovery.c) -- */
 
@@ -251,11 +252,11 @@ void ipk_ledger_sweep(struct ipk_ledger *ledger, uint32_t place);
 /* The next record at or after `start` that is in `state`, its owner's place + 1 as given
  * (UINT32_MAX: any). 1, 0. */
 int ipk_ledger_next(const struct ipk_ledger *ledger, uint32_t start, uint32_t state,
-		    uint32_t owner, struct ipk_ledger_hold *hold);
+		    uint32_t owner, struct ipk_ledger_lease *lease);
 /* How many callbacks were begun with the end of its last attempt. */
 uint32_t ipk_ledger_deliveries(const struct ipk_ledger *ledger, uint32_t record);
 /* BURIED, and written down: DONE, and its submitter hears; 1: CLEARING, as ipk_ledger_done(). */
-int ipk_ledger_written_down(struct ipk_ledger *ledger, struct ipk_ledger_hold *hold);
+int ipk_ledger_written_down(struct ipk_ledger *ledger, struct ipk_ledger_lease *lease);
 /* Queue what is due. Returns when the next one is, 0: none is DELAYED. */
 int64_t ipk_ledger_wake_due(struct ipk_ledger *ledger, int64_t now);
 /* All tasks of one submitter are from now on another's. */

@@ -74,20 +74,20 @@ first_blocked(const struct ipk_ledger *ledger, uint64_t gate)
 	return first;
 }
 
-/* What the gate's holder is at: its hold, with its word; 1, or 0: it is over, or never was. */
+/* What the gate's holder is at: its lease, with its word; 1, or 0: it is over, or never was. */
 static int
-is_under_way(const struct ipk_ledger *ledger, uint64_t token, struct ipk_ledger_hold *hold)
+is_under_way(const struct ipk_ledger *ledger, uint64_t token, struct ipk_ledger_lease *lease)
 {
 	uint64_t its;
 
-	hold->record = (uint32_t)(token & 0xFFFFFF);
-	if (hold->record >= ledger->shape.records)
+	lease->record = (uint32_t)(token & 0xFFFFFF);
+	if (lease->record >= ledger->shape.records)
 		return 0;
 	do { /* O4 */
-		hold->word = LOAD_SEQ_CST(&ledger->word[hold->record]);
-		its = token_of(ledger, hold->record);
-	} while (LOAD_SEQ_CST(&ledger->word[hold->record]) != hold->word);
-	switch (ipk_ledger_state_of(hold->word)) {
+		lease->word = LOAD_SEQ_CST(&ledger->word[lease->record]);
+		its = token_of(ledger, lease->record);
+	} while (LOAD_SEQ_CST(&ledger->word[lease->record]) != lease->word);
+	switch (ipk_ledger_state_of(lease->word)) {
 	case IPK_LEDGER_BLOCKED:
 	case IPK_LEDGER_DELAYED:
 	case IPK_LEDGER_QUEUED:
@@ -105,13 +105,13 @@ ipk_ledger_advance(struct ipk_ledger *ledger, uint64_t gate)
 
 	for (;;) {
 		uint64_t through = LOAD_SEQ_CST(place);
-		struct ipk_ledger_hold hold;
+		struct ipk_ledger_lease lease;
 		uint64_t token;
 
-		if (is_under_way(ledger, through, &hold)) {
-			if (ipk_ledger_state_of(hold.word) == IPK_LEDGER_BLOCKED)
-				(void)ipk_ledger_queue(ledger, &hold,
-						       ipk_ledger_turn_of(hold.word));
+		if (is_under_way(ledger, through, &lease)) {
+			if (ipk_ledger_state_of(lease.word) == IPK_LEDGER_BLOCKED)
+				(void)ipk_ledger_queue(ledger, &lease,
+						       ipk_ledger_turn_of(lease.word));
 			return;
 		}
 		token = first_blocked(ledger, gate);

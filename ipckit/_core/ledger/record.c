@@ -10,17 +10,17 @@
 #include <errno.h>
 
 void
-ipk_ledger_task_of(const struct ipk_ledger *ledger, const struct ipk_ledger_hold *hold,
+ipk_ledger_task_of(const struct ipk_ledger *ledger, const struct ipk_ledger_lease *lease,
 		   struct ipk_ledger_task *task)
 {
-	const struct ipk_ledger_record *record = &ledger->record[hold->record];
+	const struct ipk_ledger_record *record = &ledger->record[lease->record];
 
 	*task = (struct ipk_ledger_task){
 		.id = record->id,
 		.body_size = record->body.size,
 		.result_size = record->result.size,
 		.began = record->began,
-		.attempt = ipk_ledger_attempt_of(hold->word),
+		.attempt = ipk_ledger_attempt_of(lease->word),
 		.flags = record->flags,
 		.source = record->source,
 	};

@@ -62,26 +62,26 @@ tell_again(struct ipk_ledger *ledger, uint32_t index)
 static void
 take_over(struct ipk_ledger *ledger, uint32_t index)
 {
-	struct ipk_ledger_hold hold = {index, LOAD_SEQ_CST(&ledger->word[index])};
+	struct ipk_ledger_lease lease = {index, LOAD_SEQ_CST(&ledger->word[index])};
 	struct ipk_ledger_record *record = &ledger->record[index];
 	uint32_t manager = ledger->places + 1;
 
-	switch (ipk_ledger_state_of(hold.word)) {
+	switch (ipk_ledger_state_of(lease.word)) {
 	case IPK_LEDGER_WRITING: /* task() never returned: it counts for nothing, however far it
 				  * came; the record may yet have the flags and id of the last one */
 		record->tally_before = record->tally;
 		record->flags &= IPK_LEDGER_BODY_SPILLED;
-		STORE_RELEASE(&record->id, ipk_ledger_turn_of(hold.word));
-		(void)ipk_ledger_step(ledger, &hold,
-				      ipk_ledger_moved(hold.word, manager, IPK_LEDGER_CLEARING));
+		STORE_RELEASE(&record->id, ipk_ledger_turn_of(lease.word));
+		(void)ipk_ledger_step(ledger, &lease,
+				      ipk_ledger_moved(lease.word, manager, IPK_LEDGER_CLEARING));
 		break;
 	case IPK_LEDGER_DELIVERING: /* told once more */
-		(void)ipk_ledger_step(ledger, &hold,
-				      ipk_ledger_moved(hold.word, 0, IPK_LEDGER_DONE));
+		(void)ipk_ledger_step(ledger, &lease,
+				      ipk_ledger_moved(lease.word, 0, IPK_LEDGER_DONE));
 		break;
 	case IPK_LEDGER_CLEARING:
-		(void)ipk_ledger_step(ledger, &hold,
-				      ipk_ledger_moved(hold.word, manager, IPK_LEDGER_CLEARING));
+		(void)ipk_ledger_step(ledger, &lease,
+				      ipk_ledger_moved(lease.word, manager, IPK_LEDGER_CLEARING));
 		break;
 	default:
 		break;
@@ -111,7 +111,7 @@ ipk_ledger_sweep(struct ipk_ledger *ledger, uint32_t place)
 
 int
 ipk_ledger_next(const struct ipk_ledger *ledger, uint32_t start, uint32_t state, uint32_t owner,
-		struct ipk_ledger_hold *hold)
+		struct ipk_ledger_lease *lease)
 {
 	for (uint32_t record = start; record < ledger->shape.records; record++) {
 		uint64_t word = LOAD_SEQ_CST(&ledger->word[record]);
@@ -120,7 +120,7 @@ ipk_ledger_next(const struct ipk_ledger *ledger, uint32_t start, uint32_t state,
 			continue;
 		if (owner != UINT32_MAX && ipk_ledger_owner_of(word) != owner)
 			continue;
-		*hold = (struct ipk_ledger_hold){record, word};
+		*lease = (struct ipk_ledger_lease){record, word};
 		return 1;
 	}
 	return 0;
@@ -128,15 +128,15 @@ ipk_ledger_next(const struct ipk_ledger *ledger, uint32_t start, uint32_t state,
 
 /* One that is due. */
 static void
-let_go(struct ipk_ledger *ledger, struct ipk_ledger_hold *hold)
+let_go(struct ipk_ledger *ledger, struct ipk_ledger_lease *lease)
 {
-	uint64_t gate = ledger->record[hold->record].gate;
+	uint64_t gate = ledger->record[lease->record].gate;
 
 	if (!gate) {
-		(void)ipk_ledger_queue(ledger, hold, ipk_ledger_next_turn(ledger));
+		(void)ipk_ledger_queue(ledger, lease, ipk_ledger_next_turn(ledger));
 		return;
 	}
-	if (ipk_ledger_step(ledger, hold, ipk_ledger_blocked_again(ledger, hold->word)) == 0)
+	if (ipk_ledger_step(ledger, lease, ipk_ledger_blocked_again(ledger, lease->word)) == 0)
 		ipk_ledger_advance(ledger, gate);
 }
 
@@ -148,14 +148,14 @@ ipk_ledger_wake_due(struct ipk_ledger *ledger, int64_t now)
 	/* First this: a process that delays a task from here on wakes us again. */
 	(void)EXCHANGE(&ledger->head->next_due, INT64_MAX);
 	for (uint32_t record = 0; record < ledger->shape.records; record++) {
-		struct ipk_ledger_hold hold = {record, LOAD_SEQ_CST(&ledger->word[record])};
+		struct ipk_ledger_lease lease = {record, LOAD_SEQ_CST(&ledger->word[record])};
 		int64_t due;
 
-		if (!ipk_ledger_may(ledger, IPK_LEDGER_CALL_WAKE_DUE, hold.word))
+		if (!ipk_ledger_may(ledger, IPK_LEDGER_CALL_WAKE_DUE, lease.word))
 			continue;
 		due = LOAD_ACQUIRE(&ledger->record[record].due);
 		if (due <= now)
-			let_go(ledger, &hold);
+			let_go(ledger, &lease);
 		else if (due < next)
 			next = due;
 	}

@@ -58,7 +58,7 @@ ipk_ledger_consider_rings(const struct ipk_ledger *ledger, uint32_t queue,
 
 /* S3. The ring is full, or this process has none: a scan finds the task. */
 void
-ipk_ledger_push_entry(struct ipk_ledger *ledger, uint32_t queue, const struct ipk_ledger_hold *hold)
+ipk_ledger_push_entry(struct ipk_ledger *ledger, uint32_t queue, const struct ipk_ledger_lease *lease)
 {
 	uint32_t submitters = ipk_ledger_submitters(ledger);
 	uint64_t *pending = &ipk_ledger_pending_of(ledger, queue)[ledger->place / 64];
@@ -71,7 +71,7 @@ ipk_ledger_push_entry(struct ipk_ledger *ledger, uint32_t queue, const struct ip
 		return;
 	}
 	STORE_RELEASE(&ledger->entries[number * ledger->ring_size + ring->tail % ledger->ring_size],
-		  ipk_ledger_turn_of(hold->word) << 24 | hold->record);
+		  ipk_ledger_turn_of(lease->word) << 24 | lease->record);
 	STORE_SEQ_CST(&ring->tail, ring->tail + 1);
 	if (!(LOAD_SEQ_CST(pending) & ipk_ledger_bit(ledger->place)))
 		(void)FETCH_OR(pending, ipk_ledger_bit(ledger->place));

@@ -21,17 +21,17 @@ enum { DEDUP_PATIENCE_NS = 1000000 };
 
 /* The record, if it is free, becomes ours. */
 static int
-take_record(struct ipk_ledger *ledger, uint32_t record, struct ipk_ledger_hold *hold)
+take_record(struct ipk_ledger *ledger, uint32_t record, struct ipk_ledger_lease *lease)
 {
 	struct ipk_ledger_record *taken = &ledger->record[record];
 	uint64_t id;
 
-	hold->record = record;
-	hold->word = LOAD_SEQ_CST(&ledger->word[record]);
-	if (!ipk_ledger_may(ledger, IPK_LEDGER_CALL_TAKE, hold->word))
+	lease->record = record;
+	lease->word = LOAD_SEQ_CST(&ledger->word[record]);
+	if (!ipk_ledger_may(ledger, IPK_LEDGER_CALL_TAKE, lease->word))
 		return 0;
 	id = ipk_ledger_next_turn(ledger);
-	if (ipk_ledger_step(ledger, hold,
+	if (ipk_ledger_step(ledger, lease,
 			    ipk_ledger_make_word(id, 0, ipk_ledger_me(ledger), IPK_LEDGER_WRITING)))
 		return 0;
 	STORE_RELEASE(&taken->id, id); /* S1 */
@@ -55,17 +55,17 @@ take_record(struct ipk_ledger *ledger, uint32_t record, struct ipk_ledger_hold *
 }
 
 int
-ipk_ledger_take(struct ipk_ledger *ledger, struct ipk_ledger_hold *hold)
+ipk_ledger_take(struct ipk_ledger *ledger, struct ipk_ledger_lease *lease)
 {
 	uint32_t count = ledger->shape.records;
 
 	while (ledger->recent_count)
-		if (take_record(ledger, ledger->recent[--ledger->recent_count], hold))
+		if (take_record(ledger, ledger->recent[--ledger->recent_count], lease))
 			return 0;
 	for (uint32_t step = 0; step < count; step++) {
 		uint32_t record = (uint32_t)(((uint64_t)ledger->next_record + step) % count);
 
-		if (take_record(ledger, record, hold)) {
+		if (take_record(ledger, record, lease)) {
 			ledger->next_record = record + 1;
 			return 0;
 		}
@@ -191,12 +191,12 @@ ipk_ledger_dedup(struct ipk_ledger *ledger, uint32_t record, const uint64_t key[
 }
 
 void
-ipk_ledger_publish(struct ipk_ledger *ledger, const struct ipk_ledger_hold *hold, int64_t due)
+ipk_ledger_publish(struct ipk_ledger *ledger, const struct ipk_ledger_lease *lease, int64_t due)
 {
-	struct ipk_ledger_record *record = &ledger->record[hold->record];
-	struct ipk_ledger_hold now = *hold;
+	struct ipk_ledger_record *record = &ledger->record[lease->record];
+	struct ipk_ledger_lease now = *lease;
 
-	if (!ipk_ledger_may(ledger, IPK_LEDGER_CALL_PUBLISH, hold->word))
+	if (!ipk_ledger_may(ledger, IPK_LEDGER_CALL_PUBLISH, lease->word))
 		return;
 	STORE_RELEASE(&record->due, due);
 	if (due) {
@@ -218,20 +218,20 @@ ipk_ledger_publish(struct ipk_ledger *ledger, const struct ipk_ledger_hold *hold
 
 /* The record may be DONE: take it into our hands. */
 static int
-take_end(struct ipk_ledger *ledger, uint32_t record, struct ipk_ledger_hold *hold)
+take_end(struct ipk_ledger *ledger, uint32_t record, struct ipk_ledger_lease *lease)
 {
-	hold->record = record;
-	hold->word = LOAD_SEQ_CST(&ledger->word[record]);
-	if (!ipk_ledger_may(ledger, IPK_LEDGER_CALL_COLLECT, hold->word) ||
+	lease->record = record;
+	lease->word = LOAD_SEQ_CST(&ledger->word[record]);
+	if (!ipk_ledger_may(ledger, IPK_LEDGER_CALL_COLLECT, lease->word) ||
 	    LOAD_SEQ_CST(&ledger->record[record].submitter) != ipk_ledger_me(ledger))
 		return 0;
-	return ipk_ledger_step(ledger, hold,
-			       ipk_ledger_moved(hold->word, ipk_ledger_me(ledger),
+	return ipk_ledger_step(ledger, lease,
+			       ipk_ledger_moved(lease->word, ipk_ledger_me(ledger),
 						IPK_LEDGER_DELIVERING)) == 0;
 }
 
 uint32_t
-ipk_ledger_collect(struct ipk_ledger *ledger, struct ipk_ledger_hold *holds, uint32_t most)
+ipk_ledger_collect(struct ipk_ledger *ledger, struct ipk_ledger_lease *leases, uint32_t most)
 {
 	uint32_t bitmap = ipk_ledger_words_for(ledger->shape.records);
 	uint32_t summaries = ipk_ledger_words_for(bitmap);
@@ -252,7 +252,7 @@ ipk_ledger_collect(struct ipk_ledger *ledger, struct ipk_ledger_hold *holds, uin
 				uint32_t record = word * 64 + (uint32_t)__builtin_ctzll(bits);
 
 				if (record < ledger->shape.records)
-					count += (uint32_t)take_end(ledger, record, &holds[count]);
+					count += (uint32_t)take_end(ledger, record, &leases[count]);
 			}
 			if (count < most)
 				continue;

@@ -32,12 +32,12 @@ is_in_the_table(uint64_t before, uint64_t after)
 #endif
 
 int
-ipk_ledger_step(const struct ipk_ledger *ledger, struct ipk_ledger_hold *hold, uint64_t word)
+ipk_ledger_step(const struct ipk_ledger *ledger, struct ipk_ledger_lease *lease, uint64_t word)
 {
-	assert(is_in_the_table(hold->word, word));
-	if (!COMPARE_EXCHANGE(&ledger->word[hold->record], &hold->word, word))
+	assert(is_in_the_table(lease->word, word));
+	if (!COMPARE_EXCHANGE(&ledger->word[lease->record], &lease->word, word))
 		return -ESTALE;
-	hold->word = word;
+	lease->word = word;
 	return 0;
 }
 

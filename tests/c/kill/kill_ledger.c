@@ -98,16 +98,16 @@ static const char *
 run_all(uint32_t place, int *did)
 {
 	unsigned char bytes[700];
-	struct ipk_ledger_hold hold;
+	struct ipk_ledger_lease lease;
 
 	body_of(bytes, sizeof(bytes));
-	while (ipk_ledger_claim(at(place), &hold)) {
+	while (ipk_ledger_claim(at(place), &lease)) {
 		*did = 1;
-		if (!is_whole(at(place), &at(place)->record[hold.record].body))
+		if (!is_whole(at(place), &at(place)->record[lease.record].body))
 			return "a body is torn";
-		if (ipk_ledger_put_result(at(place), hold.record, bytes, 1))
+		if (ipk_ledger_put_result(at(place), lease.record, bytes, 1))
 			return "there is no room for a result";
-		if (ipk_ledger_done(at(place), &hold))
+		if (ipk_ledger_done(at(place), &lease))
 			return "a task that runs cannot be done";
 	}
 	return NULL;
@@ -116,17 +116,17 @@ run_all(uint32_t place, int *did)
 static const char *
 collect_all(uint32_t place, int *added, int *did)
 {
-	struct ipk_ledger_hold hold;
+	struct ipk_ledger_lease lease;
 
-	while (ipk_ledger_collect(at(place), &hold, 1)) {
-		const char *wrong = tell(at(place)->record[hold.record].id, added);
+	while (ipk_ledger_collect(at(place), &lease, 1)) {
+		const char *wrong = tell(at(place)->record[lease.record].id, added);
 
 		*did = 1;
 		if (wrong)
 			return wrong;
-		if (ipk_ledger_end(at(place), &hold))
+		if (ipk_ledger_end(at(place), &lease))
 			return "what is told of cannot be ended";
-		ipk_ledger_clear(at(place), &hold);
+		ipk_ledger_clear(at(place), &lease);
 	}
 	return NULL;
 }
@@ -135,14 +135,14 @@ collect_all(uint32_t place, int *added, int *did)
 static void
 settle_all(void)
 {
-	struct ipk_ledger_hold hold;
+	struct ipk_ledger_lease lease;
 
-	while (ipk_ledger_next(at(MANAGER), 0, IPK_LEDGER_CLEARING, MANAGER + 1, &hold))
-		ipk_ledger_clear(at(MANAGER), &hold);
-	while (ipk_ledger_next(at(MANAGER), 0, IPK_LEDGER_RUNNING, UINT32_MAX, &hold))
-		(void)ipk_ledger_retry(at(MANAGER), &hold, 0);
-	while (ipk_ledger_next(at(MANAGER), 0, IPK_LEDGER_BURIED, UINT32_MAX, &hold))
-		(void)ipk_ledger_written_down(at(MANAGER), &hold);
+	while (ipk_ledger_next(at(MANAGER), 0, IPK_LEDGER_CLEARING, MANAGER + 1, &lease))
+		ipk_ledger_clear(at(MANAGER), &lease);
+	while (ipk_ledger_next(at(MANAGER), 0, IPK_LEDGER_RUNNING, UINT32_MAX, &lease))
+		(void)ipk_ledger_retry(at(MANAGER), &lease, 0);
+	while (ipk_ledger_next(at(MANAGER), 0, IPK_LEDGER_BURIED, UINT32_MAX, &lease))
+		(void)ipk_ledger_written_down(at(MANAGER), &lease);
 	(void)ipk_ledger_wake_due(at(MANAGER), INT64_MAX - 1);
 }
 
@@ -271,7 +271,7 @@ main(int count, char **arguments)
 	ending = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (ending == MAP_FAILED)
 		return 2;
-	in_hand = (struct ipk_ledger_hold *)(void *)(ending + 8);
+	in_hand = (struct ipk_ledger_lease *)(void *)(ending + 8);
 	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
 		const struct kind *kind = &kinds[i];
 		uint32_t kills = 0;

@@ -32,9 +32,9 @@ count_in(uint32_t state)
 }
 
 static inline uint64_t
-id_of(const struct ipk_ledger_hold *hold)
+id_of(const struct ipk_ledger_lease *lease)
 {
-	return at(0)->record[hold->record].id;
+	return at(0)->record[lease->record].id;
 }
 
 #endif

@@ -26,7 +26,7 @@ static int64_t accepted[MOST_TASKS];
 static int told[MOST_TASKS];
 static int accepted_count;
 static int64_t *ending; /* shared: tasks that the victim may have ended */
-static struct ipk_ledger_hold *in_hand; /* shared: what the victim had in hand */
+static struct ipk_ledger_lease *in_hand; /* shared: what the victim had in hand */
 
 static void
 accept(int64_t id)
@@ -86,11 +86,11 @@ many_and_asleep(void)
 static void
 a_stale_entry(void)
 {
-	struct ipk_ledger_hold hold;
+	struct ipk_ledger_lease lease;
 
 	one(); /* and once more, at the end of the line: the first entry is stale */
-	if (ipk_ledger_next(at(MANAGER), 0, IPK_LEDGER_QUEUED, UINT32_MAX, &hold))
-		(void)ipk_ledger_retry(at(MANAGER), &hold, 0);
+	if (ipk_ledger_next(at(MANAGER), 0, IPK_LEDGER_QUEUED, UINT32_MAX, &lease))
+		(void)ipk_ledger_retry(at(MANAGER), &lease, 0);
 	one();
 }
 
@@ -134,23 +134,23 @@ static void
 ended(void)
 {
 	unsigned char bytes[700];
-	struct ipk_ledger_hold hold;
+	struct ipk_ledger_lease lease;
 
 	two_with_a_key();
-	(void)ipk_ledger_claim(at(TAKER + 2), &hold);
+	(void)ipk_ledger_claim(at(TAKER + 2), &lease);
 	body_of(bytes, sizeof(bytes));
-	(void)ipk_ledger_put_result(at(TAKER + 2), hold.record, bytes, sizeof(bytes));
-	(void)ipk_ledger_done(at(TAKER + 2), &hold);
+	(void)ipk_ledger_put_result(at(TAKER + 2), lease.record, bytes, sizeof(bytes));
+	(void)ipk_ledger_done(at(TAKER + 2), &lease);
 }
 
 static void
 buried(void)
 {
-	struct ipk_ledger_hold hold;
+	struct ipk_ledger_lease lease;
 
 	two_with_a_key();
-	(void)ipk_ledger_claim(at(TAKER + 2), &hold);
-	(void)ipk_ledger_bury(at(TAKER + 2), &hold);
+	(void)ipk_ledger_claim(at(TAKER + 2), &lease);
+	(void)ipk_ledger_bury(at(TAKER + 2), &lease);
 }
 
 /* A process of each kind has died with its hands full, and was not swept yet. */
@@ -158,14 +158,14 @@ static void
 dead_hands(void)
 {
 	unsigned char bytes[700] = {0};
-	struct ipk_ledger_hold hold;
+	struct ipk_ledger_lease lease;
 
 	ended();
 	accept(post(at(0), 1, IPK_LEDGER_ANY, 0, 0));
-	(void)ipk_ledger_collect(at(2), &hold, 1);
-	(void)ipk_ledger_take(at(2), &hold);
-	(void)ipk_ledger_put_body(at(2), hold.record, bytes, sizeof(bytes));
-	(void)ipk_ledger_claim(at(TAKER), &hold);
+	(void)ipk_ledger_collect(at(2), &lease, 1);
+	(void)ipk_ledger_take(at(2), &lease);
+	(void)ipk_ledger_put_body(at(2), lease.record, bytes, sizeof(bytes));
+	(void)ipk_ledger_claim(at(TAKER), &lease);
 }
 
 /* -- the victim's hands -- */
@@ -324,9 +324,9 @@ call_bury(void)
 static void
 call_collect(void)
 {
-	struct ipk_ledger_hold holds[4];
+	struct ipk_ledger_lease leases[4];
 
-	(void)ipk_ledger_collect(at(2), holds, 4);
+	(void)ipk_ledger_collect(at(2), leases, 4);
 }
 
 static void

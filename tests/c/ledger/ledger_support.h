@@ -101,23 +101,23 @@ static inline int64_t
 post(struct ipk_ledger *ledger, uint64_t size, int32_t dst, uint64_t order, int64_t due)
 {
 	static unsigned char bytes[IPK_LEDGER_SLAB + 1];
-	struct ipk_ledger_hold hold;
-	int code = ipk_ledger_take(ledger, &hold);
+	struct ipk_ledger_lease lease;
+	int code = ipk_ledger_take(ledger, &lease);
 
 	if (code)
 		return code;
 	body_of(bytes, size);
-	code = ipk_ledger_put_body(ledger, hold.record, bytes, size);
+	code = ipk_ledger_put_body(ledger, lease.record, bytes, size);
 	if (code) {
-		if (ipk_ledger_end(ledger, &hold) == 0)
-			ipk_ledger_clear(ledger, &hold);
+		if (ipk_ledger_end(ledger, &lease) == 0)
+			ipk_ledger_clear(ledger, &lease);
 		return code;
 	}
-	ledger->record[hold.record].dst = dst;
+	ledger->record[lease.record].dst = dst;
 	if (order)
-		ipk_ledger_order(ledger, hold.record, order);
-	ipk_ledger_publish(ledger, &hold, due);
-	return (int64_t)ipk_ledger_turn_of(hold.word);
+		ipk_ledger_order(ledger, lease.record, order);
+	ipk_ledger_publish(ledger, &lease, due);
+	return (int64_t)ipk_ledger_turn_of(lease.word);
 }
 
 /* Whether a body is whole. */

@@ -88,66 +88,66 @@ dies(void)
 }
 
 /* A task that is put together and not let go yet. */
-static struct ipk_ledger_hold
+static struct ipk_ledger_lease
 begin_task(struct ipk_ledger *ledger, uint64_t key)
 {
-	struct ipk_ledger_hold hold;
+	struct ipk_ledger_lease lease;
 
-	CHECK(ipk_ledger_take(ledger, &hold) == 0);
-	CHECK(ipk_ledger_put_body(ledger, hold.record, "d", 1) == 0);
-	ipk_ledger_flag(ledger, hold.record, IPK_LEDGER_WANTED, 0);
-	ipk_ledger_order(ledger, hold.record, key);
-	return hold;
+	CHECK(ipk_ledger_take(ledger, &lease) == 0);
+	CHECK(ipk_ledger_put_body(ledger, lease.record, "d", 1) == 0);
+	ipk_ledger_flag(ledger, lease.record, IPK_LEDGER_WANTED, 0);
+	ipk_ledger_order(ledger, lease.record, key);
+	return lease;
 }
 
-static struct ipk_ledger_hold
+static struct ipk_ledger_lease
 ordered(struct ipk_ledger *ledger, uint64_t key)
 {
-	struct ipk_ledger_hold hold = begin_task(ledger, key);
+	struct ipk_ledger_lease lease = begin_task(ledger, key);
 
-	ipk_ledger_publish(ledger, &hold, 0);
-	return hold;
+	ipk_ledger_publish(ledger, &lease, 0);
+	return lease;
 }
 
-static struct ipk_ledger_hold
+static struct ipk_ledger_lease
 claimed(uint32_t taker, uint64_t id)
 {
-	struct ipk_ledger_hold hold;
+	struct ipk_ledger_lease lease;
 
-	CHECK(ipk_ledger_claim(at(taker), &hold) == 1 && id_of(&hold) == id);
-	return hold;
+	CHECK(ipk_ledger_claim(at(taker), &lease) == 1 && id_of(&lease) == id);
+	return lease;
 }
 
-static struct ipk_ledger_hold
+static struct ipk_ledger_lease
 delivering(uint32_t submitter)
 {
-	struct ipk_ledger_hold hold;
+	struct ipk_ledger_lease lease;
 
-	CHECK(ipk_ledger_next(at(submitter), 0, IPK_LEDGER_DONE, 0, &hold) == 1);
-	CHECK(ipk_ledger_step(at(submitter), &hold,
-			      ipk_ledger_moved(hold.word, submitter + 1,
+	CHECK(ipk_ledger_next(at(submitter), 0, IPK_LEDGER_DONE, 0, &lease) == 1);
+	CHECK(ipk_ledger_step(at(submitter), &lease,
+			      ipk_ledger_moved(lease.word, submitter + 1,
 					       IPK_LEDGER_DELIVERING)) == 0);
-	return hold;
+	return lease;
 }
 
 static void
-forget(uint32_t submitter, struct ipk_ledger_hold hold)
+forget(uint32_t submitter, struct ipk_ledger_lease lease)
 {
-	CHECK(ipk_ledger_end(at(submitter), &hold) == 0);
-	ipk_ledger_clear(at(submitter), &hold);
+	CHECK(ipk_ledger_end(at(submitter), &lease) == 0);
+	ipk_ledger_clear(at(submitter), &lease);
 }
 
 static void
 nothing_to_claim(uint32_t taker)
 {
-	struct ipk_ledger_hold hold;
+	struct ipk_ledger_lease lease;
 
 	CHECK(all_happened());
-	CHECK(ipk_ledger_claim(at(taker), &hold) == 0);
+	CHECK(ipk_ledger_claim(at(taker), &lease) == 0);
 	sound();
 }
 
-static struct ipk_ledger_hold mine; /* what the process that loses the CPU is at */
+static struct ipk_ledger_lease mine; /* what the process that loses the CPU is at */
 
 /* -- F14: a gate lets a stranger through -- */
 
@@ -157,17 +157,17 @@ static uint64_t stranger;
 static void
 its_record_goes_to_another_key(void)
 {
-	struct ipk_ledger_hold hold;
+	struct ipk_ledger_lease lease;
 
 	ipk_ledger_advance(at(2), FIRST_KEY + 1);
-	hold = claimed(TAKER, 1);
-	CHECK(ipk_ledger_done(at(TAKER), &hold) == 0);
+	lease = claimed(TAKER, 1);
+	CHECK(ipk_ledger_done(at(TAKER), &lease) == 0);
 	forget(0, delivering(0));
 	(void)ordered(at(2), OTHER_KEY);
-	hold = begin_task(at(0), OTHER_KEY); /* its last record first */
-	CHECK(hold.record == mine.record);
-	stranger = id_of(&hold);
-	ipk_ledger_publish(at(0), &hold, 0);
+	lease = begin_task(at(0), OTHER_KEY); /* its last record first */
+	CHECK(lease.record == mine.record);
+	stranger = id_of(&lease);
+	ipk_ledger_publish(at(0), &lease, 0);
 }
 
 static int
@@ -191,22 +191,22 @@ a_gate_chooses_for_its_own_key(const void *place, int nth)
 static void
 its_record_runs_for_another_key(void)
 {
-	struct ipk_ledger_hold hold;
+	struct ipk_ledger_lease lease;
 
 	forget(0, delivering(0));
-	hold = ordered(at(0), OTHER_KEY);
-	CHECK(hold.record == mine.record);
-	(void)claimed(TAKER + 2, ipk_ledger_turn_of(hold.word));
+	lease = ordered(at(0), OTHER_KEY);
+	CHECK(lease.record == mine.record);
+	(void)claimed(TAKER + 2, ipk_ledger_turn_of(lease.word));
 	(void)ordered(at(2), OTHER_KEY);
 }
 
 static void
 its_letter_is_written_first(void)
 {
-	struct ipk_ledger_hold hold;
+	struct ipk_ledger_lease lease;
 
-	CHECK(ipk_ledger_next(at(MANAGER), 0, IPK_LEDGER_BURIED, UINT32_MAX, &hold) == 1);
-	CHECK(ipk_ledger_written_down(at(MANAGER), &hold) == 0);
+	CHECK(ipk_ledger_next(at(MANAGER), 0, IPK_LEDGER_BURIED, UINT32_MAX, &lease) == 1);
+	CHECK(ipk_ledger_written_down(at(MANAGER), &lease) == 0);
 	its_record_runs_for_another_key();
 }
 
@@ -238,9 +238,9 @@ a_sweep_leaves_no_gate_of_others(void)
 static void
 it_runs_once_more(void)
 {
-	struct ipk_ledger_hold hold = delivering(0);
+	struct ipk_ledger_lease lease = delivering(0);
 
-	CHECK(ipk_ledger_retry(at(0), &hold, 0) == 0);
+	CHECK(ipk_ledger_retry(at(0), &lease, 0) == 0);
 	(void)claimed(TAKER + 2, 1);
 }
 
@@ -278,19 +278,19 @@ static void
 three_more_are_posted(void)
 {
 	for (uint64_t id = 2; id <= 4; id++)
-		CHECK(id_of(&(struct ipk_ledger_hold){ordered(at(0), FIRST_KEY).record, 0}) == id);
+		CHECK(id_of(&(struct ipk_ledger_lease){ordered(at(0), FIRST_KEY).record, 0}) == id);
 }
 
 static void
 the_first_of_them_ends(void)
 {
-	struct ipk_ledger_hold hold = claimed(TAKER + 2, 2);
+	struct ipk_ledger_lease lease = claimed(TAKER + 2, 2);
 	jmp_buf outer;
 
 	memcpy(&outer, &killed, sizeof(outer));
 	lose_cpu_at(0, AFTER_EXCHANGE, &at(0)->gates[FIRST_KEY], 1, dies);
 	if (!setjmp(killed))
-		CHECK(ipk_ledger_done(at(TAKER + 2), &hold) == 0);
+		CHECK(ipk_ledger_done(at(TAKER + 2), &lease) == 0);
 	memcpy(&killed, &outer, sizeof(outer));
 }
 
@@ -351,9 +351,9 @@ a_sweep_frees_no_block_in_use(void)
 static void
 its_blocks_go_to_another(void)
 {
-	struct ipk_ledger_hold hold = claimed(TAKER, 1);
+	struct ipk_ledger_lease lease = claimed(TAKER, 1);
 
-	CHECK(ipk_ledger_done(at(TAKER), &hold) == 0);
+	CHECK(ipk_ledger_done(at(TAKER), &lease) == 0);
 	at(2)->next_block = 0;
 	CHECK(post(at(2), 2000, IPK_LEDGER_ANY, 0, 0) == 2);
 }
@@ -401,7 +401,7 @@ static void
 a_look_says_what_it_cannot_copy(void)
 {
 	struct ipk_ledger_snapshot seen;
-	struct ipk_ledger_hold hold;
+	struct ipk_ledger_lease lease;
 	unsigned char bytes[IPK_LEDGER_SLAB];
 
 	begin_again();
@@ -409,9 +409,9 @@ a_look_says_what_it_cannot_copy(void)
 	CHECK(ipk_ledger_snapshot(at(2), 0, &seen, bytes, 599) == -ENOSPC && seen.size == 600);
 	CHECK(ipk_ledger_snapshot(at(2), 0, &seen, bytes, 600) == 0 && seen.has_body);
 	CHECK(ipk_ledger_snapshot(at(2), 1, &seen, bytes, 600) == 0 && !seen.has_body);
-	CHECK(ipk_ledger_take(at(0), &hold) == 0);
-	CHECK(ipk_ledger_put_body(at(0), hold.record, bytes, 600) == 0);
-	CHECK(ipk_ledger_snapshot(at(2), hold.record, &seen, bytes, 600) == 0 && !seen.has_body);
+	CHECK(ipk_ledger_take(at(0), &lease) == 0);
+	CHECK(ipk_ledger_put_body(at(0), lease.record, bytes, 600) == 0);
+	CHECK(ipk_ledger_snapshot(at(2), lease.record, &seen, bytes, 600) == 0 && !seen.has_body);
 	at(0)->record[0].body.block[1] = BLOCKS + SLABS + 1;
 	CHECK(ipk_ledger_snapshot(at(2), 0, &seen, bytes, 600) == -EUCLEAN);
 	at(0)->record[0].body.size = UINT64_MAX;

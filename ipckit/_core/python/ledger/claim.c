@@ -36,11 +36,11 @@ LEDGER_FAST(ledger_account)
 }
 
 void
-ledger_attempt_begins(struct view *view, const struct ipk_ledger_hold *hold,
+ledger_attempt_begins(struct view *view, const struct ipk_ledger_lease *lease,
 		      struct ipk_ledger_task *task)
 {
-	ipk_ledger_task_of(&view->ledger, hold, task);
-	view->hand = *hold;
+	ipk_ledger_task_of(&view->ledger, lease, task);
+	view->hand = *lease;
 	view->in_hand = 1;
 	view->unread = 0;
 	Py_CLEAR(view->given);
@@ -68,26 +68,26 @@ PyObject *
 ledger_claim(PyObject *self, PyObject *unused)
 {
 	struct view *view = (struct view *)self;
-	struct ipk_ledger_hold hold;
+	struct ipk_ledger_lease lease;
 	struct ipk_ledger_task task;
 	PyObject *body;
 
 	(void)unused;
-	if (!ipk_ledger_claim(&view->ledger, &hold))
+	if (!ipk_ledger_claim(&view->ledger, &lease))
 		Py_RETURN_NONE;
-	ledger_keep(view, &hold);
-	ledger_attempt_begins(view, &hold, &task);
+	ledger_keep(view, &lease);
+	ledger_attempt_begins(view, &lease, &task);
 	body = task.flags & IPK_LEDGER_BODY_SPILLED
 		       ? Py_NewRef(Py_None)
-		       : ledger_body(view, hold.record, task.body_size);
-	return ledger_job(&hold, &task, body);
+		       : ledger_body(view, lease.record, task.body_size);
+	return ledger_job(&lease, &task, body);
 }
 
 /* begin(record, dst, submitter's place) -> (attempt, began) */
 LEDGER_FAST(ledger_begin)
 {
 	struct view *view = (struct view *)self;
-	struct ipk_ledger_hold hold;
+	struct ipk_ledger_lease lease;
 	struct ipk_ledger_task task;
 	int64_t record;
 	unsigned long submitter;
@@ -99,12 +99,12 @@ LEDGER_FAST(ledger_begin)
 	submitter = PyLong_AsUnsignedLong(args[2]);
 	if (PyErr_Occurred())
 		return NULL;
-	hold = ledger_hold(view, record);
-	if (ipk_ledger_begin(&view->ledger, &hold, (int32_t)dst, (uint32_t)submitter))
+	lease = ledger_lease(view, record);
+	if (ipk_ledger_begin(&view->ledger, &lease, (int32_t)dst, (uint32_t)submitter))
 		return PyErr_Format(PyExc_ValueError, "record %lld is not put together here",
 				    (long long)record);
-	ledger_keep(view, &hold);
-	ledger_attempt_begins(view, &hold, &task);
+	ledger_keep(view, &lease);
+	ledger_attempt_begins(view, &lease, &task);
 	return Py_BuildValue("(IL)", task.attempt, (long long)task.began);
 }
 
@@ -159,15 +159,15 @@ ledger_done(PyObject *self, PyObject *argument)
 {
 	struct view *view = (struct view *)self;
 	int64_t record = ledger_record(view, argument);
-	struct ipk_ledger_hold hold;
+	struct ipk_ledger_lease lease;
 	int code;
 
 	if (record < 0)
 		return NULL;
 	ledger_attempt_ends(view);
-	hold = ledger_hold(view, record);
-	code = ipk_ledger_done(&view->ledger, &hold);
-	ledger_keep(view, &hold);
+	lease = ledger_lease(view, record);
+	code = ipk_ledger_done(&view->ledger, &lease);
+	ledger_keep(view, &lease);
 	return PyLong_FromLong(code < 0 ? -1 : code);
 }
 
@@ -175,7 +175,7 @@ ledger_done(PyObject *self, PyObject *argument)
 LEDGER_FAST(ledger_done_with)
 {
 	struct view *view = (struct view *)self;
-	struct ipk_ledger_hold hold;
+	struct ipk_ledger_lease lease;
 	int64_t record;
 	char *bytes;
 	Py_ssize_t size;
@@ -185,16 +185,16 @@ LEDGER_FAST(ledger_done_with)
 	    PyBytes_AsStringAndSize(args[1], &bytes, &size) < 0)
 		return NULL;
 	ledger_attempt_ends(view);
-	hold = ledger_hold(view, record);
-	code = ipk_ledger_done_with(&view->ledger, &hold, bytes, (uint64_t)size);
-	ledger_keep(view, &hold);
+	lease = ledger_lease(view, record);
+	code = ipk_ledger_done_with(&view->ledger, &lease, bytes, (uint64_t)size);
+	ledger_keep(view, &lease);
 	return PyLong_FromLong(code == -ENOSPC ? -2 : code < 0 ? -1 : code);
 }
 
 LEDGER_FAST(ledger_retry)
 {
 	struct view *view = (struct view *)self;
-	struct ipk_ledger_hold hold;
+	struct ipk_ledger_lease lease;
 	long long due;
 	int64_t record;
 
@@ -204,8 +204,8 @@ LEDGER_FAST(ledger_retry)
 	if (PyErr_Occurred())
 		return NULL;
 	ledger_attempt_ends(view);
-	hold = ledger_hold(view, record);
-	return PyBool_FromLong(ipk_ledger_retry(&view->ledger, &hold, due) == 0);
+	lease = ledger_lease(view, record);
+	return PyBool_FromLong(ipk_ledger_retry(&view->ledger, &lease, due) == 0);
 }
 
 PyObject *
@@ -213,13 +213,13 @@ ledger_bury(PyObject *self, PyObject *argument)
 {
 	struct view *view = (struct view *)self;
 	int64_t record = ledger_record(view, argument);
-	struct ipk_ledger_hold hold;
+	struct ipk_ledger_lease lease;
 
 	if (record < 0)
 		return NULL;
 	ledger_attempt_ends(view);
-	hold = ledger_hold(view, record);
-	return PyBool_FromLong(ipk_ledger_bury(&view->ledger, &hold) == 0);
+	lease = ledger_lease(view, record);
+	return PyBool_FromLong(ipk_ledger_bury(&view->ledger, &lease) == 0);
 }
 
 PyObject *
@@ -277,14 +277,14 @@ ledger_end(PyObject *self, PyObject *argument)
 {
 	struct view *view = (struct view *)self;
 	int64_t record = ledger_record(view, argument);
-	struct ipk_ledger_hold hold;
+	struct ipk_ledger_lease lease;
 	int code;
 
 	if (record < 0)
 		return NULL;
-	hold = ledger_hold(view, record);
-	code = ipk_ledger_end(&view->ledger, &hold);
-	ledger_keep(view, &hold);
+	lease = ledger_lease(view, record);
+	code = ipk_ledger_end(&view->ledger, &lease);
+	ledger_keep(view, &lease);
 	return PyBool_FromLong(code == 0);
 }
 
@@ -293,12 +293,12 @@ ledger_clear(PyObject *self, PyObject *argument)
 {
 	struct view *view = (struct view *)self;
 	int64_t record = ledger_record(view, argument);
-	struct ipk_ledger_hold hold;
+	struct ipk_ledger_lease lease;
 
 	if (record < 0)
 		return NULL;
-	hold = ledger_hold(view, record);
-	ipk_ledger_clear(&view->ledger, &hold);
+	lease = ledger_lease(view, record);
+	ipk_ledger_clear(&view->ledger, &lease);
 	Py_RETURN_NONE;
 }
 
@@ -307,12 +307,12 @@ ledger_release(PyObject *self, PyObject *argument)
 {
 	struct view *view = (struct view *)self;
 	int64_t record = ledger_record(view, argument);
-	struct ipk_ledger_hold hold;
+	struct ipk_ledger_lease lease;
 
 	if (record < 0)
 		return NULL;
-	hold = ledger_hold(view, record);
-	if (ipk_ledger_end(&view->ledger, &hold) == 0)
-		ipk_ledger_clear(&view->ledger, &hold);
+	lease = ledger_lease(view, record);
+	if (ipk_ledger_end(&view->ledger, &lease) == 0)
+		ipk_ledger_clear(&view->ledger, &lease);
 	Py_RETURN_NONE;
 }

@@ -39,7 +39,7 @@ ledger_sweep(PyObject *self, PyObject *argument)
 LEDGER_FAST(ledger_next)
 {
 	struct view *view = (struct view *)self;
-	struct ipk_ledger_hold hold;
+	struct ipk_ledger_lease lease;
 	unsigned long start;
 	unsigned long state;
 	long place;
@@ -52,10 +52,10 @@ LEDGER_FAST(ledger_next)
 	if (PyErr_Occurred())
 		return NULL;
 	if (!ipk_ledger_next(&view->ledger, (uint32_t)start, (uint32_t)state,
-			     place < 0 ? UINT32_MAX : (uint32_t)place + 1, &hold))
+			     place < 0 ? UINT32_MAX : (uint32_t)place + 1, &lease))
 		return PyLong_FromLong(-1);
-	ledger_keep(view, &hold);
-	return PyLong_FromUnsignedLong(hold.record);
+	ledger_keep(view, &lease);
+	return PyLong_FromUnsignedLong(lease.record);
 }
 
 PyObject *
@@ -63,14 +63,14 @@ ledger_written_down(PyObject *self, PyObject *argument)
 {
 	struct view *view = (struct view *)self;
 	int64_t record = ledger_record(view, argument);
-	struct ipk_ledger_hold hold;
+	struct ipk_ledger_lease lease;
 	int code;
 
 	if (record < 0)
 		return NULL;
-	hold = ledger_hold(view, record);
-	code = ipk_ledger_written_down(&view->ledger, &hold);
-	ledger_keep(view, &hold);
+	lease = ledger_lease(view, record);
+	code = ipk_ledger_written_down(&view->ledger, &lease);
+	ledger_keep(view, &lease);
 	return PyLong_FromLong(code < 0 ? -1 : code);
 }
 

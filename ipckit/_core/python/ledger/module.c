@@ -24,16 +24,16 @@ ledger_record(const struct view *view, PyObject *argument)
 	return (int64_t)record;
 }
 
-struct ipk_ledger_hold
-ledger_hold(const struct view *view, int64_t record)
+struct ipk_ledger_lease
+ledger_lease(const struct view *view, int64_t record)
 {
-	return (struct ipk_ledger_hold){(uint32_t)record, view->word[record]};
+	return (struct ipk_ledger_lease){(uint32_t)record, view->word[record]};
 }
 
 void
-ledger_keep(struct view *view, const struct ipk_ledger_hold *hold)
+ledger_keep(struct view *view, const struct ipk_ledger_lease *lease)
 {
-	view->word[hold->record] = hold->word;
+	view->word[lease->record] = lease->word;
 }
 
 typedef int copy_call(const struct ipk_ledger *ledger, uint32_t record, void *bytes, uint64_t size);

@@ -31,12 +31,12 @@ ledger_collect(PyObject *self, PyObject *most)
 
 /* What is left to Python; `object` goes over to the tuple. */
 static PyObject *
-defer_to_python(const struct ipk_ledger_hold *hold, const struct ipk_ledger_task *task,
+defer_to_python(const struct ipk_ledger_lease *lease, const struct ipk_ledger_task *task,
       enum ledger_stage stage, PyObject *object)
 {
 	return ledger_tuple(7, (PyObject *[]){
 				       PyLong_FromLong(stage),
-				       PyLong_FromUnsignedLong(hold->record),
+				       PyLong_FromUnsignedLong(lease->record),
 				       PyLong_FromUnsignedLongLong(task->id),
 				       PyLong_FromUnsignedLong(task->flags),
 				       PyLong_FromUnsignedLong(task->attempt),
@@ -46,14 +46,14 @@ defer_to_python(const struct ipk_ledger_hold *hold, const struct ipk_ledger_task
 }
 
 static PyObject *
-untold(const struct view *view, const struct ipk_ledger_hold *hold,
+untold(const struct view *view, const struct ipk_ledger_lease *lease,
        const struct ipk_ledger_task *task)
 {
 	int inside = task->flags & IPK_LEDGER_HAS_RESULT &&
 		     !(task->flags & IPK_LEDGER_RESULT_SPILLED);
 
-	return defer_to_python(hold, task, LEDGER_UNTOLD,
-		     inside ? ledger_result(view, hold->record, task->result_size)
+	return defer_to_python(lease, task, LEDGER_UNTOLD,
+		     inside ? ledger_result(view, lease->record, task->result_size)
 			    : Py_NewRef(Py_None));
 }
 
@@ -61,7 +61,7 @@ enum delivery { DELIVERED, NOT_COMMON, UNREAD, FAILED };
 
 /* UNREAD, FAILED: raised. */
 static enum delivery
-deliver_one(struct view *view, const struct ipk_ledger_hold *hold, const struct ipk_ledger_task *task,
+deliver_one(struct view *view, const struct ipk_ledger_lease *lease, const struct ipk_ledger_task *task,
      PyObject *const *args, PyObject **returned)
 {
 	enum {
@@ -80,8 +80,8 @@ deliver_one(struct view *view, const struct ipk_ledger_hold *hold, const struct 
 		Py_XDECREF(id);
 		return !id || waited < 0 ? FAILED : NOT_COMMON;
 	}
-	ipk_ledger_begin_delivery(&view->ledger, hold->record);
-	value = ledger_decode(ledger_result(view, hold->record, task->result_size), args[2]);
+	ipk_ledger_begin_delivery(&view->ledger, lease->record);
+	value = ledger_decode(ledger_result(view, lease->record, task->result_size), args[2]);
 	*returned = value ? PyObject_CallFunctionObjArgs(args[0], args[1], id, value, NULL) : NULL;
 	Py_DECREF(id);
 	if (!value)
@@ -122,26 +122,26 @@ LEDGER_FAST(ledger_deliver)
 		return NULL;
 	view->in_hand = 0;
 	while (view->delivered < view->collected) {
-		struct ipk_ledger_hold hold = view->ends[view->delivered++];
+		struct ipk_ledger_lease lease = view->ends[view->delivered++];
 		struct ipk_ledger_task task;
 		PyObject *returned = NULL;
 		enum delivery how;
 
-		ipk_ledger_task_of(&view->ledger, &hold, &task);
-		how = deliver_one(view, &hold, &task, args, &returned);
+		ipk_ledger_task_of(&view->ledger, &lease, &task);
+		how = deliver_one(view, &lease, &task, args, &returned);
 		if (how == UNREAD || how == FAILED) {
-			view->hand = hold;
+			view->hand = lease;
 			view->in_hand = 1;
 			view->unread = how == UNREAD;
 			return NULL;
 		}
 		if (how == NOT_COMMON)
-			return untold(view, &hold, &task);
+			return untold(view, &lease, &task);
 		if (returned != Py_None)
-			return defer_to_python(&hold, &task, LEDGER_RETURNED, returned);
+			return defer_to_python(&lease, &task, LEDGER_RETURNED, returned);
 		Py_DECREF(returned);
-		if (ipk_ledger_end(&view->ledger, &hold) == 0)
-			ipk_ledger_clear(&view->ledger, &hold);
+		if (ipk_ledger_end(&view->ledger, &lease) == 0)
+			ipk_ledger_clear(&view->ledger, &lease);
 	}
 	Py_RETURN_NONE;
 }

@@ -37,10 +37,10 @@ ledger_decode(PyObject *bytes, PyObject *decode)
 }
 
 PyObject *
-ledger_job(const struct ipk_ledger_hold *hold, const struct ipk_ledger_task *task, PyObject *body)
+ledger_job(const struct ipk_ledger_lease *lease, const struct ipk_ledger_task *task, PyObject *body)
 {
 	return ledger_tuple(8, (PyObject *[]){
-				       PyLong_FromUnsignedLong(hold->record),
+				       PyLong_FromUnsignedLong(lease->record),
 				       PyLong_FromUnsignedLongLong(task->id),
 				       PyLong_FromUnsignedLong(task->attempt),
 				       PyLong_FromUnsignedLong(task->source),
@@ -53,19 +53,19 @@ ledger_job(const struct ipk_ledger_hold *hold, const struct ipk_ledger_task *tas
 
 /* What is left to Python: (how far it is, the job, an object that goes over to the tuple). */
 static PyObject *
-defer_to_python(const struct view *view, const struct ipk_ledger_hold *hold, enum ledger_stage stage,
+defer_to_python(const struct view *view, const struct ipk_ledger_lease *lease, enum ledger_stage stage,
       PyObject *body, PyObject *object)
 {
 	struct ipk_ledger_task task;
 
-	ipk_ledger_task_of(&view->ledger, hold, &task);
-	return ledger_tuple(3, (PyObject *[]){PyLong_FromLong(stage), ledger_job(hold, &task, body),
+	ipk_ledger_task_of(&view->ledger, lease, &task);
+	return ledger_tuple(3, (PyObject *[]){PyLong_FromLong(stage), ledger_job(lease, &task, body),
 					      object});
 }
 
 /* The callback returned: write the end. `returned` is taken over. */
 static PyObject *
-write_end(struct view *view, struct ipk_ledger_hold *hold, PyObject *returned, PyObject *encode,
+write_end(struct view *view, struct ipk_ledger_lease *lease, PyObject *returned, PyObject *encode,
 	  PyObject *protocol, int go_on)
 {
 	PyObject *result = view->given ? Py_NewRef(view->given) : NULL;
@@ -83,22 +83,22 @@ write_end(struct view *view, struct ipk_ledger_hold *hold, PyObject *returned, P
 		}
 		if (!result || view->given) {
 			Py_XDECREF(result);
-			return defer_to_python(view, hold, LEDGER_RETURNED, Py_NewRef(Py_None), returned);
+			return defer_to_python(view, lease, LEDGER_RETURNED, Py_NewRef(Py_None), returned);
 		}
 	}
 	ledger_attempt_ends(view);
 	if (result && PyBytes_AsStringAndSize(result, &bytes, &size) == 0)
-		code = ipk_ledger_done_with(&view->ledger, hold, bytes, (uint64_t)size);
+		code = ipk_ledger_done_with(&view->ledger, lease, bytes, (uint64_t)size);
 	else
-		code = ipk_ledger_done(&view->ledger, hold);
-	ledger_keep(view, hold);
+		code = ipk_ledger_done(&view->ledger, lease);
+	ledger_keep(view, lease);
 	Py_XDECREF(result);
 	if (code == -ENOSPC)
-		return defer_to_python(view, hold, LEDGER_RETURNED, Py_NewRef(Py_None), returned);
+		return defer_to_python(view, lease, LEDGER_RETURNED, Py_NewRef(Py_None), returned);
 	Py_DECREF(returned);
 	if (code == 0)
 		return PyBool_FromLong(go_on);
-	return defer_to_python(view, hold, LEDGER_ENDED, Py_NewRef(Py_None),
+	return defer_to_python(view, lease, LEDGER_ENDED, Py_NewRef(Py_None),
 		     PyLong_FromLong(code < 0 ? -1 : code));
 }
 
@@ -106,7 +106,7 @@ write_end(struct view *view, struct ipk_ledger_hold *hold, PyObject *returned, P
 LEDGER_FAST(ledger_run)
 {
 	struct view *view = (struct view *)self;
-	struct ipk_ledger_hold hold;
+	struct ipk_ledger_lease lease;
 	struct ipk_ledger_task task;
 	long long until;
 	PyObject *data;
@@ -120,17 +120,17 @@ LEDGER_FAST(ledger_run)
 	until = PyLong_AsLongLong(args[5]);
 	if (PyErr_Occurred())
 		return NULL;
-	if (!ipk_ledger_claim(&view->ledger, &hold))
+	if (!ipk_ledger_claim(&view->ledger, &lease))
 		Py_RETURN_NONE;
-	ledger_keep(view, &hold);
-	ledger_attempt_begins(view, &hold, &task);
+	ledger_keep(view, &lease);
+	ledger_attempt_begins(view, &lease, &task);
 	go_on = task.began < until;
 	if (task.flags & IPK_LEDGER_BODY_SPILLED)
-		return defer_to_python(view, &hold, LEDGER_BEGUN, Py_NewRef(Py_None), Py_NewRef(Py_None));
+		return defer_to_python(view, &lease, LEDGER_BEGUN, Py_NewRef(Py_None), Py_NewRef(Py_None));
 	if (task.flags & IPK_LEDGER_FOREIGN)
-		return defer_to_python(view, &hold, LEDGER_BEGUN,
-			     ledger_body(view, hold.record, task.body_size), Py_NewRef(Py_None));
-	data = ledger_decode(ledger_body(view, hold.record, task.body_size), args[2]);
+		return defer_to_python(view, &lease, LEDGER_BEGUN,
+			     ledger_body(view, lease.record, task.body_size), Py_NewRef(Py_None));
+	data = ledger_decode(ledger_body(view, lease.record, task.body_size), args[2]);
 	view->unread = !data;
 	if (!data)
 		return NULL;
@@ -142,8 +142,8 @@ LEDGER_FAST(ledger_run)
 	Py_XDECREF(source);
 	Py_DECREF(data);
 	if (returned && view->forked)
-		return defer_to_python(view, &hold, LEDGER_FORKED, Py_NewRef(Py_None), returned);
-	return returned ? write_end(view, &hold, returned, args[3], args[4], go_on) : NULL;
+		return defer_to_python(view, &lease, LEDGER_FORKED, Py_NewRef(Py_None), returned);
+	return returned ? write_end(view, &lease, returned, args[3], args[4], go_on) : NULL;
 }
 
 /* in_hand() -> (record, id, attempt, source, flags, None, size, began), or None */

@@ -17,39 +17,39 @@ refused(enum refusal why)
 
 /* Take a record and put the body in. 0, or why not; -100: raised. */
 static int
-store(struct view *view, PyObject *body, struct ipk_ledger_hold *hold)
+store(struct view *view, PyObject *body, struct ipk_ledger_lease *lease)
 {
 	char *bytes;
 	Py_ssize_t size;
 
 	if (PyBytes_AsStringAndSize(body, &bytes, &size) < 0)
 		return -100;
-	if (ipk_ledger_take(&view->ledger, hold))
+	if (ipk_ledger_take(&view->ledger, lease))
 		return NO_RECORD;
-	if (ipk_ledger_put_body(&view->ledger, hold->record, bytes, (uint64_t)size) == 0)
+	if (ipk_ledger_put_body(&view->ledger, lease->record, bytes, (uint64_t)size) == 0)
 		return 0;
-	if (ipk_ledger_end(&view->ledger, hold) == 0)
-		ipk_ledger_clear(&view->ledger, hold);
+	if (ipk_ledger_end(&view->ledger, lease) == 0)
+		ipk_ledger_clear(&view->ledger, lease);
 	return NO_BLOCKS;
 }
 
 /* Let it be taken by task worker `dst`, or by any (-1); return its id. */
 static PyObject *
-publish(struct view *view, struct ipk_ledger_hold *hold, int32_t dst, int wanted)
+publish(struct view *view, struct ipk_ledger_lease *lease, int32_t dst, int wanted)
 {
-	uint64_t id = ipk_ledger_turn_of(hold->word);
+	uint64_t id = ipk_ledger_turn_of(lease->word);
 
-	ipk_ledger_set_dst(&view->ledger, hold->record, dst);
+	ipk_ledger_set_dst(&view->ledger, lease->record, dst);
 	if (wanted)
-		ipk_ledger_flag(&view->ledger, hold->record, IPK_LEDGER_WANTED, 0);
-	ipk_ledger_publish(&view->ledger, hold, 0);
+		ipk_ledger_flag(&view->ledger, lease->record, IPK_LEDGER_WANTED, 0);
+	ipk_ledger_publish(&view->ledger, lease, 0);
 	return PyLong_FromUnsignedLongLong(id);
 }
 
 LEDGER_FAST(ledger_submit)
 {
 	struct view *view = (struct view *)self;
-	struct ipk_ledger_hold hold;
+	struct ipk_ledger_lease lease;
 	long dst;
 	int code;
 
@@ -58,12 +58,12 @@ LEDGER_FAST(ledger_submit)
 	dst = PyLong_AsLong(args[1]);
 	if (dst == -1 && PyErr_Occurred())
 		return NULL;
-	code = store(view, args[0], &hold);
+	code = store(view, args[0], &lease);
 	if (code == -100)
 		return NULL;
 	if (code)
 		return refused(code);
-	return publish(view, &hold, (int32_t)dst, args[2] == Py_True);
+	return publish(view, &lease, (int32_t)dst, args[2] == Py_True);
 }
 
 /* watch_stop(word): post() stores nothing while it is not 0 */
@@ -87,7 +87,7 @@ ledger_watch_stop(PyObject *self, PyObject *word)
 LEDGER_FAST(ledger_post)
 {
 	struct view *view = (struct view *)self;
-	struct ipk_ledger_hold hold;
+	struct ipk_ledger_lease lease;
 	PyObject *body;
 	int code;
 
@@ -102,25 +102,25 @@ LEDGER_FAST(ledger_post)
 	}
 	if (view->stop.obj && __atomic_load_n((uint64_t *)view->stop.buf, __ATOMIC_ACQUIRE))
 		return body;
-	code = store(view, body, &hold);
+	code = store(view, body, &lease);
 	if (code == NO_BLOCKS && PyBytes_Size(body) > IPK_LEDGER_INSIDE)
 		return body;
 	Py_DECREF(body);
-	return code ? refused(code) : publish(view, &hold, -1, 0);
+	return code ? refused(code) : publish(view, &lease, -1, 0);
 }
 
 PyObject *
 ledger_take(PyObject *self, PyObject *unused)
 {
 	struct view *view = (struct view *)self;
-	struct ipk_ledger_hold hold;
+	struct ipk_ledger_lease lease;
 
 	(void)unused;
-	if (ipk_ledger_take(&view->ledger, &hold))
+	if (ipk_ledger_take(&view->ledger, &lease))
 		Py_RETURN_NONE;
-	ledger_keep(view, &hold);
-	return Py_BuildValue("(IK)", hold.record,
-			     (unsigned long long)ipk_ledger_turn_of(hold.word));
+	ledger_keep(view, &lease);
+	return Py_BuildValue("(IK)", lease.record,
+			     (unsigned long long)ipk_ledger_turn_of(lease.word));
 }
 
 LEDGER_FAST(ledger_put)
@@ -187,7 +187,7 @@ LEDGER_FAST(ledger_dedup)
 LEDGER_FAST(ledger_publish)
 {
 	struct view *view = (struct view *)self;
-	struct ipk_ledger_hold hold;
+	struct ipk_ledger_lease lease;
 	long long due;
 	int64_t record;
 	long dst;
@@ -198,9 +198,9 @@ LEDGER_FAST(ledger_publish)
 	due = PyLong_AsLongLong(args[2]);
 	if (PyErr_Occurred())
 		return NULL;
-	hold = ledger_hold(view, record);
+	lease = ledger_lease(view, record);
 	ipk_ledger_set_dst(&view->ledger, (uint32_t)record, (int32_t)dst);
-	ipk_ledger_publish(&view->ledger, &hold, due);
+	ipk_ledger_publish(&view->ledger, &lease, due);
 	Py_RETURN_NONE;
 }
 

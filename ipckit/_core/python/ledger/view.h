@@ -35,12 +35,12 @@ struct view {
 	uint64_t *busy_since; /* since when an attempt runs, in ns; 0: none does. NULL: not kept */
 	uint64_t *attempts;   /* how many of ours ended */
 	uint64_t *attempt_ns; /* and how long they took */
-	struct ipk_ledger_hold hand; /* the task that Python code is run for */
+	struct ipk_ledger_lease hand; /* the task that Python code is run for */
 	int in_hand;		     /* there is one */
 	int unread;		     /* it failed while its data, or its result, was read */
 	int forked;		     /* by a callback: nothing here is this process's */
 	PyObject *given;	     /* the result that finish() gave; NULL: none */
-	struct ipk_ledger_hold ends[LEDGER_ENDS];
+	struct ipk_ledger_lease ends[LEDGER_ENDS];
 	uint32_t collected; /* of `ends` */
 	uint32_t delivered; /* of these */
 	Py_buffer stop;	    /* a word; not 0: nothing is posted. Not kept: obj NULL */
@@ -51,10 +51,10 @@ struct view {
 
 /* The record named by an argument; -1: raised. */
 int64_t ledger_record(const struct view *view, PyObject *argument);
-/* The hold of a record in our hands. */
-struct ipk_ledger_hold ledger_hold(const struct view *view, int64_t record);
+/* The lease of a record in our hands. */
+struct ipk_ledger_lease ledger_lease(const struct view *view, int64_t record);
 /* Keep the word of what is in our hands now. */
-void ledger_keep(struct view *view, const struct ipk_ledger_hold *hold);
+void ledger_keep(struct view *view, const struct ipk_ledger_lease *lease);
 /* The body of a task, or its result, as bytes; NULL: raised. */
 PyObject *ledger_body(const struct view *view, uint32_t record, uint64_t size);
 PyObject *ledger_result(const struct view *view, uint32_t record, uint64_t size);
@@ -97,12 +97,12 @@ PyObject *ledger_encode(PyObject *encode, PyObject *protocol, PyObject *data);
 /* What decode() makes of bytes, whose reference it takes over; NULL: raised. */
 PyObject *ledger_decode(PyObject *bytes, PyObject *decode);
 /* What claim() tells of a task; `body` goes over to the tuple. */
-PyObject *ledger_job(const struct ipk_ledger_hold *hold, const struct ipk_ledger_task *task,
+PyObject *ledger_job(const struct ipk_ledger_lease *lease, const struct ipk_ledger_task *task,
 		     PyObject *body);
 
 /* -- claim.c -- */
 /* A task was claimed: read it, and account for it. */
-void ledger_attempt_begins(struct view *view, const struct ipk_ledger_hold *hold,
+void ledger_attempt_begins(struct view *view, const struct ipk_ledger_lease *lease,
 			   struct ipk_ledger_task *task);
 /* Count it, before anybody can hear of its end; the second time does nothing. */
 void ledger_attempt_ends(struct view *view);
