@@ -120,7 +120,7 @@ ipk_user_lock_check(const struct ipk_table *table, struct ipk_party *party, uint
 /* Open one lock if its owner is dead, with what he reserved. 0; -EAGAIN: somebody who lives is
  * inside the bucket. */
 static int
-recover_lock(const struct ipk_table *table, struct ipk_party *party, uint32_t number)
+recover_user_lock(const struct ipk_table *table, struct ipk_party *party, uint32_t number)
 {
 	struct ipk_cell *cell = ipk_cell_at(table, number - 1);
 	uint32_t bucket = LOAD_ACQUIRE(&cell->owner) - 1;
@@ -152,7 +152,7 @@ ipk_user_locks_recover(const struct ipk_table *table, struct ipk_party *party)
 			struct ipk_cell *cell = ipk_cell_at(table, number - 1);
 
 			if ((LOAD_ACQUIRE(&cell->user_lock) & IPK_OWNER_MASK) == party->owner ||
-			    recover_lock(table, party, number) == -EAGAIN)
+			    recover_user_lock(table, party, number) == -EAGAIN)
 				continue;
 		}
 		STORE_RELEASE(&party->slot->locks[i], 0);

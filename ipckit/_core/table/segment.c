@@ -16,7 +16,7 @@ enum {
 	LINE = 64, /* of a cache */
 	LAYOUT = 2, /* changes with every change of what lies where */
 	ORDER_OF_BYTES = 0x01020304,
-	BITS = 64, /* of a bitmap's word */
+	BITS_A_WORD = 64, /* of a bitmap's word */
 };
 
 static const char magic[8] = "ipckit\nT"; /* a text mode that changes the newline is seen */
@@ -104,7 +104,7 @@ make_plan(struct plan *plan, uint32_t rows, uint32_t key_size, struct ipk_column
 	plan->slots = round_up(PAGE + column_count * sizeof(struct ipk_column), PAGE);
 	plan->buckets = plan->slots + IPK_TABLE_SLOTS * sizeof(struct ipk_slot);
 	plan->bitmap = plan->buckets + buckets * sizeof(struct ipk_bucket);
-	plan->cells = round_up(plan->bitmap + ((uint64_t)rows + BITS - 1) / BITS * 8, PAGE);
+	plan->cells = round_up(plan->bitmap + ((uint64_t)rows + BITS_A_WORD - 1) / BITS_A_WORD * 8, PAGE);
 	/* 2^31 rows of 256 strings of 1 MiB, twice, are 2^60 bytes: no overflow. */
 	plan->bytes = round_up(plan->cells + rows * plan->cell_bytes, PAGE);
 	return 0;
