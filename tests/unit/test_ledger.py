@@ -152,7 +152,7 @@ def test_a_record_that_is_not_there(ledger, argument):
 def test_what_is_no_ledger_is_refused(ledger):
     with pytest.raises(ValueError, match="no task ledger"):
         _ledger.Ledger(mmap.mmap(-1, 4096), 0, [])
-    with pytest.raises(ValueError, match="5 bells"):
+    with pytest.raises(ValueError, match="5 descriptors"):
         _ledger.Ledger(ledger._memory, 0, [1, 2])
     with pytest.raises(ValueError, match=r"place 5: must be 0\.\.4"):
         ledger.view(5)

@@ -318,7 +318,7 @@ def test_no_object_is_kept_or_lost(submitter, taker):
     assert submitter.outstanding() == 0
 
 
-@pytest.mark.parametrize("call", ["run", "hear", "post"])
+@pytest.mark.parametrize("call", ["run", "deliver", "post"])
 def test_the_number_of_arguments_is_checked(submitter, call):
     with pytest.raises(TypeError, match="1 were given"):
         getattr(submitter, call)(1)

@@ -147,7 +147,7 @@ take_wakeups(struct view *view, PyObject *wakeups)
 	uint32_t count = view->ledger.places + 1;
 
 	if (PySequence_Size(wakeups) != (Py_ssize_t)count) {
-		PyErr_Format(PyExc_ValueError, "there must be %u wakeups", count);
+		PyErr_Format(PyExc_ValueError, "there must be %u descriptors of event files", count);
 		return -1;
 	}
 	for (uint32_t i = 0; i < count; i++) {
