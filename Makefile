@@ -17,7 +17,7 @@ SYSTEM_SOAK := many_connections load kills delivery both_ways task_ledger table_
 SOAK   := $(SYSTEM_SOAK:%=tests/system/test_%.py) tests/contract/test_sync.py tests/harness tests/seeded tests/inject
 
 # What an installation in place knows by name: the packages, too.
-CORE   := $(wildcard ipckit/*/__init__.py ipckit/*/*/__init__.py) $(wildcard ipckit/_core/*.c ipckit/_core/*.h ipckit/_core/build.py) CMakeLists.txt
+CORE   := $(shell find ipckit -name __init__.py) $(shell find ipckit/_core -name "*.[ch]") ipckit/_core/build.py CMakeLists.txt
 
 .DEFAULT_GOAL := help
 .PHONY: help setup build check test suites forks soak sweep storm inject demo bench docs c-test killers weak news clean

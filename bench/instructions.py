@@ -54,7 +54,7 @@ def run():
     taker.run(task, None, pickle.loads, *encode, 1 << 62)
 def tell():
     worker.collect(1)
-    worker.hear(finish, None, pickle.loads, {})
+    worker.deliver(finish, None, pickle.loads, {})
 for i in range(int(sys.argv[1])):
     post(); run(); tell()
 made.destroy()

@@ -66,7 +66,7 @@ class PacketRefused(ProtocolError):
 
 
 BY_EOF, BY_TAIL, BY_LENGTH = 1, 2, 3
-"""Kinds of a Rule; the C core has the same numbers (stream.h)."""
+"""Kinds of a Rule; the C core has the same numbers (python/stream/stream.h)."""
 
 
 class Rule(NamedTuple):

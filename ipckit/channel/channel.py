@@ -14,7 +14,8 @@ Contract  docs/contracts/channel.md, rules C1..C12:
   C11  asend and areceive queue up in order; a cancelled one leaves the channel usable
   C12  a signal whose handler returns does not end a wait
 Kernel    socketpair(2) AF_UNIX SOCK_STREAM, sendmsg(2) with SCM_RIGHTS, poll(2).
-Stands on ipckit.errors, ipckit.channel.frames, ipckit._core (frames_module.c: the usual case).
+Stands on ipckit.errors, ipckit.channel.frames, ipckit._core
+(python/channel/: the usual case).
 Invariants
   H1  `_owed` goes before any other byte: what is left of a frame that was given up.
   H2  `torn` is true exactly between a system call and the account of it. An exception out of a

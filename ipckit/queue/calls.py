@@ -1,7 +1,7 @@
 """What SysvQueue asks of the C core, and how its answers become exceptions.
 
 Kernel    msgrcv(2), msgctl(2); limits in /proc/sys/kernel/msg*.
-Stands on ipckit._core (ipk_msgq), ipckit.errors, ipckit.queue.contract.
+Stands on ipckit._core (queues/sysv), ipckit.errors, ipckit.queue.contract.
 Used by   ipckit.queue.sysv; the server uses copy_message() to look without taking.
 """
 

@@ -5,7 +5,7 @@ C core that waits there and writes an eventfd; the message stays for whoever tak
 
 Kernel    msgrcv(2) for 0 bytes without MSG_NOERROR: E2BIG says that a message is there, and leaves
           it. Only a message without a body cannot be left: it is taken, and told by its type.
-Stands on ipckit._core (ipk_relay), ipckit.errors.
+Stands on ipckit._core (queues/relay), ipckit.errors.
 """
 
 # ruff: noqa: A002  (`type` is the kernel's word and the API's)

@@ -2,7 +2,8 @@
 
 Contract  docs/contracts/queue.md, rules Q1..Q15 (all of them).
 Kernel    msgget(2), msgsnd(2), msgrcv(2), msgctl(2); limits in /proc/sys/kernel/msg*.
-Stands on ipckit._core (ipk_msgq, messages.h), ipckit.errors, ipckit.queue.{calls,contract,waits}.
+Stands on ipckit._core (queues/sysv.h, python/queues/messages.h), ipckit.errors,
+ipckit.queue.{calls,contract,waits}.
 Outlives  the process: a queue stays in the kernel until remove(). `ipcs -q` shows it.
 Signals   a wait with a time limit uses SIGRTMAX-2, areceive SIGRTMAX-3: leave these two alone.
 """

@@ -3,7 +3,7 @@
 For each loop and choice of messages one relay, made at first use. Several areceives of one choice
 wait one after the other, in the order of the calls, so one message wakes one of them.
 
-Stands on ipckit._core (ipk_msgq), ipckit.errors, ipckit.queue.{contract,relay}.
+Stands on ipckit._core (queues/sysv), ipckit.errors, ipckit.queue.{contract,relay}.
 Invariants
   V0  an empty message that a relay took is in `given` until an areceive takes it, in this turn of
       the loop; if none does, it goes back into the queue. It stays only if the kernel refuses it

@@ -5,7 +5,7 @@ Contract  Instructions are counted within the C libraries that the machine names
           victim begins alone; at the planned instruction it is killed, or held until all others
           have made their calls or wait for it, and then goes on or is killed.
           x86-64 only: OSError with ENOSYS elsewhere.
-Stands on ptrace(2), as tests of the table's core do (`ipk_trace.h`).
+Stands on ptrace(2), as tests of the table's core do (`trace/trace.h`).
 """
 
 from __future__ import annotations

@@ -32,10 +32,10 @@ def offenders(paths: list[Path], pattern: str) -> list[str]:
 
 
 def test_real_time_signals_have_one_place():
-    """F19: who needs a signal takes one in ipk_signals.h, where no other owner has it."""
+    """F19: who needs a signal takes one in process/signals.h, where no other owner has it."""
     core = [path for path in SOURCES if path.is_relative_to(ROOT / "ipckit")]
     code = r"^(?!Signals ).*\bSIGRTM(?:AX|IN)\b"
-    assert offenders(core, code) == ["ipckit/_core/ipk_signals.h"]
+    assert offenders(core, code) == ["ipckit/_core/process/signals.h"]
 
 
 def test_no_test_sleeps_or_mocks():

@@ -17,12 +17,12 @@
 /* -- a submitter -- */
 
 static uint32_t
-deliver(struct ipk_ledger *ledger, struct ipk_ledger_hold *hold)
+deliver(struct ipk_ledger *ledger, struct ipk_ledger_lease *lease)
 {
-	const struct ipk_ledger_record *record = &ledger->record[hold->record];
+	const struct ipk_ledger_record *record = &ledger->record[lease->record];
 	uint64_t id = record->id;
 	struct task *task = &tasks[id % MOST_IDS];
-	uint32_t attempt = ipk_ledger_attempt_of(hold->word);
+	uint32_t attempt = ipk_ledger_attempt_of(lease->word);
 
 	RULE(id < MOST_IDS && task->stored && !task->over, "what is delivered is no task");
 	RULE(task->submitter == ledger->place, "an end is delivered to another");
@@ -32,11 +32,11 @@ deliver(struct ipk_ledger *ledger, struct ipk_ledger_hold *hold)
 		check_body(ledger, &record->result, task->answer, id, attempt,
 			   "a result is not whole");
 	if (task->deliveries++ < task->post->unreadable) {
-		RULE(ipk_ledger_retry(ledger, hold, 0) == 0, "an end is taken away");
+		RULE(ipk_ledger_retry(ledger, lease, 0) == 0, "an end is taken away");
 		return 0;
 	}
-	RULE(ipk_ledger_end(ledger, hold) == 0, "an end is taken away");
-	ipk_ledger_clear(ledger, hold);
+	RULE(ipk_ledger_end(ledger, lease) == 0, "an end is taken away");
+	ipk_ledger_clear(ledger, lease);
 	is_over(task);
 	return 1;
 }
@@ -44,16 +44,16 @@ deliver(struct ipk_ledger *ledger, struct ipk_ledger_hold *hold)
 static uint32_t
 deliver_all(struct ipk_ledger *ledger)
 {
-	struct ipk_ledger_hold holds[2];
+	struct ipk_ledger_lease leases[2];
 	uint32_t delivered = 0;
 	uint32_t count;
 
 	for (int asked = 0; asked < 2; asked++) {
-		while ((count = ipk_ledger_collect(ledger, holds, 2)) != 0)
+		while ((count = ipk_ledger_collect(ledger, leases, 2)) != 0)
 			for (uint32_t i = 0; i < count; i++)
-				delivered += deliver(ledger, &holds[i]);
+				delivered += deliver(ledger, &leases[i]);
 		if (!asked)
-			ipk_ledger_want_bell(ledger);
+			ipk_ledger_request_wakeup(ledger);
 	}
 	return delivered;
 }
@@ -70,7 +70,7 @@ static uint32_t
 put_together(struct ipk_ledger *ledger, const struct post *post)
 {
 	unsigned char bytes[BODIES];
-	struct ipk_ledger_hold hold;
+	struct ipk_ledger_lease lease;
 	struct task *task;
 	uint32_t delivered = 0;
 	uint64_t before = 0;
@@ -82,15 +82,15 @@ put_together(struct ipk_ledger *ledger, const struct post *post)
 			if (tasks[id].stored && post->key && tasks[id].post->key == post->key)
 				before |= bit(id);
 		if ((!again || ipk_ledger_has_room(ledger, post->size, 0)) &&
-		    ipk_ledger_take(ledger, &hold) == 0) {
-			id = ipk_ledger_turn_of(hold.word);
+		    ipk_ledger_take(ledger, &lease) == 0) {
+			id = ipk_ledger_turn_of(lease.word);
 			body_of(bytes, post->size, id, 0);
-			if (ipk_ledger_put_body(ledger, hold.record, bytes, post->size) == 0)
+			if (ipk_ledger_put_body(ledger, lease.record, bytes, post->size) == 0)
 				break;
-			RULE(ipk_ledger_end(ledger, &hold) == 0, "a task is taken away");
-			ipk_ledger_clear(ledger, &hold);
+			RULE(ipk_ledger_end(ledger, &lease) == 0, "a task is taken away");
+			ipk_ledger_clear(ledger, &lease);
 		}
-		ipk_ledger_wish_room(ledger);
+		ipk_ledger_request_room(ledger);
 		delivered += deliver_all(ledger);
 		if (ipk_ledger_has_room(ledger, post->size, 0)) /* after the wish, once more */
 			continue;
@@ -101,16 +101,16 @@ put_together(struct ipk_ledger *ledger, const struct post *post)
 	RULE(!task->post, "an id is given twice");
 	*task = (struct task){.post = post, .before = before, .submitter = ledger->place};
 	if (post->key)
-		ipk_ledger_order(ledger, hold.record, post->key);
+		ipk_ledger_order(ledger, lease.record, post->key);
 	if (post->dropped) {
 		task->over = 1;
-		RULE(ipk_ledger_end(ledger, &hold) == 0, "a task is taken away");
-		ipk_ledger_clear(ledger, &hold);
+		RULE(ipk_ledger_end(ledger, &lease) == 0, "a task is taken away");
+		ipk_ledger_clear(ledger, &lease);
 		return delivered;
 	}
 	if (!post->quiet)
-		ipk_ledger_flag(ledger, hold.record, IPK_LEDGER_WANTED, 0);
-	ipk_ledger_publish(ledger, &hold, 0);
+		ipk_ledger_flag(ledger, lease.record, IPK_LEDGER_WANTED, 0);
+	ipk_ledger_publish(ledger, &lease, 0);
 	task->stored = 1;
 	return delivered;
 }
@@ -157,16 +157,16 @@ check_gate(const struct ipk_ledger *ledger, uint32_t record, uint32_t key)
 }
 
 static void
-begins(struct ipk_ledger *ledger, const struct ipk_ledger_hold *hold)
+begins(struct ipk_ledger *ledger, const struct ipk_ledger_lease *lease)
 {
-	const struct ipk_ledger_record *record = &ledger->record[hold->record];
+	const struct ipk_ledger_record *record = &ledger->record[lease->record];
 	uint64_t id = record->id;
 	struct task *task = &tasks[id % MOST_IDS];
 	uint32_t key;
 
 	RULE(id < 64 && task->post && !task->over, "what is claimed is no task");
 	RULE(!(running_now & bit(id)), "a task is claimed by two");
-	RULE(++task->runs == ipk_ledger_attempt_of(hold->word), "an attempt is not counted");
+	RULE(++task->runs == ipk_ledger_attempt_of(lease->word), "an attempt is not counted");
 	running_now |= bit(id);
 	key = task->post->key;
 	if (key) {
@@ -176,41 +176,41 @@ begins(struct ipk_ledger *ledger, const struct ipk_ledger_hold *hold)
 			RULE(!(task->before & bit(other)) || tasks[other].runs > tasks[other].post->fails,
 			     "a task of a key overtakes another");
 	}
-	check_gate(ledger, hold->record, key);
+	check_gate(ledger, lease->record, key);
 	check_body(ledger, &record->body, task->post->size, id, 0, "a body is not whole");
 }
 
 static void
-run(struct ipk_ledger *ledger, struct ipk_ledger_hold *hold)
+run(struct ipk_ledger *ledger, struct ipk_ledger_lease *lease)
 {
-	uint64_t id = ledger->record[hold->record].id;
+	uint64_t id = ledger->record[lease->record].id;
 	struct task *task = &tasks[id % MOST_IDS];
 	const struct post *post = task->post;
 	unsigned char bytes[BODIES];
-	uint32_t attempt = ipk_ledger_attempt_of(hold->word);
+	uint32_t attempt = ipk_ledger_attempt_of(lease->word);
 	int code;
 
-	begins(ledger, hold);
+	begins(ledger, lease);
 	if (search_chance(2)) /* the callback takes its time */
 		(void)search_yield();
-	check_gate(ledger, hold->record, post->key);
+	check_gate(ledger, lease->record, post->key);
 	running_now &= ~bit(id);
 	if (task->runs <= post->fails) { /* its key stays under way */
-		RULE(ipk_ledger_retry(ledger, hold, post->late ? 1 : 0) == 0, "it is taken away");
+		RULE(ipk_ledger_retry(ledger, lease, post->late ? 1 : 0) == 0, "it is taken away");
 		return;
 	}
 	under_way[post->key] = 0;
 	if (post->given_up) {
-		RULE(ipk_ledger_bury(ledger, hold) == 0, "a task is taken away");
+		RULE(ipk_ledger_bury(ledger, lease) == 0, "a task is taken away");
 		return;
 	}
 	task->answer = post->answer;
 	body_of(bytes, task->answer, id, attempt);
-	code = post->quiet ? ipk_ledger_done(ledger, hold)
-			   : ipk_ledger_done_with(ledger, hold, bytes, task->answer);
+	code = post->quiet ? ipk_ledger_done(ledger, lease)
+			   : ipk_ledger_done_with(ledger, lease, bytes, task->answer);
 	if (code == -ENOSPC) { /* a server puts it into a file */
 		task->answer = 1;
-		code = ipk_ledger_done_with(ledger, hold, bytes, task->answer);
+		code = ipk_ledger_done_with(ledger, lease, bytes, task->answer);
 	}
 	RULE(code == 0, "a task is taken away");
 	if (post->quiet)
@@ -221,11 +221,11 @@ static void
 take(uint32_t place)
 {
 	struct ipk_ledger *ledger = &views[place];
-	struct ipk_ledger_hold hold;
+	struct ipk_ledger_lease lease;
 
 	while (!all_over) {
-		if (ipk_ledger_claim(ledger, &hold)) {
-			run(ledger, &hold);
+		if (ipk_ledger_claim(ledger, &lease)) {
+			run(ledger, &lease);
 			continue;
 		}
 		if (ipk_ledger_sleep(ledger))
@@ -252,17 +252,17 @@ static void
 manage(void)
 {
 	struct ipk_ledger *ledger = &views[MANAGER];
-	struct ipk_ledger_hold hold;
+	struct ipk_ledger_lease lease;
 
 	for (int sweeps = now_played->sweeps; !all_over;) {
 		uint32_t from = 0;
 
 		search_events[MANAGER] = 0;
 		(void)ipk_ledger_wake_due(ledger, 1);
-		for (; ipk_ledger_next(ledger, from, IPK_LEDGER_BURIED, UINT32_MAX, &hold);
-		     from = hold.record + 1) {
+		for (; ipk_ledger_next(ledger, from, IPK_LEDGER_BURIED, UINT32_MAX, &lease);
+		     from = lease.record + 1) {
 			buried++;
-			RULE(ipk_ledger_written_down(ledger, &hold) == 0, "a letter is not delivered of");
+			RULE(ipk_ledger_written_down(ledger, &lease) == 0, "a letter is not delivered of");
 		}
 		if (sweeps-- > 0) {
 			(void)search_yield(); /* when the others wait, or have lost the CPU */

@@ -5,7 +5,7 @@
 #ifndef LEDGER_WORLD_H
 #define LEDGER_WORLD_H
 
-#include "ipk_ledger_inside.h"
+#include "ledger/internal.h"
 #include "search.h"
 
 #include <errno.h>
@@ -113,9 +113,9 @@ static const struct ipk_ledger_shape shape = {RECORDS, BLOCKS, WORKERS, TASK_WOR
 static unsigned char *memory;
 static uint64_t memory_bytes;
 static struct ipk_ledger views[PLACES + 2];
-static uint32_t heard[PLACES + 2][PLACES];
+static uint32_t woken_in[PLACES + 2][PLACES];
 static uint32_t recent[PLACES + 2][RECORDS];
-static int bells[PLACES + 1];
+static int wakeups[PLACES + 1];
 
 /* What is true of the task with an id, whoever sees it. */
 struct task {
@@ -154,7 +154,7 @@ make_world(void)
 	memset(memory, 0, memory_bytes);
 	search_shares(memory, memory_bytes);
 	for (int i = 0; i <= PLACES; i++)
-		bells[i] = i;
+		wakeups[i] = i;
 }
 
 /* As new; the gates that no scene has used are so already. */
@@ -176,20 +176,20 @@ begin_run(void)
 	any->head->next_due = INT64_MAX;
 	for (uint32_t place = 0; place < PLACES + 2; place++) {
 		(void)ipk_ledger_attach(&views[place], memory, memory_bytes);
-		ipk_ledger_be(&views[place], place <= PLACES ? place : PLACES, bells, heard[place],
+		ipk_ledger_set_place(&views[place], place <= PLACES ? place : PLACES, wakeups, woken_in[place],
 			      recent[place]);
 		views[place].ring_size = now_played->hints;
 	}
-	memset(heard, 0, sizeof(heard));
+	memset(woken_in, 0, sizeof(woken_in));
 	memset(tasks, 0, sizeof(tasks));
 	memset(under_way, 0, sizeof(under_way));
 	running_now = 0;
 	total = finished = buried = 0;
 	all_over = 0;
 	for (int i = 0; i < now_played->held; i++) {
-		struct ipk_ledger_hold hold;
+		struct ipk_ledger_lease lease;
 
-		(void)ipk_ledger_take(&views[HOLDER], &hold);
+		(void)ipk_ledger_take(&views[HOLDER], &lease);
 	}
 	for (int side = 0; side < 2; side++)
 		for (int i = 0; i < MOST_POSTS; i++)

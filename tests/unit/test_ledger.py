@@ -38,7 +38,7 @@ def ends_of(submitter):
     """What a worker would be told, without a `finish` callback."""
     found = []
     assert submitter.collect(10) > 0
-    while (end := submitter.hear(None, None, bytes, {})) is not None:
+    while (end := submitter.deliver(None, None, bytes, {})) is not None:
         assert end[0] == _ledger.UNTOLD
         found.append(end[1:])
     return found
@@ -62,7 +62,7 @@ def test_a_result_of_any_size_comes_back(tmp_path, size, memory):
     ((record, task_id, flags, attempt, result, length),) = ends_of(submitter)
     assert (task_id, attempt, length) == (1, 1, size)
     if size > (_ledger.SLAB if memory > _ledger.SLAB else _ledger.INSIDE):
-        assert flags & _ledger.RESULT_BESIDE and result is None
+        assert flags & _ledger.RESULT_SPILLED and result is None
         assert ledger.spill.read(f"result-{task_id}-{attempt}", length) == answer
     else:
         assert result == answer
@@ -154,7 +154,7 @@ def test_a_record_that_is_not_there(ledger, argument):
 def test_what_is_no_ledger_is_refused(ledger):
     with pytest.raises(ValueError, match="no task ledger"):
         _ledger.Ledger(mmap.mmap(-1, 4096), 0, [])
-    with pytest.raises(ValueError, match="5 bells"):
+    with pytest.raises(ValueError, match="5 descriptors"):
         _ledger.Ledger(ledger._memory, 0, [1, 2])
     with pytest.raises(ValueError, match=r"place 5: must be 0\.\.4"):
         ledger.view(5)
@@ -233,7 +233,7 @@ def test_a_small_result_after_a_large_one_of_an_attempt_that_failed(tmp_path, di
     record, task_id, attempt, *_ = taker.claim()
     assert attempt == 2 and taker.done_with(record, b"small") == 0
     ((record, task_id, flags, attempt, result, length),) = ends_of(submitter)
-    assert (result, length) == (b"small", 5) and not flags & _ledger.RESULT_BESIDE
+    assert (result, length) == (b"small", 5) and not flags & _ledger.RESULT_SPILLED
     assert "result-1-1" in os.listdir(ledger.spill.path) and flags & FILES
     assert submitter.end(record)
     ledger.remove_files(task_id, attempt)
@@ -250,7 +250,7 @@ def test_a_result_in_a_file_leaves_its_flag_without_a_note():
     _ledger.lay_out(memory, *shape)
     submitter, taker, manager = (_ledger.Ledger(memory, at, [-1] * 5) for at in (0, TAKER, 4))
     submitter.submit(b"data", -1, True)
-    taker.result_beside(taker.claim()[0], 9_000_000)
+    taker.spill_result(taker.claim()[0], 9_000_000)
     manager.sweep(TAKER)
     assert manager.retry(manager.next(0, _ledger.RUNNING, TAKER), 0)
     assert taker.done_with(taker.claim()[0], b"small") == 0

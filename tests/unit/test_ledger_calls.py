@@ -61,7 +61,7 @@ def run(taker, callback, until=FOREVER):
 
 
 def hear(submitter, finish, waiters=None):
-    return submitter.hear(finish, "server", pickle.loads, {} if waiters is None else waiters)
+    return submitter.deliver(finish, "server", pickle.loads, {} if waiters is None else waiters)
 
 
 def post(submitter, data):
@@ -109,19 +109,19 @@ def test_what_encodes_must_give_bytes(submitter):
 
 def test_nothing_is_posted_while_the_word_is_set(submitter):
     words = memoryview(bytearray(16)).cast("Q")
-    submitter.heed(words[1:2])
+    submitter.watch_stop(words[1:2])
     words[1] = 1
     assert pickle.loads(post(submitter, "later")) == "later"
     assert submitter.outstanding() == 0
     words[1] = 0
     assert post(submitter, "now") == 1
     with pytest.raises(ValueError, match="already"):
-        submitter.heed(words[1:2])
+        submitter.watch_stop(words[1:2])
 
 
 def test_a_word_is_one_word(submitter):
     with pytest.raises(ValueError, match="one word"):
-        submitter.heed(memoryview(bytearray(16)))
+        submitter.watch_stop(memoryview(bytearray(16)))
 
 
 def test_room_runs_out(submitter):
@@ -318,7 +318,7 @@ def test_no_object_is_kept_or_lost(submitter, taker):
     assert submitter.outstanding() == 0
 
 
-@pytest.mark.parametrize("call", ["run", "hear", "post"])
+@pytest.mark.parametrize("call", ["run", "deliver", "post"])
 def test_the_number_of_arguments_is_checked(submitter, call):
     with pytest.raises(TypeError, match="1 were given"):
         getattr(submitter, call)(1)

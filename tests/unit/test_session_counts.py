@@ -1,4 +1,4 @@
-"""Sessions are counted in the row of their process. Kills inside: tests/c/kill_session.c."""
+"""Sessions are counted in the row of their process. Kills inside: tests/c/kill/kill_session.c."""
 
 from __future__ import annotations
 

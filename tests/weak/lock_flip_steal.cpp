@@ -14,6 +14,7 @@
 #include "world.h"
 
 #include "bucket.c"
+#include "row.c"
 #include "write.c"
 #include "read.c"
 #include "lock.c"

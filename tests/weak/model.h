@@ -2,9 +2,9 @@
  * model.h - the table's types as its own sources see them here: each word of the segment is one
  * of relacy's, which shows a reader every value that the C11 memory model allows.
  *
- * tests/weak/run compiles ipk_table_{bucket,write,read,lock,verify}.c themselves against this, with
+ * tests/weak/run compiles table/{bucket,row,write,read,lock,verify}.c themselves against this, with
  * pointers to words as pointers to `shared` words; so the orders checked are those of the core.
- * Here too: a thread that dies between two steps, the verdict about it (ipk_slots.c), and a ghost
+ * Here too: a thread that dies between two steps, the verdict about it (locks/slots.c), and a ghost
  * that knows what is true: the last value of every word, and every state that KEY has had.
  */
 #ifndef MODEL_H
@@ -222,7 +222,7 @@ int ipk_key_make(const struct ipk_table *table, struct ipk_key *key, const share
 
 enum { OWNER_DIED = 0x40000000, TID_MASK = 0x3fffffff };
 
-/* ipk_slots.c, ipk_owner_dead: the same loads in the same order. */
+/* locks/slots.c, ipk_owner_dead: the same loads in the same order. */
 inline int
 ipk_owner_dead(const struct ipk_slot *slots, uint32_t count, uint32_t owner)
 {

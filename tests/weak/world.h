@@ -1,11 +1,11 @@
 /*
  * world.h - one small table, what chance has in store for its threads, and the ghost's judgement
- * of every step: included once, after the table's own inside.h.
+ * of every step: included once, after the table's own internal.h.
  */
 #ifndef WORLD_H
 #define WORLD_H
 
-#include "inside.h"
+#include "internal.h"
 
 enum { THREADS = 3, JUDGE = THREADS, LONGEST_STALL = 150, ABSENT = -1 };
 enum { KEY, NEAR, FAR, KEYS }; /* NEAR: in KEY's bucket */

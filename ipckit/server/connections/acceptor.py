@@ -13,7 +13,7 @@ Invariants
   A3  a client that was taken has a transport, or is closed and in the log.
   A4  no client has one of the descriptors 0 to 2, though a callback has closed them: what C code
       prints as an error would be sent to that client.
-Stands on ipckit._core (accept_module.c), ipckit.server.system.fork, uvloop.
+Stands on ipckit._core (python/accept/module.c), ipckit.server.system.fork, uvloop.
 Blocks    never.
 """
 

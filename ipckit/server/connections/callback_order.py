@@ -3,7 +3,7 @@
 Contract  connect, each receive, close run in order, also when they are `async def`: what comes
           while one is under way waits behind it. What a callback raises is logged and counted, and
           the next one runs.
-Stands on ipckit._core (stream.h: the usual case of each packet), asyncio.
+Stands on ipckit._core (python/stream/stream.h: the usual case of each packet), asyncio.
 Invariants
   O1  a callback's failure is any BaseException: SystemExit, KeyboardInterrupt, GeneratorExit too.
       CancelledError is one as well, unless the worker itself has cancelled its callbacks.

@@ -5,7 +5,7 @@ Order     connect, each receive, close of one connection run one after the other
           the socket is not read.
 Ends      as ipckit.server.connections.closing says.
 Stands on asyncio on uvloop, ipckit.framing, ipckit.server.connections.{callback_order,closing},
-          ipckit._core (stream.h: the usual case of each packet).
+          ipckit._core (python/stream/stream.h: the usual case of each packet).
 Invariants
   C1  the peer's end is noted once, also while a callback runs: an end of file (it may still read),
       or the loss of the connection (then send() is False).

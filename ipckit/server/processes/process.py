@@ -1,6 +1,6 @@
 """What workers and task workers have in common: their place, their words, their manager.
 
-Stands on ipckit.server.processes.runtime, ipckit._core (ipk_process).
+Stands on ipckit.server.processes.runtime, ipckit._core (process/parent_death).
 Owns      this process's row of the board, its signal handlers.
 Fork      `Process` is made in the child, right after the fork, with all signals still blocked.
 """

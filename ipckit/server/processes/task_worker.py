@@ -304,7 +304,7 @@ class TaskWorker(Process):
         """
         probe = self._view.take()
         if probe is None:
-            self._view.wish_room()
+            self._view.request_room()
             probe = self._view.take()
         if probe is None:
             taker.rest()
@@ -378,8 +378,8 @@ class TaskWorker(Process):
             except IPCError as exc:
                 self._refuse(message.type, len(body), str(exc))
                 return None
-            self._view.beside(record, len(body), 1 << 62)
-            flags |= _ledger.BODY_BESIDE
+            self._view.spill_body(record, len(body), 1 << 62)
+            flags |= _ledger.BODY_SPILLED
         dst = -1 if foreign is None else foreign.dst_of(message.type)
         slot = task_id % self.settings.worker_num  # who hears if it is given up
         attempt, began = self._view.begin(record, dst, 2 * slot + self.board.parity(slot))

@@ -1,7 +1,7 @@
 """How long requests and tasks took: what the histogram in a process's row says. Pure.
 
 A bucket is a quarter of a power of two of nanoseconds, from 1 microsecond to 73 minutes, so a
-percentile is known to a quarter. `ipckit/_core/latency.h` has the same bounds, and writes.
+percentile is known to a quarter. `ipckit/_core/python/histogram.h` has the same bounds, and writes.
 
 Stands on nothing but the standard library.
 """

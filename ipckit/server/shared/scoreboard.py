@@ -5,7 +5,7 @@ Contract  a word with one writer is read and written plainly; a word with severa
           leaves every word whole.
 Layout    header words | per slot and parity one row of words | what the server is, as JSON; the
           sessions are beside it
-Stands on ipckit._core (ipk_words), memfd_create(2).
+Stands on ipckit._core (base/word), memfd_create(2).
 Fork      the file has no name: made by the manager, inherited by all, gone with the last of them.
           Its descriptor stays open, so that another process of our user finds it in /proc
           (ipckit.server.monitoring.live_view).

@@ -1,6 +1,6 @@
 """How many sessions a process opened and closed: right after a kill at any instruction.
 
-Stands on ipckit._core (ipk_session.h, which has the invariants),
+Stands on ipckit._core (sessions/sessions.h, which has the invariants),
           ipckit.server.shared.{scoreboard,sessions}.
 Blocks    never.
 """
@@ -45,4 +45,4 @@ class SessionCounts:
 
     def settle(self) -> None:
         """The process is dead: count what it was about to do, if it was done."""
-        lib.ipk_session_settle(self._rows, self._places, self._process, self._owner)
+        lib.ipk_session_recover(self._rows, self._places, self._process, self._owner)

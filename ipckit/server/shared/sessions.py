@@ -6,7 +6,7 @@ UID and FLAGS, which every process may change by an atomic step.
 
 Contract  a row is of a live connection as long as its first word has its id; a reader of the other
           words reads the first one again afterwards.
-Stands on ipckit._core (ipk_session.h, ipk_words.h).
+Stands on ipckit._core (sessions/sessions.h, base/word.h).
 Fork      the mapping is anonymous and shared: made by the manager, inherited by all.
 Blocks    never.  Crash  of an owner: the manager ends or hands on its sessions.
 """

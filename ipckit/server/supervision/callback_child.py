@@ -3,7 +3,7 @@
 Contract  the manager waits for the child, as it waits for a callback of its own; a second TERM or
           INT kills it. The child ends with the manager. What the callback raises is logged by the
           manager, whose log has a limit: each child would begin with an empty one.
-Stands on ipckit._core (ipk_process), fork(2), pidfd_open(2), memfd_create(2).
+Stands on ipckit._core (process/parent_death), fork(2), pidfd_open(2), memfd_create(2).
 """
 
 from __future__ import annotations

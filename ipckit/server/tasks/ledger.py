@@ -1,6 +1,6 @@
 """The task ledger of one server: shared memory, wake-up descriptors, and the files beside it.
 
-The words and records are the C core's (`ipckit/_core/ipk_ledger.h`); this is what belongs around
+The words and records are the C core's (`ipckit/_core/ledger/ledger.h`); this is what belongs around
 them: how data becomes a body, where long ones go, and what an attempt that failed leaves.
 
 Contract  made by the manager before the first fork, inherited by all; each process takes a `view`
@@ -50,7 +50,7 @@ Job = tuple[int, int, int, int, int, bytes | None, int, int]
 """A claimed task, as Ledger.claim() gives it: record, task id, attempt, source, flags, body (None:
 it is in a file), size, when it began (ns). Its word is RUNNING and ours."""
 
-FILES = _ledger.BODY_BESIDE | _ledger.RESULT_BESIDE | _ledger.NOTED
+FILES = _ledger.BODY_SPILLED | _ledger.RESULT_SPILLED | _ledger.NOTED
 """Flags of a record that may have files beside it."""
 
 
@@ -169,7 +169,7 @@ class TaskLedger:
         """Keep a result of any size. Raises SystemCallError: there is no room for it."""
         if not view.put_result(record, body):
             self.spill.write(result_name(task_id, attempt), body)
-            view.result_beside(record, len(body))
+            view.spill_result(record, len(body))
 
     def remove_files(self, task_id: int, attempts: int) -> None:
         """Remove what lies beside the record of a task that is over."""

@@ -322,7 +322,7 @@ class TaskRecovery:
             except IPCError:
                 self._view.release(record)
                 raise
-            self._view.beside(record, len(body), 1 << 62)
+            self._view.spill_body(record, len(body), 1 << 62)
         worker = max(letter.src_worker_id, 0)
         self._view.ask_for(record, self._place_of(worker), worker)
         self._view.publish(record, letter.dst, 0)

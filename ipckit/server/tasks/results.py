@@ -118,7 +118,7 @@ class Results:
         poller.register(inbox.reading, select.POLLIN)
         poller.register(wakeup, select.POLLIN)
         while True:
-            self._view.want_bell()
+            self._view.request_wakeup()
             self._host.read_inbox(defer=True)
             self.deliver_some(defer=True)
             left = deadline - time.monotonic()
@@ -140,7 +140,7 @@ class Results:
         elif now - self._delivered_at > _AWAKE_NS and self._delivered_at and not self._rests:
             self._rests = _RESTS
         if self._rests or now - self._delivered_at > _AWAKE_NS:
-            self._view.want_bell()
+            self._view.request_wakeup()
             if not self.deliver_some():
                 return
         if not self._polls:
@@ -161,7 +161,7 @@ class Results:
         host.deferring = defer
         while True:
             try:
-                end = view.hear(finish, server, read, waiters)
+                end = view.deliver(finish, server, read, waiters)
             except BaseException:  # of the user's code, as what a type does when it is unpickled is
                 self._finish_failed()
                 continue
@@ -182,7 +182,7 @@ class Results:
     def _go_on(
         self, stage: int, record: int, task_id: int, flags: int, attempt: int, value: Any, size: int
     ) -> None:
-        """Do the rest for a result that Ledger.hear() left."""
+        """Do the rest for a result that Ledger.deliver() left."""
         if stage == _ledger.UNTOLD:
             self._deliver(record, task_id, flags, attempt, value, size)
         elif asyncio.iscoroutine(value):
@@ -191,7 +191,7 @@ class Results:
             self._view.release(record)
 
     def _finish_failed(self) -> None:
-        """Write down what is being handled, of Ledger.hear(): call it in an except clause."""
+        """Write down what is being handled, of Ledger.deliver(): call it in an except clause."""
         record, task_id, attempt, *_ = cast("Job", self._view.in_hand())
         if self._view.unread():
             self._result_unreadable(record, task_id, attempt)
@@ -207,7 +207,7 @@ class Results:
         def release() -> None:
             self._release(record, task_id, flags, attempt)
 
-        self._view.deliver(record)
+        self._view.begin_delivery(record)
         waiter = self.waiters.pop(task_id, None)
         if flags & _ledger.LOST:
             self._deliver_failure(waiter, task_id, attempt, release)

@@ -38,7 +38,7 @@ from ipckit.server.tasks.time_limit import TimeLimit
 
 __all__ = ["CurrentTask", "TaskRunner"]
 
-_UNCOMMON = _ledger.FOREIGN | _ledger.BODY_BESIDE
+_UNCOMMON = _ledger.FOREIGN | _ledger.BODY_SPILLED
 _NO_ROOM = -2
 """Ledger.done_with(): the result is not for inside."""
 

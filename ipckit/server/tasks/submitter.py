@@ -52,7 +52,7 @@ class Submitter:
         self._submit = self._view.submit
         self._post = self._view.post
         self._encode, self._protocol = ledger.encode
-        self._view.heed(host.board.phase_word)
+        self._view.watch_stop(host.board.phase_word)
         self.results = Results(host, ledger, self._view)
         self._waiters = self.results.waiters
         self._waiting: deque[asyncio.Future[None]] = deque()  # for a record
@@ -146,7 +146,7 @@ class Submitter:
     def _put_body(self, record: int, task_id: int, body: bytes) -> None:
         if self._view.put(record, body):
             return
-        if len(body) <= _ledger.INSIDE or not self._view.beside(
+        if len(body) <= _ledger.INSIDE or not self._view.spill_body(
             record, len(body), self._ledger.most_beside
         ):
             raise self._full(records=False)
@@ -208,7 +208,7 @@ class Submitter:
                 except TaskQueueFull:
                     if self._host.stopping:
                         raise
-            self._view.wish_room()  # first the wish, then another look: no wake-up is missed
+            self._view.request_room()  # first the request, then another look: no wake-up is missed
         return 0
 
     def _may_store(self, body: bytes) -> bool:

@@ -3,8 +3,8 @@
 Contract  `running()` is a context: inside it the callback may get TaskTimeout, outside of it never;
           and the process is killed by the kernel if the block lasts a second longer than the limit,
           whatever code it is in.
-Stands on ipckit._core (ipk_trace: timers that send signals), ipckit.errors.
-Owns      IPK_SIGNAL_TASK_LIMIT (ipk_signals.h) of a task worker with a `task_timeout`.
+Stands on ipckit._core (trace: timers that send signals), ipckit.errors.
+Owns      IPK_SIGNAL_TASK_LIMIT (process/signals.h) of a task worker with a `task_timeout`.
 Invariants
   L1  a timer is known to this object before it can run, so stop() ends it whatever exception comes
       where: TaskTimeout is raised by a signal, between any two bytecodes of the block or of here.

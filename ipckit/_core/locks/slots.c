@@ -1,0 +1,250 @@
+/*
+ * locks/slots.c - joining, leaving, and the verdict about an owner.
+ *
+ * Owns      the slots of a segment.  Stands on glibc's robust mutexes, open(2) of /proc/self/fd.
+ * State     in shared memory; a party is its thread's.
+ * Blocks    join and leave, while another thread does one of them; not with registry->no_wait.
+ * Sources   docs.kernel.org locking/robust-futex-ABI; fcntl(2), open file description locks;
+ *           proc(5).
+ */
+#include "locks/slots.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/futex.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#ifndef __GLIBC__
+#error "a slot reads the word of a glibc mutex"
+#endif
+
+enum { GENERATION_SHIFT = 16, GENERATION_MASK = 0x3fff };
+
+/* What /proc says of a thread. */
+struct witness {
+	char state;
+	uint64_t started;
+};
+
+static uint32_t *
+live_word(struct ipk_slot *slot)
+{
+	return (uint32_t *)&slot->live.__data.__lock;
+}
+
+static int
+word_is_dead(uint32_t live)
+{
+	return (live & FUTEX_OWNER_DIED) || !(live & FUTEX_TID_MASK);
+}
+
+int
+ipk_owner_dead(const struct ipk_slot *slots, uint32_t count, uint32_t owner)
+{
+	uint32_t index = (owner & 0xffff) - 1;
+	const struct ipk_slot *slot;
+
+	if (index >= count)
+		return -EUCLEAN;
+	slot = &slots[index];
+	if ((__atomic_load_n(&slot->generation, __ATOMIC_ACQUIRE) & GENERATION_MASK) !=
+	    ((owner >> GENERATION_SHIFT) & GENERATION_MASK))
+		return 1;
+	return word_is_dead(
+		__atomic_load_n((const uint32_t *)&slot->live.__data.__lock, __ATOMIC_ACQUIRE));
+}
+
+uint32_t *
+ipk_owner_live(struct ipk_slot *slots, uint32_t count, uint32_t owner)
+{
+	uint32_t index = (owner & 0xffff) - 1;
+
+	return index < count ? live_word(&slots[index]) : NULL;
+}
+
+/* The inode of the caller's pid namespace; 0 when /proc does not say. */
+static uint64_t
+pid_namespace(void)
+{
+	struct stat seen;
+
+	return stat("/proc/self/ns/pid", &seen) == 0 ? (uint64_t)seen.st_ino : 0;
+}
+
+/* 0, -ENOENT: no such thread, or another negative errno: /proc does not say. */
+static int
+ask_proc(const char *path, struct witness *witness)
+{
+	char text[1024];
+	const char *field;
+	ssize_t size;
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return -errno;
+	size = read(fd, text, sizeof(text) - 1);
+	if (size <= 0) {
+		int code = size < 0 ? -errno : -EIO;
+
+		(void)close(fd);
+		return code == -ESRCH ? -ENOENT : code;
+	}
+	(void)close(fd);
+	text[size] = '\0';
+	field = strrchr(text, ')'); /* the name before it may have spaces and brackets */
+	if (!field || field[1] != ' ')
+		return -EIO;
+	field += 2;
+	witness->state = *field;
+	for (int number = 3; number < 22; number++) {
+		field = strchr(field, ' ');
+		if (!field)
+			return -EIO;
+		field++;
+	}
+	witness->started = strtoull(field, NULL, 10);
+	return 0;
+}
+
+int
+ipk_owner_gone(struct ipk_slot *slots, uint32_t count, uint32_t owner)
+{
+	struct ipk_slot *slot;
+	struct witness witness;
+	uint32_t live;
+	char path[64];
+	int asked;
+	int dead = ipk_owner_dead(slots, count, owner);
+
+	if (dead)
+		return dead;
+	slot = &slots[(owner & 0xffff) - 1];
+	live = __atomic_load_n(live_word(slot), __ATOMIC_ACQUIRE);
+	if (!slot->pid_namespace || slot->pid_namespace != pid_namespace() || !slot->started)
+		return 0;
+	/* A thread that is not its process's first has no entry of its own in a listing of /proc,
+	 * but its path works. Where /proc hides others, only the kernel's ESRCH counts. */
+	(void)snprintf(path, sizeof(path), "/proc/%u/stat", slot->tid);
+	asked = ask_proc(path, &witness);
+	if (asked == -ENOENT) {
+		if (kill((pid_t)slot->tid, 0) == 0 || errno != ESRCH)
+			return 0;
+	} else if (asked != 0 || (witness.started == slot->started && witness.state != 'Z' &&
+				  witness.state != 'X' && witness.state != 'x')) {
+		return 0;
+	}
+	/* From the exact value: if the slot was left or taken meanwhile, it is not our business. */
+	return __atomic_compare_exchange_n(live_word(slot), &live, live | FUTEX_OWNER_DIED, 0,
+					   __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
+}
+
+/* Lock the registry: a description of its own, so that neither a fork nor somebody's close() of
+ * the segment's descriptor frees it. Returns the descriptor. */
+static int
+lock_registry(const struct ipk_registry *registry)
+{
+	struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+	struct stat seen;
+	char path[32];
+	int code;
+	int fd;
+
+	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", registry->fd);
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	/* The number may be another file's by now, if the program closed all descriptors. */
+	if (fstat(fd, &seen) != 0 || (uint64_t)seen.st_dev != registry->dev ||
+	    (uint64_t)seen.st_ino != registry->ino) {
+		(void)close(fd);
+		return -ESTALE;
+	}
+	if (fcntl(fd, registry->no_wait ? F_OFD_SETLK : F_OFD_SETLKW, &whole) != 0) {
+		code = errno == EACCES ? -EAGAIN : -errno; /* fcntl(2): held elsewhere is either */
+		(void)close(fd);
+		return code;
+	}
+	return fd;
+}
+
+static void
+unlock_registry(int fd)
+{
+	struct flock whole = {.l_type = F_UNLCK, .l_whence = SEEK_SET};
+
+	/* Unlocked by name: a child of vfork may still share the description. */
+	(void)fcntl(fd, F_OFD_SETLK, &whole);
+	(void)close(fd);
+}
+
+/* Make a new mutex there and lock it; 0 or -errno. */
+static int
+hold(struct ipk_slot *slot)
+{
+	pthread_mutexattr_t how;
+	int code = pthread_mutexattr_init(&how);
+
+	if (code)
+		return -code;
+	(void)pthread_mutexattr_setpshared(&how, PTHREAD_PROCESS_SHARED);
+	(void)pthread_mutexattr_setrobust(&how, PTHREAD_MUTEX_ROBUST);
+	code = pthread_mutex_init(&slot->live, &how);
+	(void)pthread_mutexattr_destroy(&how);
+	return code ? -code : -pthread_mutex_trylock(&slot->live);
+}
+
+int
+ipk_slot_join(const struct ipk_registry *registry, struct ipk_slot *slots, uint32_t count,
+	      struct ipk_party *party)
+{
+	struct witness me = {0};
+	uint64_t where = pid_namespace();
+	int result = -EUSERS;
+	int fd;
+
+	(void)ask_proc("/proc/thread-self/stat", &me);
+	fd = lock_registry(registry);
+	if (fd < 0)
+		return fd;
+	for (uint32_t i = 0; i < count; i++) {
+		struct ipk_slot *slot = &slots[i];
+		uint32_t generation;
+
+		if (!word_is_dead(__atomic_load_n(live_word(slot), __ATOMIC_ACQUIRE)))
+			continue;
+		/* Before `live`: an owner of the old generation stays dead throughout. */
+		generation = __atomic_add_fetch(&slot->generation, 1, __ATOMIC_ACQ_REL);
+		result = hold(slot);
+		if (result)
+			break;
+		slot->tid = (uint32_t)syscall(SYS_gettid);
+		slot->pid_namespace = where;
+		slot->started = me.started;
+		__atomic_store_n(&slot->waits_for, 0, __ATOMIC_RELEASE);
+		party->slot = slot;
+		party->owner = (i + 1) | (generation & GENERATION_MASK) << GENERATION_SHIFT;
+		break;
+	}
+	unlock_registry(fd);
+	return result;
+}
+
+int
+ipk_slot_release(const struct ipk_registry *registry, struct ipk_party *party)
+{
+	int fd = lock_registry(registry);
+
+	if (fd < 0)
+		return fd;
+	(void)pthread_mutex_unlock(&party->slot->live);
+	unlock_registry(fd);
+	party->slot = NULL;
+	party->owner = 0;
+	return 0;
+}

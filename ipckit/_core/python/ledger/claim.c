@@ -1,0 +1,318 @@
+/*
+ * python/ledger/claim.c - the calls of a task worker, and of any owner of a task, for Python.
+ *
+ * Stands on ipk_ledger_claim.  State  struct view.
+ * Blocks    spin, as long as it is told, without the GIL.
+ */
+#include "base/atomics.h"
+#include "base/clock.h"
+#include "python/histogram.h"
+#include "python/ledger/view.h"
+
+#include <errno.h>
+
+/* After a spin in vain it rests so many times: then nobody is quick enough, or no CPU is free. */
+enum { LOOKS_A_TURN = 32, RESTS = 16 };
+
+/* account(row, busy_since, attempts, attempt_ns): keep these three words of `row`. */
+LEDGER_FAST(ledger_account)
+{
+	struct view *view = (struct view *)self;
+	uint64_t **words[] = {&view->busy_since, &view->attempts, &view->attempt_ns};
+
+	if (ledger_count_arguments(count, 4) < 0 || view->row.obj ||
+	    PyObject_GetBuffer(args[0], &view->row, PyBUF_WRITABLE) < 0)
+		return PyErr_Occurred() ? NULL : PyErr_Format(PyExc_ValueError, "already kept");
+	for (Py_ssize_t i = 0; i < 3; i++) {
+		size_t at = PyLong_AsSize_t(args[i + 1]);
+
+		if (PyErr_Occurred())
+			return NULL;
+		if (at >= (size_t)view->row.len / sizeof(uint64_t))
+			return PyErr_Format(PyExc_IndexError, "the row has no word %zu", at);
+		*words[i] = (uint64_t *)view->row.buf + at;
+	}
+	Py_RETURN_NONE;
+}
+
+void
+ledger_attempt_begins(struct view *view, const struct ipk_ledger_lease *lease,
+		      struct ipk_ledger_task *task)
+{
+	ipk_ledger_task_of(&view->ledger, lease, task);
+	view->hand = *lease;
+	view->in_hand = 1;
+	view->unread = 0;
+	Py_CLEAR(view->given);
+	if (view->busy_since)
+		STORE_RELEASE(view->busy_since, (uint64_t)task->began);
+}
+
+void
+ledger_attempt_ends(struct view *view)
+{
+	uint64_t began = view->busy_since ? *view->busy_since : 0;
+	uint64_t took;
+
+	view->in_hand = 0;
+	if (!began)
+		return;
+	took = ipk_now_ns() - began;
+	latency_note(&view->row, took);
+	STORE_RELEASE(view->attempt_ns, *view->attempt_ns + took);
+	STORE_RELEASE(view->attempts, *view->attempts + 1);
+	STORE_RELEASE(view->busy_since, 0);
+}
+
+PyObject *
+ledger_claim(PyObject *self, PyObject *unused)
+{
+	struct view *view = (struct view *)self;
+	struct ipk_ledger_lease lease;
+	struct ipk_ledger_task task;
+	PyObject *body;
+
+	(void)unused;
+	if (!ipk_ledger_claim(&view->ledger, &lease))
+		Py_RETURN_NONE;
+	ledger_keep(view, &lease);
+	ledger_attempt_begins(view, &lease, &task);
+	body = task.flags & IPK_LEDGER_BODY_SPILLED
+		       ? Py_NewRef(Py_None)
+		       : ledger_body(view, lease.record, task.body_size);
+	return ledger_job(&lease, &task, body);
+}
+
+/* begin(record, dst, submitter's place) -> (attempt, began) */
+LEDGER_FAST(ledger_begin)
+{
+	struct view *view = (struct view *)self;
+	struct ipk_ledger_lease lease;
+	struct ipk_ledger_task task;
+	int64_t record;
+	unsigned long submitter;
+	long dst;
+
+	if (ledger_count_arguments(count, 3) < 0 || (record = ledger_record(view, args[0])) < 0)
+		return NULL;
+	dst = PyLong_AsLong(args[1]);
+	submitter = PyLong_AsUnsignedLong(args[2]);
+	if (PyErr_Occurred())
+		return NULL;
+	lease = ledger_lease(view, record);
+	if (ipk_ledger_begin(&view->ledger, &lease, (int32_t)dst, (uint32_t)submitter))
+		return PyErr_Format(PyExc_ValueError, "record %lld is not put together here",
+				    (long long)record);
+	ledger_keep(view, &lease);
+	ledger_attempt_begins(view, &lease, &task);
+	return Py_BuildValue("(IL)", task.attempt, (long long)task.began);
+}
+
+LEDGER_FAST(ledger_spill_result)
+{
+	struct view *view = (struct view *)self;
+	unsigned long long size;
+	int64_t record;
+
+	if (ledger_count_arguments(count, 2) < 0 || (record = ledger_record(view, args[0])) < 0)
+		return NULL;
+	size = PyLong_AsUnsignedLongLong(args[1]);
+	if (PyErr_Occurred())
+		return NULL;
+	ipk_ledger_spill_result(&view->ledger, (uint32_t)record, size);
+	Py_RETURN_NONE;
+}
+
+LEDGER_FAST(ledger_put_result)
+{
+	struct view *view = (struct view *)self;
+	int64_t record;
+	char *bytes;
+	Py_ssize_t size;
+
+	if (ledger_count_arguments(count, 2) < 0 || (record = ledger_record(view, args[0])) < 0 ||
+	    PyBytes_AsStringAndSize(args[1], &bytes, &size) < 0)
+		return NULL;
+	return PyBool_FromLong(ipk_ledger_put_result(&view->ledger, (uint32_t)record, bytes,
+						     (uint64_t)size) == 0);
+}
+
+LEDGER_FAST(ledger_flag)
+{
+	struct view *view = (struct view *)self;
+	unsigned long set;
+	unsigned long clear;
+	int64_t record;
+
+	if (ledger_count_arguments(count, 3) < 0 || (record = ledger_record(view, args[0])) < 0)
+		return NULL;
+	set = PyLong_AsUnsignedLong(args[1]);
+	clear = PyLong_AsUnsignedLong(args[2]);
+	if (PyErr_Occurred())
+		return NULL;
+	ipk_ledger_flag(&view->ledger, (uint32_t)record, (uint32_t)set, (uint32_t)clear);
+	Py_RETURN_NONE;
+}
+
+PyObject *
+ledger_done(PyObject *self, PyObject *argument)
+{
+	struct view *view = (struct view *)self;
+	int64_t record = ledger_record(view, argument);
+	struct ipk_ledger_lease lease;
+	int code;
+
+	if (record < 0)
+		return NULL;
+	ledger_attempt_ends(view);
+	lease = ledger_lease(view, record);
+	code = ipk_ledger_done(&view->ledger, &lease);
+	ledger_keep(view, &lease);
+	return PyLong_FromLong(code < 0 ? -1 : code);
+}
+
+/* done_with(record, result) -> as done(); -2: no room inside, nothing was changed */
+LEDGER_FAST(ledger_done_with)
+{
+	struct view *view = (struct view *)self;
+	struct ipk_ledger_lease lease;
+	int64_t record;
+	char *bytes;
+	Py_ssize_t size;
+	int code;
+
+	if (ledger_count_arguments(count, 2) < 0 || (record = ledger_record(view, args[0])) < 0 ||
+	    PyBytes_AsStringAndSize(args[1], &bytes, &size) < 0)
+		return NULL;
+	ledger_attempt_ends(view);
+	lease = ledger_lease(view, record);
+	code = ipk_ledger_done_with(&view->ledger, &lease, bytes, (uint64_t)size);
+	ledger_keep(view, &lease);
+	return PyLong_FromLong(code == -ENOSPC ? -2 : code < 0 ? -1 : code);
+}
+
+LEDGER_FAST(ledger_retry)
+{
+	struct view *view = (struct view *)self;
+	struct ipk_ledger_lease lease;
+	long long due;
+	int64_t record;
+
+	if (ledger_count_arguments(count, 2) < 0 || (record = ledger_record(view, args[0])) < 0)
+		return NULL;
+	due = PyLong_AsLongLong(args[1]);
+	if (PyErr_Occurred())
+		return NULL;
+	ledger_attempt_ends(view);
+	lease = ledger_lease(view, record);
+	return PyBool_FromLong(ipk_ledger_retry(&view->ledger, &lease, due) == 0);
+}
+
+PyObject *
+ledger_bury(PyObject *self, PyObject *argument)
+{
+	struct view *view = (struct view *)self;
+	int64_t record = ledger_record(view, argument);
+	struct ipk_ledger_lease lease;
+
+	if (record < 0)
+		return NULL;
+	ledger_attempt_ends(view);
+	lease = ledger_lease(view, record);
+	return PyBool_FromLong(ipk_ledger_bury(&view->ledger, &lease) == 0);
+}
+
+PyObject *
+ledger_spin(PyObject *self, PyObject *ns)
+{
+	struct view *view = (struct view *)self;
+	int64_t most = PyLong_AsLongLong(ns);
+	int64_t took = 0;
+	int found = 0;
+
+	if (PyErr_Occurred())
+		return NULL;
+	if (view->rests) {
+		view->rests--;
+		Py_RETURN_FALSE;
+	}
+	Py_BEGIN_ALLOW_THREADS
+	for (uint64_t began = ipk_now_ns(); !found && took < most;
+	     took = (int64_t)(ipk_now_ns() - began))
+		for (int look = 0; !found && look < LOOKS_A_TURN; look++) {
+			cpu_relax();
+			found = ipk_ledger_has_work(&view->ledger);
+		}
+	Py_END_ALLOW_THREADS
+	if (!found || took > 2 * most) /* the latter: somebody else had the CPU meanwhile */
+		view->rests = RESTS;
+	return PyBool_FromLong(found);
+}
+
+PyObject *
+ledger_sleep(PyObject *self, PyObject *unused)
+{
+	(void)unused;
+	return PyBool_FromLong(ipk_ledger_sleep(&((struct view *)self)->ledger));
+}
+
+PyObject *
+ledger_wake(PyObject *self, PyObject *unused)
+{
+	(void)unused;
+	ipk_ledger_wake(&((struct view *)self)->ledger);
+	Py_RETURN_NONE;
+}
+
+PyObject *
+ledger_pass_on(PyObject *self, PyObject *unused)
+{
+	(void)unused;
+	ipk_ledger_pass_on(&((struct view *)self)->ledger);
+	Py_RETURN_NONE;
+}
+
+PyObject *
+ledger_end(PyObject *self, PyObject *argument)
+{
+	struct view *view = (struct view *)self;
+	int64_t record = ledger_record(view, argument);
+	struct ipk_ledger_lease lease;
+	int code;
+
+	if (record < 0)
+		return NULL;
+	lease = ledger_lease(view, record);
+	code = ipk_ledger_end(&view->ledger, &lease);
+	ledger_keep(view, &lease);
+	return PyBool_FromLong(code == 0);
+}
+
+PyObject *
+ledger_clear(PyObject *self, PyObject *argument)
+{
+	struct view *view = (struct view *)self;
+	int64_t record = ledger_record(view, argument);
+	struct ipk_ledger_lease lease;
+
+	if (record < 0)
+		return NULL;
+	lease = ledger_lease(view, record);
+	ipk_ledger_clear(&view->ledger, &lease);
+	Py_RETURN_NONE;
+}
+
+PyObject *
+ledger_release(PyObject *self, PyObject *argument)
+{
+	struct view *view = (struct view *)self;
+	int64_t record = ledger_record(view, argument);
+	struct ipk_ledger_lease lease;
+
+	if (record < 0)
+		return NULL;
+	lease = ledger_lease(view, record);
+	if (ipk_ledger_end(&view->ledger, &lease) == 0)
+		ipk_ledger_clear(&view->ledger, &lease);
+	Py_RETURN_NONE;
+}

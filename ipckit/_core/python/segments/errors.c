@@ -1,0 +1,75 @@
+/*
+ * python/segments/errors.c - the error classes, and why a thread cannot join a segment.
+ *
+ * Owns      the error classes, set once (one interpreter only).  Stands on membership.c.
+ * Blocks    segment_join, while another thread or process joins or leaves; signals are handled.
+ */
+#include "python/segments/segment.h"
+
+#include <errno.h>
+
+PyObject *segment_misuse;
+PyObject *segment_timeout;
+PyObject *segment_deadlock;
+PyObject *segment_corrupt;
+PyObject *segment_internal;
+static PyObject *from_errno;
+
+int
+segment_errors_setup(void)
+{
+	static const struct {
+		const char *name;
+		PyObject **place;
+	} wanted[] = {
+		{"MisuseError", &segment_misuse}, {"WaitTimeout", &segment_timeout},
+		{"SegmentCorrupt", &segment_corrupt},  {"InternalError", &segment_internal},
+		{"from_errno", &from_errno},   {"DeadlockError", &segment_deadlock},
+	};
+	PyObject *module = PyImport_ImportModule("ipckit.errors");
+
+	for (size_t i = 0; module && i < sizeof(wanted) / sizeof(wanted[0]); i++) {
+		*wanted[i].place = PyObject_GetAttrString(module, wanted[i].name);
+		if (!*wanted[i].place)
+			Py_CLEAR(module);
+	}
+	Py_XDECREF(module);
+	return module ? 0 : -1;
+}
+
+int
+segment_raise(PyObject *error)
+{
+	if (error) {
+		PyErr_SetObject((PyObject *)Py_TYPE(error), error);
+		Py_DECREF(error);
+	}
+	return -1;
+}
+
+int
+segment_raise_errno(int code, const char *call, const char *detail)
+{
+	return segment_raise(PyObject_CallFunction(from_errno, "sis", call, -code, detail));
+}
+
+struct ipk_party *
+segment_join(struct segment *segment)
+{
+	struct ipk_party *party;
+	int code = 0;
+
+	while (!(party = segment_party(segment, &code)) && code == -EINTR)
+		if (PyErr_CheckSignals() < 0)
+			return NULL;
+	if (party)
+		return party;
+	if (code == -EUSERS)
+		(void)segment_raise_errno(code, "join", "512 living threads write to it already");
+	else if (code == -EMFILE)
+		(void)segment_raise_errno(code, "join",
+				  "this thread writes to 1024 shared segments already; close some");
+	else
+		(void)segment_raise_errno(code, "join", "the segment's descriptor, or /proc, is gone");
+	return NULL;
+}

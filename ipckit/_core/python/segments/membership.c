@@ -1,0 +1,331 @@
+/*
+ * python/segments/membership.c - the slots that this process's threads have in its segments.
+ *
+ * Owns      each thread's list of memberships; the mapping and the descriptor of a segment.
+ * Stands on locks/slots, pthread keys and atfork handlers.
+ * State     `mine` (per thread), `registry_mutex`: the only ones of the extension that are not a
+ *           Python object's.
+ * Blocks    joining and leaving, while another thread or process does.
+ *
+ * A segment stays mapped as long as any thread of this process has a slot in it: the kernel walks
+ * a dying thread's robust list through the mapping, and would stop at a hole.
+ * Fork      the child's thread has no slots; it joins again at its first write. The mutex is held
+ *           over fork, so that no description of the registry's lock is inherited. Nobody waits for
+ *           another process while he has the mutex: fork would wait for that, too.
+ */
+#include "python/segments/segment.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { MOST_MEMBERSHIPS = 1024 }; /* the kernel walks at most 2,048 entries of a robust list */
+
+struct membership {
+	struct membership *next;
+	struct segment *segment;
+	struct ipk_party party;
+};
+
+enum { FIRST_PAUSE_NS = 100000, LONGEST_PAUSE_NS = 10000000 };
+
+static __thread struct membership *mine;
+static pthread_mutex_t registry_mutex = PTHREAD_MUTEX_INITIALIZER;
+static pthread_key_t at_thread_end;
+
+static int
+holds_lock(const struct membership *member)
+{
+	const struct segment *segment = member->segment;
+
+	if (segment->is_table)
+		return ipk_table_locks_held(&segment->table, &member->party) > 0;
+	return ipk_sync_locks_held(&segment->sync, &member->party) > 0;
+}
+
+/* Between two tries at a registry that another thread has, without the mutex. 0 or -EINTR. */
+static int
+pause_between_tries(long *ns)
+{
+	struct timespec pause = {.tv_nsec = *ns};
+
+	if (*ns < LONGEST_PAUSE_NS)
+		*ns *= 2;
+	return nanosleep(&pause, NULL) == 0 ? 0 : -errno;
+}
+
+static int
+release_slot(struct membership *member)
+{
+	long ns = FIRST_PAUSE_NS;
+	int code;
+
+	for (;;) {
+		(void)pthread_mutex_lock(&registry_mutex);
+		code = ipk_slot_release(&member->segment->registry, &member->party);
+		(void)pthread_mutex_unlock(&registry_mutex);
+		if (code == -EAGAIN)
+			(void)pause_between_tries(&ns);
+		else if (code != -EINTR)
+			return code;
+	}
+}
+
+/* Whoever ends with a lock, or without a registry, is marked dead by the kernel; the mapping has
+ * to stay for that. */
+static void
+end_thread(void *unused)
+{
+	(void)unused;
+	while (mine) {
+		struct membership *member = mine;
+
+		mine = member->next;
+		if (!holds_lock(member) && release_slot(member) == 0)
+			segment_drop(member->segment);
+		free(member);
+	}
+}
+
+static void
+before_fork(void)
+{
+	(void)pthread_mutex_lock(&registry_mutex);
+}
+
+static void
+after_fork_in_parent(void)
+{
+	(void)pthread_mutex_unlock(&registry_mutex);
+}
+
+static void
+after_fork_in_child(void)
+{
+	(void)pthread_mutex_init(&registry_mutex, NULL);
+	while (mine) {
+		struct membership *member = mine;
+
+		mine = member->next;
+		__atomic_sub_fetch(&member->segment->users, 1, __ATOMIC_RELAXED);
+		free(member);
+	}
+}
+
+int
+membership_setup(void)
+{
+	int code = pthread_key_create(&at_thread_end, end_thread);
+
+	return code ? code : pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
+}
+
+/* What the segment is, for this process; 0 or -errno. */
+static int
+attach(struct segment *segment, uint32_t cells, const char **why)
+{
+	segment->is_table = cells == 0;
+	if (segment->is_table)
+		return ipk_table_attach(&segment->table, segment->base, segment->bytes, why);
+	if (segment->bytes < ipk_sync_bytes(cells))
+		return -EUCLEAN;
+	ipk_sync_attach(&segment->sync, segment->base, cells);
+	return 0;
+}
+
+struct segment *
+segment_open(int fd, uint32_t cells, int *code, const char **why)
+{
+	struct segment *segment = calloc(1, sizeof(*segment));
+	struct stat seen;
+
+	*why = NULL;
+	*code = -ENOMEM;
+	if (!segment)
+		return NULL;
+	*code = fstat(fd, &seen) == 0 ? 0 : -errno;
+	if (*code == 0 && seen.st_size <= 0) {
+		*why = "it is empty";
+		*code = -EUCLEAN;
+	}
+	if (*code == 0) {
+		segment->bytes = (uint64_t)seen.st_size;
+		segment->base = mmap(NULL, segment->bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+		*code = segment->base == MAP_FAILED ? -errno : attach(segment, cells, why);
+		if (*code && segment->base != MAP_FAILED)
+			(void)munmap(segment->base, segment->bytes);
+	}
+	if (*code) {
+		free(segment);
+		return NULL;
+	}
+	segment->registry = (struct ipk_registry){.fd = fd,
+						  .dev = (uint64_t)seen.st_dev,
+						  .ino = (uint64_t)seen.st_ino,
+						  .no_wait = 1};
+	segment->handles = 1;
+	segment->users = 1;
+	return segment;
+}
+
+void
+segment_keep(struct segment *segment)
+{
+	__atomic_add_fetch(&segment->users, 1, __ATOMIC_RELAXED);
+}
+
+void
+segment_drop(struct segment *segment)
+{
+	struct stat seen;
+
+	if (__atomic_sub_fetch(&segment->users, 1, __ATOMIC_ACQ_REL) > 0)
+		return;
+	(void)munmap(segment->base, segment->bytes);
+	/* The program may have closed it, and the number be another file's. */
+	if (fstat(segment->registry.fd, &seen) == 0 &&
+	    (uint64_t)seen.st_dev == segment->registry.dev &&
+	    (uint64_t)seen.st_ino == segment->registry.ino)
+		(void)close(segment->registry.fd);
+	free(segment);
+}
+
+void
+segment_close(struct segment *segment)
+{
+	__atomic_sub_fetch(&segment->handles, 1, __ATOMIC_RELEASE);
+	segment_drop(segment);
+}
+
+static struct membership *
+find_membership(const struct segment *segment)
+{
+	struct membership *member = mine;
+
+	while (member && member->segment != segment)
+		member = member->next;
+	return member;
+}
+
+struct ipk_party *
+segment_party_if_any(struct segment *segment)
+{
+	struct membership *member = find_membership(segment);
+
+	return member ? &member->party : NULL;
+}
+
+/* Give back the slots in segments that this process has closed, in whatever thread; whether there
+ * are as many left as a thread may have. */
+static int
+too_many(void)
+{
+	struct membership **link = &mine;
+	int count = 0;
+
+	while (*link) {
+		struct membership *member = *link;
+
+		if (__atomic_load_n(&member->segment->handles, __ATOMIC_ACQUIRE) == 0 &&
+		    !holds_lock(member) && release_slot(member) == 0) {
+			*link = member->next;
+			segment_drop(member->segment);
+			free(member);
+			continue;
+		}
+		link = &member->next;
+		count++;
+	}
+	return count >= MOST_MEMBERSHIPS;
+}
+
+/* One try. 0, -EAGAIN: another thread joins or leaves; or another -errno. */
+static int
+try_to_join(struct membership *member)
+{
+	struct segment *segment = member->segment;
+	int code;
+
+	(void)pthread_mutex_lock(&registry_mutex);
+	code = segment->is_table
+		       ? ipk_table_join(&segment->table, &segment->registry, &member->party)
+		       : ipk_sync_join(&segment->sync, &segment->registry, &member->party);
+	/* Under the mutex: a fork in another thread sees all of it or nothing. */
+	if (code == 0) {
+		member->next = mine;
+		mine = member;
+	}
+	(void)pthread_mutex_unlock(&registry_mutex);
+	return code;
+}
+
+/* Without the GIL. 0 or -errno. */
+static int
+join(struct membership *member)
+{
+	long ns = FIRST_PAUSE_NS;
+	int code = too_many() ? -EMFILE : try_to_join(member);
+
+	while (code == -EAGAIN) {
+		code = pause_between_tries(&ns);
+		if (code == 0)
+			code = try_to_join(member);
+	}
+	return code;
+}
+
+struct ipk_party *
+segment_party(struct segment *segment, int *code)
+{
+	struct membership *member = mine;
+
+	if (member && member->segment == segment)
+		return &member->party;
+	member = find_membership(segment);
+	if (member)
+		return &member->party;
+	*code = -ENOMEM;
+	member = calloc(1, sizeof(*member));
+	if (!member)
+		return NULL;
+	member->segment = segment;
+	segment_keep(segment);
+	Py_BEGIN_ALLOW_THREADS
+	*code = join(member);
+	Py_END_ALLOW_THREADS
+	if (*code) {
+		segment_drop(segment);
+		free(member);
+		return NULL;
+	}
+	(void)pthread_setspecific(at_thread_end, &mine);
+	return &member->party;
+}
+
+int
+segment_release_slot(struct segment *segment)
+{
+	struct membership *member = find_membership(segment);
+	struct membership **link = &mine;
+	int code;
+
+	if (!member)
+		return 0;
+	if (holds_lock(member))
+		return -EBUSY;
+	Py_BEGIN_ALLOW_THREADS
+	code = release_slot(member);
+	Py_END_ALLOW_THREADS
+	if (code)
+		return code;
+	while (*link != member)
+		link = &(*link)->next;
+	*link = member->next;
+	free(member);
+	segment_drop(segment);
+	return 0;
+}

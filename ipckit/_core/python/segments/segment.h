@@ -1,0 +1,65 @@
+/*
+ * python/segments/segment.h - shared segments in this process, and its threads in them.
+ *
+ * python/segments/ is what the doors of tables and of locks have in common: mapping a segment,
+ * joining it, and the error classes.
+ */
+#ifndef IPK_PYTHON_SEGMENTS_SEGMENT_H
+#define IPK_PYTHON_SEGMENTS_SEGMENT_H
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include "locks/arena.h"
+#include "table/table.h"
+
+/* A mapped segment, shared by the handles and the threads of this process. */
+struct segment {
+	int is_table; /* else an arena of locks and numbers */
+	union {
+		struct ipk_table table;
+		struct ipk_sync sync;
+	};
+	struct ipk_registry registry;
+	void *base;
+	uint64_t bytes;
+	long handles; /* atomic: those that are open */
+	long users;   /* atomic: they, and the threads that have a slot; unmapped at 0 */
+};
+
+/* -- membership.c: which slots the threads of this process have -- */
+
+/* Once per process. 0, or an errno. */
+int membership_setup(void);
+/* A table's segment, or an arena with that many cells (0: a table). Takes over `fd` when it
+ * succeeds. NULL: *code is -errno, *why a text or NULL. */
+struct segment *segment_open(int fd, uint32_t cells, int *code, const char **why);
+void segment_keep(struct segment *segment);
+void segment_drop(struct segment *segment);
+/* A handle is closed. Threads that have a slot give it back when they next join something. */
+void segment_close(struct segment *segment);
+/* The calling thread's party, joined at its first call; NULL with *code = -errno (-EINTR: look at
+ * the signal, call again). Gives the GIL away while it joins. */
+struct ipk_party *segment_party(struct segment *segment, int *code);
+/* The same, if it has joined. */
+struct ipk_party *segment_party_if_any(struct segment *segment);
+/* The calling thread gives its slot back. 0, -EBUSY: it holds a row's lock; or another -errno. */
+int segment_release_slot(struct segment *segment);
+
+/* -- errors.c -- */
+
+extern PyObject *segment_misuse;   /* ipckit.errors.MisuseError */
+extern PyObject *segment_timeout;  /* ipckit.errors.WaitTimeout */
+extern PyObject *segment_deadlock; /* ipckit.errors.DeadlockError */
+extern PyObject *segment_corrupt;  /* ipckit.errors.SegmentCorrupt */
+extern PyObject *segment_internal; /* ipckit.errors.InternalError */
+/* Once per process: the errors. 0, or -1 raised. */
+int segment_errors_setup(void);
+/* Raise what a Python function of ours returns. Steals the reference; -1. */
+int segment_raise(PyObject *error);
+/* Raise the error of a system call's -errno; -1. */
+int segment_raise_errno(int code, const char *call, const char *detail);
+/* The thread's party in the segment; signals are handled meanwhile. NULL: raised. */
+struct ipk_party *segment_join(struct segment *segment);
+
+#endif
