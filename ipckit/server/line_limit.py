@@ -7,11 +7,11 @@ a line too, and takes the next token.
 Contract  no clock: the caller gives the moment, which never goes back.
 Stands on nothing.
 Invariants
-  R1  of one kind at most BURST + RATE * s lines are written in s seconds, the counts among them.
-  R2  no line is lost in silence: what was offered is written, is in a count, or will be in one.
-  R3  a kind has no effect on another one, while there are at most KINDS of them that were seen
-      within BURST / RATE seconds; what is of more kinds shares one bucket.
-  R4  no more than KINDS + 1 buckets are kept.
+  R1  At most BURST + RATE * s lines of one kind are written in s seconds, counts included.
+  R2  No line is lost in silence: what was offered is written, is in a count, or will be in one.
+  R3  A kind has no effect on another one, as long as at most KINDS of them were seen within
+      BURST / RATE seconds. All kinds beyond that share one bucket.
+  R4  At most KINDS + 1 buckets are kept.
 """
 
 from __future__ import annotations

@@ -6,11 +6,12 @@ Crash     kill -9 may cut a line at the end of a page of the file; the next line
           (seen on Linux 6.18, ext4).
 
 Invariants
-  L1  no line is lost for its text: what UTF-8 cannot encode is escaped before any handler, ours or
+  L1  No line is lost for its text: what UTF-8 cannot encode is escaped before any handler, ours or
       the program's, sees it.
-  L2  a line that a client, a task or a callback can cause again and again goes through `limited`,
-      so that none of them fills a disk, or holds up a process that writes to a slow terminal.
-  L3  whatever a handler, a filter or a record factory of the program raises costs its line at most.
+  L2  A line that a client, a task or a callback can cause again and again goes through `limited`.
+      So none of them fills a disk, or holds up a process that writes to a slow terminal.
+  L3  Whatever a handler, a filter or a record factory of the program raises, at most its own line
+      is lost.
 """
 
 from __future__ import annotations

@@ -6,12 +6,12 @@ and tells nobody of that, nor of any other failure.
 Contract  a client that cannot be taken now waits in the port's backlog, and is taken when it can
           be. Every failure is in the log, with the call and its errno.
 Invariants
-  A1  a call that fails for want of something (a descriptor, memory) is made again after a pause;
-      the other workers and the connections there are go on.
-  A2  a call that fails because of its client (it has gone, the network or a firewall refused it)
-      costs that client alone.
-  A3  a client that was taken has a transport, or is closed and in the log.
-  A4  no client has one of the descriptors 0 to 2, though a callback has closed them: what C code
+  A1  When accept(2) fails for want of a descriptor or of memory, it is called again after a pause.
+      The other workers, and the connections of this one, go on.
+  A2  When accept(2) fails because of its client (the client has gone, or the network or a firewall
+      refused it), only that client is lost.
+  A3  Every client that was taken has a transport, or is closed and named in the log.
+  A4  No client has one of the descriptors 0 to 2, even if a callback closed them: else what C code
       prints as an error would be sent to that client.
 Stands on ipckit._core (python/accept/module.c), ipckit.server.system.fork, uvloop.
 Blocks    never.

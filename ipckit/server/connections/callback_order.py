@@ -5,9 +5,10 @@ Contract  connect, each receive, close run in order, also when they are `async d
           the next one runs.
 Stands on ipckit._core (python/stream/stream.h: the usual case of each packet), asyncio.
 Invariants
-  O1  a callback's failure is any BaseException: SystemExit, KeyboardInterrupt, GeneratorExit too.
-      CancelledError is one as well, unless the worker itself has cancelled its callbacks.
-  O2  `close` is called once for a session that was opened, after all that came before it, and
+  O1  Any BaseException is a failure of its callback: SystemExit, KeyboardInterrupt and
+      GeneratorExit too. CancelledError is a failure as well, unless the worker itself cancelled its
+      callbacks.
+  O2  `close` is called once for each session that was opened, after every event before it.
       `_finish_end` follows it.
 """
 

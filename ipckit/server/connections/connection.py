@@ -7,12 +7,12 @@ Ends      as ipckit.server.connections.closing says.
 Stands on asyncio on uvloop, ipckit.framing, ipckit.server.connections.{callback_order,closing},
           ipckit._core (python/stream/stream.h: the usual case of each packet).
 Invariants
-  C1  the peer's end is noted once, also while a callback runs: an end of file (it may still read),
-      or the loss of the connection (then send() is False).
-  C2  while reading is paused no packet is handed out. A transport reads after connection_made()
-      whatever was asked there, so what it reads then is kept until reading is resumed.
-  C3  what the kernel has acknowledged to the peer is handed out before `close`, also when the
-      connection was lost by a failed write; except for a client that pause() holds.
+  C1  The peer's end is noted once, also while a callback runs. It is an end of file (the peer may
+      still read), or the loss of the connection (send() returns False from then on).
+  C2  No packet is handed out while reading is paused. A transport reads after connection_made(),
+      whatever was asked there; what it reads then is kept until reading is resumed.
+  C3  What the kernel has acknowledged to the peer is handed out before `close`, also when a failed
+      write lost the connection. A client that pause() holds is the exception.
 """
 
 from __future__ import annotations

@@ -5,8 +5,8 @@ Contract  one datagram is one `packet` event, whole; one longer than package_max
           socket, so a datagram in it survives any of them.
 Stands on udp(7), unix(7), recv(2) MSG_TRUNC, an event loop's readers.
 Invariants
-  U1  one call of recv takes a datagram, and the buffer is as long as the longest that is accepted.
-      The size of one that was peeked at says nothing: another worker may take that one first.
+  U1  One call of recv takes a datagram, and the buffer is as long as the longest that is accepted.
+      Peeking at the size first would not do: another worker may take that datagram in between.
 Blocks    never.  Errors  send_to(): ValueError, SystemCallError.
 """
 

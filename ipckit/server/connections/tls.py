@@ -5,14 +5,15 @@ Contract  to the socket's transport it is a protocol; to the Connection it is a 
           The Connection exists from the end of the handshake on.
 Stands on ipckit.server.connections.tls_engine, asyncio's transports.
 Invariants
-  T1  what comes is decrypted immediately and handed on; to pause reading is to pause the socket. So
-      nothing lies between the socket and the Connection that an end could drop. (uvloop's own TLS
-      keeps what it has read while it is paused, and drops it when the peer ends.)
-  T2  the connection learns of the peer's end of file (its close_notify, or without one that of the
-      socket) once, in order: not while reading is paused.
-  T3  a client that has not shaken hands counts towards max_connection, and has ten seconds.
-  T4  a handshake that fails leaves a log line with its reason; a client that leaves without a byte,
-      as health checks do, leaves none.
+  T1  What comes is decrypted immediately and handed on, and to pause reading is to pause the
+      socket. So nothing lies between the socket and the Connection that an end could drop.
+      (uvloop's own TLS keeps what it has read while it is paused, and drops it when the peer ends.)
+  T2  The connection learns of the peer's end of file once, behind all data, and not while reading
+      is paused. The end is the close_notify, or the end of file of the socket where there is none.
+  T3  A client that has not finished its handshake counts towards max_connection, and has ten
+      seconds.
+  T4  A handshake that fails leaves a log line with its reason. A client that leaves without sending
+      a byte, as health checks do, leaves none.
 Blocks    never; a handshake takes about a millisecond of this process's time.
 """
 

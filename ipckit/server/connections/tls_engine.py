@@ -5,10 +5,10 @@ Contract  `receive()` takes bytes of the peer's and returns the plain text that 
           came before it has been returned, and nothing more is.
 Stands on ssl.MemoryBIO, ssl.SSLObject (OpenSSL).  Blocks  never.
 Invariants
-  E1  nothing is kept back: between two calls the engine holds at most one record that is not whole
-      (16 KiB and its head), so whoever stops reading the socket has stopped everything.
-  E2  the peer's close_notify ends its half alone, in every version of TLS (RFC 8446, 6.1): what is
-      sent afterwards still goes out.
+  E1  Nothing is kept back: between two calls the engine holds at most one record that is not whole
+      (16 KiB and its head). So a caller that stops reading the socket has stopped everything.
+  E2  The peer's close_notify ends the peer's half alone, in every version of TLS (RFC 8446, 6.1):
+      what is sent afterwards still goes out.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Stands on socket(7), ip(7), unix(7), ipckit.server.system.socket_file.
 Invariants
-  B1  an address that this process has is refused by bind(), not by a later listen(2).
+  B1  An address that this process has bound already is refused by bind(), not by a later listen(2).
 Crash     a unix socket's file stays; the next server finds that nobody answers there and takes
           its place.
 """

@@ -6,14 +6,17 @@ a callback that runs here is `async def`.
 Stands on ipckit.server.processes.process, ipckit.server.tasks.{ledger,external_queue},
           ipckit.server.shared.scoreboard, ipckit.server.messaging.wire.
 Invariants
-  K1  one task at a time: the next is claimed when the end of the last one is written. So a death
-      costs one attempt of one task.
-  K2  a foreign message is taken only with a record in hand, so a full ledger leaves it there.
-  K4  it looks at the phase and at what the manager wants between two turns, and once in
-      CHECK_SECONDS while it sleeps: a program may have taken its SIGTERM away.
-  K3  before it waits it says that it sleeps, and looks once more: no wake-up is missed.
-  K5  while tasks of the ledger keep it busy it looks at its inbox and for foreign messages once in
-      _TURN_NS, and again immediately after a foreign task: to find nothing costs as much as a task.
+  K1  It runs one task at a time, and claims the next when the end of the last one is written. So a
+      death costs one attempt of one task.
+  K2  It takes a foreign message only when it has a record for it. So a full ledger leaves the
+      message in its queue.
+  K3  Before it sleeps it says so in the ledger, and looks for tasks once more. So it misses no
+      wake-up.
+  K4  It checks the phase of the server, and whether the manager wants it to leave, between two
+      turns, and once in CHECK_SECONDS while it sleeps: a program may have taken its SIGTERM away.
+  K5  While tasks of the ledger keep it busy, it looks at its inbox and for foreign messages once in
+      _TURN_NS, and immediately after a foreign task: a look that finds nothing costs as much as a
+      task.
 Blocks    never for another process, but in send() and close() for a worker that does not read.
 Crash     the task in hand is tried again, by the manager's sweep.
 """

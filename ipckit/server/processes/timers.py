@@ -3,9 +3,9 @@
 Contract  ids are 1, 2, ... of one process; what a timer's callback raises goes to `failed`.
 Blocks    never.  Errors  none.
 Invariant
-  M1  a process does not wait for its timers when it ends. A callback of after() that did not run,
+  M1  A process does not wait for its timers when it ends. A callback of after() that did not run,
       or a coroutine of a timer that is not over, is logged with its number and its process. A
-      tick() ends with its process by its meaning: it is not logged.
+      tick() is not logged: it ends with its process by definition.
 """
 
 from __future__ import annotations

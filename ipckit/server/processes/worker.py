@@ -3,9 +3,10 @@
 Stands on ipckit.server.processes.process, ipckit.server.connections.connection,
           ipckit.server.tasks.submitter, ipckit.server.messaging.inbox, uvloop.
 Invariants
-  W1  the loop never waits for another process: a full inbox or socket is waited for by descriptors.
-  W2  a client's session has one owner, the place of its worker; others send to it by the owner's
-      inbox.
+  W1  The loop never waits for another process: when an inbox or a socket is full, the loop is
+      called when its descriptor is writable.
+  W2  A client's session has one owner, the place of its worker. Other processes send to the client
+      through the owner's inbox.
 Ends      asked by the manager (reload, stop) it stops accepting and reading, lets tasks and
           callbacks end within max_wait_time, closes its connections in order, runs worker_stop.
 """

@@ -2,9 +2,10 @@
 
 Stands on ipckit.server.supervision.fleet, for the time between a stack dump and SIGKILL.
 Invariants
-  E1  the task workers end first, the workers (FINISH) when they are gone, or at max_wait_time.
-  E2  CLOSING_SECONDS after max_wait_time whoever is left dumps its stacks (DUMP), and is killed
-      DUMP_SECONDS later (KILL), again and again.
+  E1  The task workers end first. The workers end (FINISH) when the task workers are gone, or at
+      max_wait_time.
+  E2  CLOSING_SECONDS after max_wait_time every process that is left dumps its stacks (DUMP).
+      DUMP_SECONDS later it is killed (KILL), again and again until it is gone.
 """
 
 from __future__ import annotations

@@ -9,19 +9,20 @@ Contract  every event (ready, leaving, died, reload, replace, tick) returns the 
           for; the manager does them. The same events give the same actions.
 Stands on ipckit.server.supervision.{member,actions}, ipckit.server.system.failure_policy: pure too.
 Invariants
-  F1  at most one member at a place; at most one member of a slot is serving and not asked to go.
-  F2  a slot whose serving member died or leaves has a successor booting, or one due, or at both
-      places somebody who leaves, until stop().
-  F3  a reload replaces one slot at a time, and ends when all were replaced or one failed to boot.
-      Replaced is a slot whose process was forked after the reload began, and is alone there.
-  F4  it gives up only before all slots were served at once for the first time.
-  F5  a fork that is refused is tried again with the pauses of a failed boot; the place that it was
-      for is free until then.
-  F6  a member that was asked to leave, or said that it goes, has a deadline until stop(): Abort at
-      the deadline, Kill DUMP_SECONDS later.
-  F7  a request to replace a slot is never lost: the process that it meant, booting or serving, is
+  F1  At most one member is at a place. At most one member of a slot is serving.
+  F2  A slot whose serving member died or leaves has a successor that boots, or a fork that is due,
+      or a leaving member at both places. stop() ends that.
+  F3  A reload replaces one slot at a time. It ends when all slots were replaced, or when one
+      process failed to boot. A slot is replaced when its only process was forked after the reload
+      began.
+  F4  The fleet gives up only before all slots were served at the same time for the first time.
+  F5  A fork that is refused is tried again, with the pauses of a failed boot. Until then its place
+      is free.
+  F6  A member that was asked to leave, or said that it goes, has a deadline: Abort at the deadline,
+      Kill DUMP_SECONDS later. stop() ends that.
+  F7  A request to replace a slot is never lost: the process that it meant, booting or serving, is
       replaced as soon as it serves and the other place is free.
-  F8  reloads are numbered 1, 2, ... as they begin; the one that waits has the next number. Each has
+  F8  Reloads are numbered 1, 2, ... as they begin; the one that waits has the next number. Each has
       one ReloadDone, unless stop() comes first.
 """
 

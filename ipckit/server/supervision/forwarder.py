@@ -3,9 +3,11 @@
 Contract  tell() and pass_on() never wait: frames that find no room, and inboxes whose oldest frame
           waits for a free descriptor, are kept; run() tries them again while `waiting`.
 Invariants
-  F1  frames for one place are posted in order (ipckit.server.messaging.pending).
-  F2  DRAIN follows all that a dead process left, so its successor knows that there is no more.
-  F3  no process reads an inbox that is still passed on: finish() comes before its fork.
+  F1  Frames for one place are posted in order (ipckit.server.messaging.pending).
+  F2  DRAIN follows all frames that a dead process left, so its successor knows that there are no
+      more.
+  F3  No process reads an inbox whose frames are still being passed on: finish() comes before its
+      fork.
 Stands on ipckit.server.messaging.{inbox,pending}.
 Crash     of the manager: what waits here goes with it, as the workers do.
 """

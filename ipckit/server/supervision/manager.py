@@ -5,12 +5,14 @@ ipckit.server.supervision.fleet decides about replacement; this module carries i
 Stands on ipckit.server.supervision.fleet,
           ipckit.server.processes.{runtime,process,worker,task_worker}, pidfd_open(2), waitid(2).
 Invariants
-  M1  it never waits for a child: frames that find no room are kept and tried again
+  M1  The manager never waits for a child: frames that find no room are kept and tried again
       (ipckit.server.supervision.forwarder).
-  M2  a dead process is swept before its place gets a new one.
-  M3  every way out of run() that its own code can take removes the queue and the spill files.
-  M4  while a process serves nothing that the environment does ends it: each step is the guard's, a
-      step that fails costs that step only and is tried again, and a refused fork is the fleet's.
+  M2  What a dead process held is recovered before its place gets a new process.
+  M3  Every way out of run() that the manager's own code can take removes the queue and the spill
+      files.
+  M4  While a process serves, nothing that the environment does ends it. Each step runs under the
+      guard: a step that fails costs that step only, and is tried again. A refused fork is for the
+      fleet to try again.
 Signals   TERM, INT, QUIT, HUP: graceful stop, a second one: kill. USR1: reload. USR2: reload the
           task workers. WINCH: nothing (a log file that was moved is opened again by itself).
 Crash     children notice within a second and end; what stays is in the run record.

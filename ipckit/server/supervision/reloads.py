@@ -4,8 +4,8 @@ Contract  pure. The manager says what happens; a number that was given out has a
           while the reload waits or runs. The outcomes of the last KEPT reloads are kept.
 Stands on nothing.
 Invariants
-  R1  an outcome that is kept does not change.
-  R2  when the server ends, every reload that is not over has an outcome: it failed.
+  R1  An outcome that is kept does not change.
+  R2  When the server ends, every reload that is not over gets an outcome: it failed.
 """
 
 from __future__ import annotations

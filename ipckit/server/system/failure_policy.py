@@ -6,13 +6,13 @@ systems, and the program's own callbacks and log handlers in its process.
 Contract  `decide()` answers every failure of every operation with a pause, after which the
           operation is tried again, or with None: it is given up, and the log says so.
 Invariants
-  E1  no answer is the end of a server that was up.
-  E2  what the server cannot do without (a process for an empty slot, a step of the manager's loop)
+  E1  No answer ends a server that was up.
+  E2  What the server cannot do without (a process for an empty slot, a step of the manager's loop)
       is never given up, whatever the error is.
-  E3  pauses do not become shorter from one failure of a row to the next, and last 5 s at most.
-  E4  an error that does not pass by itself gives up what can be given up; one that may pass does
-      so after a few attempts, where something else serves in the meantime. A dead letter is given
-      up only for its own data: a place that cannot be written may be repaired.
+  E3  In a row of failures no pause is shorter than the one before it. A pause lasts 5 s at most.
+  E4  After an error that does not pass by itself, what can be given up is given up. After one that
+      may pass it is given up after a few attempts, if something else serves in the meantime. A dead
+      letter is given up only for its own data: a place that cannot be written may be repaired.
 """
 
 from __future__ import annotations

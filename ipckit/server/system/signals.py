@@ -11,12 +11,12 @@ Contract  after `ManagerSignals.restore()` dispositions and mask are as the call
           the caller's mask, without the signals named above.
 Stands on signal(7), pthread_sigmask(3), signalfd-free: Python's wake-up descriptor.
 Invariants
-  G1  no signal meets a child before it has handlers of its own.
-  G2  nothing is ignored that was not ignored before: a program that a callback starts has the
+  G1  No signal reaches a child before it has handlers of its own.
+  G2  Nothing is ignored that was not ignored before: a program that a callback starts has the
       default dispositions.
-  G3  SIGTERM for a process that a callback forks is that process's: it has the default disposition
-      in place of our handler (one of the program's stays), and no wake-up descriptor of ours. One
-      that comes during the fork waits until then.
+  G3  SIGTERM for a process that a callback forks is for that process. It has the default
+      disposition in place of the server's handler (a handler of the program stays), and no wake-up
+      descriptor of the server. A SIGTERM that comes during the fork waits until then.
 """
 
 from __future__ import annotations

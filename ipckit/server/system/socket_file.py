@@ -11,9 +11,9 @@ Kernel    connect(2): ECONNREFUSED says that nobody listens. sock_diag(7), UNIX_
           /proc/net/unix: their names. flock(2) of the directory.
 Blocks    for another ipckit process in the same directory, LOCK_SECONDS at most.
 Invariants
-  U1  who looks at a file in order to remove it, or to bind its name, holds directory_lock(): no
-      other ipckit process changes the name in between.
-  U2  a doubt (no right to connect, a full backlog, another type) counts as a live socket.
+  U1  A caller that looks at a file in order to remove it, or to bind its name, holds
+      directory_lock(): no other ipckit process changes the name in between.
+  U2  In doubt (no right to connect, a full backlog, another type) a file counts as a live socket.
 Limit     a server of another network namespace that has bound a name in a shared directory and
           does not listen yet cannot be seen: its file counts as abandoned for that moment.
 """

@@ -8,8 +8,8 @@ Stands on ipckit.queue, ipckit.kinds.
 Fork      `ForeignQueue` is made by the manager; a task worker takes from it by a `ForeignTaker` of
           its own, whose relay threads no other process has.
 Invariants
-  Q1  a queue that was removed, or whose rights were taken away, costs foreign tasks and nothing
-      else (D22): every call here finds it so at any moment, and no error of it leaves this module.
+  Q1  When the queue is removed, or its rights are taken away, foreign tasks are affected and
+      nothing else (D22). Every call here may find that, at any moment, and none of them raises it.
 Crash     a message taken and not yet entered in the ledger is lost with its taker: at most one.
 """
 

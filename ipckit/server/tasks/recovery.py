@@ -5,14 +5,15 @@ Blocks    on the disk, for a dead letter or a spill file; for another writer of 
           for LOCK_SECONDS at most, and PATIENCE at the end of the server. There also for what
           keeps letters from being written, for LAST_SECONDS and LAST_ATTEMPTS attempts.
 Invariants
-  K1  a dead process's tasks are settled after it was reaped and before its place is used again.
-  K2  a task that is given up is written down before its submitter learns of it.
-  K3  of an end whose callbacks their processes did not survive, so often as MOST_DELIVERIES says,
-      the task is given up; and if `task_failed` kills as well, it is over.
-  K4  a letter that cannot be written is tried again after a pause, and holds up nothing; one that
-      never can be is given up after a few attempts, and the log has what was known of its task.
-  K5  one call of tend() looks at LETTERS_A_TURN letters at most, so the manager sees to signals and
-      deaths between them. The next call goes on behind them. The end of the server writes the rest.
+  K1  What a dead process held is recovered after it was reaped, and before its place is used again.
+  K2  A task that is given up is written down before its submitter learns of it.
+  K3  When MOST_DELIVERIES processes die in the callback that gets one result, the task is given up.
+      If `task_failed` kills its process as well, the task is over.
+  K4  A letter that cannot be written is tried again after a pause, and holds up nothing. One that
+      never can be is given up after a few attempts, and the log says what was known of its task.
+  K5  One call of tend() writes at most LETTERS_A_TURN letters, so the manager sees to signals and
+      deaths between two calls. The next call goes on behind them. The end of the server writes the
+      rest.
 """
 
 from __future__ import annotations

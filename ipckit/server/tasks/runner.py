@@ -3,12 +3,13 @@
 Stands on ipckit.server.tasks.{ledger,time_limit,retry_policy,host},
           ipckit.server.shared.scoreboard.
 Invariants
-  R1  an attempt is counted (by the ledger's view) before its end is in the ledger, so a
-      reader of the result finds it counted.
-  R2  an end that comes too late (the attempt was taken from us) changes nothing and is counted.
-  R3  an attempt fails by any BaseException: SystemExit, KeyboardInterrupt and CancelledError too.
-      The process goes on; its dead letter names the exception.
-  R4  a process that the callback forked neither ends the task nor begins another: it ends where it
+  R1  An attempt is counted (by the ledger's view) before its end is in the ledger, so a reader of
+      the result finds it counted.
+  R2  An end that comes too late (the attempt was given to another process) changes nothing, and is
+      counted.
+  R3  An attempt fails by any BaseException: SystemExit, KeyboardInterrupt and CancelledError too.
+      The process goes on. The dead letter names the exception.
+  R4  A process that the callback forked neither ends the task nor begins another. It ends where it
       comes back from the callback.
 Speed     a task that is not limited in time, and has nothing uncommon, is one C call, with no
           Python frame but the callback's.

@@ -2,11 +2,11 @@
 
 Stands on ipckit.server.tasks.{ledger,results,options,admission,host}.
 Invariants
-  S4  An attempt to store that fails gives back the record that it took, which wakes every process
-      that waits for room, its own too. So only the first attempt of a task is made without a look
-      whether there is room; a process that waits and is woken looks first, which takes nothing and
-      wakes no other process.
-  S5  Nothing here waits, except post_later(), on the loop, in order.
+  S4  An attempt to store that fails gives back the record that it took, and that wakes every
+      process that waits for room, this one too. So only the first attempt of a task is made without
+      checking for room. A process that waits and is woken checks first; a check takes nothing and
+      wakes no process.
+  S5  Nothing here waits, except post_later(), which waits on the loop and keeps the order.
 Crash     The stored tasks are not lost with this process. A task that waits for room is.
 """
 

@@ -6,8 +6,8 @@ Contract  `running()` is a context: inside it the callback may get TaskTimeout, 
 Stands on ipckit._core (trace: timers that send signals), ipckit.errors.
 Owns      IPK_SIGNAL_TASK_LIMIT (process/signals.h) of a task worker with a `task_timeout`.
 Invariants
-  L1  a timer is known to this object before it can run, so stop() ends it whatever exception comes
-      where: TaskTimeout is raised by a signal, between any two bytecodes of the block or of here.
+  L1  This object knows a timer before the timer can run. So stop() ends it wherever an exception
+      comes: a signal raises TaskTimeout between any two bytecodes of the block, or of this module.
 """
 
 from __future__ import annotations
