@@ -6,7 +6,8 @@
  *
  * Invariants
  *   C1  A claim takes the task with the lowest turn among the entries of its rings and what it
- *       remembers of a scan. A task without an entry that comes after the scan is behind those.
+ *       remembers of a scan. It does not know a task that was queued after the scan and has no
+ *       entry, as when its submitter died before adding one: that one waits for the next scan.
  *   C2  An entry is used up by each claim that reads it. A stale one costs one load of the word.
  *   C3  A process that clears `scan` sets it again for the others, unless it claimed all that the
  *       scan found: what it remembers dies with it. It scans again when it has used that up.

@@ -5,13 +5,15 @@
  * State     ledger->next_block, where this process looks first.
  *
  * Invariants
- *   A1  a record lists a block, or slab, before it takes it; so one that was taken is listed, and
- *       one whose record does not list it (any more) can be freed.
- *   A2  a block is taken and freed by one compare-and-set of its whole owner, a task id (used once)
- *       and a record: freeing it twice cannot hit a later owner.
- *   A3  only who holds the record frees a block of its task, as it may take that one again; once
- *       the record has another task, whatever that task left is free for all.
- *   A4  what is written into a body is seen after the word, and the block's owner, that allow it.
+ *   A1  A record lists a block, or a slab, before it takes it. So each one that is taken is listed,
+ *       and one that its record does not list can be freed.
+ *   A2  A block is taken and freed by one compare-and-set of its whole owner, which is a task id
+ *       (used once) and a record. So freeing it twice cannot free it for a later owner.
+ *   A3  Only the process that holds the record frees a block of its task, as it may take that block
+ *       again. Once the record has another task, every process may free what the former one left.
+ *   A4  A process writes bytes into a body only after it took the record (its word), and the block
+ *       (its owner), and those changes are visible to others before the bytes. So a reader that
+ *       copies a body and finds word and owner as before has bytes of that body only.
  *
  * Blocks    never.  Errors  -ENOSPC.
  */

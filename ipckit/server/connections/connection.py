@@ -7,8 +7,9 @@ Ends      as ipckit.server.connections.closing says.
 Stands on asyncio on uvloop, ipckit.framing, ipckit.server.connections.{callback_order,closing},
           ipckit._core (python/stream/stream.h: the usual case of each packet).
 Invariants
-  C1  The peer's end is noted once, also while a callback runs. It is an end of file (the peer may
-      still read), or the loss of the connection (send() returns False from then on).
+  C1  The peer's end of file and the loss of the connection are recorded when they come, also while
+      a callback runs, and the first of the two brings `close`, once. After an end of file the peer
+      may still read; after a loss send() returns False.
   C2  No packet is handed out while reading is paused. A transport reads after connection_made(),
       whatever was asked there; what it reads then is kept until reading is resumed.
   C3  What the kernel has acknowledged to the peer is handed out before `close`, also when a failed

@@ -16,9 +16,9 @@ Invariants
       successor waits for that before it takes the connection.
   T3  A connection is given on only when nothing more can be passed on to this process: the
       predecessor is dead, and what it left in its inbox has come here.
-  T4  What callbacks of this process have sent to other processes is in the kernel before a client
-      is given on, so it arrives before what they send in the successor. A process that does not
-      read is an exception.
+  T4  What callbacks of this process have sent to other processes is in the inboxes of those before
+      a client is given on. So it arrives before what the client's callbacks send in the successor.
+      For a process that does not read its inbox that is waited for no longer than reload_timeout.
 Stands on ipckit.server.connections.{fd_store,connection}, ipckit.server.processes.worker, uvloop.
 Crash     of the successor before it has the connection: the manager has a copy, and looks again.
 """

@@ -6,10 +6,11 @@ what in this process waits for which task.
 
 Stands on ipckit.server.tasks.{ledger,host}.
 Invariants
-  S1  A result is taken out of the ledger before it is delivered, and its record is freed after the
-      delivery. So it is delivered once, and once more by the successor if this process dies in
-      between. A delivery is counted before its callback begins, so that a result whose delivery
-      kills the process is found (K3 of recovery).
+  S1  A result is marked in the ledger as being delivered, then delivered, then its record is freed.
+      If this process dies between the mark and the end, its successor delivers the result, to the
+      `finish` event. So each result is delivered once, or twice where the first delivery was cut
+      short. The ledger counts deliveries as they begin, so that the manager can give up a result
+      that kills each process that delivers it (K3 of ipckit.server.tasks.recovery).
   S2  Nothing here waits, except wait(), which delivers results and reads frames while it waits.
   S3  While results keep arriving, this process polls once per iteration of its loop, and wake-ups
       are suppressed. Before it blocks, it enables wake-ups and polls once more. After a poll in
