@@ -10,7 +10,7 @@ from typing import Any
 
 from ipckit.cli.rounds import Row, limited
 from ipckit.testing import History, Model, Operation, check
-from ipckit.testing.checker import answers
+from ipckit.testing.judging.checker import answers
 from ipckit.testing.models import Dict, FifoQueue, Register
 
 ROUNDS = 5

@@ -19,19 +19,21 @@ from hypothesis import strategies as st
 
 from ipckit import Atomic
 from ipckit.testing import Kill, PropertyFailed, Stop, invariant, kill_point, op
-from ipckit.testing.failure import load
 from ipckit.testing.machine import ProcessMachine
 from ipckit.testing.models import Counter
-from ipckit.testing.plans import Plan
-from ipckit.testing.program import Call, Program
-from ipckit.testing.prove import Prover, prove, replay
-from ipckit.testing.worker import Act
+from ipckit.testing.programs.acts import Act
+from ipckit.testing.programs.program import Call, Program
+from ipckit.testing.programs.schedules import Plan
+from ipckit.testing.search.failure import load
+from ipckit.testing.search.search import Prover, prove, replay
 
 
 @pytest.fixture(autouse=True)
 def _elsewhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # where failures are saved
-    monkeypatch.setattr("ipckit.testing.prove.SHRINKING", 0.1)  # tests/seeded is about shrinking
+    monkeypatch.setattr(
+        "ipckit.testing.search.search.SHRINKING", 0.1
+    )  # tests/seeded is about shrinking
 
 
 class Shared(ProcessMachine):

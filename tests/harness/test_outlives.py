@@ -9,15 +9,15 @@ import pytest
 from harness import outliving
 
 from ipckit.testing import PropertyFailed
-from ipckit.testing.control import KIND, Control, one_after_the_other
-from ipckit.testing.failure import Failure, load
-from ipckit.testing.fresh import fails_afresh
-from ipckit.testing.history import History
+from ipckit.testing.histories.history import History
 from ipckit.testing.machine import ProcessMachine
-from ipckit.testing.plans import Plan
-from ipckit.testing.program import Call, Fault, Program
-from ipckit.testing.prove import Prover, prove
-from ipckit.testing.worker import Act
+from ipckit.testing.programs.acts import Act
+from ipckit.testing.programs.program import Call, Fault, Program
+from ipckit.testing.programs.schedules import Plan
+from ipckit.testing.search.control import KIND, Control, one_after_the_other
+from ipckit.testing.search.failure import Failure, load
+from ipckit.testing.search.fresh import fails_afresh
+from ipckit.testing.search.search import Prover, prove
 
 ADD, GET = Call("add"), Call("get")
 TWO = Program((), ((ADD,), (ADD,)), ())

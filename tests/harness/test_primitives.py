@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from ipckit import Atomic, Channel, Int, Lock, PosixQueue, Str, SysvQueue, Table, WaitTimeout
 from ipckit.testing import Kill, ProcessMachine, Stop, invariant, op
 from ipckit.testing.models import Counter, FifoQueue
-from ipckit.testing.prove import prove
+from ipckit.testing.search.search import prove
 
 SCALE = 20 if os.environ.get("IPCKIT_SOAK") == "1" else 1
 SMALL = st.integers(0, 3)

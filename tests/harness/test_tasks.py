@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from serving import LOOK, Ask, Running
 
 from ipckit.testing import Kill, ProcessMachine, invariant, op
-from ipckit.testing.prove import prove
+from ipckit.testing.search.search import prove
 
 SCALE = 20 if os.environ.get("IPCKIT_SOAK") == "1" else 1
 RUNS = itertools.count()

@@ -1,4 +1,4 @@
-"""The tier rule of pyproject.toml is awake: it refuses what it forbids, and names both sides.
+"""The import rules of pyproject.toml are awake: each refuses what it forbids, and names both sides.
 
 Each test edits a copy of the sources and asks import-linter about the copy.
 """
@@ -120,3 +120,48 @@ def test_a_pure_part_may_not_do_io(copy, module):
     name = module.removesuffix(".py").replace("/", ".")
     assert code == 1
     assert f"{name} is not allowed to import socket" in said
+
+
+TYPES_ONLY = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import "
+
+
+@pytest.mark.parametrize(
+    ("contract", "module", "imported"),
+    [
+        ("testing", "ipckit/testing/histories/values.py", "ipckit.testing.judging.checker"),
+        ("testing", "ipckit/testing/judging/fifo.py", "ipckit.testing.programs.acts"),
+        ("testing", "ipckit/testing/engines/common.py", "ipckit.testing.machine"),
+    ],
+)
+@pytest.mark.parametrize("how", ["import ", TYPES_ONLY], ids=["import", "for types only"])
+def test_an_import_between_rooms_is_refused(copy, contract, module, imported, how):
+    """A room imports from the rooms below it, neither upwards nor sideways; types count."""
+    append(copy, module, f"{how}{imported}")
+    code, said = lint(copy, contract)
+    importer = ".".join(module.split("/")[:3])
+    assert code == 1
+    assert f"{importer} is not allowed to import {'.'.join(imported.split('.')[:3])}" in said
+
+
+@pytest.mark.parametrize("contract", ["testing", "circles"])
+def test_the_rooms_keep_their_rules(copy, contract):
+    """Unchanged sources pass, so the other tests fail for their edit and nothing else."""
+    code, said = lint(copy, contract)
+    assert code == 0, said
+
+
+def test_a_room_without_a_place_is_refused(copy):
+    """A new room of the harness needs a place among the others."""
+    (copy / "ipckit/testing/newcomer.py").touch()
+    code, said = lint(copy, "testing")
+    assert code == 1
+    assert "newcomer" in said
+
+
+@pytest.mark.parametrize("how", ["import ", TYPES_ONLY], ids=["import", "for types only"])
+def test_a_circle_is_refused(copy, how):
+    """Two modules of one folder that import each other; types count."""
+    append(copy, "ipckit/testing/programs/acts.py", f"{how}ipckit.testing.programs.preemptions")
+    code, said = lint(copy, "circles")
+    assert code == 1
+    assert "No cycles are allowed in ipckit.testing.programs" in said

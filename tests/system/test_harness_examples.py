@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ipckit.testing import PropertyFailed
-from ipckit.testing.prove import prove
+from ipckit.testing.search.search import prove
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "examples" / "harness"
@@ -36,8 +36,8 @@ def test_the_wrong_one_fails_and_the_right_one_passes(name, tmp_path, monkeypatc
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(FOLDER.parent))
     # Found is enough here: tests/seeded shows what becomes of it.
-    monkeypatch.setattr("ipckit.testing.prove.SHRINKING", 0.0)
-    monkeypatch.setattr("ipckit.testing.prove.simplify", lambda prover, found: found)
+    monkeypatch.setattr("ipckit.testing.search.search.SHRINKING", 0.0)
+    monkeypatch.setattr("ipckit.testing.search.search.simplify", lambda prover, found: found)
     wrong, right = (getattr(loaded(name), each) for each in EXAMPLES[name])
     with pytest.raises(PropertyFailed, match=f"not linearizable: {wrong.__name__}: "):
         prove(wrong)

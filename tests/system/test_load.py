@@ -10,7 +10,7 @@ import threading
 
 from deadlines import LOOK
 
-from ipckit.testing.progress import cpu_ns
+from ipckit.testing.processes.progress import cpu_ns
 
 ECHOS = 100
 TASKS = 100_000 if os.environ.get("IPCKIT_SOAK") == "1" else 10_000

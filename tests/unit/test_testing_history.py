@@ -12,13 +12,14 @@ from deadlines import LOOK
 
 from ipckit.testing import Event, History, Kill, Operation, Raised, Stop, check
 from ipckit.testing.errors import MachineError
-from ipckit.testing.failure import load
-from ipckit.testing.machine import ProcessMachine, invariant, op
+from ipckit.testing.machine import ProcessMachine
 from ipckit.testing.models import AtLeastOnce, Counter, FifoQueue, Register, conserved
-from ipckit.testing.plans import Plan, Planner
-from ipckit.testing.program import Call, Fault, Program
-from ipckit.testing.simpler import PAIRS_UP_TO, smaller, smaller_by_two
-from ipckit.testing.worker import Act
+from ipckit.testing.programs.acts import Act
+from ipckit.testing.programs.program import Call, Fault, Program
+from ipckit.testing.programs.schedules import Plan, Planner
+from ipckit.testing.search.candidates import PAIRS_UP_TO, smaller, smaller_by_two
+from ipckit.testing.search.failure import load
+from ipckit.testing.spec import invariant, op
 
 LOST = History(
     [

@@ -10,8 +10,8 @@ import re
 import pytest
 
 from ipckit.testing import Event, History, Operation, Raised, check
+from ipckit.testing.histories.html import page
 from ipckit.testing.models import Counter
-from ipckit.testing.page import page
 
 EVIL = "<script src=//x>&\"'</svg>"
 LOST = History(

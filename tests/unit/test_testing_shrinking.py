@@ -13,14 +13,14 @@ import pytest
 from family import family
 from serving import wait_for
 
-from ipckit.testing.failure import Failure
-from ipckit.testing.history import History
+from ipckit.testing.histories.history import History
 from ipckit.testing.machine import ProcessMachine
-from ipckit.testing.plans import Plan, Planner
-from ipckit.testing.preemptions import ALL, NEAR, Moment, moments, turns_at
-from ipckit.testing.program import Call, Fault, Program
-from ipckit.testing.progress import SPINS, Progress, cpu_ns, sleeps, state
-from ipckit.testing.shrinking import MOST, ROUNDS, simplify
+from ipckit.testing.processes.progress import SPINS, Progress, cpu_ns, sleeps, state
+from ipckit.testing.programs.preemptions import ALL, NEAR, Moment, moments, turns_at
+from ipckit.testing.programs.program import Call, Fault, Program
+from ipckit.testing.programs.schedules import Plan, Planner
+from ipckit.testing.search.failure import Failure
+from ipckit.testing.search.shrinking import MOST, ROUNDS, simplify
 
 PUT, GET, NOISE = Call("put"), Call("get"), Call("noise")
 LARGE = Program(

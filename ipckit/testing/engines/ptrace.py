@@ -18,16 +18,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ipckit._core import ffi, lib
-from ipckit.testing.crew import Blocked, Crew, Member
+from ipckit.testing.engines.common import finish, fork_branches
 from ipckit.testing.errors import MachineError
-from ipckit.testing.history import Event, History
-from ipckit.testing.machine import ProcessMachine
-from ipckit.testing.plans import Plan
-from ipckit.testing.preemptions import ALL
-from ipckit.testing.program import Program
-from ipckit.testing.progress import Progress
-from ipckit.testing.real import finish, fork_branches
-from ipckit.testing.worker import DONE
+from ipckit.testing.histories.history import History
+from ipckit.testing.histories.operation import Event
+from ipckit.testing.processes.child import DONE
+from ipckit.testing.processes.crew import Blocked, Crew, Member
+from ipckit.testing.processes.progress import Progress
+from ipckit.testing.programs.preemptions import ALL
+from ipckit.testing.programs.program import Program
+from ipckit.testing.programs.schedules import Plan
+from ipckit.testing.spec import Machine
 
 SYSTEM = re.compile(
     r"/(python[\d.]*|libpython.*|libc[.-].*|ld-linux.*|ld-[\d.]+\.so|libm[.-].*|libpthread.*|libdl.*"
@@ -39,7 +40,7 @@ ALONE = 1.0  # seconds that the victim has to come to its traced call
 MOST = (1 << 32) - 1
 
 
-def run(machine: ProcessMachine, program: Program, plan: Plan, crew: Crew) -> tuple[History, int]:
+def run(machine: Machine, program: Program, plan: Plan, crew: Crew) -> tuple[History, int]:
     """Run a program once; also give how many instructions the victim's call did."""
     fork_branches(crew, machine, program, plan, lambda _worker: None)
     assert plan.victim is not None

@@ -22,11 +22,12 @@ from typing import Self
 
 from ipckit._core import lib
 from ipckit.testing.errors import MachineError
-from ipckit.testing.history import UNDER_WAY, Event, History, Operation
-from ipckit.testing.log import Log
-from ipckit.testing.program import Call, Program
-from ipckit.testing.progress import Progress, cpu_ns, state
-from ipckit.testing.worker import DONE, HELD, WHERE_SIGNAL, Refused, Worker, forked
+from ipckit.testing.histories.history import History
+from ipckit.testing.histories.operation import UNDER_WAY, Event, Operation
+from ipckit.testing.processes.child import DONE, HELD, WHERE_SIGNAL, Refused, Worker, forked
+from ipckit.testing.processes.progress import Progress, cpu_ns, state
+from ipckit.testing.processes.shared_log import Log
+from ipckit.testing.programs.program import Call, Program
 
 EXTENSIONS = 60  # times the deadline at most, on a machine that gives its processes no CPU
 

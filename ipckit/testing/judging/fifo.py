@@ -14,8 +14,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ipckit.testing.history import Operation
-from ipckit.testing.values import Raised, frozen, same
+from ipckit.testing.histories.operation import Operation
+from ipckit.testing.histories.values import Raised, frozen, same
 
 NEVER = 1 << 63
 

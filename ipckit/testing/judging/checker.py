@@ -21,8 +21,10 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
 from ipckit.testing.errors import MachineError
-from ipckit.testing.history import UNDER_WAY, History, Operation
-from ipckit.testing.values import Raised, frozen, same
+from ipckit.testing.histories.history import History
+from ipckit.testing.histories.operation import UNDER_WAY, Operation
+from ipckit.testing.histories.text import explain
+from ipckit.testing.histories.values import Raised, frozen, same
 
 Outcome = Literal["linearizable", "not_linearizable", "unknown", "vacuous"]
 STEPS_BETWEEN_CLOCKS = 256
@@ -92,8 +94,6 @@ class Verdict:
         """Say it in a line, or with the counter-example."""
         if self.counter_example is None:
             return self.outcome.replace("_", " ")
-        from ipckit.testing.report import explain  # noqa: PLC0415 - only who explains needs it
-
         return explain(self)
 
 

@@ -11,13 +11,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ipckit.testing.crew import Crew, Member
-from ipckit.testing.history import History
-from ipckit.testing.machine import ProcessMachine
-from ipckit.testing.plans import Plan
-from ipckit.testing.program import Program
-from ipckit.testing.real import finish, fork_branches
-from ipckit.testing.worker import DONE, YIELDED, Worker
+from ipckit.testing.engines.common import finish, fork_branches
+from ipckit.testing.histories.history import History
+from ipckit.testing.processes.child import DONE, YIELDED, Worker
+from ipckit.testing.processes.crew import Crew, Member
+from ipckit.testing.programs.program import Program
+from ipckit.testing.programs.schedules import Plan
+from ipckit.testing.spec import Machine
 
 LOOK = 0.005  # seconds between two looks at who might wait
 FAIR = 5000  # steps of one turn at most: who spins until another has done something must end
@@ -38,7 +38,7 @@ class _Granted:
         self.left -= 1
 
 
-def run(machine: ProcessMachine, program: Program, plan: Plan, crew: Crew) -> History:
+def run(machine: Machine, program: Program, plan: Plan, crew: Crew) -> History:
     """Run a program once. Blocked, Crashed; what an invariant raises."""
 
     def begin(worker: Worker) -> None:

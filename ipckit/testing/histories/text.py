@@ -5,19 +5,59 @@ Pure.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
+from typing import Any, Protocol
 
-from ipckit.testing.checker import Verdict
-from ipckit.testing.history import History, Operation
+from ipckit.testing.histories.operation import Event, Operation
 
 WIDEST = 44  # characters of a lane
 
 
-def timeline(history: History) -> str:
+class Drawn(Protocol):
+    """What is drawn: a `History`."""
+
+    @property
+    def operations(self) -> Sequence[Operation]:
+        """Its operations, in order of their calls."""
+
+    @property
+    def events(self) -> Sequence[Event]:
+        """What happened to its processes."""
+
+    @property
+    def processes(self) -> list[int]:
+        """Every process of it."""
+
+
+class Explained(Protocol):
+    """What is explained: a `Verdict`."""
+
+    @property
+    def part(self) -> Hashable:
+        """The part of the object that it is about."""
+
+    @property
+    def counter_example(self) -> Drawn | None:
+        """The history that cannot be, if there is one."""
+
+    @property
+    def order(self) -> Sequence[Operation]:
+        """The longest order that was possible."""
+
+    @property
+    def unplaced(self) -> Operation | None:
+        """The operation that fits nowhere after that."""
+
+    @property
+    def expected(self) -> Sequence[Any]:
+        """What the model would have answered there."""
+
+
+def timeline(history: Drawn) -> str:
     """Draw a lane for each process, a line for each moment; microseconds since the first call."""
     lanes = history.processes
     moments: list[tuple[int, int, int, str]] = []  # when, order at one moment, lane, what
-    for each in history:
+    for each in history.operations:
         call, _, answer = str(each).rpartition(" -> ")
         moments.append((each.called, 0, each.process, f"┌ {call}"))
         moments.append((each.returned, 2, each.process, f"└ {answer}"))
@@ -46,11 +86,11 @@ def timeline(history: History) -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
-def explain(verdict: Verdict) -> str:
+def explain(verdict: Explained) -> str:
     """Tell the counter-example of a verdict."""
     assert verdict.counter_example is not None
     lines = [
-        f"not linearizable: {_size(verdict.counter_example)}"
+        f"not linearizable: {size(verdict.counter_example)}"
         + ("" if verdict.part is None else f" on part {verdict.part!r}"),
         "",
         timeline(verdict.counter_example),
@@ -68,8 +108,9 @@ def explain(verdict: Verdict) -> str:
     return "\n".join(lines)
 
 
-def _size(history: History) -> str:
-    return f"{len(history.processes)} processes, {len(history)} operations"
+def size(history: Drawn) -> str:
+    """Say how many processes and operations it has."""
+    return f"{len(history.processes)} processes, {len(history.operations)} operations"
 
 
 def _numbered(order: Sequence[Operation]) -> list[str]:

@@ -1,29 +1,22 @@
-"""The `real` engine: all processes at once, with drawn pauses, kills and stops."""
+"""What the engines share: the processes of a program, and the calls after all others.
+
+Contract  `fork_branches` returns when each process is before its first call; the engine then lets
+          each of them go on. `finish` makes the last calls and checks the invariants while all
+          processes are at rest.
+Blocks    until the processes have come there, or `Blocked` or `Crashed` is raised.
+"""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 
-from ipckit.testing.crew import Crew
-from ipckit.testing.history import History
-from ipckit.testing.machine import ProcessMachine
-from ipckit.testing.plans import Plan
-from ipckit.testing.program import Program
-from ipckit.testing.worker import DONE, READY, Act, Worker
-
-TOGETHER = 150_000  # ns in which the last one wakes up
-
-
-def run(machine: ProcessMachine, program: Program, plan: Plan, crew: Crew) -> History:
-    """Run a program once. Blocked, Crashed; what an invariant raises."""
-    fork_branches(crew, machine, program, plan, Worker.begin_together)
-    crew.watch_stops(striking(plan, "stop"))
-    crew.log.start_at(time.monotonic_ns() + TOGETHER)
-    for member in crew.members:
-        crew.wake(member)
-    crew.await_all(DONE)
-    return finish(crew, machine, program)
+from ipckit.testing.histories.history import History
+from ipckit.testing.processes.child import DONE, READY, Worker
+from ipckit.testing.processes.crew import Crew
+from ipckit.testing.programs.acts import Act
+from ipckit.testing.programs.program import Program
+from ipckit.testing.programs.schedules import Plan
+from ipckit.testing.spec import Machine
 
 
 def striking(plan: Plan, what: str) -> set[int]:
@@ -39,7 +32,7 @@ def striking(plan: Plan, what: str) -> set[int]:
 
 def fork_branches(
     crew: Crew,
-    machine: ProcessMachine,
+    machine: Machine,
     program: Program,
     plan: Plan,
     begin: Callable[[Worker], None],
@@ -64,7 +57,7 @@ def fork_branches(
     crew.await_all(READY)
 
 
-def finish(crew: Crew, machine: ProcessMachine, program: Program) -> History:
+def finish(crew: Crew, machine: Machine, program: Program) -> History:
     """Make the calls after all others, and ask the invariants while all are at rest."""
     if program.after:
 

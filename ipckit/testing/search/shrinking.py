@@ -17,11 +17,11 @@ import itertools
 from collections.abc import Iterator
 from typing import Protocol
 
-from ipckit.testing.failure import Failure
-from ipckit.testing.machine import ProcessMachine
-from ipckit.testing.plans import Plan, Planner
-from ipckit.testing.program import Program
-from ipckit.testing.simpler import essence, smaller, smaller_by_two
+from ipckit.testing.programs.program import Program
+from ipckit.testing.programs.schedules import Plan, Planner
+from ipckit.testing.search.candidates import essence, smaller, smaller_by_two
+from ipckit.testing.search.failure import Failure
+from ipckit.testing.spec import Machine
 
 ROUNDS = (3, 12)  # times the runs of the machine
 PAIRS = 3  # the same of each program without two calls
@@ -32,7 +32,7 @@ MOST = 6  # times the runs of a search
 class Tries(Protocol):
     """What is needed of a search."""
 
-    machine: type[ProcessMachine]
+    machine: type[Machine]
     planner: Planner
     tried: int
 

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import html
 
-from ipckit.testing.checker import Verdict
-from ipckit.testing.history import History, Operation
-from ipckit.testing.report import explain
+from ipckit.testing.histories.operation import Operation
+from ipckit.testing.histories.text import Drawn, Explained, explain, size
 
 LANE, BAR, LEFT, TOP = 70, 30, 90, 56
 NEAREST, WIDEST, USUAL = 30, 84, 900  # pixels between two moments; of a page
@@ -35,19 +34,18 @@ svg text.when { fill: #5b6675 } .tick { stroke: #e8ecf1 }
 
 
 def page(
-    history: History, verdict: Verdict | None = None, *, title: str = "", text: str = ""
+    history: Drawn, verdict: Explained | None = None, *, title: str = "", text: str = ""
 ) -> str:
     """Draw a history; a verdict explains it, and what fits nowhere is red."""
     wrong = verdict.unplaced if verdict is not None else None
     told = text or (explain(verdict) if verdict is not None and verdict.counter_example else "")
     heading = title or "History"
-    size = f"{len(history.processes)} processes, {len(history)} operations"
     return "\n".join([
         "<!doctype html>",
         '<html lang="en"><head><meta charset="utf-8">',
         '<meta name="viewport" content="width=device-width">',
         f"<title>{html.escape(heading)}</title><style>{STYLE}</style></head><body>",
-        f"<h1>{html.escape(heading)}</h1><p>{size}</p>",
+        f"<h1>{html.escape(heading)}</h1><p>{size(history)}</p>",
         f'<div class="drawing">{_drawing(history, wrong)}</div>',
         f'<p class="legend">{LEGEND}</p>',
         f"<pre>{html.escape(told)}</pre>" if told else "",
@@ -55,16 +53,16 @@ def page(
     ])  # fmt: skip
 
 
-def _places(history: History) -> tuple[dict[int, int], int]:
+def _places(history: Drawn) -> tuple[dict[int, int], int]:
     """Give each moment's x, so far from the last that no label meets the next; and the width."""
     begins: dict[int, list[tuple[tuple[int, str], int]]] = {}  # what is written from there on
-    for each in history:
-        size = LETTER * len(_label(each)) + 14
-        begins.setdefault(each.called, []).append(((each.process, "label"), size))
+    for each in history.operations:
+        room = LETTER * len(_label(each)) + 14
+        begins.setdefault(each.called, []).append(((each.process, "label"), room))
     for event in history.events:
-        size = LETTER * len(event.kind) + 14
-        begins.setdefault(event.time, []).append(((event.process, "event"), size))
-    moments = sorted(begins.keys() | {each.returned for each in history})
+        room = LETTER * len(event.kind) + 14
+        begins.setdefault(event.time, []).append(((event.process, "event"), room))
+    moments = sorted(begins.keys() | {each.returned for each in history.operations})
     place: dict[int, int] = {}
     free: dict[tuple[int, str], int] = {}  # x from which on a line of labels is empty
     step = max(NEAREST, min(WIDEST, USUAL // max(len(moments), 1)))
@@ -73,13 +71,13 @@ def _places(history: History) -> tuple[dict[int, int], int]:
         lines = begins.get(moment, [])
         x = max([x, *(free.get(line, 0) for line, _ in lines)])
         place[moment] = x
-        for line, size in lines:
-            free[line] = x + size
+        for line, room in lines:
+            free[line] = x + room
         x += step
     return place, max([x + 60, *free.values()])
 
 
-def _drawing(history: History, wrong: Operation | None) -> str:
+def _drawing(history: Drawn, wrong: Operation | None) -> str:
     """Place moments by their order, not their distance: what matters is before and after."""
     place, width = _places(history)
     lanes = {process: TOP + LANE * index for index, process in enumerate(history.processes)}
@@ -97,7 +95,7 @@ def _drawing(history: History, wrong: Operation | None) -> str:
         middle = y + BAR / 2
         parts.append(f'<text x="6" y="{middle + 4}">process {process}</text>')
         parts.append(f'<line class="lane" x1="{LEFT}" y1="{middle}" x2="{width}" y2="{middle}"/>')
-    for each in history:
+    for each in history.operations:
         x, y = place[each.called], lanes[each.process]
         long = max(place[each.returned] - x, 6)
         kind = "wrong" if each == wrong else "cut" if each.cut else "bar"

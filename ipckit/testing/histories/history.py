@@ -1,10 +1,6 @@
 """What several processes did: every call with its two moments, and who died when.
 
-Contract  An `Operation` was under way from `called` to `returned` (nanoseconds of one clock that
-          all processes share, both ends included). `cut` means that its process died in it:
-          `returned` is then the moment at which the process was seen to be dead, and the operation
-          may have happened before that, or not at all; its result is unknown.
-          A `History` is in order of the calls. Its file is JSON (`values.py` says which values
+Contract  A `History` is in order of the calls. Its file is JSON (`values.py` says which values
           keep their types) and holds no code.
 Pure but for save() and load(), which write and read the file named.
 """
@@ -17,54 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ipckit.testing.values import Opaque, Raised, from_json, to_json
+from ipckit.testing.histories.html import page
+from ipckit.testing.histories.operation import Event, Operation
+from ipckit.testing.histories.text import timeline
+from ipckit.testing.histories.values import Raised, from_json, to_json
 
 FORMAT = 1
-UNDER_WAY = Opaque("still under way")  # the result of what is cut though nobody was killed
-
-
-@dataclass(frozen=True)
-class Operation:
-    """One call of one process.
-
-    `arguments` by name; `result` is what it returned, or a `Raised`. A process has one operation
-    under way at a time. Raises ValueError for a return before the call.
-    """
-
-    process: int
-    name: str
-    arguments: Mapping[str, Any]
-    called: int
-    returned: int
-    result: Any = None
-    cut: bool = False
-
-    def __post_init__(self) -> None:
-        if self.returned < self.called:
-            raise ValueError(
-                f"operation {self.name} of process {self.process}: returned={self.returned}: must "
-                f"be called={self.called} or later"
-            )
-
-    def __str__(self) -> str:
-        """Show it as a call with its answer."""
-        given = ", ".join(f"{name}={value!r}" for name, value in self.arguments.items())
-        answer = "killed" if self.cut and self.result is None else f"{self.result!r}"
-        return f"{self.name}({given}) -> {answer}"
-
-    def overlaps(self, other: Operation) -> bool:
-        """Whether both were under way at one moment."""
-        return self.called <= other.returned and other.called <= self.returned
-
-
-@dataclass(frozen=True)
-class Event:
-    """Something that befell a process: ``killed``, ``stopped`` or ``continued``, at `time` ns."""
-
-    process: int
-    kind: str
-    time: int
-    where: str = ""
 
 
 @dataclass(frozen=True)
@@ -109,9 +63,7 @@ class History:
         return iter(self.operations)
 
     def __str__(self) -> str:
-        """Draw it as text (`report.timeline`)."""
-        from ipckit.testing.report import timeline  # noqa: PLC0415 - only who draws needs it
-
+        """Draw it as text (`text.timeline`)."""
         return timeline(self)
 
     def completed(self, name: str | None = None) -> int:
@@ -136,8 +88,6 @@ class History:
 
     def to_html(self, path: str | Path) -> None:
         """Write one self-contained page with a lane for each process. OSError as `open`'s."""
-        from ipckit.testing.page import page  # noqa: PLC0415 - only who draws needs it
-
         Path(path).write_text(page(self), encoding="utf-8", errors="backslashreplace")
 
     def to_json(self) -> dict[str, Any]:

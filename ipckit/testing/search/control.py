@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from ipckit.testing.failure import Failure
-from ipckit.testing.plans import Plan
-from ipckit.testing.preemptions import ALL, Moment, held_at
-from ipckit.testing.program import Program
-from ipckit.testing.worker import Act
+from ipckit.testing.programs.acts import Act
+from ipckit.testing.programs.preemptions import ALL, Moment, held_at
+from ipckit.testing.programs.program import Program
+from ipckit.testing.programs.schedules import Plan
+from ipckit.testing.search.failure import Failure
 
 KIND = "something outlives a run"
 AGAIN = 2  # runs that must all fail

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from ipckit.testing.checker import Verdict
-from ipckit.testing.history import History
-from ipckit.testing.program import Call, Program
+from ipckit.testing.histories.history import History
+from ipckit.testing.judging.checker import Verdict
+from ipckit.testing.programs.program import Call, Program
 
 PAIRS_UP_TO = 8
 """Calls of a program of which every two are left out by way of trial."""

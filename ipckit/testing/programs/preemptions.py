@@ -13,8 +13,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from ipckit.testing.program import Program
-from ipckit.testing.worker import Act
+from ipckit.testing.programs.acts import Act
+from ipckit.testing.programs.program import Program
 
 ALL = 1 << 40  # more steps than any operation has
 NEAR = 400  # steps of a call in which it is held; one that spins may have made 100,000

@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ipckit.testing.checker import Verdict
-from ipckit.testing.history import History
-from ipckit.testing.machine import ProcessMachine
-from ipckit.testing.page import page
-from ipckit.testing.plans import Plan
-from ipckit.testing.program import Program
+from ipckit.testing.histories.history import History
+from ipckit.testing.histories.html import page
+from ipckit.testing.judging.checker import Verdict
+from ipckit.testing.programs.program import Program
+from ipckit.testing.programs.schedules import Plan
+from ipckit.testing.spec import Machine
 
 FOLDER = Path(".ipckit")
 FORMAT = 1
@@ -38,7 +38,7 @@ class Failure:
 
 
 def save(
-    machine: type[ProcessMachine], failure: Failure, seed: int, heading: str, text: str
+    machine: type[Machine], failure: Failure, seed: int, heading: str, text: str
 ) -> tuple[Path | None, list[str]]:
     """Write the failure and its page; give the file if it can be replayed, and the lines that say
     where it is, and how to replay it.

@@ -14,9 +14,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from ipckit.testing.points import on_kill_points
+from ipckit.testing.kill_points import on_kill_points
 
-_OURS = str(Path(__file__).parent)
+_OURS = str(Path(__file__).parents[1])  # ipckit/testing
 
 
 class Steps:

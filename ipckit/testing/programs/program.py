@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ipckit.testing.values import comes_back, from_json, to_json
+from ipckit.testing.histories.values import comes_back, from_json, to_json
 
 if TYPE_CHECKING:
     from hypothesis.strategies import DrawFn, SearchStrategy

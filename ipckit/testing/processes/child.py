@@ -1,4 +1,4 @@
-"""One process of a run: makes its calls, logs them, and lets befall it what the plan says.
+"""One process of a run, from its own side: makes its calls, logs them, injects the planned faults.
 
 Contract  A call is logged before it begins and after it ended; between the two the plan's acts are
           done at their moments: `kill` and `stop` are real signals, `pause` a sleep, `hold` waits
@@ -21,33 +21,15 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from ipckit._core import ffi, lib
-from ipckit.testing.log import Log
-from ipckit.testing.program import Call
-from ipckit.testing.steps import Steps
-from ipckit.testing.values import Raised
+from ipckit.testing.histories.values import Raised
+from ipckit.testing.processes.bytecode import Steps
+from ipckit.testing.processes.shared_log import Log
+from ipckit.testing.programs.acts import ANY, POINT, Act
+from ipckit.testing.programs.program import Call
 
 READY, DONE, YIELDED, HELD = b"R", b"D", b"Y", b"H"
-POINT = "point "  # and its name
-ANY = "any point"
 WHERE_SIGNAL = signal.SIGUSR2
 _SIGNALS = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP}
-
-
-@dataclass(frozen=True)
-class Act:
-    """One thing that befalls an operation.
-
-    `what`: kill, stop, pause (for `ns`), hold (until no other gets on), trace (by the parent, from
-    here on), count (its steps).
-    `at`: ``before`` (not called yet), ``start``, ``end``, ``step`` (before its `number`-th, from
-    0), ``timer`` (`ns` after the start), or POINT with the name of a kill point, or ANY (its
-    `number`-th passing).
-    """
-
-    what: str
-    at: str
-    number: int = 0
-    ns: int = 0
 
 
 @dataclass(frozen=True)

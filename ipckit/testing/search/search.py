@@ -25,20 +25,21 @@ from typing import TYPE_CHECKING
 
 import hypothesis
 
-from ipckit.testing import control, held, real, stepped
-from ipckit.testing.checker import check
-from ipckit.testing.crew import Blocked, Crashed, Crew
+from ipckit.testing.engines import ptrace, real, stepped
 from ipckit.testing.errors import MachineError
-from ipckit.testing.failure import Failure, load, save
-from ipckit.testing.fresh import RUNS, fails_afresh
-from ipckit.testing.history import History
-from ipckit.testing.log import Log
-from ipckit.testing.machine import InvariantBroken, ProcessMachine
-from ipckit.testing.plans import Plan, Planner
-from ipckit.testing.preemptions import ALL
-from ipckit.testing.program import Kill, Program, programs
-from ipckit.testing.report import explain, timeline
-from ipckit.testing.shrinking import simplify
+from ipckit.testing.histories.history import History
+from ipckit.testing.histories.text import explain, timeline
+from ipckit.testing.judging.checker import check
+from ipckit.testing.processes.crew import Blocked, Crashed, Crew
+from ipckit.testing.processes.shared_log import Log
+from ipckit.testing.programs.preemptions import ALL
+from ipckit.testing.programs.program import Kill, Program, programs
+from ipckit.testing.programs.schedules import Plan, Planner
+from ipckit.testing.search import control
+from ipckit.testing.search.failure import Failure, load, save
+from ipckit.testing.search.fresh import RUNS, fails_afresh
+from ipckit.testing.search.shrinking import simplify
+from ipckit.testing.spec import InvariantBroken, Machine
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
@@ -55,6 +56,7 @@ class PropertyFailed(AssertionError):
     """A machine's object is not what its model says; `failure` has all that was seen."""
 
     failure: Failure
+    __module__ = "ipckit.testing"  # the documented place, which tracebacks show
 
 
 @dataclass
@@ -69,7 +71,7 @@ class Options:
 options = Options()
 
 
-def prove(machine: type[ProcessMachine]) -> None:
+def prove(machine: type[Machine]) -> None:
     """Try a machine; PropertyFailed with the report, MachineError when the class is at fault."""
     __tracebackhide__ = True  # the report says it all
     machine.examine()
@@ -98,7 +100,7 @@ class _Found(Exception):
 class Prover:
     """One search."""
 
-    def __init__(self, machine: type[ProcessMachine]) -> None:
+    def __init__(self, machine: type[Machine]) -> None:
         self.machine = machine
         self.planner = Planner(machine.engine)
         self.log = Log(machine.processes + 1)
@@ -217,12 +219,12 @@ class Prover:
         text = f"the judge was not done within {machine.judge} s" if verdict.unknown else ""
         return Failure(kind, text, program, plan, history, verdict)
 
-    def _run(self, machine: ProcessMachine, program: Program, plan: Plan, crew: Crew) -> History:
+    def _run(self, machine: Machine, program: Program, plan: Plan, crew: Crew) -> History:
         if machine.engine == "stepped":
             return stepped.run(machine, program, plan, crew)
         if machine.engine == "real":
             return real.run(machine, program, plan, crew)
-        history, instructions = held.run(machine, program, plan, crew)
+        history, instructions = ptrace.run(machine, program, plan, crew)
         if instructions and plan.victim and plan.victim[2] >= ALL:
             name = program.branches[plan.victim[0]][plan.victim[1]].name
             self.planner.instructions[name] = max(
@@ -304,7 +306,7 @@ def draw_round(
     settings(hypothesis.seed(seed)(hypothesis.given(drawn)(attempt)))()
 
 
-def replay(machine: type[ProcessMachine], path: Path) -> None:
+def replay(machine: type[Machine], path: Path) -> None:
     """Run a saved failure again: PropertyFailed if it fails, else it passes.
 
     `stepped` repeats the interleaving, once. The other engines try the same plan, and others of

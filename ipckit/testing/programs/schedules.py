@@ -15,9 +15,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ipckit.testing.preemptions import ALL, NEAR, Moment, held_at, moments, turns_at
-from ipckit.testing.program import Call, Fault, Program
-from ipckit.testing.worker import ANY, POINT, Act
+from ipckit.testing.programs.acts import ANY, POINT, Act
+from ipckit.testing.programs.preemptions import ALL, NEAR, Moment, held_at, moments, turns_at
+from ipckit.testing.programs.program import Call, Fault, Program
 
 GUESS_STEPS = 12
 GUESS_NS = 30_000
