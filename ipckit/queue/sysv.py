@@ -26,18 +26,6 @@ from ipckit.errors import (
     QueueFull,
     from_errno,
 )
-from ipckit.queue.calls import (
-    SMALL,
-    about_make,
-    buffer,
-    check_key,
-    closed,
-    limit,
-    not_received,
-    not_sent,
-    stat_of,
-    wait_ns,
-)
 from ipckit.queue.contract import (
     Body,
     Message,
@@ -50,7 +38,19 @@ from ipckit.queue.contract import (
     deadline_of,
     time_left,
 )
-from ipckit.queue.waits import Waits
+from ipckit.queue.sysv_async import Waits
+from ipckit.queue.sysv_calls import (
+    SMALL,
+    about_make,
+    buffer,
+    check_key,
+    closed,
+    limit,
+    not_received,
+    not_sent,
+    stat_of,
+    wait_ns,
+)
 
 __all__ = ["SysvQueue"]
 

@@ -131,6 +131,8 @@ TYPES_ONLY = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import "
         ("testing", "ipckit/testing/histories/values.py", "ipckit.testing.judging.checker"),
         ("testing", "ipckit/testing/judging/fifo.py", "ipckit.testing.programs.acts"),
         ("testing", "ipckit/testing/engines/common.py", "ipckit.testing.machine"),
+        ("cli", "ipckit/cli/answers.py", "ipckit.cli.inventory.entry"),
+        ("cli", "ipckit/cli/bench/rounds.py", "ipckit.cli.demo.mail"),
     ],
 )
 @pytest.mark.parametrize("how", ["import ", TYPES_ONLY], ids=["import", "for types only"])
@@ -138,22 +140,23 @@ def test_an_import_between_rooms_is_refused(copy, contract, module, imported, ho
     """A room imports from the rooms below it, neither upwards nor sideways; types count."""
     append(copy, module, f"{how}{imported}")
     code, said = lint(copy, contract)
-    importer = ".".join(module.split("/")[:3])
+    importer = ".".join(module.removesuffix(".py").split("/")[:3])
     assert code == 1
     assert f"{importer} is not allowed to import {'.'.join(imported.split('.')[:3])}" in said
 
 
-@pytest.mark.parametrize("contract", ["testing", "circles"])
+@pytest.mark.parametrize("contract", ["testing", "cli", "circles"])
 def test_the_rooms_keep_their_rules(copy, contract):
     """Unchanged sources pass, so the other tests fail for their edit and nothing else."""
     code, said = lint(copy, contract)
     assert code == 0, said
 
 
-def test_a_room_without_a_place_is_refused(copy):
-    """A new room of the harness needs a place among the others."""
-    (copy / "ipckit/testing/newcomer.py").touch()
-    code, said = lint(copy, "testing")
+@pytest.mark.parametrize("contract", ["testing", "cli"])
+def test_a_room_without_a_place_is_refused(copy, contract):
+    """A new module needs a place among the others."""
+    (copy / f"ipckit/{contract}/newcomer.py").touch()
+    code, said = lint(copy, contract)
     assert code == 1
     assert "newcomer" in said
 

@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 from deadlines import LOOK, RUN
 
-from ipckit.cli import demo as command
-from ipckit.cli.demo_mail import (
+from ipckit.cli.demo import command
+from ipckit.cli.demo.mail import (
     MAX_ATTEMPTS,
     attempt_fails,
     file_name,

@@ -14,7 +14,7 @@ from deadlines import LOOK
 
 from ipckit.errors import AccessDenied, AlreadyExists, NotFound, QueueRemoved, SystemCallError
 from ipckit.queue import PosixQueue, SysvQueue
-from ipckit.queue.calls import copy_message
+from ipckit.queue.sysv_calls import copy_message
 
 
 @pytest.fixture

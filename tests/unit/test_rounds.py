@@ -9,8 +9,8 @@ import pytest
 from bench.curves import Curve
 from bench.plot import apart, svg
 from bench.ranking import ahead, disagree
-from ipckit.cli.bench import sentence
-from ipckit.cli.rounds import Rounds, Row, figure, limited
+from ipckit.cli.bench.command import sentence
+from ipckit.cli.bench.rounds import Rounds, Row, figure, limited
 
 
 def a_row(ratio, goal=None, *, less=True):

@@ -1,6 +1,6 @@
 """What `ipckit bench` measures, each subject beside peers that every user has.
 
-Stands on ipckit.cli.{rounds,yardsticks}; leaves no queue, table or process behind.
+Stands on ipckit.cli.bench.{rounds,yardsticks}; leaves no queue, table or process behind.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from typing import Any
 import posix_ipc
 import sysv_ipc
 
-from ipckit.cli.rounds import Rounds, Row, in_a_process, timed
-from ipckit.cli.yardsticks import (
+from ipckit.cli.bench.rounds import Rounds, Row, in_a_process, timed
+from ipckit.cli.bench.yardsticks import (
     bare_echo,
     bare_tasks,
     cpu_ns,

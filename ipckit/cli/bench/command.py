@@ -13,7 +13,7 @@ import sys
 from typing import Any
 
 from ipckit.cli.answers import WrongUse, add_command
-from ipckit.cli.rounds import ROUNDS, Row
+from ipckit.cli.bench.rounds import ROUNDS, Row
 
 __all__ = ["add_to", "sentence"]
 
@@ -48,7 +48,7 @@ def _rounds(text: str) -> int:
 
 
 def _bench(options: argparse.Namespace) -> int:
-    from ipckit.cli.subjects import SUBJECTS  # noqa: PLC0415 - other commands start without
+    from ipckit.cli.bench.subjects import SUBJECTS  # noqa: PLC0415 - other commands start without
 
     for name in options.what:
         if name not in NAMES:

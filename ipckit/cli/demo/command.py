@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from ipckit.cli.answers import CommandFailed, add_command
-from ipckit.cli.demo_mail import file_name, message_id, message_ids, recipients_csv
+from ipckit.cli.demo.mail import file_name, message_id, message_ids, recipients_csv
 from ipckit.client import Client
 
 __all__ = ["add_to", "run"]
@@ -136,7 +136,7 @@ def _server(options: argparse.Namespace) -> Iterator[int]:
         "kill": options.kill,
     }
     # -P: files of the user's directory must not stand in for modules
-    command = [sys.executable, "-P", "-m", "ipckit.cli.demo_server", json.dumps(how)]
+    command = [sys.executable, "-P", "-m", "ipckit.cli.demo.server", json.dumps(how)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         try:
             stdout = process.stdout

@@ -1,4 +1,4 @@
-"""The demo's server, a program of its own: `python -m ipckit.cli.demo_server JSON`.
+"""The demo's server, a program of its own: `python -m ipckit.cli.demo.server JSON`.
 
 The JSON object has mode, task_workers, directory, kill. The server takes a CSV file as one
 length-framed packet, hands one task for each recipient to its task workers, and answers with JSON
@@ -20,7 +20,7 @@ import sys
 import time
 from typing import Any
 
-from ipckit.cli.demo_mail import MAX_ATTEMPTS, attempt_fails, file_name, render
+from ipckit.cli.demo.mail import MAX_ATTEMPTS, attempt_fails, file_name, render
 from ipckit.errors import TaskQueueFull
 from ipckit.server import Server
 
