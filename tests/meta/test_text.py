@@ -15,7 +15,7 @@ import pytest
 PACKAGE = Path(__file__).parents[2] / "ipckit"
 HANDLED = {"UnicodeEncodeError", "ValueError", "UnicodeError"}
 CANNOT_FAIL = {
-    "framing.py:_encoded": "a setting: the error is a ValueError of set() before a process exists",
+    "framing/settings.py:_encoded": "a setting: the error is a ValueError of set() before a process exists",
     "queue/php.py:_plain": "the error is a ValueError, a caller's",
     "queue/php_format.py:_float": "digits",
     "queue/php_format.py:_string": "the error is a ValueError, a caller's",
