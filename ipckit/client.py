@@ -2,8 +2,8 @@
 
 Contract  docs/contracts/framing.md for packets; the names and the time limit are Swoole's.
 Kernel    socket(2), connect(2), send(2), recv(2); TaskClient: msgsnd(2).
-Stands on ipckit.errors, ipckit.framing, ipckit.kinds; TaskClient alone also on ipckit.queue,
-          which is imported when one is made. Never on the server.
+Stands on ipckit.errors, ipckit._timeouts, ipckit.framing, ipckit.kinds; TaskClient alone also on
+          ipckit.queue, which is imported when one is made. Never on the server.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from time import monotonic, sleep
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
+from ipckit._timeouts import check_timeout
 from ipckit.errors import (
     IPCError,
     MessageTooLarge,
@@ -113,8 +114,10 @@ class Client:
         """
         merged = {**self._settings, **(settings_dict or {}), **settings}
         timeout = merged.get("timeout")
-        if timeout is not None and not (isinstance(timeout, int | float) and timeout >= 0):
-            raise SettingsError(f"timeout={timeout!r}: must be seconds >= 0, or None for no limit")
+        try:
+            check_timeout(timeout)
+        except (TypeError, ValueError) as error:
+            raise SettingsError(str(error)) from None
         framing = Framing.of({name: merged[name] for name in merged if name != "timeout"})
         if framing.is_on and self._kind == socket.SOCK_DGRAM:
             raise SettingsError(
@@ -151,7 +154,7 @@ class Client:
             raise MisuseError(f"connect: connected to {self._where} already; close() it first")
         if not isinstance(host, str):
             raise TypeError(f"host={host!r}: must be a str, a name, an address or a path")
-        _check_timeout(timeout)
+        check_timeout(timeout)
         where = host if self._family == socket.AF_UNIX else f"{host}:{port}"
         address = self._address(host, port)
         try:
@@ -348,7 +351,7 @@ class Client:
         if timeout is _AS_SET:
             limit: float | None = self._settings.get("timeout", self._connect_timeout)
             return limit
-        _check_timeout(timeout)
+        check_timeout(timeout)
         return timeout
 
     def _failed(self, call: str, exc: OSError, size: int) -> IPCError:
@@ -363,15 +366,6 @@ class Client:
                 f"{call}: a datagram of {size} bytes; one takes at most 65507; send less",
             )
         return from_errno(call, exc.errno or errno.EINVAL, f"{size} bytes, {self._where}")
-
-
-def _check_timeout(timeout: float | None) -> None:
-    if timeout is None:
-        return
-    if not isinstance(timeout, int | float):
-        raise TypeError(f"timeout={timeout!r}: must be seconds, or None for no limit")
-    if not timeout >= 0:
-        raise ValueError(f"timeout={timeout!r}: must be seconds >= 0, or None for no limit")
 
 
 def _deadline(limit: float | None) -> float | None:
@@ -433,7 +427,7 @@ class TaskClient:
 
         body = dumps(data)
         kind = dst + 1 if dst >= 0 else ANY_TASK_WORKER
-        _check_timeout(timeout)
+        check_timeout(timeout)
         deadline = None if timeout is None else monotonic() + timeout
         try:
             self._queue.send(body, type=kind, timeout=timeout)

@@ -1,7 +1,7 @@
 """Queues in the memory of one process: the references that the real ones are held against.
 
 Contract  docs/contracts/queue.md. Obvious rather than fast: a list, a lock, a search.
-Stands on ipckit.errors, ipckit.queue.contract.
+Stands on ipckit.errors, ipckit._timeouts, ipckit.queue.contract.
 Outlives  nothing.
 """
 
@@ -17,6 +17,7 @@ import time
 from types import TracebackType
 from typing import Self
 
+from ipckit._timeouts import deadline_of, time_left
 from ipckit.errors import (
     IPCError,
     MessageTooLarge,
@@ -36,9 +37,7 @@ from ipckit.queue.contract import (
     check_number,
     check_settings,
     check_type,
-    deadline_of,
     fits,
-    time_left,
 )
 
 __all__ = ["MemoryPriorityQueue", "MemoryQueue"]

@@ -4,7 +4,7 @@ Contract  docs/contracts/queue.md; Q2, Q8 and Q10 are System V's alone.
 Kernel    mq_open(3), mq_send(3), mq_receive(3), mq_unlink(3), poll(2); limits in
           /proc/sys/fs/mqueue/. All waits are poll(): mq_timedsend's clock can be set back.
 Stands on the posix_ipc package, ipckit._core (messages.h), ipckit.errors,
-          ipckit.queue.contract.
+          ipckit._timeouts, ipckit.queue.contract.
 Outlives  the process: a queue stays in the kernel until remove(), and then until all have closed.
 Invariant the descriptor never blocks (O_NONBLOCK), so no call holds up a thread but poll().
 """
@@ -24,6 +24,7 @@ from typing import Any, Self
 import posix_ipc
 
 from ipckit._core._messages import Posix
+from ipckit._timeouts import deadline_of, time_left
 from ipckit.errors import (
     AccessDenied,
     AlreadyExists,
@@ -40,8 +41,6 @@ from ipckit.queue.contract import (
     Message,
     as_bytes,
     check_number,
-    deadline_of,
-    time_left,
 )
 
 __all__ = ["PosixQueue", "PosixStatistics"]

@@ -2,7 +2,8 @@
 
 Contract  docs/contracts/queue.md, rules Q1..Q15 (all of them).
 Kernel    msgget(2), msgsnd(2), msgrcv(2), msgctl(2); limits in /proc/sys/kernel/msg*.
-Stands on ipckit._core (ipk_msgq, messages.h), ipckit.errors, ipckit.queue.{calls,contract,waits}.
+Stands on ipckit._core (ipk_msgq, messages.h), ipckit.errors, ipckit._timeouts,
+          ipckit.queue.{contract,sysv_async,sysv_calls}.
 Outlives  the process: a queue stays in the kernel until remove(). `ipcs -q` shows it.
 Signals   a wait with a time limit uses SIGRTMAX-2, areceive SIGRTMAX-3: leave these two alone.
 """
@@ -19,6 +20,7 @@ from typing import Any, Self
 
 from ipckit._core import check, ffi, lib
 from ipckit._core._messages import Sysv
+from ipckit._timeouts import deadline_of, time_left
 from ipckit.errors import (
     AlreadyExists,
     NotFound,
@@ -35,8 +37,6 @@ from ipckit.queue.contract import (
     check_number,
     check_settings,
     check_type,
-    deadline_of,
-    time_left,
 )
 from ipckit.queue.sysv_async import Waits
 from ipckit.queue.sysv_calls import (

@@ -1,7 +1,7 @@
 """What SysvQueue asks of the C core, and how its answers become exceptions.
 
 Kernel    msgrcv(2), msgctl(2); limits in /proc/sys/kernel/msg*.
-Stands on ipckit._core (ipk_msgq), ipckit.errors, ipckit.queue.contract.
+Stands on ipckit._core (ipk_msgq), ipckit.errors, ipckit._timeouts, ipckit.queue.contract.
 Used by   ipckit.queue.sysv; the server uses copy_message() to look without taking.
 """
 
@@ -13,8 +13,9 @@ import errno
 from typing import Any
 
 from ipckit._core import check, ffi, lib
+from ipckit._timeouts import time_left
 from ipckit.errors import IPCError, MessageTooLarge, MisuseError, from_errno
-from ipckit.queue.contract import Message, check_number, time_left
+from ipckit.queue.contract import Message, check_number
 
 __all__ = [
     "SMALL",

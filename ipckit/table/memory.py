@@ -1,7 +1,7 @@
 """A table in the memory of one process: the reference that the shared one is held against.
 
 Contract  ipckit.table.contract. Obvious rather than fast: a dict and one condition.
-Stands on ipckit.errors, ipckit.table.contract, ipckit.table.schema.
+Stands on ipckit.errors, ipckit._timeouts, ipckit.table.contract, ipckit.table.schema.
 Outlives  nothing.
 """
 
@@ -15,6 +15,7 @@ from contextlib import AbstractContextManager, contextmanager
 from types import TracebackType
 from typing import Any, ClassVar, Self, overload
 
+from ipckit._timeouts import deadline_of, time_left
 from ipckit.table import contract
 from ipckit.table.schema import (
     TYPE_BYTES,
@@ -212,7 +213,7 @@ class MemoryTable:
     def lock(self, key: Key, timeout: float | None = None) -> AbstractContextManager[LockedRow]:
         """As Table.lock()."""
         code = self._open().encode_key(key)
-        contract.deadline_of(timeout)
+        deadline_of(timeout)
         return self._locked(code, timeout)
 
     # -- all rows --
@@ -323,14 +324,14 @@ class MemoryTable:
     def _wait(self, code: bytes, timeout: float | None = None) -> None:
         """Wait until nobody holds the row's lock (T13, T17, T18)."""
         me = threading.current_thread()
-        deadline = contract.deadline_of(timeout)
+        deadline = deadline_of(timeout)
         while (holder := self._holders.get(code)) is not None:
             key = self._schema.decode_key(code)
             if holder is me:
                 raise contract.own_lock(key)
             if self._waits_for(holder, me):
                 raise contract.cycle(key)
-            left = contract.time_left(deadline)
+            left = time_left(deadline)
             if left == 0:
                 raise contract.too_late(key, timeout)
             self._waiting[me] = code

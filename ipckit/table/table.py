@@ -1,7 +1,8 @@
 """Table: rows in shared memory that many processes change, and that no crash can tear.
 
 Contract  ipckit.table.contract, T1..T21; docs/contracts/table.md.
-Stands on ipckit._core._rows (the calls of one row), ipckit.table.segment, ipckit.errors.
+Stands on ipckit._core._rows (the calls of one row), ipckit.table.segment, ipckit.errors,
+          ipckit._timeouts.
 Crash     whoever is killed inside a call has done it whole or not at all; what he held is free
           for the others within a millisecond or two. Nothing leaks.
 """
@@ -19,6 +20,7 @@ from typing import ClassVar, Self
 
 from ipckit._core import process
 from ipckit._core._rows import Rows
+from ipckit._timeouts import deadline_of
 from ipckit.errors import SegmentCorrupt, WaitTimeout
 from ipckit.table import contract, segment
 from ipckit.table.schema import (
@@ -176,7 +178,7 @@ class Table(Rows):
         if self._closed or not self._made:
             len(self)  # it raises
         self._schema.encode_key(key)
-        contract.deadline_of(timeout)
+        deadline_of(timeout)
         return self._locked(key, timeout)
 
     @property
@@ -290,7 +292,7 @@ class Table(Rows):
 
     @contextmanager
     def _locked(self, key: Key, timeout: float | None) -> Iterator[LockedRow]:
-        deadline = contract.deadline_of(timeout)
+        deadline = deadline_of(timeout)
         taken: list[int] = []  # filled and emptied by the core: an interrupt leaves no doubt
         try:
             row = self._lock(key, _nanoseconds(deadline), taken)
