@@ -19,7 +19,7 @@ import ipckit.testing.models
 from ipckit import Server, SysvQueue, ftok, msg_receive
 from ipckit.server import events
 from ipckit.server.settings import Settings
-from ipckit.testing import ProcessMachine
+from ipckit.testing.spec import Machine
 
 DOCS = Path(__file__).parents[2] / "docs"
 SERVER = (DOCS / "reference/server.md").read_text()
@@ -136,8 +136,8 @@ def test_every_setting_of_a_machine_has_its_default():
     )
     settings = {
         name: repr(value)
-        for name, value in vars(ProcessMachine).items()
-        if name in ProcessMachine.__annotations__
+        for name, value in vars(Machine).items()
+        if name in Machine.__annotations__
     }
     assert told == settings
 

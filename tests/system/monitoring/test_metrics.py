@@ -17,7 +17,7 @@ from watching import ask, served, stopped, until  # noqa: F401  (a fixture)
 from ipckit import MisuseError, Server
 from ipckit.metrics import Watching, collector
 
-TABLE = (Path(__file__).parents[2] / "docs/reference/top.md").read_text().partition("| name |")[2]
+TABLE = (Path(__file__).parents[3] / "docs/reference/top.md").read_text().partition("| name |")[2]
 
 WITHIN = """
 from prometheus_client import CollectorRegistry, start_http_server

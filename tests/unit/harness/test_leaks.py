@@ -16,7 +16,7 @@ from serving import wait_for
 
 from ipckit import Int, PosixQueue, SysvQueue, Table
 
-CONFTEST = Path(__file__).parent.parent / "conftest.py"
+CONFTEST = Path(__file__).parents[2] / "conftest.py"
 PYTEST = [sys.executable, *"-m pytest -q -p no:cacheprovider --color=no".split()]
 pytestmark = pytest.mark.needs_namespaces
 

@@ -10,7 +10,7 @@ import pytest
 from ipckit.testing import PropertyFailed
 from ipckit.testing.search.search import prove
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 FOLDER = ROOT / "examples" / "harness"
 EXAMPLES = {
     "flock_counter": ("WrongFile", "RightFile"),

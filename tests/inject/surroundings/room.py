@@ -15,7 +15,7 @@ import os
 import select
 from pathlib import Path
 
-from inject.patience import Patience
+from inject.surroundings.patience import Patience
 
 __all__ = ["Cgroup", "Tmpfs", "pids_controller"]
 
