@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from ipckit.testing.histories.history import History
-from ipckit.testing.processes.child import DONE, READY, Worker
+from ipckit.testing.processes.child import DONE, READY, Child
 from ipckit.testing.processes.crew import Crew
 from ipckit.testing.programs.acts import Act
 from ipckit.testing.programs.program import Program
@@ -35,22 +35,22 @@ def fork_branches(
     machine: Machine,
     program: Program,
     plan: Plan,
-    begin: Callable[[Worker], None],
+    begin: Callable[[Child], None],
 ) -> None:
     """Fork a process for each branch, and let the first make the calls before all others."""
     crew.expected = striking(plan, "kill")
     if plan.kill_victim and plan.victim:
         crew.expected.add(plan.victim[0])
 
-    def body(worker: Worker) -> None:
-        acts: Mapping[int, Sequence[Act]] = plan.acts.get(worker.lane, {})
-        if worker.lane == 0:
-            worker.calls(machine, program.before, {})
-        worker.tell(READY)
-        worker.wait()
-        begin(worker)
-        worker.calls(machine, program.branches[worker.lane], acts)
-        worker.tell(DONE)
+    def body(child: Child) -> None:
+        acts: Mapping[int, Sequence[Act]] = plan.acts.get(child.lane, {})
+        if child.lane == 0:
+            child.calls(machine, program.before, {})
+        child.tell(READY)
+        child.wait()
+        begin(child)
+        child.calls(machine, program.branches[child.lane], acts)
+        child.tell(DONE)
 
     for lane in range(len(program.branches)):
         crew.fork(lane, body)
@@ -61,9 +61,9 @@ def finish(crew: Crew, machine: Machine, program: Program) -> History:
     """Make the calls after all others, and ask the invariants while all are at rest."""
     if program.after:
 
-        def body(worker: Worker) -> None:
-            worker.calls(machine, program.after, {})
-            worker.tell(DONE)
+        def body(child: Child) -> None:
+            child.calls(machine, program.after, {})
+            child.tell(DONE)
 
         member = crew.fork(len(program.branches), body)
         crew.await_all(DONE, [member])

@@ -6,7 +6,7 @@ import time
 
 from ipckit.testing.engines.common import finish, fork_branches, striking
 from ipckit.testing.histories.history import History
-from ipckit.testing.processes.child import DONE, Worker
+from ipckit.testing.processes.child import DONE, Child
 from ipckit.testing.processes.crew import Crew
 from ipckit.testing.programs.program import Program
 from ipckit.testing.programs.schedules import Plan
@@ -17,7 +17,7 @@ TOGETHER = 150_000  # ns in which the last one wakes up
 
 def run(machine: Machine, program: Program, plan: Plan, crew: Crew) -> History:
     """Run a program once. Blocked, Crashed; what an invariant raises."""
-    fork_branches(crew, machine, program, plan, Worker.begin_together)
+    fork_branches(crew, machine, program, plan, Child.begin_together)
     crew.watch_stops(striking(plan, "stop"))
     crew.log.start_at(time.monotonic_ns() + TOGETHER)
     for member in crew.members:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ipckit.testing.engines.common import finish, fork_branches
 from ipckit.testing.histories.history import History
-from ipckit.testing.processes.child import DONE, YIELDED, Worker
+from ipckit.testing.processes.child import DONE, YIELDED, Child
 from ipckit.testing.processes.crew import Crew, Member
 from ipckit.testing.programs.program import Program
 from ipckit.testing.programs.schedules import Plan
@@ -26,23 +26,23 @@ FAIR = 5000  # steps of one turn at most: who spins until another has done somet
 class _Granted:
     """The child's side: does as many steps as were granted, then asks for more."""
 
-    def __init__(self, worker: Worker) -> None:
-        self.worker = worker
-        self.left = worker.log.granted(worker.lane)
+    def __init__(self, child: Child) -> None:
+        self.child = child
+        self.left = child.log.granted(child.lane)
 
     def step(self, _name: str | None) -> None:
         if self.left <= 0:
-            self.worker.tell(YIELDED)
-            self.worker.wait()
-            self.left = self.worker.log.granted(self.worker.lane)
+            self.child.tell(YIELDED)
+            self.child.wait()
+            self.left = self.child.log.granted(self.child.lane)
         self.left -= 1
 
 
 def run(machine: Machine, program: Program, plan: Plan, crew: Crew) -> History:
     """Run a program once. Blocked, Crashed; what an invariant raises."""
 
-    def begin(worker: Worker) -> None:
-        worker.turns = _Granted(worker)
+    def begin(child: Child) -> None:
+        child.turns = _Granted(child)
 
     fork_branches(crew, machine, program, plan, begin)
     _Turns(crew).play(plan)

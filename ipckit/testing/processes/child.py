@@ -53,7 +53,7 @@ class Turns(Protocol):
         """Come to a step; return when it may be done."""
 
 
-class Worker:
+class Child:
     """The child's side of a run; made after the fork."""
 
     def __init__(self, lane: int, log: Log, go: int, events: int, stacks: int) -> None:

@@ -24,7 +24,7 @@ from ipckit._core import lib
 from ipckit.testing.errors import MachineError
 from ipckit.testing.histories.history import History
 from ipckit.testing.histories.operation import UNDER_WAY, Event, Operation
-from ipckit.testing.processes.child import DONE, HELD, WHERE_SIGNAL, Refused, Worker, forked
+from ipckit.testing.processes.child import DONE, HELD, WHERE_SIGNAL, Child, Refused, forked
 from ipckit.testing.processes.progress import Progress, cpu_ns, state
 from ipckit.testing.processes.shared_log import Log
 from ipckit.testing.programs.program import Call, Program
@@ -98,13 +98,13 @@ class Crew:
         for descriptor in (self._read, self._write, self._stacks):
             os.close(descriptor)
 
-    def fork(self, lane: int, body: Callable[[Worker], None]) -> Member:
+    def fork(self, lane: int, body: Callable[[Child], None]) -> Member:
         """Start a process that runs `body` and then waits to be ended."""
         go = os.eventfd(0, os.EFD_CLOEXEC)
         parent = os.getpid()
 
         def run() -> None:
-            body(Worker(lane, self.log, go, self._write, self._stacks))
+            body(Child(lane, self.log, go, self._write, self._stacks))
             while True:
                 signal.pause()
 
