@@ -46,11 +46,11 @@ def fork_branches(
         acts: Mapping[int, Sequence[Act]] = plan.acts.get(child.lane, {})
         if child.lane == 0:
             child.calls(machine, program.before, {})
-        child.tell(READY)
+        child.report(READY)
         child.wait()
         begin(child)
         child.calls(machine, program.branches[child.lane], acts)
-        child.tell(DONE)
+        child.report(DONE)
 
     for lane in range(len(program.branches)):
         crew.fork(lane, body)
@@ -63,7 +63,7 @@ def finish(crew: Crew, machine: Machine, program: Program) -> History:
 
         def body(child: Child) -> None:
             child.calls(machine, program.after, {})
-            child.tell(DONE)
+            child.report(DONE)
 
         member = crew.fork(len(program.branches), body)
         crew.await_all(DONE, [member])

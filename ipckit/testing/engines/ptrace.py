@@ -136,7 +136,7 @@ def _hold(victim: Member, libraries: Sequence[str], count: int) -> tuple[int, bo
 def _others_first(crew: Crew, victim: Member, others: Sequence[Member]) -> None:
     progress = Progress()
     while not crew.nobody_gets_on(victim, progress):
-        crew.step([each for each in others if each.alive and DONE not in each.told], 0.002)
+        crew.step([each for each in others if each.alive and DONE not in each.reports], 0.002)
 
 
 def _ranges(pid: int, libraries: Sequence[str]) -> list[int]:

@@ -32,7 +32,7 @@ class _Granted:
 
     def step(self, _name: str | None) -> None:
         if self.left <= 0:
-            self.child.tell(YIELDED)
+            self.child.report(YIELDED)
             self.child.wait()
             self.left = self.child.log.granted(self.child.lane)
         self.left -= 1
@@ -61,9 +61,9 @@ class _Turns:
         round_robin = 0
         for lane, steps in plan.turns:
             member = self.crew.member(lane)
-            if member.alive and DONE not in member.told and lane not in self.waiting:
+            if _unfinished(member) and lane not in self.waiting:
                 self.turn(member, min(steps, FAIR))
-        while left := [each for each in self.crew.members if each.alive and DONE not in each.told]:
+        while left := [each for each in self.crew.members if _unfinished(each)]:
             able = [each for each in left if each.lane not in self.waiting]
             if able:
                 self.turn(able[round_robin % len(able)], FAIR)
@@ -74,7 +74,7 @@ class _Turns:
 
     def turn(self, member: Member, steps: int) -> None:
         """Let a member do so many steps, or until it is done, dead, or waits."""
-        while steps > 0 and member.alive and DONE not in member.told:
+        while steps > 0 and _unfinished(member):
             count = 1 if self.waiting else steps
             steps -= count
             self._grant(member, count)
@@ -84,7 +84,7 @@ class _Turns:
 
     def _grant(self, member: Member, steps: int) -> None:
         crew = self.crew
-        member.told = [each for each in member.told if each != YIELDED]
+        member.reports = [each for each in member.reports if each != YIELDED]
         crew.log.grant(member.lane, steps)
         crew.wake(member)
         slept = ""
@@ -103,16 +103,20 @@ class _Turns:
             member = self.crew.member(lane)
             while not _at_rest(member):
                 asleep = _asleep(member)
-                self.crew.step([member], 0)  # what it told before it slept is heard now
+                self.crew.step([member], 0)  # reads what it reported before it slept
                 if asleep:
                     break
             if _at_rest(member):
                 self.waiting.discard(lane)
 
 
+def _unfinished(member: Member) -> bool:
+    return member.alive and DONE not in member.reports
+
+
 def _at_rest(member: Member) -> bool:
     """Whether it is dead, done, or before a step that it has no turn for."""
-    return not member.alive or YIELDED in member.told or DONE in member.told
+    return not member.alive or YIELDED in member.reports or DONE in member.reports
 
 
 def _asleep(member: Member) -> str:

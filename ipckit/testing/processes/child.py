@@ -61,10 +61,10 @@ class Child:
         self.index = 0
         self.turns: Turns | None = None
         faulthandler.register(WHERE_SIGNAL, file=stacks, all_threads=True, chain=False)
-        faulthandler.enable(file=stacks)  # a crash is told in the report, once, not on stderr
+        faulthandler.enable(file=stacks)  # a crash is in the failure's text, not on stderr
         gc.disable()  # a collection would touch, and so copy, every page of the parent
 
-    def tell(self, kind: bytes) -> None:
+    def report(self, kind: bytes) -> None:
         """Say to the parent how far this process is."""
         os.write(self.events, kind + bytes([self.lane]))
 
@@ -123,7 +123,7 @@ class Child:
         if act.what == "pause":
             time.sleep(act.ns / 1e9)
         elif act.what == "hold":
-            self.tell(HELD)
+            self.report(HELD)
             self.wait()
         elif act.what == "trace":
             lib.ipk_trace_me()  # the parent goes on from here

@@ -1,4 +1,4 @@
-"""The processes of one run, from the parent's side: forked, told when to go on, watched, ended.
+"""The processes of one run, from the parent's side: forked, woken, watched, ended.
 
 Contract  `Crew` is a context: at its end no process of it is left, whatever happened.
           `moment of death` is when the parent saw it: never before the process was dead.
@@ -47,7 +47,7 @@ class Member:
         self.lane, self.pid, self.go = lane, pid, go
         self.pidfd = os.pidfd_open(pid)
         self.alive = True
-        self.told: list[bytes] = []
+        self.reports: list[bytes] = []
         self.died_at = 0
         self.stopped: Progress | None = None  # of the others, since it was
 
@@ -118,9 +118,9 @@ class Crew:
         os.eventfd_write(member.go, 1)
 
     def await_all(self, kind: bytes, members: Sequence[Member] | None = None) -> None:
-        """Wait until each member has told `kind`, or is dead. Blocked, Crashed."""
+        """Wait until each member has reported `kind`, or is dead. Blocked, Crashed."""
         of = self.members if members is None else members
-        while late := [each for each in of if each.alive and kind not in each.told]:
+        while late := [each for each in of if each.alive and kind not in each.reports]:
             self.step(late)
 
     def step(self, late: Sequence[Member], patience: float = 0.2) -> None:
@@ -137,7 +137,7 @@ class Crew:
             1000 * max(0, min(left, 0.001 if look_soon else patience))
         ):
             if descriptor == self._read:
-                self._hear()
+                self._read_reports()
             else:
                 self._bury(descriptor)
 
@@ -149,8 +149,8 @@ class Crew:
         """Whether all others are done, dead, held, stopped or stuck."""
         return all(
             not each.alive
-            or DONE in each.told
-            or HELD in each.told
+            or DONE in each.reports
+            or HELD in each.reports
             or each.stopped is not None
             or progress.stuck(each.pid)
             for each in self.members
@@ -159,12 +159,12 @@ class Crew:
 
     def _release_held(self) -> bool:
         """Let a held member go on when nobody else can; whether one is held."""
-        held = [each for each in self.members if each.alive and HELD in each.told]
+        held = [each for each in self.members if each.alive and HELD in each.reports]
         if not held:
             return False
         first = held[0]
         if self.nobody_gets_on(first, self._while_held):
-            first.told.remove(HELD)
+            first.reports.remove(HELD)
             self._while_held = Progress()
             self.wake(first)
         return True
@@ -193,11 +193,11 @@ class Crew:
                 self._stoppable.discard(member.lane)
         return bool(self._stoppable)
 
-    def _hear(self) -> None:
+    def _read_reports(self) -> None:
         with contextlib.suppress(BlockingIOError):
-            heard = os.read(self._read, 4096)
-            for at in range(0, len(heard), 2):
-                self.member(heard[at + 1]).told.append(heard[at : at + 1])
+            read = os.read(self._read, 4096)
+            for at in range(0, len(read), 2):
+                self.member(read[at + 1]).reports.append(read[at : at + 1])
 
     def _bury(self, pidfd: int) -> None:
         moment = lib.ipk_stamp()
@@ -215,7 +215,7 @@ class Crew:
 
     def mark_dead(self, member: Member, moment: int) -> None:
         """Note that a member was killed and reaped."""
-        self._hear()  # what it said before
+        self._read_reports()  # those from before its death
         member.alive = False
         member.died_at = moment
         self.events.append(Event(member.lane, "killed", moment))
