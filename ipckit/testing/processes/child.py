@@ -23,7 +23,7 @@ from typing import Any, Protocol
 from ipckit._core import ffi, lib
 from ipckit.testing.histories.values import Raised
 from ipckit.testing.processes.bytecode import Steps
-from ipckit.testing.processes.shared_log import Log
+from ipckit.testing.processes.shared_log import SharedLog
 from ipckit.testing.programs.acts import ANY, POINT, Act
 from ipckit.testing.programs.program import Call
 
@@ -56,7 +56,7 @@ class Turns(Protocol):
 class Child:
     """The child's side of a run; made after the fork."""
 
-    def __init__(self, lane: int, log: Log, go: int, events: int, stacks: int) -> None:
+    def __init__(self, lane: int, log: SharedLog, go: int, events: int, stacks: int) -> None:
         self.lane, self.log, self.go, self.events = lane, log, go, events
         self.index = 0
         self.turns: Turns | None = None

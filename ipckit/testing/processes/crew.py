@@ -26,7 +26,7 @@ from ipckit.testing.histories.history import History
 from ipckit.testing.histories.operation import UNDER_WAY, Event, Operation
 from ipckit.testing.processes.child import DONE, HELD, WHERE_SIGNAL, Child, Refused, forked
 from ipckit.testing.processes.progress import Progress, cpu_ns, state
-from ipckit.testing.processes.shared_log import Log
+from ipckit.testing.processes.shared_log import SharedLog
 from ipckit.testing.programs.program import Call, Program
 
 EXTENSIONS = 60  # times the deadline at most, on a machine that gives its processes no CPU
@@ -59,7 +59,7 @@ class Member:
 class Crew:
     """The processes of one run."""
 
-    def __init__(self, log: Log, seconds: float) -> None:
+    def __init__(self, log: SharedLog, seconds: float) -> None:
         self.log = log
         self.seconds = seconds
         self.deadline = time.monotonic() + seconds

@@ -21,7 +21,7 @@ _HEAD = 64
 _LANE = _HEAD + CALLS * _CALL.size + ROOM
 
 
-class Log:
+class SharedLog:
     """Shared memory for the calls of `lanes` processes; made before they are forked."""
 
     def __init__(self, lanes: int) -> None:

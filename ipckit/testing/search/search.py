@@ -31,7 +31,7 @@ from ipckit.testing.histories.history import History
 from ipckit.testing.histories.text import explain, timeline
 from ipckit.testing.judging.checker import check
 from ipckit.testing.processes.crew import Blocked, Crashed, Crew
-from ipckit.testing.processes.shared_log import Log
+from ipckit.testing.processes.shared_log import SharedLog
 from ipckit.testing.programs.preemptions import ALL
 from ipckit.testing.programs.program import Kill, Program, programs
 from ipckit.testing.programs.schedules import Plan, Planner
@@ -103,7 +103,7 @@ class Prover:
     def __init__(self, machine: type[Machine]) -> None:
         self.machine = machine
         self.planner = Planner(machine.engine)
-        self.log = Log(machine.processes + 1)
+        self.log = SharedLog(machine.processes + 1)
         self.verdicts: dict[str, Failure | None] = {}
         self.last: Failure | None = None
         self.smallest: Failure | None = None  # that simplify() came to
