@@ -13,7 +13,7 @@ from __future__ import annotations
 import unittest
 from typing import Any, ClassVar
 
-from ipckit.testing.search.search import prove
+from ipckit.testing.search.search import run_machine
 from ipckit.testing.spec import Machine
 
 
@@ -42,7 +42,7 @@ class ProcessMachine(Machine):
 def _test_case(machine: type[ProcessMachine]) -> type[unittest.TestCase]:
     def run_test(_self: unittest.TestCase) -> None:
         __tracebackhide__ = True
-        prove(machine)
+        run_machine(machine)
 
     name = f"{machine.__name__}TestCase"
     return type(

@@ -25,7 +25,7 @@ from ipckit.testing.programs.acts import Act
 from ipckit.testing.programs.program import Call, Program
 from ipckit.testing.programs.schedules import Plan
 from ipckit.testing.search.failure import load
-from ipckit.testing.search.search import Prover, prove, replay
+from ipckit.testing.search.search import Search, replay, run_machine
 
 
 @pytest.fixture(autouse=True)
@@ -87,7 +87,7 @@ class Locked(Shared):
 
 def failure_of(machine) -> tuple[PropertyFailed, str]:
     with pytest.raises(PropertyFailed) as caught:
-        prove(machine)
+        run_machine(machine)
     return caught.value, str(caught.value)
 
 
@@ -107,11 +107,11 @@ def test_stepped_repeats_a_saved_failure_100_times_of_100():
     failure_of(Stepped)
     path = next(Path(".ipckit").glob("*.json"))
     _, program, plan = load(path)
-    prover = Prover(Stepped)
+    search = Search(Stepped)
     try:
         seen = set()
         for _ in range(100):
-            failure = prover.try_once(program, plan)
+            failure = search.try_once(program, plan)
             assert failure is not None
             seen.add(tuple((each.process, each.name, each.result) for each in failure.history))
             moments = sorted(
@@ -121,7 +121,7 @@ def test_stepped_repeats_a_saved_failure_100_times_of_100():
             )
             seen.add(tuple(moment[1:] for moment in moments))
     finally:
-        prover.close()
+        search.close()
     assert len(seen) == 2  # one order of results, one of calls and returns
 
 
@@ -146,7 +146,7 @@ def test_a_replay_fails_again_and_passes_once_it_is_mended():
     replay(Mended, path)
 
     Mended.examples = 12  # and processes that wait for each other are stepped to the end
-    prove(Mended)
+    run_machine(Mended)
 
 
 class Halves(Locked):
@@ -179,7 +179,7 @@ def test_a_kill_at_a_point_breaks_an_invariant(engine):
     assert "! killed" in text
     machine.faults = ()
     machine.examples = 8
-    prove(machine)
+    run_machine(machine)
 
 
 def test_who_waits_for_ever_is_told_with_its_stack():
@@ -237,7 +237,7 @@ def test_a_result_that_cannot_be_kept_is_the_machines_fault():
             return lambda: 1
 
     with pytest.raises(Exception, match=r"add\(\): an operation returned .* cannot be pickled"):
-        prove(Unpicklable)
+        run_machine(Unpicklable)
 
 
 def test_a_stopped_process_goes_on_when_the_others_are_done():
@@ -271,7 +271,7 @@ def test_a_traced_process_that_waits_is_let_go_and_its_call_goes_on():
             assert time.monotonic() - began > 0.14
             return self.number.add()
 
-    prove(Waits)
+    run_machine(Waits)
 
 
 def test_a_traced_process_may_wait_for_another_before_its_traced_call():
@@ -300,11 +300,11 @@ def test_a_traced_process_may_wait_for_another_before_its_traced_call():
 
     program = Program((), ((Call("wait"), Call("add")), (Call("add"),)), ())
     plan = Plan({0: {1: (Act("trace", "start"),)}}, victim=(0, 1, 5))
-    prover = Prover(WaitsFirst)
+    search = Search(WaitsFirst)
     try:
-        assert prover.try_once(program, plan) is None
+        assert search.try_once(program, plan) is None
     finally:
-        prover.close()
+        search.close()
 
 
 def test_a_crash_under_ptrace_is_told(capfd):
@@ -350,7 +350,7 @@ def test_who_spins_has_no_turn_for_ever():
             self.lock.set(0)
             return value
 
-    prove(Spins)
+    run_machine(Spins)
 
 
 @pytest.mark.parametrize("name", ["between", "step", "timer"])
@@ -399,5 +399,5 @@ def test_a_search_ends_with_its_time():
             return state, 1
 
     began = time.monotonic()
-    prove(Long)
+    run_machine(Long)
     assert time.monotonic() - began < LOOK

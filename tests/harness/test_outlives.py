@@ -17,7 +17,7 @@ from ipckit.testing.programs.schedules import Plan
 from ipckit.testing.search.control import KIND, Control, one_after_the_other
 from ipckit.testing.search.failure import Failure, load
 from ipckit.testing.search.fresh import fails_afresh
-from ipckit.testing.search.search import Prover, prove
+from ipckit.testing.search.search import Search, run_machine
 
 ADD, GET = Call("add"), Call("get")
 TWO = Program((), ((ADD,), (ADD,)), ())
@@ -32,7 +32,7 @@ def _elsewhere(tmp_path, monkeypatch):
 def test_a_lock_that_a_killed_process_keeps_for_all_runs_is_told():
     """F32: the program that is shown has its kill, or the one before it that had."""
     with pytest.raises(PropertyFailed) as caught:
-        prove(outliving.LockOfTheModule)
+        run_machine(outliving.LockOfTheModule)
     assert str(caught.value).startswith(f"{KIND}: LockOfTheModule: 2 processes, ")
     assert "It was seen as: blocked: " in str(caught.value)
     assert "kill of process" in str(caught.value)
@@ -41,16 +41,16 @@ def test_a_lock_that_a_killed_process_keeps_for_all_runs_is_told():
 
 def test_what_a_fresh_interpreter_does_not_show_is_told():
     """F32: the shrunk program needs no kill here, where the lock is kept, and fails nowhere else."""
-    prover = Prover(outliving.LockOfSomeCalls)
+    search = Search(outliving.LockOfSomeCalls)
     try:
         killed = Program((), ((ADD,), (GET,)), (), (Fault("kill", 0, 0, "holds the lock"),))
         plan = Plan({0: {0: (Act("kill", "point holds the lock"),)}})
-        assert prover.try_once(killed, plan) is None
-        failure = prover.try_once(TWO, Plan())
+        assert search.try_once(killed, plan) is None
+        failure = search.try_once(TWO, Plan())
         assert failure.kind == "blocked" and not failure.program.faults
-        text = prover.report(failure, 1, afresh=True)
+        text = search.report(failure, 1, afresh=True)
     finally:
-        prover.close()
+        search.close()
     assert text.startswith(f"{KIND}: LockOfSomeCalls: 2 processes, 2 operations, blocked\n")
     assert "In a fresh interpreter it failed in none of 20 runs." in text
     (saved,) = Path(".ipckit").glob("*.json")
@@ -59,15 +59,15 @@ def test_what_a_fresh_interpreter_does_not_show_is_told():
 
 
 def test_what_fails_there_as_well_is_told_as_it_was():
-    prover = Prover(outliving.LockOfSomeCalls)
+    search = Search(outliving.LockOfSomeCalls)
     try:
         killed = Program((), ((ADD,), (GET,)), (ADD,), (Fault("kill", 0, 0, "holds the lock"),))
         plan = Plan({0: {0: (Act("kill", "point holds the lock"),)}})
-        failure = prover.try_once(killed, plan)
+        failure = search.try_once(killed, plan)
         assert failure.kind == "blocked"
-        text = prover.report(failure, 1, afresh=True)
+        text = search.report(failure, 1, afresh=True)
     finally:
-        prover.close()
+        search.close()
     assert text.startswith("blocked: LockOfSomeCalls: 2 processes, 3 operations\n")
     (saved,) = Path(".ipckit").glob("*.json")
     assert fails_afresh(outliving.LockOfSomeCalls, saved) is True

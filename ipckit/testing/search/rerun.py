@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ipckit.testing.search.failure import load
 from ipckit.testing.search.fresh import RUNS, SAID
-from ipckit.testing.search.search import Prover
+from ipckit.testing.search.search import Search
 from ipckit.testing.spec import Machine
 
 
@@ -36,15 +36,15 @@ def main() -> None:
     path, file, module, name, saved = json.load(sys.stdin)
     sys.path[:] = path
     _, program, plan = load(Path(saved))
-    prover = Prover(_class_of(file, module, name))
+    search = Search(_class_of(file, module, name))
     try:
         for run in range(RUNS):
-            again = plan if run % 2 == 0 else prover.planner.plan(program, run // 2)
-            if prover.try_once(program, again) is not None:
+            again = plan if run % 2 == 0 else search.planner.plan(program, run // 2)
+            if search.try_once(program, again) is not None:
                 sys.stdout.write(f"\n{SAID}fails\n")
                 return
     finally:
-        prover.close()
+        search.close()
     sys.stdout.write(f"\n{SAID}passes\n")
 
 

@@ -71,7 +71,7 @@ class Options:
 options = Options()
 
 
-def prove(machine: type[Machine]) -> None:
+def run_machine(machine: type[Machine]) -> None:
     """Try a machine; PropertyFailed with the report, MachineError when the class is at fault."""
     __tracebackhide__ = True  # the report says it all
     machine.examine()
@@ -79,15 +79,15 @@ def prove(machine: type[Machine]) -> None:
         replay(machine, options.replay)
         return
     seed = random.SystemRandom().getrandbits(32) if options.seed is None else options.seed
-    prover = Prover(machine)
+    search = Search(machine)
     try:
-        failure = prover.search(seed)
+        failure = search.find_failure(seed)
         if failure is None:
-            prover.demand_something_shown()
+            search.demand_something_shown()
             return
-        report = prover.report(failure, seed, afresh=True)
+        report = search.report(failure, seed, afresh=True)
     finally:
-        prover.close()
+        search.close()
     error = PropertyFailed(report)
     error.failure = failure
     raise error from None
@@ -97,7 +97,7 @@ class _Found(Exception):
     """A drawn program failed. Raised in one place only: hypothesis tells bugs apart by line."""
 
 
-class Prover:
+class Search:
     """One search."""
 
     def __init__(self, machine: type[Machine]) -> None:
@@ -119,7 +119,7 @@ class Prover:
         """Let go of the log."""
         self.log.close()
 
-    def search(self, seed: int) -> Failure | None:
+    def find_failure(self, seed: int) -> Failure | None:
         """Draw programs until one fails, and shrink it."""
         machine = self.machine
         seconds = machine.seconds if options.seconds is None else options.seconds
@@ -317,17 +317,17 @@ def replay(machine: type[Machine], path: Path) -> None:
     name = f"{machine.__module__}:{machine.__qualname__}"
     if form["machine"].rpartition(":")[2] != machine.__qualname__:
         raise MachineError(f"{path} is a failure of {form['machine']}, not of {name}")
-    prover = Prover(machine)
+    search = Search(machine)
     try:
         for run in range(1 if machine.engine == "stepped" else REPLAYS):
-            again = plan if run % 2 == 0 else prover.planner.plan(program, run // 2)
-            failure = prover.try_once(program, again)
+            again = plan if run % 2 == 0 else search.planner.plan(program, run // 2)
+            failure = search.try_once(program, again)
             if failure:
-                error = PropertyFailed(prover.report(failure, form["seed"]))
+                error = PropertyFailed(search.report(failure, form["seed"]))
                 error.failure = failure
                 raise error
     finally:
-        prover.close()
+        search.close()
 
 
-__all__ = ["Failure", "PropertyFailed", "options", "prove", "replay"]
+__all__ = ["Failure", "PropertyFailed", "options", "replay", "run_machine"]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ipckit.testing import PropertyFailed
-from ipckit.testing.search.search import prove
+from ipckit.testing.search.search import run_machine
 
 ROOT = Path(__file__).parents[3]
 FOLDER = ROOT / "examples" / "harness"
@@ -37,12 +37,12 @@ def test_the_wrong_one_fails_and_the_right_one_passes(name, tmp_path, monkeypatc
     monkeypatch.syspath_prepend(str(FOLDER.parent))
     # Found is enough here: tests/seeded shows what becomes of it.
     monkeypatch.setattr("ipckit.testing.search.search.SHRINKING", 0.0)
-    monkeypatch.setattr("ipckit.testing.search.search.simplify", lambda prover, found: found)
+    monkeypatch.setattr("ipckit.testing.search.search.simplify", lambda search, found: found)
     wrong, right = (getattr(loaded(name), each) for each in EXAMPLES[name])
     with pytest.raises(PropertyFailed, match=f"not linearizable: {wrong.__name__}: "):
-        prove(wrong)
+        run_machine(wrong)
     right.examples, right.runs = 15, 2
-    prove(right)
+    run_machine(right)
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
