@@ -23,7 +23,7 @@ from ipckit.testing.machine import ProcessMachine
 from ipckit.testing.models import Counter
 from ipckit.testing.programs.acts import Act
 from ipckit.testing.programs.program import Call, Program
-from ipckit.testing.programs.schedules import Plan
+from ipckit.testing.programs.schedules import Schedule
 from ipckit.testing.search.failure import load
 from ipckit.testing.search.search import Search, replay, run_machine
 
@@ -106,12 +106,12 @@ def test_a_lost_update_is_found_and_shrunk(machine):
 def test_stepped_repeats_a_saved_failure_100_times_of_100():
     failure_of(Stepped)
     path = next(Path(".ipckit").glob("*.json"))
-    _, program, plan = load(path)
+    _, program, schedule = load(path)
     search = Search(Stepped)
     try:
         seen = set()
         for _ in range(100):
-            failure = search.try_once(program, plan)
+            failure = search.try_once(program, schedule)
             assert failure is not None
             seen.add(tuple((each.process, each.name, each.result) for each in failure.history))
             moments = sorted(
@@ -299,10 +299,10 @@ def test_a_traced_process_may_wait_for_another_before_its_traced_call():
             return [(state, 0)]
 
     program = Program((), ((Call("wait"), Call("add")), (Call("add"),)), ())
-    plan = Plan({0: {1: (Act("trace", "start"),)}}, victim=(0, 1, 5))
+    schedule = Schedule({0: {1: (Act("trace", "start"),)}}, victim=(0, 1, 5))
     search = Search(WaitsFirst)
     try:
-        assert search.try_once(program, plan) is None
+        assert search.try_once(program, schedule) is None
     finally:
         search.close()
 

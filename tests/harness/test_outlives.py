@@ -13,7 +13,7 @@ from ipckit.testing.histories.history import History
 from ipckit.testing.machine import ProcessMachine
 from ipckit.testing.programs.acts import Act
 from ipckit.testing.programs.program import Call, Fault, Program
-from ipckit.testing.programs.schedules import Plan
+from ipckit.testing.programs.schedules import Schedule
 from ipckit.testing.search.control import KIND, Control, one_after_the_other
 from ipckit.testing.search.failure import Failure, load
 from ipckit.testing.search.fresh import fails_afresh
@@ -44,9 +44,9 @@ def test_what_a_fresh_interpreter_does_not_show_is_told():
     search = Search(outliving.LockOfSomeCalls)
     try:
         killed = Program((), ((ADD,), (GET,)), (), (Fault("kill", 0, 0, "holds the lock"),))
-        plan = Plan({0: {0: (Act("kill", "point holds the lock"),)}})
-        assert search.try_once(killed, plan) is None
-        failure = search.try_once(TWO, Plan())
+        schedule = Schedule({0: {0: (Act("kill", "point holds the lock"),)}})
+        assert search.try_once(killed, schedule) is None
+        failure = search.try_once(TWO, Schedule())
         assert failure.kind == "blocked" and not failure.program.faults
         text = search.report(failure, 1, afresh=True)
     finally:
@@ -62,8 +62,8 @@ def test_what_fails_there_as_well_is_told_as_it_was():
     search = Search(outliving.LockOfSomeCalls)
     try:
         killed = Program((), ((ADD,), (GET,)), (ADD,), (Fault("kill", 0, 0, "holds the lock"),))
-        plan = Plan({0: {0: (Act("kill", "point holds the lock"),)}})
-        failure = search.try_once(killed, plan)
+        schedule = Schedule({0: {0: (Act("kill", "point holds the lock"),)}})
+        failure = search.try_once(killed, schedule)
         assert failure.kind == "blocked"
         text = search.report(failure, 1, afresh=True)
     finally:
@@ -85,9 +85,9 @@ def test_why_a_class_cannot_be_tried_afresh_is_said(tmp_path):
 @pytest.mark.parametrize("engine", ["real", "stepped", "ptrace"])
 def test_the_control_is_taken_once_and_passes_before_it_may_fail(engine):
     wide = Program((), ((ADD,), (ADD,), (GET,)), (GET,), (Fault("kill", 2, 0, "start"),))
-    program, plan = one_after_the_other(wide, engine)
+    program, schedule = one_after_the_other(wide, engine)
     assert len(program.branches) == 2 and not program.faults and program.after == (GET,)
-    bad = Failure("blocked", "", program, plan, History())
+    bad = Failure("blocked", "", program, schedule, History())
     answers = [None, bad, None, bad, bad]
     control = Control()
     for each in (wide, TWO):

@@ -15,15 +15,15 @@ from ipckit.testing.processes.child import DONE, READY, Child
 from ipckit.testing.processes.crew import Crew
 from ipckit.testing.programs.acts import Act
 from ipckit.testing.programs.program import Program
-from ipckit.testing.programs.schedules import Plan
+from ipckit.testing.programs.schedules import Schedule
 from ipckit.testing.spec import Machine
 
 
-def striking(plan: Plan, what: str) -> set[int]:
-    """Give the lanes that such an act is planned for."""
+def striking(schedule: Schedule, what: str) -> set[int]:
+    """Give the lanes that such an act is scheduled for."""
     return {
         lane
-        for lane, calls in plan.acts.items()
+        for lane, calls in schedule.acts.items()
         for acts in calls.values()
         for act in acts
         if act.what == what
@@ -34,16 +34,16 @@ def fork_branches(
     crew: Crew,
     machine: Machine,
     program: Program,
-    plan: Plan,
+    schedule: Schedule,
     begin: Callable[[Child], None],
 ) -> None:
     """Fork a process for each branch, and let the first make the calls before all others."""
-    crew.expected = striking(plan, "kill")
-    if plan.kill_victim and plan.victim:
-        crew.expected.add(plan.victim[0])
+    crew.expected = striking(schedule, "kill")
+    if schedule.kill_victim and schedule.victim:
+        crew.expected.add(schedule.victim[0])
 
     def body(child: Child) -> None:
-        acts: Mapping[int, Sequence[Act]] = plan.acts.get(child.lane, {})
+        acts: Mapping[int, Sequence[Act]] = schedule.acts.get(child.lane, {})
         if child.lane == 0:
             child.calls(machine, program.before, {})
         child.report(READY)

@@ -2,7 +2,7 @@
 
 Contract  Instructions are counted within the C libraries that the machine names in `libraries`
           (parts of their file names; none: every library but Python's and the system's own). The
-          victim begins alone; at the planned instruction it is killed, or held until all others
+          victim begins alone; at the scheduled instruction it is killed, or held until all others
           have made their calls or wait for it, and then goes on or is killed.
           x86-64 only: OSError with ENOSYS elsewhere.
 Stands on ptrace(2), as tests of the table's core do (`ipk_trace.h`).
@@ -27,7 +27,7 @@ from ipckit.testing.processes.crew import Blocked, Crew, Member
 from ipckit.testing.processes.progress import Progress
 from ipckit.testing.programs.preemptions import ALL
 from ipckit.testing.programs.program import Program
-from ipckit.testing.programs.schedules import Plan
+from ipckit.testing.programs.schedules import Schedule
 from ipckit.testing.spec import Machine
 
 SYSTEM = re.compile(
@@ -40,11 +40,11 @@ ALONE = 1.0  # seconds that the victim has to come to its traced call
 MOST = (1 << 32) - 1
 
 
-def run(machine: Machine, program: Program, plan: Plan, crew: Crew) -> tuple[History, int]:
+def run(machine: Machine, program: Program, schedule: Schedule, crew: Crew) -> tuple[History, int]:
     """Run a program once; also give how many instructions the victim's call did."""
-    fork_branches(crew, machine, program, plan, lambda _worker: None)
-    assert plan.victim is not None
-    lane, call, at = plan.victim
+    fork_branches(crew, machine, program, schedule, lambda _worker: None)
+    assert schedule.victim is not None
+    lane, call, at = schedule.victim
     if lane == 0:
         call += len(program.before)
     victim = crew.member(lane)
@@ -56,7 +56,7 @@ def run(machine: Machine, program: Program, plan: Plan, crew: Crew) -> tuple[His
         began = time.monotonic()
         done, held = _hold(victim, machine.libraries, min(at, MOST))
         crew.deadline += time.monotonic() - began  # the object is not to blame for being stepped
-        if held and plan.kill_victim and not plan.kill_after_others:
+        if held and schedule.kill_victim and not schedule.kill_after_others:
             _kill(crew, victim)
             held = False
         elif held:
@@ -65,7 +65,7 @@ def run(machine: Machine, program: Program, plan: Plan, crew: Crew) -> tuple[His
         crew.wake(other)
     if held:
         _others_first(crew, victim, others)
-        if plan.kill_victim:
+        if schedule.kill_victim:
             _kill(crew, victim)
         else:
             crew.events.append(Event(lane, "continued", lib.ipk_stamp()))

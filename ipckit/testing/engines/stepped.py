@@ -1,9 +1,9 @@
-"""The `stepped` engine: one process at a time, switched between two of its steps as planned.
+"""The `stepped` engine: one process at a time, switched between two of its steps as scheduled.
 
-Contract  A process does a step (`steps.py`) only when it has a turn, so the same plan gives the
-          same interleaving. One that waits in a system call for another loses its turn; from then
-          on the others go on step by step, until the kernel has woken it and it is at its next
-          step: so it too goes on at a place that the plan decides.
+Contract  A process does a step (`bytecode.py`) only when it has a turn, so the same schedule gives
+          the same interleaving. One that waits in a system call for another loses its turn; from
+          then on the others go on step by step, until the kernel has woken it and it is at its next
+          step: so it too goes on at a place that the schedule decides.
           A process is taken to wait when it has slept in one system call for 10 ms.
 """
 
@@ -16,7 +16,7 @@ from ipckit.testing.histories.history import History
 from ipckit.testing.processes.child import DONE, YIELDED, Child
 from ipckit.testing.processes.crew import Crew, Member
 from ipckit.testing.programs.program import Program
-from ipckit.testing.programs.schedules import Plan
+from ipckit.testing.programs.schedules import Schedule
 from ipckit.testing.spec import Machine
 
 LOOK = 0.005  # seconds between two looks at who might wait
@@ -38,14 +38,14 @@ class _Granted:
         self.left -= 1
 
 
-def run(machine: Machine, program: Program, plan: Plan, crew: Crew) -> History:
+def run(machine: Machine, program: Program, schedule: Schedule, crew: Crew) -> History:
     """Run a program once. Blocked, Crashed; what an invariant raises."""
 
     def begin(child: Child) -> None:
         child.turns = _Granted(child)
 
-    fork_branches(crew, machine, program, plan, begin)
-    _Turns(crew).play(plan)
+    fork_branches(crew, machine, program, schedule, begin)
+    _Turns(crew).play(schedule)
     return finish(crew, machine, program)
 
 
@@ -56,10 +56,10 @@ class _Turns:
         self.crew = crew
         self.waiting: set[int] = set()  # lanes in a system call, woken by nobody yet
 
-    def play(self, plan: Plan) -> None:
-        """Give the turns of a plan, then let each go on, in order, for as long as is fair."""
+    def play(self, schedule: Schedule) -> None:
+        """Give the turns of a schedule, then let each go on, in order, for as long as is fair."""
         round_robin = 0
-        for lane, steps in plan.turns:
+        for lane, steps in schedule.turns:
             member = self.crew.member(lane)
             if _unfinished(member) and lane not in self.waiting:
                 self.turn(member, min(steps, FAIR))

@@ -1,8 +1,8 @@
-"""One process of a run, from its own side: makes its calls, logs them, injects the planned faults.
+"""One process of a run, from its own side: makes its calls, logs them, injects its faults.
 
-Contract  A call is logged before it begins and after it ended; between the two the plan's acts are
-          done at their moments: `kill` and `stop` are real signals, `pause` a sleep, `hold` waits
-          until the parent sees that no other process can get on.
+Contract  A call is logged before it begins and after it ended; between the two the schedule's acts
+          are done at their moments: `kill` and `stop` are real signals, `pause` a sleep, `hold`
+          waits until the parent sees that no other process can get on.
           The process never returns to the code that forked it, and dies with its parent.
 Blocks    between its phases and while it is held, until the parent writes its eventfd.
 """

@@ -2,7 +2,7 @@
 
 Contract  `moments(program, steps)` gives each place at which a process may be held until no other
           gets on: before one of its calls, which makes runs without overlap, or before one of the
-          steps of a call. `held_at` and `turns_at` make the plan of such a run for the engines
+          steps of a call. `held_at` and `turns_at` make the schedule of such a run for the engines
           `real` and `stepped`. Most bugs of two processes need one preemption, at the right place;
           a program that has none of these failures is likely to be sound.
 Pure.

@@ -1,9 +1,9 @@
-"""Where in a run what happens: drawn by a number, so that the same run can be planned again.
+"""When each fault, pause and turn of a run happens, drawn by a number: so a run can be repeated.
 
-Contract  `Plan`s are data. `Planner.plan(program, run)` gives the same one for the same program,
-          run number and knowledge; knowledge is how many steps, nanoseconds or instructions each
-          operation took so far, and a saved plan needs none.
-          A run whose operations' lengths are not known yet is undisturbed but for its faults.
+Contract  `Schedule`s are data. `Scheduler.schedule(program, run)` gives the same one for the same
+          program, run number and knowledge; knowledge is how many steps, nanoseconds or
+          instructions each operation took so far, and a saved schedule needs none.
+          A run whose operations' lengths are not known yet has no pauses, only its faults.
           `preempted(program, run)` gives the runs with one preemption, in an order that is drawn.
 Pure.
 """
@@ -27,7 +27,7 @@ SHIFT = 3  # steps or instructions by which a place is moved to try another one 
 
 
 @dataclass(frozen=True)
-class Plan:
+class Schedule:
     """The acts by lane and call; for `stepped` who does how many steps, one after the other; for
     `ptrace` whom to hold before which instruction of which call, and whether to kill it there:
     at once, or (`kill_after_others`) when the others have made their calls beside it.
@@ -55,8 +55,8 @@ class Plan:
         }
 
     @classmethod
-    def from_json(cls, form: Mapping[str, Any]) -> Plan:
-        """Give the plan back."""
+    def from_json(cls, form: Mapping[str, Any]) -> Schedule:
+        """Give the schedule back."""
         acts: dict[int, dict[int, tuple[Act, ...]]] = {}
         for lane, call, act in form["acts"]:
             of_call = acts.setdefault(lane, {})
@@ -111,7 +111,7 @@ def _moved(act: Act, draw: random.Random) -> Act:
 
 
 @dataclass
-class Planner:
+class Scheduler:
     """Plans runs for one engine, and learns from them."""
 
     engine: str
@@ -120,8 +120,8 @@ class Planner:
     ns: dict[str, int] = field(default_factory=dict)
     instructions: dict[str, int] = field(default_factory=dict)
 
-    def plan(self, program: Program, run: int) -> Plan:
-        """Plan run number `run` of a program."""
+    def schedule(self, program: Program, run: int) -> Schedule:
+        """Schedule run number `run` of a program."""
         draw = random.Random(f"{program.timing}/{run}")
         if self.engine == "ptrace":
             return self._held(program, draw)
@@ -130,7 +130,7 @@ class Planner:
             call.name in self.steps for branch in program.branches for call in branch
         )
         if self.engine == "stepped":
-            return Plan(acts, () if learning else self._turns(program, draw))
+            return Schedule(acts, () if learning else self._turns(program, draw))
         if learning:
             for lane, branch in enumerate(program.branches):
                 for call in range(len(branch)):
@@ -140,10 +140,10 @@ class Planner:
             self._add(acts, moment.lane, moment.call, held_at(moment))
         else:
             self._disturb(program, acts, draw)
-        return Plan(acts)
+        return Schedule(acts)
 
-    def preempted(self, program: Program, run: int) -> Plan | None:
-        """Plan run number `run` of those with one preemption. None: each was planned.
+    def preempted(self, program: Program, run: int) -> Schedule | None:
+        """Schedule run number `run` of those with one preemption. None: each was scheduled.
 
         With faults, whose moments are drawn, there is no end of them.
         """
@@ -157,10 +157,10 @@ class Planner:
         moment = places[run % len(places)]
         if self.engine == "real":
             self._add(acts, moment.lane, moment.call, held_at(moment))
-            return Plan(acts)
+            return Schedule(acts)
         others = [lane for lane in range(len(program.branches)) if lane != moment.lane]
         draw.shuffle(others)
-        return Plan(acts, turns_at(moment, program, self._steps_of, others))
+        return Schedule(acts, turns_at(moment, program, self._steps_of, others))
 
     def _places(self, program: Program, *, after_faults: bool) -> list[Moment]:
         """Give where a process may be held: before calls first, then within them, mixed.
@@ -182,8 +182,10 @@ class Planner:
             self._add(acts, fault.process, fault.operation, self._strike(program, fault, draw))
         return acts
 
-    def likewise(self, plan: Plan, of: Program, program: Program, run: int) -> Plan | None:
-        """Plan `program`, which is `of` without some calls, as the run that `of` failed in.
+    def likewise(
+        self, schedule: Schedule, of: Program, program: Program, run: int
+    ) -> Schedule | None:
+        """Schedule `program`, which is `of` without some calls, as the run that `of` failed in.
 
         None: it cannot be done. Runs after the first vary it a little.
         """
@@ -192,18 +194,18 @@ class Planner:
             return None
         draw = random.Random(f"{program.timing}/likewise/{run}") if run else None
         if self.engine == "ptrace":
-            return self._held_alike(plan, program, lanes, draw)
+            return self._held_alike(schedule, program, lanes, draw)
         if self.engine == "real":
-            return self._disturbed_alike(plan, program, lanes, draw)
-        alike = self._disturbed_alike(plan, program, lanes, draw)
-        if not plan.turns:
+            return self._disturbed_alike(schedule, program, lanes, draw)
+        alike = self._disturbed_alike(schedule, program, lanes, draw)
+        if not schedule.turns:
             return alike
-        turns = self._turns_alike(plan, of, program, lanes, draw)
-        return Plan(alike.acts if alike else {}, turns)
+        turns = self._turns_alike(schedule, of, program, lanes, draw)
+        return Schedule(alike.acts if alike else {}, turns)
 
     def _turns_alike(
         self,
-        plan: Plan,
+        schedule: Schedule,
         of: Program,
         program: Program,
         lanes: Sequence[_Lane],
@@ -213,7 +215,7 @@ class Planner:
         as an operation does not always take as many.
         """
         now = {lane.was: number for number, lane in enumerate(lanes)}
-        turns = [[now[lane], steps] for lane, steps in plan.turns if lane in now]
+        turns = [[now[lane], steps] for lane, steps in schedule.turns if lane in now]
         for number, lane in enumerate(lanes):
             before, after = of.branches[lane.was], program.branches[number]
             less = max(self._length(before) - self._length(after), 0)
@@ -226,33 +228,37 @@ class Planner:
         return tuple((lane, steps) for lane, steps in turns if steps)
 
     def _disturbed_alike(
-        self, plan: Plan, program: Program, lanes: Sequence[_Lane], draw: random.Random | None
-    ) -> Plan | None:
+        self,
+        schedule: Schedule,
+        program: Program,
+        lanes: Sequence[_Lane],
+        draw: random.Random | None,
+    ) -> Schedule | None:
         """Let each call that is left have the pauses and faults that it had."""
         struck = {(fault.process, fault.operation) for fault in program.faults}
         acts: dict[int, dict[int, tuple[Act, ...]]] = {}
         for number, lane in enumerate(lanes):
             for call, was in enumerate(lane.calls):
-                for act in plan.acts.get(lane.was, {}).get(was, ()):
+                for act in schedule.acts.get(lane.was, {}).get(was, ()):
                     if act.what in ("kill", "stop") and (number, call) not in struck:
                         continue
                     self._add(acts, number, call, _moved(act, draw) if draw else act)
-        return Plan(acts) if acts else None
+        return Schedule(acts) if acts else None
 
     @staticmethod
     def _held_alike(
-        plan: Plan, program: Program, lanes: Sequence[_Lane], draw: random.Random | None
-    ) -> Plan | None:
+        schedule: Schedule, program: Program, lanes: Sequence[_Lane], draw: random.Random | None
+    ) -> Schedule | None:
         """Hold or kill the same call at the same instruction, or at one near it."""
-        if plan.victim is None or (plan.kill_victim and not program.faults):
+        if schedule.victim is None or (schedule.kill_victim and not program.faults):
             return None
-        was, at_call, at = plan.victim
+        was, at_call, at = schedule.victim
         for number, lane in enumerate(lanes):
             if lane.was == was and at_call in lane.calls:
                 call = lane.calls.index(at_call)
                 at = max(at + draw.randint(-SHIFT, SHIFT), 0) if draw and at < ALL else at
                 trace = {number: {call: (Act("trace", "start"),)}}
-                return replace(plan, acts=trace, victim=(number, call, at))
+                return replace(schedule, acts=trace, victim=(number, call, at))
         return None
 
     def _length(self, calls: Sequence[Call]) -> int:
@@ -322,7 +328,7 @@ class Planner:
         turns.append((lane, ALL))
         return tuple(turns)
 
-    def _held(self, program: Program, draw: random.Random) -> Plan:
+    def _held(self, program: Program, draw: random.Random) -> Schedule:
         """Choose whom to hold or kill between which two machine instructions."""
         kill = [fault for fault in program.faults if fault.kind == "kill"]
         if kill:
@@ -335,7 +341,7 @@ class Planner:
         at = draw.randrange(known) if known else ALL
         trace = {lane: {call: (Act("trace", "start"),)}}
         killed = bool(kill) and at != ALL
-        return Plan(
+        return Schedule(
             trace,
             victim=(lane, call, at),
             kill_victim=killed,

@@ -14,23 +14,23 @@ from dataclasses import replace
 from ipckit.testing.programs.acts import Act
 from ipckit.testing.programs.preemptions import ALL, Moment, held_at
 from ipckit.testing.programs.program import Program
-from ipckit.testing.programs.schedules import Plan
+from ipckit.testing.programs.schedules import Schedule
 from ipckit.testing.search.failure import Failure
 
 KIND = "something outlives a run"
 AGAIN = 2  # runs that must all fail
 
-Try = Callable[[Program, Plan], Failure | None]
+Try = Callable[[Program, Schedule], Failure | None]
 
 
-def one_after_the_other(program: Program, engine: str) -> tuple[Program, Plan]:
-    """Give the first two processes of a program without faults, and a plan without overlap."""
+def one_after_the_other(program: Program, engine: str) -> tuple[Program, Schedule]:
+    """Give the first two processes of a program without faults, and a schedule without overlap."""
     alone = replace(program, branches=program.branches[:2], faults=())
     if engine == "stepped":
-        return alone, Plan({}, ((0, ALL), (1, ALL)))
+        return alone, Schedule({}, ((0, ALL), (1, ALL)))
     if engine == "ptrace":
-        return alone, Plan({0: {0: (Act("trace", "start"),)}}, victim=(0, 0, ALL))
-    return alone, Plan({1: {0: (held_at(Moment(1, 0, None)),)}})
+        return alone, Schedule({0: {0: (Act("trace", "start"),)}}, victim=(0, 0, ALL))
+    return alone, Schedule({1: {0: (held_at(Moment(1, 0, None)),)}})
 
 
 class Control:
@@ -38,15 +38,15 @@ class Control:
 
     def __init__(self) -> None:
         self.begun = False
-        self.passed: tuple[Program, Plan] | None = None
+        self.passed: tuple[Program, Schedule] | None = None
 
     def begin(self, program: Program, engine: str, attempt: Try) -> None:
         """Take the first program of a search, once."""
         if not self.begun:
             self.begun = True
-            program, plan = one_after_the_other(program, engine)
-            if attempt(program, plan) is None:
-                self.passed = program, plan
+            program, schedule = one_after_the_other(program, engine)
+            if attempt(program, schedule) is None:
+                self.passed = program, schedule
 
     def fails(self, attempt: Try) -> Failure | None:
         """Run it again; give how it fails now, or None if it does not each time."""

@@ -1,7 +1,8 @@
 """A run that went wrong: kept in a file, with a page that draws it.
 
-Contract  The file is JSON and holds no code: the program, the plan of the run, and the history that
-          was seen. It is written to `.ipckit/` in the current directory, named after its content.
+Contract  The file is JSON and holds no code: the program, the schedule of the run, and the history
+          that was seen. It is written to `.ipckit/` in the current directory, named after its
+          content.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from ipckit.testing.histories.history import History
 from ipckit.testing.histories.html import page
 from ipckit.testing.judging.checker import Verdict
 from ipckit.testing.programs.program import Program
-from ipckit.testing.programs.schedules import Plan
+from ipckit.testing.programs.schedules import Schedule
 from ipckit.testing.spec import Machine
 
 FOLDER = Path(".ipckit")
@@ -32,7 +33,7 @@ class Failure:
     kind: str  # the first words of its report
     text: str
     program: Program
-    plan: Plan
+    schedule: Schedule
     history: History
     verdict: Verdict | None = None
 
@@ -50,7 +51,7 @@ def save(
         "kind": failure.kind,
         "seed": seed,
         "program": failure.program.to_json(),
-        "plan": failure.plan.to_json(),
+        "plan": failure.schedule.to_json(),
         "history": failure.history.to_json(),
     }
     content = json.dumps(form, indent=1).encode()
@@ -72,7 +73,7 @@ def save(
     return (FOLDER / f"{stem}.json" if replayable else None), lines
 
 
-def load(path: Path) -> tuple[Mapping[str, Any], Program, Plan]:
+def load(path: Path) -> tuple[Mapping[str, Any], Program, Schedule]:
     """Read a saved failure. ValueError: the file is none."""
     try:
         form = json.loads(path.read_text(encoding="utf-8"))
@@ -80,6 +81,6 @@ def load(path: Path) -> tuple[Mapping[str, Any], Program, Plan]:
             raise ValueError(
                 f"{path} has format {form['ipckit-failure']}, this ipckit reads {FORMAT}"
             )
-        return form, Program.from_json(form["program"]), Plan.from_json(form["plan"])
+        return form, Program.from_json(form["program"]), Schedule.from_json(form["plan"])
     except (KeyError, TypeError, AttributeError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise ValueError(f"{path} is no saved failure: {error!r}") from error

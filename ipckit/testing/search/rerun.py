@@ -35,11 +35,11 @@ def main() -> None:
     """Do what `fails_afresh` asks on stdin."""
     path, file, module, name, saved = json.load(sys.stdin)
     sys.path[:] = path
-    _, program, plan = load(Path(saved))
+    _, program, schedule = load(Path(saved))
     search = Search(_class_of(file, module, name))
     try:
         for run in range(RUNS):
-            again = plan if run % 2 == 0 else search.planner.plan(program, run // 2)
+            again = schedule if run % 2 == 0 else search.scheduler.schedule(program, run // 2)
             if search.try_once(program, again) is not None:
                 sys.stdout.write(f"\n{SAID}fails\n")
                 return

@@ -34,7 +34,7 @@ from ipckit.testing.processes.crew import Blocked, Crashed, Crew
 from ipckit.testing.processes.shared_log import SharedLog
 from ipckit.testing.programs.preemptions import ALL
 from ipckit.testing.programs.program import Kill, Program, programs
-from ipckit.testing.programs.schedules import Plan, Planner
+from ipckit.testing.programs.schedules import Schedule, Scheduler
 from ipckit.testing.search import control
 from ipckit.testing.search.failure import Failure, load, save
 from ipckit.testing.search.fresh import RUNS, fails_afresh
@@ -102,7 +102,7 @@ class Search:
 
     def __init__(self, machine: type[Machine]) -> None:
         self.machine = machine
-        self.planner = Planner(machine.engine)
+        self.scheduler = Scheduler(machine.engine)
         self.log = SharedLog(machine.processes + 1)
         self.verdicts: dict[str, Failure | None] = {}
         self.last: Failure | None = None
@@ -166,7 +166,9 @@ class Search:
             return None  # not tried, and never will be: what is found stays
         else:
             runs *= HARDER
-        found = self.try_often(program, (self.planner.plan(program, run) for run in range(runs)))
+        found = self.try_often(
+            program, (self.scheduler.schedule(program, run) for run in range(runs))
+        )
         self.verdicts[key] = found
         if found and self.shrinks_until is None:
             struck = self.last_struck
@@ -179,30 +181,36 @@ class Search:
             self.shrinks_until = self.tried + int(SHRINKING * of_a_search)
         return found
 
-    def try_often(self, program: Program, plans: Iterable[Plan]) -> Failure | None:
-        """Run a program as each plan says, until it fails."""
-        for plan in plans:
-            found = self.try_once(program, plan)
+    def try_often(self, program: Program, schedules: Iterable[Schedule]) -> Failure | None:
+        """Run a program as each schedule says, until it fails."""
+        for schedule in schedules:
+            found = self.try_once(program, schedule)
             if found:
                 return found
         return None
 
-    def try_once(self, program: Program, plan: Plan) -> Failure | None:
-        """Run a program as planned, and judge what was seen."""
+    def try_once(self, program: Program, schedule: Schedule) -> Failure | None:
+        """Run a program as scheduled, and judge what was seen."""
         self.tried += 1
         machine = self.machine()
         machine.setup()
         try:
             with Crew(self.log, machine.deadline) as crew:
                 try:
-                    history = self._run(machine, program, plan, crew)
+                    history = self._run(machine, program, schedule, crew)
                     self._learn(program, crew, history)
                 except Blocked as problem:
-                    return Failure("blocked", str(problem), program, plan, crew.history(program))
+                    return Failure(
+                        "blocked", str(problem), program, schedule, crew.history(program)
+                    )
                 except Crashed as problem:
-                    return Failure("crashed", str(problem), program, plan, crew.history(program))
+                    return Failure(
+                        "crashed", str(problem), program, schedule, crew.history(program)
+                    )
                 except InvariantBroken as broken:
-                    return Failure("invariant broken", str(broken), program, plan, broken.history)
+                    return Failure(
+                        "invariant broken", str(broken), program, schedule, broken.history
+                    )
         finally:
             machine.teardown()
         verdict = check(history, machine.sequential(), timeout=machine.judge)
@@ -217,23 +225,23 @@ class Search:
             return None
         kind = "unknown" if verdict.unknown else "not linearizable"
         text = f"the judge was not done within {machine.judge} s" if verdict.unknown else ""
-        return Failure(kind, text, program, plan, history, verdict)
+        return Failure(kind, text, program, schedule, history, verdict)
 
-    def _run(self, machine: Machine, program: Program, plan: Plan, crew: Crew) -> History:
+    def _run(self, machine: Machine, program: Program, schedule: Schedule, crew: Crew) -> History:
         if machine.engine == "stepped":
-            return stepped.run(machine, program, plan, crew)
+            return stepped.run(machine, program, schedule, crew)
         if machine.engine == "real":
-            return real.run(machine, program, plan, crew)
-        history, instructions = ptrace.run(machine, program, plan, crew)
-        if instructions and plan.victim and plan.victim[2] >= ALL:
-            name = program.branches[plan.victim[0]][plan.victim[1]].name
-            self.planner.instructions[name] = max(
-                instructions, self.planner.instructions.get(name, 0)
+            return real.run(machine, program, schedule, crew)
+        history, instructions = ptrace.run(machine, program, schedule, crew)
+        if instructions and schedule.victim and schedule.victim[2] >= ALL:
+            name = program.branches[schedule.victim[0]][schedule.victim[1]].name
+            self.scheduler.instructions[name] = max(
+                instructions, self.scheduler.instructions.get(name, 0)
             )
         return history
 
     def _learn(self, program: Program, crew: Crew, history: History) -> None:
-        self.planner.learn(
+        self.scheduler.learn(
             crew.steps(program),
             {each.name: each.returned - each.called for each in history if not each.cut},
         )
@@ -260,7 +268,7 @@ class Search:
         often = 0
         of = {"blocked": 2, control.KIND: 0}.get(failure.kind, COUNTED)
         for run in range(of):
-            again = self.planner.plan(program, run) if run % 2 else failure.plan
+            again = self.scheduler.schedule(program, run) if run % 2 else failure.schedule
             often += self.try_once(program, again) is not None
         heading = f"{failure.kind}: {machine.__name__}: {program.size()}"
         lines = [heading, "", str(program), ""]
@@ -309,18 +317,18 @@ def draw_round(
 def replay(machine: type[Machine], path: Path) -> None:
     """Run a saved failure again: PropertyFailed if it fails, else it passes.
 
-    `stepped` repeats the interleaving, once. The other engines try the same plan, and others of
+    `stepped` repeats the interleaving, once. The other engines try the same schedule, and others of
     the program, up to 200 times in all. MachineError: the file is another machine's.
     """
     __tracebackhide__ = True
-    form, program, plan = load(path)
+    form, program, schedule = load(path)
     name = f"{machine.__module__}:{machine.__qualname__}"
     if form["machine"].rpartition(":")[2] != machine.__qualname__:
         raise MachineError(f"{path} is a failure of {form['machine']}, not of {name}")
     search = Search(machine)
     try:
         for run in range(1 if machine.engine == "stepped" else REPLAYS):
-            again = plan if run % 2 == 0 else search.planner.plan(program, run // 2)
+            again = schedule if run % 2 == 0 else search.scheduler.schedule(program, run // 2)
             failure = search.try_once(program, again)
             if failure:
                 error = PropertyFailed(search.report(failure, form["seed"]))

@@ -1,7 +1,7 @@
 """Making a failure small: what can be left out of its program, found out by runs.
 
 Contract  `simplify` gives a failure of the same kind whose program does the same or less. It tries
-          what is smaller (`simpler.py`) in rounds: a program that does not fail in `ROUNDS[0]`
+          what is smaller (`candidates.py`) in rounds: a program that does not fail in `ROUNDS[0]`
           times the machine's runs is put aside, and what fails begins the rounds again; when all
           were put aside each gets more, in the last round `ROUNDS[-1]` times. So what is left
           fails, and nothing smaller failed in so many runs.
@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from ipckit.testing.programs.program import Program
-from ipckit.testing.programs.schedules import Plan, Planner
+from ipckit.testing.programs.schedules import Schedule, Scheduler
 from ipckit.testing.search.candidates import essence, smaller, smaller_by_two
 from ipckit.testing.search.failure import Failure
 from ipckit.testing.spec import Machine
@@ -33,11 +33,11 @@ class Tries(Protocol):
     """What is needed of a search."""
 
     machine: type[Machine]
-    planner: Planner
+    scheduler: Scheduler
     tried: int
 
-    def try_once(self, program: Program, plan: Plan) -> Failure | None:
-        """Run a program as planned."""
+    def try_once(self, program: Program, schedule: Schedule) -> Failure | None:
+        """Run a program as scheduled."""
 
 
 def simplify(search: Tries, failure: Failure) -> Failure:
@@ -64,14 +64,14 @@ class _Shrinking:
         """Find the failure by a preemption, if it is one that pauses or chance brought about."""
         held = any(
             act.what == "hold"
-            for calls in failure.plan.acts.values()
+            for calls in failure.schedule.acts.values()
             for acts in calls.values()
             for act in acts
         )
-        if self.search.planner.engine != "real" or held:
+        if self.search.scheduler.engine != "real" or held:
             return failure
-        plans = self._preempted(failure.program)
-        return self._fails(failure, failure.program, plans, FIRM * self.runs) or failure
+        schedules = self._preempted(failure.program)
+        return self._fails(failure, failure.program, schedules, FIRM * self.runs) or failure
 
     def _smaller(self, failure: Failure) -> Failure | None:
         program = failure.program
@@ -92,34 +92,34 @@ class _Shrinking:
         left = times - self.passed.get(key, 0)
         if left <= 0:
             return None
-        found = self._fails(failure, candidate, self._plans(failure, candidate), left)
+        found = self._fails(failure, candidate, self._schedules(failure, candidate), left)
         self.passed[key] = times
         return found
 
     def _fails(
-        self, failure: Failure, program: Program, plans: Iterator[Plan], most: int
+        self, failure: Failure, program: Program, schedules: Iterator[Schedule], most: int
     ) -> Failure | None:
-        for plan in itertools.islice(plans, most):
+        for schedule in itertools.islice(schedules, most):
             if self.search.tried >= self.until:
                 return None
-            found = self.search.try_once(program, plan)
+            found = self.search.try_once(program, schedule)
             if found is not None and found.kind == failure.kind:
                 return found
         return None
 
-    def _plans(self, failure: Failure, program: Program) -> Iterator[Plan]:
-        """Plan as it failed, with a preemption, by chance, and again."""
-        planner = self.search.planner
+    def _schedules(self, failure: Failure, program: Program) -> Iterator[Schedule]:
+        """Schedule as it failed, with a preemption, by chance, and again."""
+        scheduler = self.search.scheduler
         preempted = self._preempted(program)
         for run in itertools.count(self.passed.get(program.key(), 0)):
-            if alike := planner.likewise(failure.plan, failure.program, program, run):
+            if alike := scheduler.likewise(failure.schedule, failure.program, program, run):
                 yield alike
             yield from itertools.islice(preempted, 2)
-            yield planner.plan(program, run)
+            yield scheduler.schedule(program, run)
 
-    def _preempted(self, program: Program) -> Iterator[Plan]:
+    def _preempted(self, program: Program) -> Iterator[Schedule]:
         for run in itertools.count(self.passed.get(program.key(), 0)):
-            plan = self.search.planner.preempted(program, run)
-            if plan is None:
+            schedule = self.search.scheduler.preempted(program, run)
+            if schedule is None:
                 return
-            yield plan
+            yield schedule

@@ -16,7 +16,7 @@ from ipckit.testing.machine import ProcessMachine
 from ipckit.testing.models import AtLeastOnce, Counter, FifoQueue, Register, conserved
 from ipckit.testing.programs.acts import Act
 from ipckit.testing.programs.program import Call, Fault, Program
-from ipckit.testing.programs.schedules import Plan, Planner
+from ipckit.testing.programs.schedules import Schedule, Scheduler
 from ipckit.testing.search.candidates import PAIRS_UP_TO, smaller, smaller_by_two
 from ipckit.testing.search.failure import load
 from ipckit.testing.spec import invariant, op
@@ -146,18 +146,18 @@ def test_programs_and_plans_come_back_from_json():
     assert Program.from_json(form) == PROGRAM
     assert Program.from_json(form).key() == PROGRAM.key()
     for engine in ("real", "stepped", "ptrace"):
-        planner = Planner(engine)
+        scheduler = Scheduler(engine)
         for known in ({}, {"get": (9, 2), "put": (30, 0)}):
-            planner.learn(known, dict.fromkeys(known, 1000))
-            planner.instructions.update({name: count for name, (count, _) in known.items()})
+            scheduler.learn(known, dict.fromkeys(known, 1000))
+            scheduler.instructions.update({name: count for name, (count, _) in known.items()})
             for run in range(20):
-                plan = planner.plan(PROGRAM, run)
-                assert Plan.from_json(json.loads(json.dumps(plan.to_json()))) == plan
-                assert planner.plan(PROGRAM, run) == plan
+                schedule = scheduler.schedule(PROGRAM, run)
+                assert Schedule.from_json(json.loads(json.dumps(schedule.to_json()))) == schedule
+                assert scheduler.schedule(PROGRAM, run) == schedule
 
 
 def test_a_planned_kill_befalls_whom_the_program_says():
-    acts = Planner("real").plan(PROGRAM, 0).acts
+    acts = Scheduler("real").schedule(PROGRAM, 0).acts
     kills = [
         (lane, call, act)
         for lane, calls in acts.items()
@@ -171,10 +171,10 @@ def test_a_planned_kill_befalls_whom_the_program_says():
 
 def test_the_others_make_their_calls_beside_half_of_those_killed_between_two_instructions():
     """Else what nobody meets but a process that stands half way is never met in runs with kills."""
-    planner = Planner("ptrace", instructions={"get": 1000, "put": 1000})
-    plans = [planner.plan(PROGRAM, run) for run in range(200)]
-    assert all(plan.kill_victim for plan in plans)
-    assert 70 <= sum(plan.kill_after_others for plan in plans) <= 130
+    scheduler = Scheduler("ptrace", instructions={"get": 1000, "put": 1000})
+    schedules = [scheduler.schedule(PROGRAM, run) for run in range(200)]
+    assert all(schedule.kill_victim for schedule in schedules)
+    assert 70 <= sum(schedule.kill_after_others for schedule in schedules) <= 130
 
 
 def test_every_smaller_program_has_one_thing_less_and_whole_faults():
@@ -196,21 +196,23 @@ def test_a_call_that_is_left_keeps_its_pauses_and_faults():
     put, get = Call("put"), Call("get")
     larger = Program((), ((put, get, put), (get,)), (), (Fault("kill", 0, 1, "start"),), 1)
     pause, kill = Act("pause", "step", 3, 1000), Act("kill", "start")
-    plan = Plan({0: {1: (kill,), 2: (pause,)}, 1: {0: (pause,)}})
-    planner = Planner("real")
+    schedule = Schedule({0: {1: (kill,), 2: (pause,)}, 1: {0: (pause,)}})
+    scheduler = Scheduler("real")
     without_put = replace(
         larger, branches=((get, put), (get,)), faults=(Fault("kill", 0, 0, "start"),)
     )
-    assert planner.likewise(plan, larger, without_put, 0) == Plan(
+    assert scheduler.likewise(schedule, larger, without_put, 0) == Schedule(
         {0: {0: (kill,), 1: (pause,)}, 1: {0: (pause,)}}
     )
     without_fault = replace(larger, faults=())
-    varied = planner.likewise(plan, larger, without_fault, 1)
+    varied = scheduler.likewise(schedule, larger, without_fault, 1)
     assert set(varied.acts[0]) == {2} and 500 <= varied.acts[0][2][0].ns <= 1500
-    assert planner.likewise(plan, larger, replace(larger, branches=((put,), (put,))), 0) is None
+    assert (
+        scheduler.likewise(schedule, larger, replace(larger, branches=((put,), (put,))), 0) is None
+    )
     wider = replace(larger, branches=((put,), *larger.branches), faults=())
-    shifted = Plan({1: plan.acts[0], 2: plan.acts[1]})
-    assert planner.likewise(shifted, wider, without_fault, 0) == Plan(
+    shifted = Schedule({1: schedule.acts[0], 2: schedule.acts[1]})
+    assert scheduler.likewise(shifted, wider, without_fault, 0) == Schedule(
         {0: {2: (pause,)}, 1: {0: (pause,)}}
     )
 

@@ -18,7 +18,7 @@ from ipckit.testing.machine import ProcessMachine
 from ipckit.testing.processes.progress import SPINS, Progress, cpu_ns, sleeps, state
 from ipckit.testing.programs.preemptions import ALL, NEAR, Moment, moments, turns_at
 from ipckit.testing.programs.program import Call, Fault, Program
-from ipckit.testing.programs.schedules import Plan, Planner
+from ipckit.testing.programs.schedules import Schedule, Scheduler
 from ipckit.testing.search.failure import Failure
 from ipckit.testing.search.shrinking import MOST, ROUNDS, simplify
 
@@ -37,21 +37,21 @@ class Search:
 
     def __init__(self, needed, rarely: int = 1) -> None:
         self.machine = ProcessMachine
-        self.planner = Planner("real", steps={"put": 20, "get": 9, "noise": 5})
+        self.scheduler = Scheduler("real", steps={"put": 20, "get": 9, "noise": 5})
         self.tried = 0
         self.needed, self.rarely = needed, rarely
         self.fitting = 0
-        self.plans: list[Plan] = []
+        self.schedules: list[Schedule] = []
 
-    def try_once(self, program: Program, plan: Plan) -> Failure | None:
+    def try_once(self, program: Program, schedule: Schedule) -> Failure | None:
         self.tried += 1
-        self.plans.append(plan)
+        self.schedules.append(schedule)
         if not self.needed(program):
             return None
         self.fitting += 1
         if self.fitting % self.rarely:
             return None
-        return Failure("not linearizable", "", program, plan, History())
+        return Failure("not linearizable", "", program, schedule, History())
 
 
 def names(program: Program) -> list[str]:
@@ -67,19 +67,19 @@ def a_put_and_a_get(program: Program) -> bool:
 def test_what_a_failure_does_not_need_is_left_out(rarely):
     """F33: also when it shows in one of thirty runs only."""
     search = Search(a_put_and_a_get, rarely)
-    failure = simplify(search, Failure("not linearizable", "", LARGE, Plan(), History()))
+    failure = simplify(search, Failure("not linearizable", "", LARGE, Schedule(), History()))
     assert names(failure.program) == ["get", "put"]
     assert len(failure.program.branches) == 2 and not failure.program.faults
 
 
 def test_nothing_smaller_than_what_is_left_failed_in_the_last_round():
     search = Search(lambda program: names(program).count("put") == 2)
-    failure = simplify(search, Failure("not linearizable", "", LARGE, Plan(), History()))
+    failure = simplify(search, Failure("not linearizable", "", LARGE, Schedule(), History()))
     assert names(failure.program) == ["put", "put"]
-    tried = len(search.plans)
+    tried = len(search.schedules)
     again = simplify(search, failure)
     assert again is not failure or again.program == failure.program
-    assert len(search.plans) - tried <= (FIRM_RUNS + 8 * ROUNDS[-1]) * ProcessMachine.runs
+    assert len(search.schedules) - tried <= (FIRM_RUNS + 8 * ROUNDS[-1]) * ProcessMachine.runs
 
 
 FIRM_RUNS = 10
@@ -88,32 +88,32 @@ FIRM_RUNS = 10
 def test_the_runs_are_counted():
     """What never fails again costs so many runs, and is given as it was."""
     search = Search(lambda _program: False)
-    failure = Failure("not linearizable", "", LARGE, Plan(), History())
+    failure = Failure("not linearizable", "", LARGE, Schedule(), History())
     assert simplify(search, failure) is failure
     assert search.tried <= MOST * ProcessMachine.examples * ProcessMachine.runs
 
 
 def test_another_kind_of_failure_is_not_taken_for_it():
     search = Search(lambda _program: True)
-    failure = Failure("blocked", "", LARGE, Plan(), History())
+    failure = Failure("blocked", "", LARGE, Schedule(), History())
     assert simplify(search, failure) is failure
 
 
 def test_every_place_of_a_preemption_is_planned_once():
     program = Program((), ((PUT, GET), (GET,)), ())
-    planner = Planner("real", steps={"put": 2, "get": 1})
-    plans = [planner.preempted(program, run) for run in range(11)]
-    assert plans[10] is None
+    scheduler = Scheduler("real", steps={"put": 2, "get": 1})
+    schedules = [scheduler.preempted(program, run) for run in range(11)]
+    assert schedules[10] is None
     places = {
         (lane, call, act.at, act.number)
-        for plan in plans[:10]
-        for lane, calls in plan.acts.items()
+        for schedule in schedules[:10]
+        for lane, calls in schedule.acts.items()
         for call, acts in calls.items()
         for act in acts
     }
     before, within = moments(program, lambda name: {"put": 2, "get": 1}[name])
     assert len(before) == 3 and len(within) == 3 + 2 + 2 and len(places) == 10
-    assert Plan.from_json(plans[0].to_json()) == plans[0]
+    assert Schedule.from_json(schedules[0].to_json()) == schedules[0]
 
 
 def test_a_call_that_once_spun_is_held_near_its_beginning():
