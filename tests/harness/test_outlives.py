@@ -16,7 +16,7 @@ from ipckit.testing.programs.program import Call, Fault, Program
 from ipckit.testing.programs.schedules import Schedule
 from ipckit.testing.search.control import KIND, Control, one_after_the_other
 from ipckit.testing.search.failure import Failure, load
-from ipckit.testing.search.fresh import fails_afresh
+from ipckit.testing.search.fresh import fails_in_fresh_interpreter
 from ipckit.testing.search.search import Search, run_machine
 
 ADD, GET = Call("add"), Call("get")
@@ -48,14 +48,14 @@ def test_what_a_fresh_interpreter_does_not_show_is_told():
         assert search.try_once(killed, schedule) is None
         failure = search.try_once(TWO, Schedule())
         assert failure.kind == "blocked" and not failure.program.faults
-        text = search.report(failure, 1, afresh=True)
+        text = search.report(failure, 1, fresh=True)
     finally:
         search.close()
     assert text.startswith(f"{KIND}: LockOfSomeCalls: 2 processes, 2 operations, blocked\n")
     assert "In a fresh interpreter it failed in none of 20 runs." in text
     (saved,) = Path(".ipckit").glob("*.json")
     assert load(saved)[0]["kind"] == "blocked"
-    assert fails_afresh(outliving.LockOfSomeCalls, saved) is False
+    assert fails_in_fresh_interpreter(outliving.LockOfSomeCalls, saved) is False
 
 
 def test_what_fails_there_as_well_is_told_as_it_was():
@@ -65,20 +65,22 @@ def test_what_fails_there_as_well_is_told_as_it_was():
         schedule = Schedule({0: {0: (Act("kill", "point holds the lock"),)}})
         failure = search.try_once(killed, schedule)
         assert failure.kind == "blocked"
-        text = search.report(failure, 1, afresh=True)
+        text = search.report(failure, 1, fresh=True)
     finally:
         search.close()
     assert text.startswith("blocked: LockOfSomeCalls: 2 processes, 3 operations\n")
     (saved,) = Path(".ipckit").glob("*.json")
-    assert fails_afresh(outliving.LockOfSomeCalls, saved) is True
+    assert fails_in_fresh_interpreter(outliving.LockOfSomeCalls, saved) is True
 
 
 def test_why_a_class_cannot_be_tried_afresh_is_said(tmp_path):
     class Local(ProcessMachine):
         pass
 
-    assert fails_afresh(Local, tmp_path / "none") == "the class is local to a function"
-    said = fails_afresh(outliving.LockOfSomeCalls, tmp_path / "none")
+    assert (
+        fails_in_fresh_interpreter(Local, tmp_path / "none") == "the class is local to a function"
+    )
+    said = fails_in_fresh_interpreter(outliving.LockOfSomeCalls, tmp_path / "none")
     assert "FileNotFoundError" in said
 
 

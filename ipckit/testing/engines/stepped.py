@@ -19,8 +19,8 @@ from ipckit.testing.programs.program import Program
 from ipckit.testing.programs.schedules import Schedule
 from ipckit.testing.spec import Machine
 
-LOOK = 0.005  # seconds between two looks at who might wait
-FAIR = 5000  # steps of one turn at most: who spins until another has done something must end
+LOOK = 0.005  # seconds between two looks at the processes that might wait
+FAIR = 5000  # steps of one turn at most: a process that spins for another one must lose its turn
 
 
 class _Granted:
@@ -54,7 +54,7 @@ class _Turns:
 
     def __init__(self, crew: Crew) -> None:
         self.crew = crew
-        self.waiting: set[int] = set()  # lanes in a system call, woken by nobody yet
+        self.waiting: set[int] = set()  # lanes in a system call, not woken yet
 
     def play(self, schedule: Schedule) -> None:
         """Give the turns of a schedule, then let each go on, in order, for as long as is fair."""
@@ -98,7 +98,7 @@ class _Turns:
                 slept = now
 
     def _look_at_waiting(self) -> None:
-        """See who was woken; wait until each of those is at its next step, or waits again."""
+        """Find those that were woken; wait until each is at its next step, or waits again."""
         for lane in sorted(self.waiting):
             member = self.crew.member(lane)
             while not _at_rest(member):

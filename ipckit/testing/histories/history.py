@@ -1,8 +1,8 @@
-"""What several processes did: every call with its two moments, and who died when.
+"""What several processes did: every call with its two moments, and every death.
 
 Contract  A `History` is in order of the calls. Its file is JSON (`values.py` says which values
           keep their types) and holds no code.
-Pure but for save() and load(), which write and read the file named.
+Pure, except save() and load(), which write and read the file named.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class History:
 
     @property
     def processes(self) -> list[int]:
-        """Every process that did something or that something befell."""
+        """Every process that has an operation or an event."""
         return sorted({each.process for each in self} | {event.process for event in self.events})
 
     def to_html(self, path: str | Path) -> None:

@@ -7,7 +7,7 @@ Contract  `check(history, model)` looks for an order of all operations in which 
           The answer is one of four; `unknown` says that the time was up, and is not a pass.
           Finding out is NP-hard in general: the search is exponential only in how many operations
           of one part were under way at once.
-Pure but for the clock that ends the search.
+Pure, except the clock that ends the search.
 Source    J. Wing and C. Gong, Testing and Verifying Concurrent Objects, 1993; G. Lowe, Testing for
           linearizability, 2017 (the memo); A. Horn and D. Kroening, Faster linearizability checking
           via P-compositionality, 2015 (the split).

@@ -47,7 +47,7 @@ class Performer(Protocol):
 
 
 class Turns(Protocol):
-    """Who decides about each step of a process: the stepped engine's part in it."""
+    """What decides about each step of a process: the stepped engine."""
 
     def step(self, name: str | None) -> None:
         """Come to a step; return when it may be done."""
@@ -178,7 +178,7 @@ def forked(parent: int, lane: int, body: Any) -> int:
     code = 1
     try:
         lib.ipk_die_with_parent(parent, 0)
-        random.seed(lane)  # neither all alike nor anew in a replay
+        random.seed(lane)  # different in each process, the same in a replay
         body()
         code = 0
     except BaseException:

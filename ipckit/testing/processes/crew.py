@@ -231,7 +231,7 @@ class Crew:
         return next(each for each in self.members if each.lane == lane)
 
     def where(self, late: Sequence[Member]) -> str:
-        """Say who is late, and what each of them was doing."""
+        """Name the members that are late, and what each of them was doing."""
         lines = []
         for member in late:
             called, done = self.log.counts(member.lane)

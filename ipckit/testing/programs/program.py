@@ -1,9 +1,9 @@
 """What the processes of one run are to do: data, drawn whole before anything runs.
 
 Contract  A `Program` says which calls are made before the processes part (`before`), by each of
-          them (`branches`), and when all are done or dead (`after`); whom a fault befalls
-          (`faults`); and `timing`, the number from which every delay, moment and schedule of its
-          runs is computed. So equal programs are tried in equal ways.
+          them (`branches`), and when all are done or dead (`after`); in which of them a fault is
+          injected (`faults`); and `timing`, the number from which every delay, moment and schedule
+          of its runs is computed. So equal programs are tried in equal ways.
           Hypothesis shrinks it towards two processes, few calls, no fault, timing 0.
 Pure. Stands on hypothesis for the strategies only.
 """
@@ -76,7 +76,7 @@ class Call:
 
 @dataclass(frozen=True)
 class Fault:
-    """What befalls whom: ``kill`` or ``stop``, the branch, its operation, and where in it."""
+    """A fault to inject: ``kill`` or ``stop``, the branch, its operation, and where in it."""
 
     kind: str
     process: int
@@ -177,8 +177,8 @@ def programs(
 
     calls = st.one_of([calls_of(name, arguments) for name, arguments in operations.items()])
 
-    # Who declares faults wants to see them, and hurt is what is hit inside; hypothesis draws what
-    # comes first more often.
+    # Faults that are declared should be frequent, most of them inside an operation; hypothesis
+    # draws what comes first more often.
     how_many = st.sampled_from([1, 1, 2, 0])
     where = st.sampled_from(["inside", "inside", "inside", "inside", "end", "start"])
 
@@ -190,13 +190,13 @@ def programs(
             tuple(draw(st.lists(calls, min_size=1, max_size=length))) for _ in range(count)
         )
         last = tuple(draw(st.lists(calls, max_size=after)))
-        befall: dict[int, Fault] = {}  # one fault for each process is plenty
+        injected: dict[int, Fault] = {}  # one fault for each process is plenty
         for _ in range(draw(how_many) if faults else 0):
             wish = draw(st.sampled_from(list(faults)))
             process = draw(st.integers(0, count - 1))
             operation = draw(st.integers(0, len(branches[process]) - 1))
             at = wish.at or draw(where)
-            befall[process] = Fault(wish.kind, process, operation, at)
-        return Program(first, branches, last, tuple(befall.values()), draw(st.integers(0, 255)))
+            injected[process] = Fault(wish.kind, process, operation, at)
+        return Program(first, branches, last, tuple(injected.values()), draw(st.integers(0, 255)))
 
     return program()

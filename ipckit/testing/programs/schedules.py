@@ -28,9 +28,11 @@ SHIFT = 3  # steps or instructions by which a place is moved to try another one 
 
 @dataclass(frozen=True)
 class Schedule:
-    """The acts by lane and call; for `stepped` who does how many steps, one after the other; for
-    `ptrace` whom to hold before which instruction of which call, and whether to kill it there:
-    at once, or (`kill_after_others`) when the others have made their calls beside it.
+    """The acts by lane and call, and what one engine needs besides.
+
+    `stepped`: the turns, each a process and a number of steps. `ptrace`: the victim, its call and
+    the instruction before which it is held; whether it is killed there; whether the others make
+    their calls before that (`kill_after_others`).
     """
 
     acts: Mapping[int, Mapping[int, tuple[Act, ...]]] = field(default_factory=dict)

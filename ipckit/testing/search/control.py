@@ -3,7 +3,7 @@
 Contract  `Control.begin` keeps a program whose processes make their calls one after the other,
           without faults, if it passes before all other runs; `Control.fails` runs it again, after
           a failure. What passed then and fails now has met something that an earlier run left: a
-          lock in a module that a killed process has kept, a file that setup() does not make anew.
+          lock in a module that a killed process has kept, a file that setup() does not make again.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def told(failure: Failure, control: Failure, struck: Program | None) -> Failure:
         "",
         "After it a program without faults and without overlap, which passed before all other",
         f"runs, fails as well: {control.kind}. So an earlier run left something that setup() does",
-        "not make anew, as a lock or a file that is made when the module is imported. Make it in",
+        "not make again, as a lock or a file that is made when the module is imported. Make it in",
         "setup(). Nothing was left out of the program, as its runs no longer say what it needs.",
     ]
     if struck is not None and struck != failure.program:

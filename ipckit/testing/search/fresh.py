@@ -1,8 +1,8 @@
 """A saved failure, tried in an interpreter of its own, where no earlier run has left anything.
 
-Contract  `fails_afresh` gives whether the failure is seen again within `RUNS` runs there, or a text
-          that says why it could not be tried: the class is local to a function, or its module
-          cannot be imported by its file.
+Contract  `fails_in_fresh_interpreter` gives whether the failure is seen again there within `RUNS`
+          runs, or a text that says why it could not be tried: the class is local to a function, or
+          its module cannot be imported by its file.
 Blocks    for as long as those runs take; an interpreter that takes more than `LIMIT` s is ended.
 """
 
@@ -21,7 +21,7 @@ LIMIT = 300.0  # seconds
 SAID = "ipckit-fresh: "
 
 
-def fails_afresh(machine: type[Machine], saved: Path) -> bool | str:
+def fails_in_fresh_interpreter(machine: type[Machine], saved: Path) -> bool | str:
     """See the head."""
     if "<locals>" in machine.__qualname__:
         return "the class is local to a function"

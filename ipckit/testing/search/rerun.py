@@ -32,7 +32,7 @@ def _class_of(file: str, module: str, name: str) -> type[Machine]:
 
 
 def main() -> None:
-    """Do what `fails_afresh` asks on stdin."""
+    """Do what `fails_in_fresh_interpreter` asks on stdin."""
     path, file, module, name, saved = json.load(sys.stdin)
     sys.path[:] = path
     _, program, schedule = load(Path(saved))

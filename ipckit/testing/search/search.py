@@ -6,7 +6,7 @@ Contract  The verdict of a program is kept for the whole search: a program found
           happens again; it is saved with all that a replay needs.
           The first failure is made smaller by `shrinking.simplify`; what hypothesis shrinks
           besides, arguments above all, has `SHRINKING` times the runs of a search.
-          A failure after which nothing works any more is told as what outlives a run
+          A failure after which nothing works any more is reported as what outlives a run
           (`control.py`), and so is one that a fresh interpreter does not show (`fresh.py`).
           What is tried is counted in runs: only `seconds`, a user's own setting, goes by the clock.
 Blocks    for as long as the machine's settings say.
@@ -37,7 +37,7 @@ from ipckit.testing.programs.program import Kill, Program, programs
 from ipckit.testing.programs.schedules import Schedule, Scheduler
 from ipckit.testing.search import control
 from ipckit.testing.search.failure import Failure, load, save
-from ipckit.testing.search.fresh import RUNS, fails_afresh
+from ipckit.testing.search.fresh import RUNS, fails_in_fresh_interpreter
 from ipckit.testing.search.shrinking import simplify
 from ipckit.testing.spec import InvariantBroken, Machine
 
@@ -85,7 +85,7 @@ def run_machine(machine: type[Machine]) -> None:
         if failure is None:
             search.demand_something_shown()
             return
-        report = search.report(failure, seed, afresh=True)
+        report = search.report(failure, seed, fresh=True)
     finally:
         search.close()
     error = PropertyFailed(report)
@@ -110,10 +110,10 @@ class Search:
         self.shrinks_until: int | None = None  # so many runs were tried; None: nothing has failed
         self.tried = 0  # runs
         self.control = control.Control()
-        self.last_struck: Program | None = None  # the last program of which a fault befell somebody
+        self.last_struck: Program | None = None  # the last program in which a fault struck
         self.runs = self.overlapped = 0  # of them that were judged
         self.asked: Counter[str] = Counter()  # runs with a fault there
-        self.struck: Counter[str] = Counter()  # and runs in which it befell somebody
+        self.struck: Counter[str] = Counter()  # and runs in which it struck
 
     def close(self) -> None:
         """Let go of the log."""
@@ -262,8 +262,8 @@ class Search:
                 " fewer keys, call a kill_point() inside the operations, or lower `overlap`"
             )
 
-    def report(self, failure: Failure, seed: int, *, afresh: bool = False) -> str:
-        """Say all that helps, and save it; `afresh`: also what a fresh interpreter shows."""
+    def report(self, failure: Failure, seed: int, *, fresh: bool = False) -> str:
+        """Say all that helps, and save it; `fresh`: also what a fresh interpreter shows."""
         machine, program = self.machine, failure.program
         often = 0
         of = {"blocked": 2, control.KIND: 0}.get(failure.kind, COUNTED)
@@ -282,11 +282,16 @@ class Search:
         lines.append(f"{times}engine {machine.engine}, seed {seed}.")
         path, where = save(machine, failure, seed, heading, "\n".join(lines))
         likely = 2 * often >= of > 0
-        if afresh and likely and path is not None and fails_afresh(machine, path) is False:
+        if (
+            fresh
+            and likely
+            and path is not None
+            and fails_in_fresh_interpreter(machine, path) is False
+        ):
             lines[0] = f"{control.KIND}: {machine.__name__}: {program.size()}, {failure.kind}"
             lines += [
                 f"In a fresh interpreter it failed in none of {RUNS} runs. So an earlier run here",
-                "left something that setup() does not make anew, and the program that is shown is",
+                "left something that setup() does not make again, and the program that is shown is",
                 "not all that led to it.",
             ]
         return "\n".join([*lines, *where])
