@@ -13,9 +13,9 @@ import os
 import socket
 from collections import deque
 from time import monotonic, sleep
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
+from ipckit._closing import Closing
 from ipckit._timeouts import check_timeout
 from ipckit.errors import (
     IPCError,
@@ -66,7 +66,7 @@ class ClientSettings(FramingSettings, total=False):
     timeout: float | None
 
 
-class Client:
+class Client(Closing):
     """A blocking connection to one port.
 
     Not thread safe: one thread at a time. After a fork both processes have the same connection:
@@ -259,19 +259,6 @@ class Client:
             self._sock.close()
             self._sock = None
 
-    def __enter__(self) -> Self:
-        """Return itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close it."""
-        self.close()
-
     def _open(self, address: Any, deadline: float | None) -> socket.socket:
         sock = socket.socket(self._family, self._kind)
         try:
@@ -380,7 +367,7 @@ def _within(limit: float | None) -> str:
     return "" if limit is None else f" in {limit} s"  # without a limit it is the kernel's ETIMEDOUT
 
 
-class TaskClient:
+class TaskClient(Closing):
     """Posts tasks into the queue of a running server (task_ipc_mode 2 or 3), from any process.
 
     Process safe: any number may post. Thread safe. A fork may go on using it in both processes.
@@ -440,19 +427,6 @@ class TaskClient:
     def close(self) -> None:
         """Let go of the queue; it stays where it is."""
         self._queue.close()
-
-    def __enter__(self) -> Self:
-        """Return itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close it."""
-        self.close()
 
     def _open(self) -> SysvQueue:
         from ipckit.queue import SysvQueue  # noqa: PLC0415  (see post)

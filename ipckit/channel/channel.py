@@ -36,9 +36,9 @@ import select
 import socket
 from collections.abc import Sequence
 from time import monotonic
-from types import TracebackType
 from typing import Self
 
+from ipckit._closing import Closing
 from ipckit._core._frames import send, take
 from ipckit._timeouts import deadline_of
 from ipckit.channel.arguments import as_bytes, check_max_frame, descriptors
@@ -62,7 +62,7 @@ _NO_SIGNAL = socket.MSG_NOSIGNAL
 _CROWDED_SECONDS = 0.005  # H4: between two attempts
 
 
-class Channel:
+class Channel(Closing):
     """One end of a two-way channel of frames between processes related by fork.
 
     One process at a time uses an end: a fork gives the child both, and each side closes the end
@@ -265,19 +265,6 @@ class Channel:
             side.end_wait(self._sock)
         self._drop_fds()
         self._sock.close()
-
-    def __enter__(self) -> Self:
-        """Return itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close it."""
-        self.close()
 
     def __repr__(self) -> str:
         """Say whether it is open, dead or closed."""

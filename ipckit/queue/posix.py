@@ -18,11 +18,11 @@ import select
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any, Self
 
 import posix_ipc
 
+from ipckit._closing import Closing
 from ipckit._core._messages import Posix
 from ipckit._timeouts import deadline_of, time_left
 from ipckit.errors import (
@@ -104,7 +104,7 @@ class _Waiters:
                 loop.call_soon_threadsafe(_wake, future, _closed())
 
 
-class PosixQueue(Posix):
+class PosixQueue(Closing, Posix):
     """A POSIX message queue; made by create(), open() or open_or_create().
 
     Process safe and thread safe (asend and areceive: in any number of loops), but close() it only
@@ -386,19 +386,6 @@ class PosixQueue(Posix):
     def __bool__(self) -> bool:
         """Be true, also when empty: `if queue` asks whether there is one."""
         return True
-
-    def __enter__(self) -> Self:
-        """Return itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close it; remove() is for who wants it gone."""
-        self.close()
 
     def __repr__(self) -> str:
         """Say which one it is."""

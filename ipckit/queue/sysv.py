@@ -15,9 +15,9 @@ from __future__ import annotations
 import asyncio
 import errno
 from time import monotonic
-from types import TracebackType
 from typing import Any, Self
 
+from ipckit._closing import Closing
 from ipckit._core import check, ffi, lib
 from ipckit._core._messages import Sysv
 from ipckit._timeouts import deadline_of, time_left
@@ -57,7 +57,7 @@ __all__ = ["SysvQueue"]
 _LADDER = (0.001, 0.02)  # asend: the first and the longest sleep between two tries
 
 
-class SysvQueue(Sysv):
+class SysvQueue(Closing, Sysv):
     """A System V message queue; made by create(), open(), open_id() or open_or_create().
 
     Process safe and thread safe (asend and areceive: in any number of loops). A fork gives the
@@ -364,19 +364,6 @@ class SysvQueue(Sysv):
     def __bool__(self) -> bool:
         """Be true, also when empty: `if queue` asks whether there is one."""
         return True
-
-    def __enter__(self) -> Self:
-        """Return itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close it; remove() is for who wants it gone."""
-        self.close()
 
     def __repr__(self) -> str:
         """Say which one it is."""

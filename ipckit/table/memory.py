@@ -12,9 +12,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from types import TracebackType
 from typing import Any, ClassVar, Self, overload
 
+from ipckit._closing import Closing
 from ipckit._timeouts import deadline_of, time_left
 from ipckit.table import contract
 from ipckit.table.schema import (
@@ -36,7 +36,7 @@ __all__ = ["MemoryTable"]
 _LONGEST = 3600.0  # seconds of one wait; a condition refuses infinite ones
 
 
-class MemoryTable:
+class MemoryTable(Closing):
     """Table's reference: the same calls, rules and errors, in one process.
 
     Thread safe, not process safe: a fork gives the child a copy of its own.
@@ -99,19 +99,6 @@ class MemoryTable:
             self._open()
             self.close()
             self._rows.clear()
-
-    def __enter__(self) -> Self:
-        """Return itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close it."""
-        self.close()
 
     # -- one row --
 

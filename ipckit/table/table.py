@@ -15,9 +15,9 @@ import os
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from types import TracebackType
 from typing import ClassVar, Self
 
+from ipckit._closing import Closing
 from ipckit._core import process
 from ipckit._core._rows import Rows
 from ipckit._timeouts import deadline_of
@@ -49,7 +49,7 @@ _RULES = {
 }
 
 
-class Table(Rows):
+class Table(Closing, Rows):
     """A hash table of fixed columns in shared memory, with a lock for each row.
 
     Process safe and thread safe. A fork shares it: parent and child see the same rows; a named
@@ -234,19 +234,6 @@ class Table(Rows):
         len(self)  # MisuseError
         if self._name is not None:
             segment.remove_named(self._name, self._file)
-        self.close()
-
-    def __enter__(self) -> Self:
-        """Return itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close it."""
         self.close()
 
     def __repr__(self) -> str:
