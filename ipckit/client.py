@@ -289,7 +289,7 @@ class Client(Closing):
                 if left := framer.pending:
                     self._framer = self._framing.framer()  # told once; from now on b""
                     raise PeerGone(
-                        f"recv: {self._where} closed {left} bytes into a packet; connect() anew"
+                        f"recv: {self._where} closed {left} bytes into a packet; connect() again"
                     )
                 return b""
             try:
@@ -345,7 +345,7 @@ class Client(Closing):
         if isinstance(exc, ConnectionError):
             return PeerGone(
                 f"{call}: {self._where} closed the connection, or nobody is there; close() it, and "
-                f"connect() anew"
+                f"connect() again"
             )
         if exc.errno == errno.EMSGSIZE:
             return MessageTooLarge(
@@ -419,7 +419,7 @@ class TaskClient(Closing):
         try:
             self._queue.send(body, type=kind, timeout=timeout)
         except QueueRemoved:
-            # The server was started anew since: its queue has the same key and another id. The
+            # The server was restarted since: its queue has the same key and another id. The
             # old object is not closed: another thread may still be in it, and it owns nothing.
             self._queue = queue = self._open()
             queue.send(body, type=kind, timeout=_left(deadline))

@@ -260,7 +260,7 @@ class Channel(Closing):
         return self._sock.fileno()
 
     def close(self) -> None:
-        """Let go of this end. Who waits for it in a loop gets MisuseError; again: nothing."""
+        """Close this end. Waiting asend() and areceive() raise MisuseError; again: nothing."""
         for side in (self._in, self._out):
             side.end_wait(self._sock)
         self._drop_fds()

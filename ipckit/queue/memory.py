@@ -384,7 +384,7 @@ class MemoryPriorityQueue(_Waiting):
             await asyncio.sleep(_PAUSE)
 
     def remove(self) -> None:
-        """As PosixQueue.remove(): the name goes, who has the queue uses it on."""
+        """As PosixQueue.remove(): the name goes, an open queue stays usable."""
         with self._changed:
             self._open()
             if self._removed:

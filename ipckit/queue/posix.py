@@ -331,7 +331,7 @@ class PosixQueue(Closing, Posix):
     def remove(self) -> None:
         """Take the name away: nobody finds the queue any more.
 
-        Who has it open, this object too, goes on using it; the kernel frees it after the last
+        All that have it open, this object too, go on using it; the kernel frees it after the last
         close(). Nobody's wait is ended. Raises NotFound (no such name, or it is another queue's
         by now, which stays), AccessDenied.
         """

@@ -270,7 +270,7 @@ class SysvQueue(Closing, Sysv):
         without a body is the exception: the kernel hands it to the waiting thread, and a kill in
         the microseconds until it is received loses it; cancelled, it goes back to the end.
 
-        Blocks the loop never, but for some 50 us when it is cancelled or late. Uses one thread of
+        Blocks the loop never, except some 50 us when it is cancelled or late. Uses one thread of
         64 KiB for each choice of type and exclude that had to wait.
         """
         deadline = deadline_of(timeout)
@@ -340,7 +340,7 @@ class SysvQueue(Closing, Sysv):
     def remove(self) -> None:
         """Destroy the queue and all its messages, for everybody.
 
-        Who waits at it, in any process, and who uses it later gets QueueRemoved.
+        Every wait for it, in any process, and every later call raises QueueRemoved.
         Raises QueueRemoved when it is gone already, AccessDenied (not the owner).
         """
         check(lib.ipk_msgq_remove(self._open()), "msgctl", "the queue was removed before")

@@ -1,4 +1,4 @@
-"""areceive at System V queues: relays, and who waits with them in which event loop.
+"""areceive at System V queues: relays, and the waits for them in each event loop.
 
 For each loop and choice of messages one relay, made at first use. Several areceives of one choice
 wait one after the other, in the order of the calls, so one message wakes one of them.
@@ -9,7 +9,7 @@ Invariants
       the loop; if none does, it goes back into the queue. It stays only if the kernel refuses it
       (no right to send), and then goes to the next receive.
   V1  a relay is armed only while an areceive waits with it. So nobody in this process holds an
-      empty message (the only kind that a relay takes) but for an areceive that is about to get it.
+      empty message (the only kind that a relay takes) except an areceive that is about to get it.
   V2  the relays of a process that forked stay its own: the child drops them and makes new ones.
 """
 
@@ -143,7 +143,7 @@ class Waits:
                 post.relay.close()
 
     def close(self, queue_id: int) -> None:
-        """Let go of all relays; who waits gets MisuseError."""
+        """Close all relays; waiting areceives raise MisuseError."""
         self._after_fork()
         self._give_back(queue_id)
         posts = tuple(self._posts.values())

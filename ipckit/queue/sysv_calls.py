@@ -39,7 +39,7 @@ Buffer = tuple[Any, Any]
 """A struct ipk_message *, and its body as char *."""
 
 _FULL = "receive some, or wait longer"
-_REMOVED = "the queue was removed; open() or create() it anew"
+_REMOVED = "the queue was removed; open() or create() it again"
 _LONGEST = 10**9  # seconds; 31 years is for ever, and fits into 63 bits of nanoseconds
 
 

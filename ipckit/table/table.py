@@ -227,7 +227,7 @@ class Table(Closing, Rows):
         self._closed = True
 
     def remove(self) -> None:
-        """Take a named table's name away and close it; who has it open keeps the rows.
+        """Remove the name of a named table and close it; processes that have it open keep the rows.
 
         NotFound: the name was taken away before, also if another table has it by now.
         """

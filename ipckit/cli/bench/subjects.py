@@ -138,7 +138,7 @@ def _task(rounds: int) -> Iterator[Row]:
 
 
 def _ask(port: int, pid: int) -> float:
-    """Return the ns of CPU that a server takes for a request; who asks does not count."""
+    """Return the ns of CPU that a server takes for a request, without those of its client."""
     asked = threading.Event()
     counts = [0] * 16
 
