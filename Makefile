@@ -12,9 +12,11 @@ TOGETHER = --no-header --dist worksteal --tx '$(1)*popen//python=$(BIN)/python t
 FAST   := tests/unit tests/property tests/contract tests/meta
 # A fork copies the page tables of all that earlier tests left: these have processes of their own.
 FORKS  := tests/harness tests/seeded
-SUITES := $(filter-out tests/c,$(patsubst %/,%,$(sort $(dir $(wildcard tests/*/test_*.py)))))
-SYSTEM_SOAK := many_connections load kills delivery both_ways task_ledger table_processes reload_load manager_kills soak datagrams tls_uploads overload reload_wait
-SOAK   := $(SYSTEM_SOAK:%=tests/system/test_%.py) tests/contract/test_sync.py tests/harness tests/seeded tests/inject
+SUITES := $(sort $(foreach test,$(wildcard tests/*/test_*.py tests/*/*/test_*.py),tests/$(word 2,$(subst /, ,$(test)))))
+SYSTEM_SOAK := connections/both_ways connections/datagrams connections/many_connections connections/overload connections/tls_uploads \
+  primitives/table_processes supervision/manager_kills supervision/reload_load supervision/reload_wait supervision/soak \
+  tasks/delivery tasks/kills tasks/load tasks/task_ledger
+SOAK   := $(foreach each,$(SYSTEM_SOAK),tests/system/$(dir $(each))test_$(notdir $(each)).py) tests/contract/test_sync.py tests/harness tests/seeded tests/inject
 
 # What an installation in place knows by name: the packages, too.
 CORE   := $(shell find ipckit -name __init__.py) $(shell find ipckit/_core -name "*.[ch]") ipckit/_core/build.py CMakeLists.txt

@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 from bench.curves import Curve
-from ipckit.cli.rounds import Row, shown
+from ipckit.cli.bench.rounds import Row, shown
 
 NAMES = (
     "queue", "channel", "sync", "framing", "table", "task", "pools", "echo", "memory", "syscalls",

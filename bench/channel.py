@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 from ipckit.channel import Channel
-from ipckit.cli.rounds import Rounds, Row
+from ipckit.cli.bench.rounds import Rounds, Row
 
 TURNS = 3000
 FRAMES = 20_000

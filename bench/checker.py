@@ -8,9 +8,9 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from ipckit.cli.rounds import Row, limited
+from ipckit.cli.bench.rounds import Row, limited
 from ipckit.testing import History, Model, Operation, check
-from ipckit.testing.checker import answers
+from ipckit.testing.judging.checker import answers
 from ipckit.testing.models import Dict, FifoQueue, Register
 
 ROUNDS = 5

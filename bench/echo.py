@@ -14,8 +14,8 @@ from typing import Any
 import uvloop
 
 from bench.programs import built
-from ipckit.cli.rounds import Rounds, Row
-from ipckit.cli.yardsticks import bare_echo, echo_server, served
+from ipckit.cli.bench.rounds import Rounds, Row
+from ipckit.cli.bench.yardsticks import bare_echo, echo_server, served
 
 SECONDS, CONNECTIONS, BYTES = 0.6, 50, 100
 Ready = Callable[[int], Any]

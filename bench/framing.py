@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
-from ipckit.cli.rounds import Rounds, Row, timed
+from ipckit.cli.bench.rounds import Rounds, Row, timed
 from ipckit.framing import Framing
 
 PACKETS, TURNS = 600, 200

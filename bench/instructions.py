@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from ipckit.cli.rounds import Row
+from ipckit.cli.bench.rounds import Row
 
 FEW, MORE = 500, 2500
 

@@ -11,8 +11,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from ipckit.cli.rounds import Rounds, Row, limited
-from ipckit.cli.yardsticks import echo_server, served, worker_of
+from ipckit.cli.bench.rounds import Rounds, Row, limited
+from ipckit.cli.bench.yardsticks import echo_server, served, worker_of
 
 IDLE = 10_000
 MIB = 2**20

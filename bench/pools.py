@@ -10,8 +10,8 @@ from functools import partial
 from multiprocessing import Pool
 from typing import Any
 
-from ipckit.cli.rounds import Rounds, Row, in_a_process
-from ipckit.cli.yardsticks import server_tasks
+from ipckit.cli.bench.rounds import Rounds, Row, in_a_process
+from ipckit.cli.bench.yardsticks import server_tasks
 
 DATA = "x" * 100
 

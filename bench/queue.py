@@ -15,7 +15,7 @@ import sysv_ipc
 from faster_fifo import Queue as FasterFifo
 
 from bench.programs import built
-from ipckit.cli.rounds import Rounds, Row, timed
+from ipckit.cli.bench.rounds import Rounds, Row, timed
 from ipckit.queue import PosixQueue, SysvQueue
 
 CALLS, MESSAGES = 20_000, 30_000

@@ -10,7 +10,7 @@ import importlib
 import sys
 from collections import defaultdict
 
-from ipckit.cli.rounds import NOISE, Row
+from ipckit.cli.bench.rounds import NOISE, Row
 
 NAMES = "queue", "channel", "sync", "framing", "table", "task", "pools", "echo"
 RUNS = 3

@@ -13,7 +13,7 @@ from typing import Any
 from bench.__main__ import NAMES, OUT
 from bench.curves import Curve
 from bench.plot import svg
-from ipckit.cli.rounds import Row, figure
+from ipckit.cli.bench.rounds import Row, figure
 
 PAGES = Path("docs/explanation")
 PICTURES = PAGES / "performance"

@@ -20,8 +20,8 @@ from bench.curves import Curve
 from bench.programs import built
 from bench.table import COLUMNS, ROW, bare_loop, increments, together
 from ipckit.channel import Channel
-from ipckit.cli.rounds import Rounds, Row, in_a_process
-from ipckit.cli.yardsticks import bare_tasks, echo_server, served, server_tasks
+from ipckit.cli.bench.rounds import Rounds, Row, in_a_process
+from ipckit.cli.bench.yardsticks import bare_tasks, echo_server, served, server_tasks
 from ipckit.queue import SysvQueue
 from ipckit.server import Server
 from ipckit.table import Table

@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 from collections.abc import Iterator
 
-from ipckit.cli.rounds import Rounds, Row, timed
+from ipckit.cli.bench.rounds import Rounds, Row, timed
 from ipckit.sync import Atomic, Lock
 
 CALLS = 100_000

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from bench.programs import built
-from ipckit.cli.rounds import Row
-from ipckit.cli.yardsticks import children, echo_server, served
+from ipckit.cli.bench.rounds import Row
+from ipckit.cli.bench.yardsticks import children, echo_server, served
 from ipckit.server import Server
 
 SECONDS = 1.0

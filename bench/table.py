@@ -19,7 +19,7 @@ from typing import Any
 
 import lmdb
 
-from ipckit.cli.rounds import Rounds, Row, timed
+from ipckit.cli.bench.rounds import Rounds, Row, timed
 from ipckit.table import Float, Int, Str, Table
 
 CALLS, FEW, KEYS, MILLION = 50_000, 500, 1024, 1_000_000

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import NamedTuple
 
-from ipckit.cli.rounds import Rounds, Row, in_a_process
-from ipckit.cli.yardsticks import bare_tasks, server_tasks
+from ipckit.cli.bench.rounds import Rounds, Row, in_a_process
+from ipckit.cli.bench.yardsticks import bare_tasks, server_tasks
 
 SWOOLE_100_KB = 27_000
 """Tasks of 100 kB a second through Swoole 6.2, measured on another day and machine."""

@@ -44,30 +44,11 @@ _HOME = {
     "TaskClient": "client",
 }
 _ERRORS = (
-    "AccessDenied",
-    "AlreadyExists",
-    "BootFailed",
-    "DeadlockError",
-    "IPCError",
-    "InternalError",
-    "MessageTooLarge",
-    "MisuseError",
-    "NotFound",
-    "PeerGone",
-    "ProtocolError",
-    "QueueEmpty",
-    "QueueFull",
-    "QueueRemoved",
-    "SchemaError",
-    "SegmentCorrupt",
-    "SettingsError",
-    "SystemCallError",
-    "TableFull",
-    "TaskFailed",
-    "TaskQueueFull",
-    "TaskTimeout",
-    "WaitTimeout",
-)
+    "AccessDenied AlreadyExists BootFailed DeadlockError IPCError InternalError "
+    "MessageTooLarge MisuseError NotFound PeerGone ProtocolError QueueEmpty QueueFull "
+    "QueueRemoved SchemaError SegmentCorrupt SettingsError SystemCallError TableFull "
+    "TaskFailed TaskQueueFull TaskTimeout WaitTimeout"
+).split()
 _HOME.update(dict.fromkeys(_ERRORS, "errors"))
 
 __all__ = [*_HOME, "__version__"]  # noqa: PLE0604  (a computed list; meta tests check each name)

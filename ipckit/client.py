@@ -2,8 +2,8 @@
 
 Contract  docs/contracts/framing.md for packets; the names and the time limit are Swoole's.
 Kernel    socket(2), connect(2), send(2), recv(2); TaskClient: msgsnd(2).
-Stands on ipckit.errors, ipckit.framing, ipckit.kinds; TaskClient alone also on ipckit.queue,
-          which is imported when one is made. Never on the server.
+Stands on ipckit.errors, ipckit._timeouts, ipckit.framing, ipckit.kinds; TaskClient alone also on
+          ipckit.queue, which is imported when one is made. Never on the server.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ import os
 import socket
 from collections import deque
 from time import monotonic, sleep
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
+from ipckit._closing import Closing
+from ipckit._timeouts import check_timeout
 from ipckit.errors import (
     IPCError,
     MessageTooLarge,
@@ -65,7 +66,7 @@ class ClientSettings(FramingSettings, total=False):
     timeout: float | None
 
 
-class Client:
+class Client(Closing):
     """A blocking connection to one port.
 
     Not thread safe: one thread at a time. After a fork both processes have the same connection:
@@ -113,8 +114,10 @@ class Client:
         """
         merged = {**self._settings, **(settings_dict or {}), **settings}
         timeout = merged.get("timeout")
-        if timeout is not None and not (isinstance(timeout, int | float) and timeout >= 0):
-            raise SettingsError(f"timeout={timeout!r}: must be seconds >= 0, or None for no limit")
+        try:
+            check_timeout(timeout)
+        except (TypeError, ValueError) as error:
+            raise SettingsError(str(error)) from None
         framing = Framing.of({name: merged[name] for name in merged if name != "timeout"})
         if framing.is_on and self._kind == socket.SOCK_DGRAM:
             raise SettingsError(
@@ -151,7 +154,7 @@ class Client:
             raise MisuseError(f"connect: connected to {self._where} already; close() it first")
         if not isinstance(host, str):
             raise TypeError(f"host={host!r}: must be a str, a name, an address or a path")
-        _check_timeout(timeout)
+        check_timeout(timeout)
         where = host if self._family == socket.AF_UNIX else f"{host}:{port}"
         address = self._address(host, port)
         try:
@@ -256,19 +259,6 @@ class Client:
             self._sock.close()
             self._sock = None
 
-    def __enter__(self) -> Self:
-        """Return itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close it."""
-        self.close()
-
     def _open(self, address: Any, deadline: float | None) -> socket.socket:
         sock = socket.socket(self._family, self._kind)
         try:
@@ -299,7 +289,7 @@ class Client:
                 if left := framer.pending:
                     self._framer = self._framing.framer()  # told once; from now on b""
                     raise PeerGone(
-                        f"recv: {self._where} closed {left} bytes into a packet; connect() anew"
+                        f"recv: {self._where} closed {left} bytes into a packet; connect() again"
                     )
                 return b""
             try:
@@ -348,14 +338,14 @@ class Client:
         if timeout is _AS_SET:
             limit: float | None = self._settings.get("timeout", self._connect_timeout)
             return limit
-        _check_timeout(timeout)
+        check_timeout(timeout)
         return timeout
 
     def _failed(self, call: str, exc: OSError, size: int) -> IPCError:
         if isinstance(exc, ConnectionError):
             return PeerGone(
                 f"{call}: {self._where} closed the connection, or nobody is there; close() it, and "
-                f"connect() anew"
+                f"connect() again"
             )
         if exc.errno == errno.EMSGSIZE:
             return MessageTooLarge(
@@ -363,15 +353,6 @@ class Client:
                 f"{call}: a datagram of {size} bytes; one takes at most 65507; send less",
             )
         return from_errno(call, exc.errno or errno.EINVAL, f"{size} bytes, {self._where}")
-
-
-def _check_timeout(timeout: float | None) -> None:
-    if timeout is None:
-        return
-    if not isinstance(timeout, int | float):
-        raise TypeError(f"timeout={timeout!r}: must be seconds, or None for no limit")
-    if not timeout >= 0:
-        raise ValueError(f"timeout={timeout!r}: must be seconds >= 0, or None for no limit")
 
 
 def _deadline(limit: float | None) -> float | None:
@@ -386,7 +367,7 @@ def _within(limit: float | None) -> str:
     return "" if limit is None else f" in {limit} s"  # without a limit it is the kernel's ETIMEDOUT
 
 
-class TaskClient:
+class TaskClient(Closing):
     """Posts tasks into the queue of a running server (task_ipc_mode 2 or 3), from any process.
 
     Process safe: any number may post. Thread safe. A fork may go on using it in both processes.
@@ -433,12 +414,12 @@ class TaskClient:
 
         body = dumps(data)
         kind = dst + 1 if dst >= 0 else ANY_TASK_WORKER
-        _check_timeout(timeout)
+        check_timeout(timeout)
         deadline = None if timeout is None else monotonic() + timeout
         try:
             self._queue.send(body, type=kind, timeout=timeout)
         except QueueRemoved:
-            # The server was started anew since: its queue has the same key and another id. The
+            # The server was restarted since: its queue has the same key and another id. The
             # old object is not closed: another thread may still be in it, and it owns nothing.
             self._queue = queue = self._open()
             queue.send(body, type=kind, timeout=_left(deadline))
@@ -446,19 +427,6 @@ class TaskClient:
     def close(self) -> None:
         """Let go of the queue; it stays where it is."""
         self._queue.close()
-
-    def __enter__(self) -> Self:
-        """Return itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close it."""
-        self.close()
 
     def _open(self) -> SysvQueue:
         from ipckit.queue import SysvQueue  # noqa: PLC0415  (see post)

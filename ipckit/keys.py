@@ -3,7 +3,7 @@
 Kernel    none; the number is computed from stat(2). Source: ftok(3), and PHP's ftok().
 Stands on ipckit.errors.
 Collides  a key has 16 bits of the inode, 8 of the device, 8 of the project: two files may have one
-          key, and a file that was deleted and made anew has another one. Use a file that stays.
+          key, and a file that was deleted and made again has another one. Use a file that stays.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def ftok(path: str | bytes | os.PathLike[str] | os.PathLike[bytes], proj: str | 
         FileNotFoundError: no such path (NotFound). AccessDenied: a directory on the way is closed.
         ValueError: another length or range. TypeError: other types.
 
-    Blocks: never but for the file system. Process and thread safe; a fork changes nothing.
+    Blocks: only in the file system. Process and thread safe; a fork changes nothing.
     """
     number = _project(proj)
     if not isinstance(path, str | bytes | os.PathLike):  # os.stat would take a descriptor

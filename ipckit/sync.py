@@ -2,7 +2,7 @@
 
 Contract  docs/contracts/sync.md. Both are made before the fork that shares them.
 Stands on ipckit._core (their calls), os.
-Crash     a number's change happened or did not; a dead holder's lock goes to the next who asks.
+Crash     a number's change happened or did not; a dead holder's lock goes to the next to ask.
 Fork      shares what is there; the child makes its own new ones in an arena of its own.
 Limits    512 living threads, of all processes, may use the locks of one arena (1,024 objects).
 """
@@ -57,7 +57,7 @@ class Lock(Mutex):
     acquire(timeout=None) -> bool, release(), `with lock:`, locked(). It belongs to the thread
     that took it; another's release() is MisuseError. When its holder is killed, or its thread
     ends, the next acquire() succeeds at once and `recovered` is True: what the lock protects may
-    be half done. A holder that is merely stopped keeps it. Not fair: who asks first may wait.
+    be half done. A holder that is merely stopped keeps it. Not fair: the first to ask may wait.
     Source: pthread_mutexattr_setrobust(3), futex(2).
     """
 

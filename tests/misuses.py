@@ -55,7 +55,7 @@ alone | [sysv.send(b"ab"), sysv.receive(max_size=1)] | MessageTooLarge | max_siz
 alone | sysv.set(max_bytes=0) | ValueError | max_bytes=0 | 1..2147483647 | must be
 alone | sysv.set(mode="rw") | TypeError | mode='rw' | an int | must be
 alone | sysv.set(uid=-1) | ValueError | uid=-1 | 0..4294967294 | must be
-alone | gone_sysv.send(b"") | QueueRemoved | msgsnd | the queue was removed | open() or create() it anew
+alone | gone_sysv.send(b"") | QueueRemoved | msgsnd | the queue was removed | open() or create() it again
 alone | closed_sysv.send(b"") | MisuseError | this queue object | is closed | open() the queue again
 # -- PHP's functions
 alone | msg_get_queue("key") | TypeError | key='key' | an int | must be

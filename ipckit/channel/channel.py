@@ -14,8 +14,8 @@ Contract  docs/contracts/channel.md, rules C1..C12:
   C11  asend and areceive queue up in order; a cancelled one leaves the channel usable
   C12  a signal whose handler returns does not end a wait
 Kernel    socketpair(2) AF_UNIX SOCK_STREAM, sendmsg(2) with SCM_RIGHTS, poll(2).
-Stands on ipckit.errors, ipckit.channel.frames, ipckit._core
-(python/channel/: the usual case).
+Stands on ipckit.errors, ipckit.channel.{arguments,frames,side}, ipckit._core (python/channel/: the
+          usual case).
 Invariants
   H1  `_owed` goes before any other byte: what is left of a frame that was given up.
   H2  `torn` is true exactly between a system call and the account of it. An exception out of a
@@ -34,13 +34,16 @@ import os
 import resource
 import select
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from time import monotonic
-from types import TracebackType
 from typing import Self
 
+from ipckit._closing import Closing
 from ipckit._core._frames import send, take
-from ipckit.channel.frames import MAX_SIZE, Decoder, Frame, Outgoing, encode_head
+from ipckit._timeouts import deadline_of
+from ipckit.channel.arguments import as_bytes, check_max_frame, descriptors
+from ipckit.channel.frames import Decoder, Frame, Outgoing, encode_head
+from ipckit.channel.side import Side
 from ipckit.errors import (
     MessageTooLarge,
     MisuseError,
@@ -59,30 +62,7 @@ _NO_SIGNAL = socket.MSG_NOSIGNAL
 _CROWDED_SECONDS = 0.005  # H4: between two attempts
 
 
-class _Side:
-    """What belongs to one direction: who is in it, and who waits in which loop."""
-
-    __slots__ = ("_lock", "_loop", "busy", "event", "poll", "torn", "verb", "waiter")
-
-    def __init__(self, verb: str, event: int) -> None:
-        self.verb = verb
-        self.event = event
-        self.busy = False
-        self.torn = False
-        self.poll: select.poll | None = None  # made by the first wait
-        self.waiter: tuple[int, asyncio.Future[None], Callable[[int], object]] | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._lock = asyncio.Lock()
-
-    def lock(self) -> asyncio.Lock:
-        """Return the lock of the running loop (C11); a channel may outlive a loop."""
-        loop = asyncio.get_running_loop()
-        if self._loop is not loop:
-            self._loop, self._lock = loop, asyncio.Lock()
-        return self._lock
-
-
-class Channel:
+class Channel(Closing):
     """One end of a two-way channel of frames between processes related by fork.
 
     One process at a time uses an end: a fork gives the child both, and each side closes the end
@@ -101,13 +81,13 @@ class Channel:
                 f"sock={sock!r}: must be a connected AF_UNIX stream socket; Channel.pair() makes "
                 f"both ends"
             )
-        _check_max_frame(max_frame)
+        check_max_frame(max_frame)
         sock.setblocking(False)
         self._sock = sock
         self._max_frame = max_frame
         self._decoder = Decoder(max_frame)
-        self._out = _Side("send", select.POLLOUT)
-        self._in = _Side("receive", select.POLLIN)
+        self._out = Side("send", select.POLLOUT)
+        self._in = Side("receive", select.POLLIN)
         self._owed = b""
         self._fds: list[int] = []
         self._crowded = False
@@ -123,7 +103,7 @@ class Channel:
         Raises:
             SystemCallError: no descriptors left, and the like.
         """
-        _check_max_frame(max_frame)
+        check_max_frame(max_frame)
         try:
             one, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         except OSError as exc:
@@ -177,7 +157,7 @@ class Channel:
             finally:
                 side.busy = False
         out, rights = self._outgoing(body, kind, ident, fds)
-        deadline = _deadline(timeout)
+        deadline = deadline_of(timeout)
         self._enter(side, timeout)
         try:
             self._write_all(out, rights, deadline, timeout)
@@ -200,7 +180,7 @@ class Channel:
         Crash: the frame, if it was taken from the socket, is gone.
         Source: recvmsg(2), unix(7).
         """
-        deadline = _deadline(timeout)
+        deadline = deadline_of(timeout)
         self._enter(self._in, timeout)
         try:
             while (frame := self._read()) is None:
@@ -239,7 +219,7 @@ class Channel:
         never arrives, unless it was already with the kernel.
         """
         out, rights = self._outgoing(body, kind, ident, fds)
-        _deadline(timeout)
+        deadline_of(timeout)
         side = self._out
         try:
             async with asyncio.timeout(timeout), side.lock():
@@ -259,7 +239,7 @@ class Channel:
 
     async def areceive(self, timeout: float | None = None) -> Frame:  # noqa: ASYNC109
         """As `receive()`, without holding up the loop. Cancelling it loses nothing."""
-        _deadline(timeout)
+        deadline_of(timeout)
         side = self._in
         try:
             async with asyncio.timeout(timeout), side.lock():
@@ -280,29 +260,11 @@ class Channel:
         return self._sock.fileno()
 
     def close(self) -> None:
-        """Let go of this end. Who waits for it in a loop gets MisuseError; again: nothing."""
+        """Close this end. Waiting asend() and areceive() raise MisuseError; again: nothing."""
         for side in (self._in, self._out):
-            # After a fork the loop's epoll is the parent's too: the child leaves it alone.
-            if side.waiter is not None and side.waiter[0] == os.getpid():
-                _, future, remove = side.waiter
-                remove(self._sock.fileno())
-                if not future.done():
-                    future.set_exception(MisuseError(f"{side.verb}: the channel was closed"))
+            side.end_wait(self._sock)
         self._drop_fds()
         self._sock.close()
-
-    def __enter__(self) -> Self:
-        """Return itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close it."""
-        self.close()
 
     def __repr__(self) -> str:
         """Say whether it is open, dead or closed."""
@@ -313,15 +275,15 @@ class Channel:
     def _outgoing(
         self, body: bytes | bytearray | memoryview, kind: int, ident: int, fds: Sequence[int]
     ) -> tuple[Outgoing, list[tuple[int, int, bytes]]]:
-        view = body if body.__class__ is bytes else _as_bytes(body)
-        numbers = _numbers(fds) if fds else ()
+        view = body if body.__class__ is bytes else as_bytes(body)
+        numbers = descriptors(fds) if fds else ()
         head = encode_head(len(view), kind, ident, len(numbers), self._max_frame)
         if not numbers:
             return Outgoing(head, view), []
         rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, numbers.tobytes())
         return Outgoing(head, view), [rights]
 
-    def _enter(self, side: _Side, timeout: float | None) -> None:
+    def _enter(self, side: Side, timeout: float | None) -> None:
         """Take one direction, or say why it cannot be used."""
         if side.busy:
             text = f"{side.verb}: another {side.verb} of this end is under way"
@@ -467,7 +429,7 @@ class Channel:
         while self._fds:
             os.close(self._fds.pop())
 
-    def _wait(self, side: _Side, deadline: float | None, timeout: float | None) -> None:
+    def _wait(self, side: Side, deadline: float | None, timeout: float | None) -> None:
         if side is self._out and self._crowded:
             left = None if deadline is None else deadline - monotonic()
             if left is not None and left <= 0:
@@ -476,12 +438,8 @@ class Channel:
             if self._hung_up(pause * 1000):
                 raise self._closed()
             return
-        poll = side.poll
-        if poll is None:
-            poll = side.poll = select.poll()
-            poll.register(self._sock, side.event)
         left = None if deadline is None else max(0.0, deadline - monotonic()) * 1000
-        if not poll.poll(left):  # goes on by itself after a signal, with the time left
+        if not side.wait(self._sock, left):
             raise self._late(side, timeout)
 
     def _hung_up(self, pause_ms: float) -> bool:
@@ -490,7 +448,7 @@ class Channel:
         poll.register(self._sock, 0)
         return bool(poll.poll(pause_ms))
 
-    async def _ready(self, side: _Side) -> None:
+    async def _ready(self, side: Side) -> None:
         if side is self._out and self._crowded:
             await asyncio.sleep(_CROWDED_SECONDS)
             if self._sock.fileno() < 0:
@@ -498,24 +456,9 @@ class Channel:
             if self._hung_up(0):
                 raise self._closed()
             return
-        loop = asyncio.get_running_loop()
-        fd = self._sock.fileno()
-        future: asyncio.Future[None] = loop.create_future()
-        if side is self._in:
-            loop.add_reader(fd, _wake, future)
-            remove: Callable[[int], object] = loop.remove_reader
-        else:
-            loop.add_writer(fd, _wake, future)
-            remove = loop.remove_writer
-        side.waiter = (os.getpid(), future, remove)
-        try:
-            await future
-        finally:
-            side.waiter = None
-            if self._sock.fileno() == fd:
-                remove(fd)
+        await side.ready(self._sock)
 
-    def _late(self, side: _Side, timeout: float | None) -> WaitTimeout:
+    def _late(self, side: Side, timeout: float | None) -> WaitTimeout:
         if side is self._out and self._crowded:
             limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
             why = (
@@ -527,46 +470,3 @@ class Channel:
         else:
             why = "no whole frame came; what has come is kept: receive again"
         return WaitTimeout(f"{side.verb}: {timeout} s are over: {why}")
-
-
-def _check_max_frame(max_frame: int) -> None:
-    if not isinstance(max_frame, int):
-        raise TypeError(f"max_frame={max_frame!r}: must be an int of 0..{MAX_SIZE} bytes")
-    if not 0 <= max_frame <= MAX_SIZE:
-        raise ValueError(f"max_frame={max_frame!r}: must be 0..{MAX_SIZE} bytes")
-
-
-def _as_bytes(body: object) -> memoryview:
-    try:
-        view = memoryview(body)  # type: ignore[arg-type]  # whatever a caller gives
-    except TypeError:
-        name = type(body).__name__
-        raise TypeError(f"body must be bytes, not {name}: encode it first") from None
-    if not view.c_contiguous:
-        raise TypeError("body is not contiguous: send a copy, bytes(body)")
-    try:
-        return view.cast("B")
-    except (TypeError, NotImplementedError):
-        raise TypeError(f"body has items of format {view.format!r}: send bytes(body)") from None
-
-
-def _numbers(fds: Sequence[int]) -> array.array[int]:
-    try:
-        return array.array("i", fds)
-    except (TypeError, OverflowError):
-        raise TypeError(f"fds={fds!r}: must be a sequence of open descriptors, ints") from None
-
-
-def _deadline(timeout: float | None) -> float | None:
-    if timeout is None:
-        return None
-    if not isinstance(timeout, int | float):
-        raise TypeError(f"timeout={timeout!r}: must be seconds, or None for no limit")
-    if not timeout >= 0:
-        raise ValueError(f"timeout={timeout!r}: must be seconds >= 0, or None for no limit")
-    return monotonic() + timeout
-
-
-def _wake(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        future.set_result(None)

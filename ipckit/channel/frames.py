@@ -7,7 +7,7 @@ Wire form, little endian::
     piece    the next PIECE bytes of the body (the last piece: what is left), then a verdict
 
 So a frame is decided by its last byte, and a single byte is written whole or not at all. A
-writer who gives up in the middle owes at most the rest of one piece and a DROP: the reader
+writer that gives up in the middle owes at most the rest of one piece and a DROP: the reader
 then throws away what it has, and the next frame begins at a clean place.
 
 Contract  docs/contracts/channel.md, rules C2, C5, C6, C8.

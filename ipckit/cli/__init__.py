@@ -16,11 +16,9 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from ipckit.cli import (
-    bench,
     completion,
     control,
     dead,
-    demo,
     doctor,
     limits,
     ls,
@@ -30,11 +28,26 @@ from ipckit.cli import (
     top,
 )
 from ipckit.cli.answers import CommandFailed, WrongUse, common_options
+from ipckit.cli.bench import command as bench_command
+from ipckit.cli.demo import command as demo_command
 from ipckit.errors import IPCError
 
 __all__ = ["main", "parser"]
 
-_COMMANDS = (demo, run, control, top, metrics, dead, ls, rm, limits, doctor, bench, completion)
+_COMMANDS = (
+    demo_command,
+    run,
+    control,
+    top,
+    metrics,
+    dead,
+    ls,
+    rm,
+    limits,
+    doctor,
+    bench_command,
+    completion,
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

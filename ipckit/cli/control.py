@@ -132,7 +132,7 @@ def _read(path: str, answer: bytes) -> dict[str, Any]:
         form = dict(json.loads(answer))
     except (ValueError, TypeError):
         raise CommandFailed(
-            f"{path}: who answers there is no ipckit server; give a control socket"
+            f"{path}: what answers there is no ipckit server; give a control socket"
         ) from None
     if "error" in form:
         raise CommandFailed(form["error"])

@@ -67,7 +67,7 @@ def _opened(options: argparse.Namespace) -> Any:
 
 
 def _asked(run: Any) -> Any:
-    """Wrap a verb: a file that is no database is told in a line."""
+    """Wrap a verb: a file that is no database is an error of one line."""
 
     def told(options: argparse.Namespace) -> int:
         try:

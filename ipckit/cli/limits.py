@@ -22,6 +22,12 @@ depends on the program: on the size of its messages, the tables it makes.
 """
 
 
+def add_needs(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say whose needs."""
+    add_module(parser, "--module")
+    add_settings(parser)
+
+
 def add_to(subparsers: Any, common: argparse.ArgumentParser) -> None:
     """Add `limits` to the command line."""
     parser = add_command(
@@ -32,14 +38,8 @@ def add_to(subparsers: Any, common: argparse.ArgumentParser) -> None:
         description=_TEXT,
         example="ipckit limits --set max_connection=50000 --set task_worker_num=8",
     )
-    add_needs(parser)
     parser.set_defaults(run=_limits)
-
-
-def add_needs(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say whose needs."""
-    add_module(parser, "--module")
-    add_settings(parser)
+    add_needs(parser)
 
 
 def needed_of(options: argparse.Namespace, known: Facts) -> list[Limit]:

@@ -28,7 +28,6 @@ def add_to(subparsers: Any, common: argparse.ArgumentParser) -> None:
         description=__doc__ or "",
         example="ipckit metrics --port 9464",
     )
-    parser.add_argument("path", metavar="PATH", nargs="?", help="of the server, see above")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
     parser.add_argument(
         "--port",
@@ -37,6 +36,7 @@ def add_to(subparsers: Any, common: argparse.ArgumentParser) -> None:
         metavar="N",
         help="port to listen on; 0: any (9464)",
     )
+    parser.add_argument("path", metavar="PATH", nargs="?", help="of the server, see above")
     parser.set_defaults(run=_metrics)
 
 

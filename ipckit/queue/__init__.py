@@ -22,26 +22,19 @@ if TYPE_CHECKING:
     from ipckit.queue.sysv import SysvQueue as SysvQueue
 
 _HOME = {
-    "Message": "contract",
-    "Statistics": "contract",
-    "SysvQueue": "sysv",
-    "PosixQueue": "posix",
-    "PosixStatistics": "posix",
-    "MemoryQueue": "memory",
-    "MemoryPriorityQueue": "memory",
-    "QueueRelay": "relay",
-    "Seen": "relay",
-    "Wakeup": "relay",
-    "msg_get_queue": "php",
-    "msg_send": "php",
-    "msg_receive": "php",
-    "msg_stat_queue": "php",
-    "msg_set_queue": "php",
-    "msg_remove_queue": "php",
-    "msg_queue_exists": "php",
-    "MSG_IPC_NOWAIT": "php",
-    "MSG_NOERROR": "php",
-    "MSG_EXCEPT": "php",
+    name: home
+    for home, names in {
+        "contract": "Message Statistics",
+        "sysv": "SysvQueue",
+        "posix": "PosixQueue PosixStatistics",
+        "memory": "MemoryQueue MemoryPriorityQueue",
+        "relay": "QueueRelay Seen Wakeup",
+        "php": (
+            "msg_get_queue msg_send msg_receive msg_stat_queue msg_set_queue msg_remove_queue "
+            "msg_queue_exists MSG_IPC_NOWAIT MSG_NOERROR MSG_EXCEPT"
+        ),
+    }.items()
+    for name in names.split()
 }
 
 __all__ = [*_HOME]  # noqa: PLE0604  (a computed list)

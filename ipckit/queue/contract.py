@@ -24,7 +24,6 @@ Stands on nothing of ipckit. Pure.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from time import monotonic
 from typing import NamedTuple
 
 __all__ = [
@@ -38,9 +37,7 @@ __all__ = [
     "check_number",
     "check_settings",
     "check_type",
-    "deadline_of",
     "fits",
-    "time_left",
 ]
 
 Body = bytes | bytearray | memoryview
@@ -138,19 +135,3 @@ def fits(of_message: int, type: int, exclude: bool) -> bool:
     if type < 0:
         return of_message <= -type
     return (of_message != type) if exclude else (of_message == type)
-
-
-def deadline_of(timeout: float | None) -> float | None:
-    """Return the moment of time.monotonic() when `timeout` seconds are over; None: never (Q6)."""
-    if timeout is None:
-        return None
-    if not isinstance(timeout, int | float):
-        raise TypeError(f"timeout={timeout!r}: must be seconds, or None for no limit")
-    if not timeout >= 0:
-        raise ValueError(f"timeout={timeout!r}: must be seconds >= 0, or None for no limit")
-    return monotonic() + timeout
-
-
-def time_left(deadline: float | None) -> float | None:
-    """Return the seconds until `deadline`, 0.0 when it is over, None when there is none."""
-    return None if deadline is None else max(0.0, deadline - monotonic())

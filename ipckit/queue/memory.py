@@ -1,7 +1,7 @@
 """Queues in the memory of one process: the references that the real ones are held against.
 
 Contract  docs/contracts/queue.md. Obvious rather than fast: a list, a lock, a search.
-Stands on ipckit.errors, ipckit.queue.contract.
+Stands on ipckit.errors, ipckit._timeouts, ipckit.queue.contract.
 Outlives  nothing.
 """
 
@@ -14,9 +14,10 @@ import errno
 import os
 import threading
 import time
-from types import TracebackType
-from typing import Self
+from collections.abc import Callable
 
+from ipckit._closing import Closing
+from ipckit._timeouts import deadline_of, time_left
 from ipckit.errors import (
     IPCError,
     MessageTooLarge,
@@ -36,9 +37,7 @@ from ipckit.queue.contract import (
     check_number,
     check_settings,
     check_type,
-    deadline_of,
     fits,
-    time_left,
 )
 
 __all__ = ["MemoryPriorityQueue", "MemoryQueue"]
@@ -48,7 +47,7 @@ _EMPTY = "send one first, or wait longer"
 _PAUSE = 0.001  # seconds between two tries of asend and areceive
 
 
-class _Waiting:
+class _Waiting(Closing):
     """What both have: messages under one lock, and waits until something changed."""
 
     def __init__(self) -> None:
@@ -66,6 +65,16 @@ class _Waiting:
         left = time_left(deadline)
         return left != 0 and self._changed.wait(left)
 
+    def _send(self, deadline: float | None, send_nowait: Callable[[], None]) -> None:
+        """Try to send until there is room, or raise QueueFull when the time is over."""
+        with self._changed:
+            while True:
+                try:
+                    return send_nowait()
+                except QueueFull:
+                    if not self._wait(deadline):
+                        raise
+
     def close(self) -> None:
         """Let go of the queue; again: nothing."""
         with self._changed:
@@ -81,19 +90,6 @@ class _Waiting:
     def __bool__(self) -> bool:
         """Be true, also when empty."""
         return True
-
-    def __enter__(self) -> Self:
-        """Return itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close it."""
-        self.close()
 
 
 class MemoryQueue(_Waiting):
@@ -126,13 +122,7 @@ class MemoryQueue(_Waiting):
     def send(self, body: Body, *, type: int = 1, timeout: float | None = None) -> None:
         """As SysvQueue.send()."""
         deadline = deadline_of(timeout)
-        with self._changed:
-            while True:
-                try:
-                    return self.send_nowait(body, type=type)
-                except QueueFull:
-                    if not self._wait(deadline):
-                        raise
+        self._send(deadline, lambda: self.send_nowait(body, type=type))
 
     def send_nowait(self, body: Body, *, type: int = 1) -> None:
         """As SysvQueue.send_nowait()."""
@@ -324,13 +314,7 @@ class MemoryPriorityQueue(_Waiting):
     def send(self, body: Body, *, priority: int = 0, timeout: float | None = None) -> None:
         """As PosixQueue.send()."""
         deadline = deadline_of(timeout)
-        with self._changed:
-            while True:
-                try:
-                    return self.send_nowait(body, priority=priority)
-                except QueueFull:
-                    if not self._wait(deadline):
-                        raise
+        self._send(deadline, lambda: self.send_nowait(body, priority=priority))
 
     def send_nowait(self, body: Body, *, priority: int = 0) -> None:
         """As PosixQueue.send_nowait()."""
@@ -400,7 +384,7 @@ class MemoryPriorityQueue(_Waiting):
             await asyncio.sleep(_PAUSE)
 
     def remove(self) -> None:
-        """As PosixQueue.remove(): the name goes, who has the queue uses it on."""
+        """As PosixQueue.remove(): the name goes, an open queue stays usable."""
         with self._changed:
             self._open()
             if self._removed:

@@ -4,7 +4,7 @@ Contract  docs/contracts/queue.md; Q2, Q8 and Q10 are System V's alone.
 Kernel    mq_open(3), mq_send(3), mq_receive(3), mq_unlink(3), poll(2); limits in
           /proc/sys/fs/mqueue/. All waits are poll(): mq_timedsend's clock can be set back.
 Stands on the posix_ipc package, ipckit._core (python/queues/messages.h), ipckit.errors,
-          ipckit.queue.contract.
+          ipckit._timeouts, ipckit.queue.contract.
 Outlives  the process: a queue stays in the kernel until remove(), and then until all have closed.
 Invariant the descriptor never blocks (O_NONBLOCK), so no call holds up a thread but poll().
 """
@@ -18,12 +18,13 @@ import select
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any, Self
 
 import posix_ipc
 
+from ipckit._closing import Closing
 from ipckit._core._messages import Posix
+from ipckit._timeouts import deadline_of, time_left
 from ipckit.errors import (
     AccessDenied,
     AlreadyExists,
@@ -40,8 +41,6 @@ from ipckit.queue.contract import (
     Message,
     as_bytes,
     check_number,
-    deadline_of,
-    time_left,
 )
 
 __all__ = ["PosixQueue", "PosixStatistics"]
@@ -105,7 +104,7 @@ class _Waiters:
                 loop.call_soon_threadsafe(_wake, future, _closed())
 
 
-class PosixQueue(Posix):
+class PosixQueue(Closing, Posix):
     """A POSIX message queue; made by create(), open() or open_or_create().
 
     Process safe and thread safe (asend and areceive: in any number of loops), but close() it only
@@ -332,7 +331,7 @@ class PosixQueue(Posix):
     def remove(self) -> None:
         """Take the name away: nobody finds the queue any more.
 
-        Who has it open, this object too, goes on using it; the kernel frees it after the last
+        All that have it open, this object too, go on using it; the kernel frees it after the last
         close(). Nobody's wait is ended. Raises NotFound (no such name, or it is another queue's
         by now, which stays), AccessDenied.
         """
@@ -387,19 +386,6 @@ class PosixQueue(Posix):
     def __bool__(self) -> bool:
         """Be true, also when empty: `if queue` asks whether there is one."""
         return True
-
-    def __enter__(self) -> Self:
-        """Return itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close it; remove() is for who wants it gone."""
-        self.close()
 
     def __repr__(self) -> str:
         """Say which one it is."""

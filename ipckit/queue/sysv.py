@@ -2,8 +2,8 @@
 
 Contract  docs/contracts/queue.md, rules Q1..Q15 (all of them).
 Kernel    msgget(2), msgsnd(2), msgrcv(2), msgctl(2); limits in /proc/sys/kernel/msg*.
-Stands on ipckit._core (queues/sysv.h, python/queues/messages.h), ipckit.errors,
-ipckit.queue.{calls,contract,waits}.
+Stands on ipckit._core (queues/sysv.h, python/queues/messages.h), ipckit.errors, ipckit._timeouts,
+          ipckit.queue.{contract,sysv_async,sysv_calls}.
 Outlives  the process: a queue stays in the kernel until remove(). `ipcs -q` shows it.
 Signals   a wait with a time limit uses SIGRTMAX-2, areceive SIGRTMAX-3: leave these two alone.
 """
@@ -15,11 +15,12 @@ from __future__ import annotations
 import asyncio
 import errno
 from time import monotonic
-from types import TracebackType
 from typing import Any, Self
 
+from ipckit._closing import Closing
 from ipckit._core import check, ffi, lib
 from ipckit._core._messages import Sysv
+from ipckit._timeouts import deadline_of, time_left
 from ipckit.errors import (
     AlreadyExists,
     NotFound,
@@ -27,7 +28,18 @@ from ipckit.errors import (
     QueueFull,
     from_errno,
 )
-from ipckit.queue.calls import (
+from ipckit.queue.contract import (
+    Body,
+    Message,
+    Statistics,
+    as_bytes,
+    check_choice,
+    check_number,
+    check_settings,
+    check_type,
+)
+from ipckit.queue.sysv_async import Waits
+from ipckit.queue.sysv_calls import (
     SMALL,
     about_make,
     buffer,
@@ -39,26 +51,13 @@ from ipckit.queue.calls import (
     stat_of,
     wait_ns,
 )
-from ipckit.queue.contract import (
-    Body,
-    Message,
-    Statistics,
-    as_bytes,
-    check_choice,
-    check_number,
-    check_settings,
-    check_type,
-    deadline_of,
-    time_left,
-)
-from ipckit.queue.waits import Waits
 
 __all__ = ["SysvQueue"]
 
 _LADDER = (0.001, 0.02)  # asend: the first and the longest sleep between two tries
 
 
-class SysvQueue(Sysv):
+class SysvQueue(Closing, Sysv):
     """A System V message queue; made by create(), open(), open_id() or open_or_create().
 
     Process safe and thread safe (asend and areceive: in any number of loops). A fork gives the
@@ -271,7 +270,7 @@ class SysvQueue(Sysv):
         without a body is the exception: the kernel hands it to the waiting thread, and a kill in
         the microseconds until it is received loses it; cancelled, it goes back to the end.
 
-        Blocks the loop never, but for some 50 us when it is cancelled or late. Uses one thread of
+        Blocks the loop never, except some 50 us when it is cancelled or late. Uses one thread of
         64 KiB for each choice of type and exclude that had to wait.
         """
         deadline = deadline_of(timeout)
@@ -341,7 +340,7 @@ class SysvQueue(Sysv):
     def remove(self) -> None:
         """Destroy the queue and all its messages, for everybody.
 
-        Who waits at it, in any process, and who uses it later gets QueueRemoved.
+        Every wait for it, in any process, and every later call raises QueueRemoved.
         Raises QueueRemoved when it is gone already, AccessDenied (not the owner).
         """
         check(lib.ipk_msgq_remove(self._open()), "msgctl", "the queue was removed before")
@@ -365,19 +364,6 @@ class SysvQueue(Sysv):
     def __bool__(self) -> bool:
         """Be true, also when empty: `if queue` asks whether there is one."""
         return True
-
-    def __enter__(self) -> Self:
-        """Return itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close it; remove() is for who wants it gone."""
-        self.close()
 
     def __repr__(self) -> str:
         """Say which one it is."""

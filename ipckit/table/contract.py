@@ -35,7 +35,6 @@ Stands on ipckit.errors. Pure.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from time import monotonic
 
 from ipckit.errors import DeadlockError, MisuseError, TableFull, WaitTimeout
 
@@ -46,13 +45,11 @@ __all__ = [
     "check_size",
     "closed",
     "cycle",
-    "deadline_of",
     "full",
     "inside_block",
     "made_already",
     "not_made",
     "own_lock",
-    "time_left",
     "too_late",
     "too_many_locks",
 ]
@@ -93,22 +90,6 @@ def check_size(size: object) -> None:
     if not 1 <= size <= MAX_SIZE:
         shown = size if size.bit_length() <= 128 else f"an int of {size.bit_length()} bits"
         raise ValueError(f"size={shown}: must be 1..2**31-1 rows")
-
-
-def deadline_of(timeout: float | None) -> float | None:
-    """Return the moment of time.monotonic() when `timeout` seconds are over; None: never (T18)."""
-    if timeout is None:
-        return None
-    if not isinstance(timeout, int | float):
-        raise TypeError(f"timeout={timeout!r}: must be seconds, or None for no limit")
-    if not timeout >= 0:
-        raise ValueError(f"timeout={timeout!r}: must be seconds >= 0, or None for no limit")
-    return monotonic() + timeout
-
-
-def time_left(deadline: float | None) -> float | None:
-    """Return the seconds until `deadline`, 0.0 when it is over, None when there is none."""
-    return None if deadline is None else max(0.0, deadline - monotonic())
 
 
 def full(size: int, key: str | bytes) -> TableFull:

@@ -1,7 +1,7 @@
 """A table in the memory of one process: the reference that the shared one is held against.
 
 Contract  ipckit.table.contract. Obvious rather than fast: a dict and one condition.
-Stands on ipckit.errors, ipckit.table.contract, ipckit.table.schema.
+Stands on ipckit.errors, ipckit._timeouts, ipckit.table.contract, ipckit.table.schema.
 Outlives  nothing.
 """
 
@@ -12,9 +12,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from types import TracebackType
 from typing import Any, ClassVar, Self, overload
 
+from ipckit._closing import Closing
+from ipckit._timeouts import deadline_of, time_left
 from ipckit.table import contract
 from ipckit.table.schema import (
     TYPE_BYTES,
@@ -35,7 +36,7 @@ __all__ = ["MemoryTable"]
 _LONGEST = 3600.0  # seconds of one wait; a condition refuses infinite ones
 
 
-class MemoryTable:
+class MemoryTable(Closing):
     """Table's reference: the same calls, rules and errors, in one process.
 
     Thread safe, not process safe: a fork gives the child a copy of its own.
@@ -98,19 +99,6 @@ class MemoryTable:
             self._open()
             self.close()
             self._rows.clear()
-
-    def __enter__(self) -> Self:
-        """Return itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close it."""
-        self.close()
 
     # -- one row --
 
@@ -212,7 +200,7 @@ class MemoryTable:
     def lock(self, key: Key, timeout: float | None = None) -> AbstractContextManager[LockedRow]:
         """As Table.lock()."""
         code = self._open().encode_key(key)
-        contract.deadline_of(timeout)
+        deadline_of(timeout)
         return self._locked(code, timeout)
 
     # -- all rows --
@@ -323,14 +311,14 @@ class MemoryTable:
     def _wait(self, code: bytes, timeout: float | None = None) -> None:
         """Wait until nobody holds the row's lock (T13, T17, T18)."""
         me = threading.current_thread()
-        deadline = contract.deadline_of(timeout)
+        deadline = deadline_of(timeout)
         while (holder := self._holders.get(code)) is not None:
             key = self._schema.decode_key(code)
             if holder is me:
                 raise contract.own_lock(key)
             if self._waits_for(holder, me):
                 raise contract.cycle(key)
-            left = contract.time_left(deadline)
+            left = time_left(deadline)
             if left == 0:
                 raise contract.too_late(key, timeout)
             self._waiting[me] = code

@@ -58,7 +58,7 @@ def make_anonymous(size: int, schema: Schema) -> int:
         fd = os.memfd_create("ipckit.table", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     try:
         _fill(fd, size, schema)
-        # Nobody who inherits it can cut it off under the others.
+        # No process that inherits it can truncate it under the others.
         fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW)
     except BaseException:
         os.close(fd)

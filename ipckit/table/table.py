@@ -1,7 +1,8 @@
 """Table: rows in shared memory that many processes change, and that no crash can tear.
 
 Contract  ipckit.table.contract, T1..T21; docs/contracts/table.md.
-Stands on ipckit._core._rows (the calls of one row), ipckit.table.segment, ipckit.errors.
+Stands on ipckit._core._rows (the calls of one row), ipckit.table.segment, ipckit.errors,
+          ipckit._timeouts.
 Crash     whoever is killed inside a call has done it whole or not at all; what he held is free
           for the others within a millisecond or two. Nothing leaks.
 """
@@ -14,11 +15,12 @@ import os
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from types import TracebackType
 from typing import ClassVar, Self
 
+from ipckit._closing import Closing
 from ipckit._core import process
 from ipckit._core._rows import Rows
+from ipckit._timeouts import deadline_of
 from ipckit.errors import SegmentCorrupt, WaitTimeout
 from ipckit.table import contract, segment
 from ipckit.table.schema import (
@@ -47,7 +49,7 @@ _RULES = {
 }
 
 
-class Table(Rows):
+class Table(Closing, Rows):
     """A hash table of fixed columns in shared memory, with a lock for each row.
 
     Process safe and thread safe. A fork shares it: parent and child see the same rows; a named
@@ -176,7 +178,7 @@ class Table(Rows):
         if self._closed or not self._made:
             len(self)  # it raises
         self._schema.encode_key(key)
-        contract.deadline_of(timeout)
+        deadline_of(timeout)
         return self._locked(key, timeout)
 
     @property
@@ -225,26 +227,13 @@ class Table(Rows):
         self._closed = True
 
     def remove(self) -> None:
-        """Take a named table's name away and close it; who has it open keeps the rows.
+        """Remove the name of a named table and close it; processes that have it open keep the rows.
 
         NotFound: the name was taken away before, also if another table has it by now.
         """
         len(self)  # MisuseError
         if self._name is not None:
             segment.remove_named(self._name, self._file)
-        self.close()
-
-    def __enter__(self) -> Self:
-        """Return itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close it."""
         self.close()
 
     def __repr__(self) -> str:
@@ -290,7 +279,7 @@ class Table(Rows):
 
     @contextmanager
     def _locked(self, key: Key, timeout: float | None) -> Iterator[LockedRow]:
-        deadline = contract.deadline_of(timeout)
+        deadline = deadline_of(timeout)
         taken: list[int] = []  # filled and emptied by the core: an interrupt leaves no doubt
         try:
             row = self._lock(key, _nanoseconds(deadline), taken)

@@ -11,31 +11,33 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ipckit.testing.checker import Model, Verdict, check
     from ipckit.testing.errors import MachineError
-    from ipckit.testing.history import Event, History, Operation
-    from ipckit.testing.machine import ProcessMachine, invariant, op
-    from ipckit.testing.points import kill_point
-    from ipckit.testing.program import Kill, Stop
-    from ipckit.testing.prove import PropertyFailed
-    from ipckit.testing.values import Raised
+    from ipckit.testing.histories.history import History
+    from ipckit.testing.histories.operation import Event, Operation
+    from ipckit.testing.histories.values import Raised
+    from ipckit.testing.judging.checker import Model, Verdict, check
+    from ipckit.testing.kill_points import kill_point
+    from ipckit.testing.machine import ProcessMachine
+    from ipckit.testing.programs.program import Kill, Stop
+    from ipckit.testing.search.search import PropertyFailed
+    from ipckit.testing.spec import invariant, op
 
 _HOME = {
-    "Event": "history",
-    "History": "history",
-    "Kill": "program",
+    "Event": "histories.operation",
+    "History": "histories.history",
+    "Kill": "programs.program",
     "MachineError": "errors",
-    "Model": "checker",
-    "Operation": "history",
+    "Model": "judging.checker",
+    "Operation": "histories.operation",
     "ProcessMachine": "machine",
-    "PropertyFailed": "prove",
-    "Raised": "values",
-    "Stop": "program",
-    "Verdict": "checker",
-    "check": "checker",
-    "invariant": "machine",
-    "kill_point": "points",
-    "op": "machine",
+    "PropertyFailed": "search.search",
+    "Raised": "histories.values",
+    "Stop": "programs.program",
+    "Verdict": "judging.checker",
+    "check": "judging.checker",
+    "invariant": "spec",
+    "kill_point": "kill_points",
+    "op": "spec",
 }
 
 __all__ = [

@@ -14,9 +14,9 @@ from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 from ipckit.testing.errors import MachineError
-from ipckit.testing.history import Operation
-from ipckit.testing.monitor import fifo_possible
-from ipckit.testing.values import Raised, frozen, same
+from ipckit.testing.histories.operation import Operation
+from ipckit.testing.histories.values import Raised, frozen, same
+from ipckit.testing.judging.fifo import fifo_possible
 
 __all__ = ["AtLeastOnce", "Counter", "Dict", "FifoQueue", "Lock", "Register"]
 

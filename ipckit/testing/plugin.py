@@ -45,7 +45,7 @@ def pytest_configure(config: pytest.Config) -> None:
         config.getoption(f"--ipckit-{name}") for name in ("seconds", "seed", "replay")
     )
     if (seconds, seed, replay) != (None, None, None):
-        from ipckit.testing.prove import options  # noqa: PLC0415 - it loads hypothesis
+        from ipckit.testing.search.search import options  # noqa: PLC0415 - it loads hypothesis
 
         options.seconds, options.seed, options.replay = seconds, seed, replay
 

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ipckit._core import _stream
-from ipckit.framing import _LENGTHS, Framing, PacketRefused
+from ipckit.framing import Framing, PacketRefused
+from ipckit.framing.settings import _LENGTHS
 from ipckit.server.shared.scoreboard import Board
 
 BOARD = Board(slots=1, sessions=4)

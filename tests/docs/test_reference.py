@@ -19,7 +19,7 @@ import ipckit.testing.models
 from ipckit import Server, SysvQueue, ftok, msg_receive
 from ipckit.server.config import events
 from ipckit.server.config.settings import Settings
-from ipckit.testing import ProcessMachine
+from ipckit.testing.spec import Machine
 
 DOCS = Path(__file__).parents[2] / "docs"
 SERVER = (DOCS / "reference/server.md").read_text()
@@ -136,8 +136,8 @@ def test_every_setting_of_a_machine_has_its_default():
     )
     settings = {
         name: repr(value)
-        for name, value in vars(ProcessMachine).items()
-        if name in ProcessMachine.__annotations__
+        for name, value in vars(Machine).items()
+        if name in Machine.__annotations__
     }
     assert told == settings
 
@@ -156,7 +156,7 @@ def test_every_name_of_swoole_has_an_answer_and_what_is_kept_has_a_test():
     assert len(answers) > 100
     tests = {
         f"{path.stem}::{name}"
-        for path in DOCS.parent.glob("tests/*/test_*.py")
+        for path in (DOCS.parent / "tests").rglob("test_*.py")
         for name in re.findall(r"^(?:async )?def (test_\w+)", path.read_text(), re.MULTILINE)
     }
     for what, answer, how, proofs in answers:

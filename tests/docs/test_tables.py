@@ -91,7 +91,7 @@ def test_every_public_word_is_in_the_glossary_with_its_chinese():
 def named_tests() -> set[str]:
     return {
         f"{path.stem}::{name}"
-        for path in (ROOT / "tests").glob("*/test_*.py")
+        for path in (ROOT / "tests").rglob("test_*.py")
         for name in re.findall(r"^(?:async )?def (test_\w+)", path.read_text(), re.MULTILINE)
     }
 

@@ -19,19 +19,21 @@ from hypothesis import strategies as st
 
 from ipckit import Atomic
 from ipckit.testing import Kill, PropertyFailed, Stop, invariant, kill_point, op
-from ipckit.testing.failure import load
 from ipckit.testing.machine import ProcessMachine
 from ipckit.testing.models import Counter
-from ipckit.testing.plans import Plan
-from ipckit.testing.program import Call, Program
-from ipckit.testing.prove import Prover, prove, replay
-from ipckit.testing.worker import Act
+from ipckit.testing.programs.acts import Act
+from ipckit.testing.programs.program import Call, Program
+from ipckit.testing.programs.schedules import Schedule
+from ipckit.testing.search.failure import load
+from ipckit.testing.search.search import Search, replay, run_machine
 
 
 @pytest.fixture(autouse=True)
 def _elsewhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # where failures are saved
-    monkeypatch.setattr("ipckit.testing.prove.SHRINKING", 0.1)  # tests/seeded is about shrinking
+    monkeypatch.setattr(
+        "ipckit.testing.search.search.SHRINKING", 0.1
+    )  # tests/seeded is about shrinking
 
 
 class Shared(ProcessMachine):
@@ -85,7 +87,7 @@ class Locked(Shared):
 
 def failure_of(machine) -> tuple[PropertyFailed, str]:
     with pytest.raises(PropertyFailed) as caught:
-        prove(machine)
+        run_machine(machine)
     return caught.value, str(caught.value)
 
 
@@ -104,12 +106,12 @@ def test_a_lost_update_is_found_and_shrunk(machine):
 def test_stepped_repeats_a_saved_failure_100_times_of_100():
     failure_of(Stepped)
     path = next(Path(".ipckit").glob("*.json"))
-    _, program, plan = load(path)
-    prover = Prover(Stepped)
+    _, program, schedule = load(path)
+    search = Search(Stepped)
     try:
         seen = set()
         for _ in range(100):
-            failure = prover.try_once(program, plan)
+            failure = search.try_once(program, schedule)
             assert failure is not None
             seen.add(tuple((each.process, each.name, each.result) for each in failure.history))
             moments = sorted(
@@ -119,7 +121,7 @@ def test_stepped_repeats_a_saved_failure_100_times_of_100():
             )
             seen.add(tuple(moment[1:] for moment in moments))
     finally:
-        prover.close()
+        search.close()
     assert len(seen) == 2  # one order of results, one of calls and returns
 
 
@@ -144,7 +146,7 @@ def test_a_replay_fails_again_and_passes_once_it_is_mended():
     replay(Mended, path)
 
     Mended.examples = 12  # and processes that wait for each other are stepped to the end
-    prove(Mended)
+    run_machine(Mended)
 
 
 class Halves(Locked):
@@ -177,7 +179,7 @@ def test_a_kill_at_a_point_breaks_an_invariant(engine):
     assert "! killed" in text
     machine.faults = ()
     machine.examples = 8
-    prove(machine)
+    run_machine(machine)
 
 
 def test_who_waits_for_ever_is_told_with_its_stack():
@@ -235,7 +237,7 @@ def test_a_result_that_cannot_be_kept_is_the_machines_fault():
             return lambda: 1
 
     with pytest.raises(Exception, match=r"add\(\): an operation returned .* cannot be pickled"):
-        prove(Unpicklable)
+        run_machine(Unpicklable)
 
 
 def test_a_stopped_process_goes_on_when_the_others_are_done():
@@ -269,7 +271,7 @@ def test_a_traced_process_that_waits_is_let_go_and_its_call_goes_on():
             assert time.monotonic() - began > 0.14
             return self.number.add()
 
-    prove(Waits)
+    run_machine(Waits)
 
 
 def test_a_traced_process_may_wait_for_another_before_its_traced_call():
@@ -297,12 +299,12 @@ def test_a_traced_process_may_wait_for_another_before_its_traced_call():
             return [(state, 0)]
 
     program = Program((), ((Call("wait"), Call("add")), (Call("add"),)), ())
-    plan = Plan({0: {1: (Act("trace", "start"),)}}, victim=(0, 1, 5))
-    prover = Prover(WaitsFirst)
+    schedule = Schedule({0: {1: (Act("trace", "start"),)}}, victim=(0, 1, 5))
+    search = Search(WaitsFirst)
     try:
-        assert prover.try_once(program, plan) is None
+        assert search.try_once(program, schedule) is None
     finally:
-        prover.close()
+        search.close()
 
 
 def test_a_crash_under_ptrace_is_told(capfd):
@@ -348,7 +350,7 @@ def test_who_spins_has_no_turn_for_ever():
             self.lock.set(0)
             return value
 
-    prove(Spins)
+    run_machine(Spins)
 
 
 @pytest.mark.parametrize("name", ["between", "step", "timer"])
@@ -397,5 +399,5 @@ def test_a_search_ends_with_its_time():
             return state, 1
 
     began = time.monotonic()
-    prove(Long)
+    run_machine(Long)
     assert time.monotonic() - began < LOOK

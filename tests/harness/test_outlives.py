@@ -9,15 +9,15 @@ import pytest
 from harness import outliving
 
 from ipckit.testing import PropertyFailed
-from ipckit.testing.control import KIND, Control, one_after_the_other
-from ipckit.testing.failure import Failure, load
-from ipckit.testing.fresh import fails_afresh
-from ipckit.testing.history import History
+from ipckit.testing.histories.history import History
 from ipckit.testing.machine import ProcessMachine
-from ipckit.testing.plans import Plan
-from ipckit.testing.program import Call, Fault, Program
-from ipckit.testing.prove import Prover, prove
-from ipckit.testing.worker import Act
+from ipckit.testing.programs.acts import Act
+from ipckit.testing.programs.program import Call, Fault, Program
+from ipckit.testing.programs.schedules import Schedule
+from ipckit.testing.search.control import KIND, Control, one_after_the_other
+from ipckit.testing.search.failure import Failure, load
+from ipckit.testing.search.fresh import fails_in_fresh_interpreter
+from ipckit.testing.search.search import Search, run_machine
 
 ADD, GET = Call("add"), Call("get")
 TWO = Program((), ((ADD,), (ADD,)), ())
@@ -32,7 +32,7 @@ def _elsewhere(tmp_path, monkeypatch):
 def test_a_lock_that_a_killed_process_keeps_for_all_runs_is_told():
     """F32: the program that is shown has its kill, or the one before it that had."""
     with pytest.raises(PropertyFailed) as caught:
-        prove(outliving.LockOfTheModule)
+        run_machine(outliving.LockOfTheModule)
     assert str(caught.value).startswith(f"{KIND}: LockOfTheModule: 2 processes, ")
     assert "It was seen as: blocked: " in str(caught.value)
     assert "kill of process" in str(caught.value)
@@ -41,53 +41,55 @@ def test_a_lock_that_a_killed_process_keeps_for_all_runs_is_told():
 
 def test_what_a_fresh_interpreter_does_not_show_is_told():
     """F32: the shrunk program needs no kill here, where the lock is kept, and fails nowhere else."""
-    prover = Prover(outliving.LockOfSomeCalls)
+    search = Search(outliving.LockOfSomeCalls)
     try:
         killed = Program((), ((ADD,), (GET,)), (), (Fault("kill", 0, 0, "holds the lock"),))
-        plan = Plan({0: {0: (Act("kill", "point holds the lock"),)}})
-        assert prover.try_once(killed, plan) is None
-        failure = prover.try_once(TWO, Plan())
+        schedule = Schedule({0: {0: (Act("kill", "point holds the lock"),)}})
+        assert search.try_once(killed, schedule) is None
+        failure = search.try_once(TWO, Schedule())
         assert failure.kind == "blocked" and not failure.program.faults
-        text = prover.report(failure, 1, afresh=True)
+        text = search.report(failure, 1, fresh=True)
     finally:
-        prover.close()
+        search.close()
     assert text.startswith(f"{KIND}: LockOfSomeCalls: 2 processes, 2 operations, blocked\n")
     assert "In a fresh interpreter it failed in none of 20 runs." in text
     (saved,) = Path(".ipckit").glob("*.json")
     assert load(saved)[0]["kind"] == "blocked"
-    assert fails_afresh(outliving.LockOfSomeCalls, saved) is False
+    assert fails_in_fresh_interpreter(outliving.LockOfSomeCalls, saved) is False
 
 
 def test_what_fails_there_as_well_is_told_as_it_was():
-    prover = Prover(outliving.LockOfSomeCalls)
+    search = Search(outliving.LockOfSomeCalls)
     try:
         killed = Program((), ((ADD,), (GET,)), (ADD,), (Fault("kill", 0, 0, "holds the lock"),))
-        plan = Plan({0: {0: (Act("kill", "point holds the lock"),)}})
-        failure = prover.try_once(killed, plan)
+        schedule = Schedule({0: {0: (Act("kill", "point holds the lock"),)}})
+        failure = search.try_once(killed, schedule)
         assert failure.kind == "blocked"
-        text = prover.report(failure, 1, afresh=True)
+        text = search.report(failure, 1, fresh=True)
     finally:
-        prover.close()
+        search.close()
     assert text.startswith("blocked: LockOfSomeCalls: 2 processes, 3 operations\n")
     (saved,) = Path(".ipckit").glob("*.json")
-    assert fails_afresh(outliving.LockOfSomeCalls, saved) is True
+    assert fails_in_fresh_interpreter(outliving.LockOfSomeCalls, saved) is True
 
 
 def test_why_a_class_cannot_be_tried_afresh_is_said(tmp_path):
     class Local(ProcessMachine):
         pass
 
-    assert fails_afresh(Local, tmp_path / "none") == "the class is local to a function"
-    said = fails_afresh(outliving.LockOfSomeCalls, tmp_path / "none")
+    assert (
+        fails_in_fresh_interpreter(Local, tmp_path / "none") == "the class is local to a function"
+    )
+    said = fails_in_fresh_interpreter(outliving.LockOfSomeCalls, tmp_path / "none")
     assert "FileNotFoundError" in said
 
 
 @pytest.mark.parametrize("engine", ["real", "stepped", "ptrace"])
 def test_the_control_is_taken_once_and_passes_before_it_may_fail(engine):
     wide = Program((), ((ADD,), (ADD,), (GET,)), (GET,), (Fault("kill", 2, 0, "start"),))
-    program, plan = one_after_the_other(wide, engine)
+    program, schedule = one_after_the_other(wide, engine)
     assert len(program.branches) == 2 and not program.faults and program.after == (GET,)
-    bad = Failure("blocked", "", program, plan, History())
+    bad = Failure("blocked", "", program, schedule, History())
     answers = [None, bad, None, bad, bad]
     control = Control()
     for each in (wide, TWO):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from ipckit import Atomic, Channel, Int, Lock, PosixQueue, Str, SysvQueue, Table, WaitTimeout
 from ipckit.testing import Kill, ProcessMachine, Stop, invariant, op
 from ipckit.testing.models import Counter, FifoQueue
-from ipckit.testing.prove import prove
+from ipckit.testing.search.search import run_machine
 
 SCALE = 20 if os.environ.get("IPCKIT_SOAK") == "1" else 1
 SMALL = st.integers(0, 3)
@@ -262,4 +262,4 @@ def test_the_machines_draw_5000_programs():
 @pytest.mark.timeout(7200)
 def test_a_primitive_is_what_its_model_says(machine, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # where a failure would be saved
-    prove(machine)
+    run_machine(machine)

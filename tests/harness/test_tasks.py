@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from serving import LOOK, Ask, Running
 
 from ipckit.testing import Kill, ProcessMachine, invariant, op
-from ipckit.testing.prove import prove
+from ipckit.testing.search.search import run_machine
 
 SCALE = 20 if os.environ.get("IPCKIT_SOAK") == "1" else 1
 RUNS = itertools.count()
@@ -106,7 +106,7 @@ def test_tasks_are_answered_and_run_once(mode, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     running = Running(tmp_path, task_ipc_mode=mode, worker_num=2, task_worker_num=2)
     try:
-        prove(type(f"TasksOfMode{mode}", (Tasks,), {"running": running}))
+        run_machine(type(f"TasksOfMode{mode}", (Tasks,), {"running": running}))
     finally:
         code = running.end()
     assert code == 0, running.log()[-4000:]

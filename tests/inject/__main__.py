@@ -24,11 +24,11 @@ from collections import Counter, defaultdict
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
-from inject import page
 from inject.cases import Case, Recording, chunks, every, sample, unknown
 from inject.configurations import CONFIGURATIONS
 from inject.known import KNOWN, is_known
 from inject.lane import Result
+from inject.library import page
 from inject.named import is_named
 
 TESTS = Path(__file__).parent.parent

@@ -14,7 +14,7 @@ import ssl
 from collections.abc import Callable
 from typing import Any
 
-from inject.page import (
+from inject.library.page import (
     CALLBACK_RAISED,
     CLOSE,
     CONNECT,

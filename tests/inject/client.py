@@ -6,7 +6,7 @@ import select
 import socket
 import ssl
 
-from inject.patience import MOST, Hang, Patience
+from inject.surroundings.patience import MOST, Hang, Patience
 
 _LOOK = 0.5
 """Seconds between two looks whether it takes too long."""

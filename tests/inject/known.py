@@ -9,7 +9,7 @@ import errno
 from fnmatch import fnmatchcase
 
 from inject.cases import Case
-from inject.page import ROLES
+from inject.library.page import ROLES
 
 _KNOWN = """
 """.strip()

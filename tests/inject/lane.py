@@ -38,11 +38,11 @@ from inject.cases import Case, Recording
 from inject.client import Closed, Wrong
 from inject.configurations import CONFIGURATIONS, START, STOP, USER_DEATH
 from inject.errnos import QUIET
+from inject.library.page import WORKER, Page
 from inject.living import WORKERS, Living, Place
 from inject.named import is_named, is_told
-from inject.network import own_network
-from inject.page import WORKER, Page
-from inject.patience import Hang
+from inject.surroundings.network import own_network
+from inject.surroundings.patience import Hang
 from inject.ways import WAYS, Asked
 
 _TWICE = 2

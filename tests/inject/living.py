@@ -28,9 +28,9 @@ import ipckit
 import ipckit.cli
 import ipckit.server.api.loader  # here, so that no server of ours imports it
 from inject import app
-from inject import page as notes
-from inject.page import MANAGER, NOBODY, Page
-from inject.patience import DEADLINE, Hang, Patience, watch
+from inject.library import page as notes
+from inject.library.page import MANAGER, NOBODY, Page
+from inject.surroundings.patience import DEADLINE, Hang, Patience, watch
 from ipckit.queue import SysvQueue
 
 _END_WITH_PARENT = 1  # prctl.h: PR_SET_PDEATHSIG

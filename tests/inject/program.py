@@ -6,7 +6,7 @@ import json
 import os
 
 from inject import app
-from inject.page import Page
+from inject.library.page import Page
 
 VARIABLE = "INJECT_PROGRAM"
 

@@ -23,10 +23,10 @@ from typing import NamedTuple
 
 from inject.configurations import START, STOP, USER_DEATH
 from inject.lane import TROUBLE, Lane, alone
+from inject.library.page import MANAGER, ROLES, TASK_WORKER, USER_PROCESS, WORKER
 from inject.living import TASK_WORKERS, USER_SLOT, WORKERS, Living
-from inject.page import MANAGER, ROLES, TASK_WORKER, USER_PROCESS, WORKER
-from inject.patience import Hang
-from inject.room import Cgroup, Tmpfs, pids_controller
+from inject.surroundings.patience import Hang
+from inject.surroundings.room import Cgroup, Tmpfs, pids_controller
 from inject.ways import WAYS, Asked
 
 SECONDS = 0.7

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from inject import page
+from inject.library import page
 
 TESTS = Path(__file__).parent.parent
 
@@ -22,7 +22,7 @@ def library(tmp_path_factory):
 
 def run(library, tmp_path, code, *before):
     env = page.environment(library, tmp_path / "page")
-    head = "import os, socket\nfrom inject.page import *\npage = Page()\n"
+    head = "import os, socket\nfrom inject.library.page import *\npage = Page()\n"
     done = subprocess.run(  # noqa: PLW1510  (asserted below, with what it says)
         [*before, sys.executable, "-c", head + textwrap.dedent(code)],
         env={**env, "PYTHONPATH": str(TESTS)},

@@ -12,7 +12,7 @@ import pytest
 from inject.cases import Case
 from inject.errnos import ERRNOS
 from inject.named import ACTIONS, CALLS, SQLITE, is_named, is_told
-from inject.patience import Hang, Patience, watch
+from inject.surroundings.patience import Hang, Patience, watch
 
 TIME = "2026-11-29 20:15:00,000 17 ERROR "
 

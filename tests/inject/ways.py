@@ -20,7 +20,7 @@ import ipckit
 from inject.client import Closed, Line, Wrong, datagram
 from inject.configurations import REQUESTS
 from inject.living import USER_SLOT, WORKERS, Living
-from inject.patience import DEADLINE, MOST, Hang, Patience
+from inject.surroundings.patience import DEADLINE, MOST, Hang, Patience
 from ipckit import TaskClient
 
 TCP, TLS, UDP, UNIX = range(4)

@@ -15,15 +15,15 @@ import pytest
 PACKAGE = Path(__file__).parents[2] / "ipckit"
 HANDLED = {"UnicodeEncodeError", "ValueError", "UnicodeError"}
 CANNOT_FAIL = {
-    "framing.py:_encoded": "a setting: the error is a ValueError of set() before a process exists",
+    "framing/settings.py:_encoded": "a setting: the error is a ValueError of set() before a process exists",
     "queue/php.py:_plain": "the error is a ValueError, a caller's",
     "queue/php_format.py:_float": "digits",
     "queue/php_format.py:_string": "the error is a ValueError, a caller's",
     "table/segment.py:_columns": "Schema has refused such names",
     "table/segment.py:mapped_segments": "our own folder, and digits",
-    "cli/rounds.py:in_a_process": "a float",
+    "cli/bench/rounds.py:in_a_process": "a float",
     "cli/inventory/processes.py:_look_at": "our own folder",
-    "cli/demo_mail.py:recipients_csv": "our own text",
+    "cli/demo/mail.py:recipients_csv": "our own text",
 }
 
 

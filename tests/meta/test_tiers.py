@@ -1,4 +1,4 @@
-"""The tier rule of pyproject.toml is awake: it refuses what it forbids, and names both sides.
+"""The import rules of pyproject.toml are awake: each refuses what it forbids, and names both sides.
 
 Each test edits a copy of the sources and asks import-linter about the copy.
 """
@@ -69,7 +69,7 @@ def test_the_sources_keep_the_rule(copy):
     ("module", "importer", "imported"),
     [
         ("ipckit/queue/sysv.py", "ipckit.queue", "ipckit.channel"),
-        ("ipckit/framing.py", "ipckit.framing", "ipckit.client"),
+        ("ipckit/framing/framers.py", "ipckit.framing", "ipckit.client"),
         ("ipckit/errors.py", "ipckit.errors", "ipckit.kinds"),
     ],
     ids=["sideways", "upwards", "sideways below"],
@@ -155,13 +155,67 @@ def test_a_circle_within_a_room_is_refused(copy, module, imported):
     assert "No cycles are allowed in ipckit.server" in said
 
 
-@pytest.mark.parametrize("module", ["ipckit/framing.py", "ipckit/channel/frames.py"])
-def test_a_pure_part_may_not_do_io(copy, module):
+@pytest.mark.parametrize(
+    ("module", "part"),
+    [
+        ("ipckit/framing/framers.py", "ipckit.framing"),
+        ("ipckit/channel/frames.py", "ipckit.channel.frames"),
+        ("ipckit/testing/programs/schedules.py", "ipckit.testing.programs"),
+    ],
+)
+def test_a_pure_part_may_not_do_io(copy, module, part):
     """The parts that are tested without processes import nothing that could wait."""
     assert lint(copy, "pure")[0] == 0
 
     append(copy, module, "import socket")
     code, said = lint(copy, "pure")
-    name = module.removesuffix(".py").replace("/", ".")
     assert code == 1
-    assert f"{name} is not allowed to import socket" in said
+    assert f"{part} is not allowed to import socket" in said
+
+
+TYPES_ONLY = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import "
+
+
+@pytest.mark.parametrize(
+    ("contract", "module", "imported"),
+    [
+        ("testing", "ipckit/testing/histories/values.py", "ipckit.testing.judging.checker"),
+        ("testing", "ipckit/testing/judging/fifo.py", "ipckit.testing.programs.acts"),
+        ("testing", "ipckit/testing/engines/common.py", "ipckit.testing.machine"),
+        ("cli", "ipckit/cli/answers.py", "ipckit.cli.inventory.entry"),
+        ("cli", "ipckit/cli/bench/rounds.py", "ipckit.cli.demo.mail"),
+    ],
+)
+@pytest.mark.parametrize("how", ["import ", TYPES_ONLY], ids=["import", "for types only"])
+def test_an_import_between_rooms_is_refused(copy, contract, module, imported, how):
+    """A room imports from the rooms below it, neither upwards nor sideways; types count."""
+    append(copy, module, f"{how}{imported}")
+    code, said = lint(copy, contract)
+    importer = ".".join(module.removesuffix(".py").split("/")[:3])
+    assert code == 1
+    assert f"{importer} is not allowed to import {'.'.join(imported.split('.')[:3])}" in said
+
+
+@pytest.mark.parametrize("contract", ["testing", "cli", "circles"])
+def test_the_rooms_keep_their_rules(copy, contract):
+    """Unchanged sources pass, so the other tests fail for their edit and nothing else."""
+    code, said = lint(copy, contract)
+    assert code == 0, said
+
+
+@pytest.mark.parametrize("contract", ["testing", "cli"])
+def test_a_room_without_a_place_is_refused(copy, contract):
+    """A new module needs a place among the others."""
+    (copy / f"ipckit/{contract}/newcomer.py").touch()
+    code, said = lint(copy, contract)
+    assert code == 1
+    assert "newcomer" in said
+
+
+@pytest.mark.parametrize("how", ["import ", TYPES_ONLY], ids=["import", "for types only"])
+def test_a_circle_is_refused(copy, how):
+    """Two modules of one folder that import each other; types count."""
+    append(copy, "ipckit/testing/programs/acts.py", f"{how}ipckit.testing.programs.preemptions")
+    code, said = lint(copy, "circles")
+    assert code == 1
+    assert "No cycles are allowed in ipckit.testing.programs" in said

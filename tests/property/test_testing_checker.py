@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ipckit.testing import History, Operation, Raised, check
-from ipckit.testing.checker import answers, beginning
+from ipckit.testing.histories.values import comes_back, from_json, frozen, same, to_json
+from ipckit.testing.judging.checker import answers, beginning
 from ipckit.testing.models import Counter, Dict, FifoQueue, Lock, Register
-from ipckit.testing.values import comes_back, from_json, frozen, same, to_json
 
 EMPTY = Raised.of(queue.Empty())
 

@@ -11,7 +11,7 @@ import pytest
 from seeded import c_bugs, python_bugs
 
 from ipckit.testing import PropertyFailed
-from ipckit.testing.prove import prove
+from ipckit.testing.search.search import run_machine
 
 TIMES = 20 if os.environ.get("IPCKIT_SOAK") == "1" else 1
 
@@ -24,9 +24,9 @@ def library(tmp_path_factory):
 def find(machine, folder, monkeypatch):
     monkeypatch.chdir(folder)  # where the failure is saved
     # What hypothesis shrinks besides is the arguments, which nothing here looks at.
-    monkeypatch.setattr("ipckit.testing.prove.SHRINKING", 0.1)
+    monkeypatch.setattr("ipckit.testing.search.search.SHRINKING", 0.1)
     with pytest.raises(PropertyFailed) as caught:
-        prove(machine)
+        run_machine(machine)
     failure = caught.value.failure
     assert failure.kind == machine.kind
     assert len(failure.program.branches) <= 2, str(caught.value)

@@ -22,7 +22,7 @@ _SHM = "/dev/shm"  # noqa: S108  (where POSIX shared memory is)
 
 
 class Users:
-    """Who uses what, as it was a moment ago."""
+    """Which process uses what, as it was a moment ago."""
 
     def __init__(self) -> None:
         self._files: defaultdict[tuple[int, int], set[int]] = defaultdict(set)

@@ -209,8 +209,8 @@ def _futex_waitv() -> Check:
         return Check(
             "futex_waitv",
             NOTE,
-            "this kernel has none, or forbids it: who waits for a dead process's row lock looks "
-            "every 5 ms instead",
+            "this kernel has none, or forbids it: a process that waits for a dead one's row lock "
+            "looks every 5 ms instead",
             "Linux 5.16 or newer has it",
         )
     return Check("futex_waitv", OK, "there is one")

@@ -46,7 +46,7 @@ class Letters(Screen[None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,d", "back", "back"),
         Binding("t", "retry", "try it again"),
-        Binding("l", "load", "read anew"),
+        Binding("l", "load", "read again"),
     ]
 
     def __init__(self, path: str, control_path: str) -> None:
@@ -78,7 +78,7 @@ class Letters(Screen[None]):
         self.dismiss()
 
     def action_load(self) -> None:
-        """Read the list anew."""
+        """Read the list again."""
         try:
             found = list(self._letters) if os.path.exists(self._path) else []
         except (IPCError, sqlite3.Error) as why:

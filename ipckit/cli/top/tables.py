@@ -1,6 +1,6 @@
-"""The named tables of this machine that are ours: how full they are, and who waits.
+"""The named tables of this machine that are ours: how full they are, and how many wait.
 
-Contract  a table is opened once and kept; one that cannot be read is told of, not left out.
+Contract  a table is opened once and kept; one that cannot be read is listed with the reason.
 Stands on ipckit.table.  Blocks  never.
 """
 

@@ -1,5 +1,5 @@
 """The settings as keyword arguments, for type checkers and editors; `Settings` and `Framing` check
-the values, and tests/unit/test_settings.py holds names and types equal to theirs.
+the values, and tests/unit/server/test_settings.py holds names and types equal to theirs.
 
 Stands on ipckit.framing.
 """

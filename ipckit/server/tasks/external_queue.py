@@ -22,7 +22,7 @@ from typing import NamedTuple, cast
 from ipckit.errors import AccessDenied, IPCError, QueueEmpty, QueueRemoved
 from ipckit.kinds import ANY_TASK_WORKER
 from ipckit.queue import Message, QueueRelay, Seen, SysvQueue, php_format
-from ipckit.queue.calls import copy_message
+from ipckit.queue.sysv_calls import copy_message
 from ipckit.server.log import log
 
 __all__ = ["ForeignQueue", "ForeignTaker", "Refused"]

@@ -1,0 +1,41 @@
+"""What Channel's callers may pass: each wrong argument is refused before anything is done (C6)."""
+
+from __future__ import annotations
+
+import array
+from collections.abc import Sequence
+
+from ipckit.channel.frames import MAX_SIZE
+
+__all__ = ["as_bytes", "check_max_frame", "descriptors"]
+
+
+def check_max_frame(max_frame: int) -> None:
+    """Refuse what cannot be the most bytes of a body: TypeError, ValueError."""
+    if not isinstance(max_frame, int):
+        raise TypeError(f"max_frame={max_frame!r}: must be an int of 0..{MAX_SIZE} bytes")
+    if not 0 <= max_frame <= MAX_SIZE:
+        raise ValueError(f"max_frame={max_frame!r}: must be 0..{MAX_SIZE} bytes")
+
+
+def as_bytes(body: object) -> memoryview:
+    """Return the bytes of a body, or raise TypeError."""
+    try:
+        view = memoryview(body)  # type: ignore[arg-type]  # whatever a caller gives
+    except TypeError:
+        name = type(body).__name__
+        raise TypeError(f"body must be bytes, not {name}: encode it first") from None
+    if not view.c_contiguous:
+        raise TypeError("body is not contiguous: send a copy, bytes(body)")
+    try:
+        return view.cast("B")
+    except (TypeError, NotImplementedError):
+        raise TypeError(f"body has items of format {view.format!r}: send bytes(body)") from None
+
+
+def descriptors(fds: Sequence[int]) -> array.array[int]:
+    """Return descriptors as sendmsg() takes them, or raise TypeError."""
+    try:
+        return array.array("i", fds)
+    except (TypeError, OverflowError):
+        raise TypeError(f"fds={fds!r}: must be a sequence of open descriptors, ints") from None

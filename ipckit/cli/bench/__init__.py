@@ -1,0 +1,1 @@
+"""`ipckit bench`: the command, its subjects, their peers, and how two figures are compared."""

@@ -1,0 +1,1 @@
+"""`ipckit demo`: the command, the server that it starts, and the mails."""

@@ -1,0 +1,1 @@
+"""The three ways to run a program: `real`, `stepped` and `ptrace`."""

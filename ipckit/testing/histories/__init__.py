@@ -1,0 +1,1 @@
+"""What was seen: the operations and events of a run, as data, text and a page."""

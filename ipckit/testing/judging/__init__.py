@@ -1,0 +1,1 @@
+"""Whether a history is right: the linearizability checker and its fast cases."""

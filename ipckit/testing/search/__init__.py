@@ -1,0 +1,1 @@
+"""The search for a program that fails, and its report: drawing, shrinking, saving, replaying."""

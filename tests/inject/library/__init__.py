@@ -1,0 +1,1 @@
+"""The library that is preloaded into a server, and its control page."""
