@@ -9,7 +9,7 @@ import pytest
 from serving import LOOK, Refused
 
 from ipckit import SysvQueue
-from ipckit.server.processes.process import LOOK_SECONDS
+from ipckit.server.processes.process import CHECK_SECONDS
 from ipckit.server.tasks.external_queue import ForeignQueue, ForeignTaker
 
 KIB = 1024
@@ -245,7 +245,7 @@ def test_a_queue_that_somebody_removes_is_told_and_harms_nothing_else(start, que
     made = SysvQueue.create(0x71ABCDEF) if again else None
     try:
         running.wait_for(lambda: "the message queue was removed" in running.log(), "it is told")
-        end = time.monotonic() + 2 * LOOK_SECONDS  # task worker 0 looks for unserved types
+        end = time.monotonic() + 2 * CHECK_SECONDS  # task worker 0 looks for unserved types
         while time.monotonic() < end:
             assert ask("await", "task_async", ("finish", "well"), LOOK) == "well"
         assert len(running.journal("worker_start")) == 2, "nobody died of it"
