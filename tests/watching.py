@@ -12,7 +12,8 @@ import sys
 import time
 
 import pytest
-from serving import LOOK
+from leaks import state
+from serving import LOOK, wait_for
 
 WORK = """
 @server.on("receive")
@@ -80,9 +81,10 @@ def ask(server, words: str) -> None:
 
 @contextlib.contextmanager
 def stopped(pid: int):
-    """The process is stopped by a signal meanwhile."""
+    """A signal has stopped the process, for the time of the block."""
     os.kill(pid, signal.SIGSTOP)
     try:
+        wait_for(lambda: state(pid) in ("T", "t"))
         yield
     finally:
         os.kill(pid, signal.SIGCONT)

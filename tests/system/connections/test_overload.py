@@ -116,7 +116,7 @@ class Crowd:
                         continue
                     self._unsent[number] = self._unsent[number][done:]
             for key, _ in self._select.select(0.01):
-                self._on_frame(key.data)
+                self._hear(key.data)
 
     def _let_work(self, times: int) -> None:
         with contextlib.suppress(BlockingIOError):  # there is enough
