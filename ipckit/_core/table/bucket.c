@@ -2,7 +2,7 @@
  * table/bucket.c - a bucket: its latch, its chain, and the cells it takes and gives back.
  *
  * Owns      latch, head, pending, unlinks; a cell's next and owner; the bitmap.
- * Stands on locks/lockword, ipk_slots.  State  all in the segment.
+ * Stands on locks/lockword, locks/slots.  State  all in the segment.
  * Blocks    never.
  * A latch is held inside one call only. Every step that is not yet whole is named by `pending`,
  * so whoever takes the latch from a dead owner knows from the bucket alone what to finish; he does
