@@ -9,8 +9,8 @@
  *       one whose record does not list it (any more) can be freed.
  *   A2  a block is taken and freed by one compare-and-set of its whole owner, a task id (used once)
  *       and a record: freeing it twice cannot hit a later owner.
- *   A3  only who holds the record frees a block of its task, as it may take that one again; once
- *       the record has another task, whatever that task left is free for all.
+ *   A3  Only the process that has the record frees a block of its task, as it may take that block
+ *       again. Once the record has another task, any process may free what the old task left.
  *   A4  what is written into a body is seen after the word, and the block's owner, that allow it.
  *
  * Blocks    never.  Errors  -ENOSPC.
