@@ -4,7 +4,7 @@
  * base/ is what every other folder stands on: types, words in shared memory, the clock.
  *
  * Errors    a function returns 0 or a positive result, or -errno; it leaves errno itself alone
- *           as far as callers may care: nobody outside reads it.
+ *           as far as callers may care: no caller reads it.
  * State     the shared-memory folders (locks, table, ledger, sessions) have no writable globals,
  *           allocate nothing, and keep no pointers in shared memory. process/parent_death.c has two
  *           globals for its signal handler.

@@ -1,5 +1,5 @@
 /*
- * ledger/internal.h - what the files of the ledger share, and nobody else needs.
+ * ledger/internal.h - what the files of the ledger share. No other folder includes it.
  *
  * Layout    head | words | order | dedup | spilled | rings | entries | pending | scan | done | summary
  *           | woken | epochs | asleep | room_requests | block_of | gates | records | arena
@@ -39,7 +39,7 @@ struct ipk_ledger_record {
 	int64_t began;	       /* its last attempt */
 	uint32_t flags;
 	int32_t dst;	       /* task worker, or IPK_LEDGER_ANY */
-	uint32_t submitter;    /* place + 1; 0: nobody. Others may move it to a successor */
+	uint32_t submitter;    /* place + 1; 0: none. Others may move it to a successor */
 	uint32_t source;       /* the worker's number */
 	uint64_t gate_turn;    /* names its time in the gate, which it has once; 0: `id` does */
 	uint32_t deliveries;   /* callbacks that were begun with the end of the last attempt */
@@ -199,16 +199,16 @@ void ipk_ledger_scan(struct ipk_ledger *ledger, const uint32_t queues[2], uint32
 
 /* -- wakeup.c -- */
 
-/* Wake one who can take a task for `dst`. */
+/* Wake a sleeping process that can take a task of this queue. */
 void ipk_ledger_wake_taker(struct ipk_ledger *ledger, uint32_t queue);
-/* `record` may be DONE: its submitter looks. */
+/* `record` may be DONE: its submitter checks. */
 void ipk_ledger_wake_submitter(struct ipk_ledger *ledger, uint32_t record);
 void ipk_ledger_wake_manager(const struct ipk_ledger *ledger);
 void ipk_ledger_wake_place(const struct ipk_ledger *ledger, uint32_t place);
 void ipk_ledger_room_freed(const struct ipk_ledger *ledger);
 /* Something is DELAYED until then; 1: the manager does not know of anything so early. */
 int ipk_ledger_lower_due(const struct ipk_ledger *ledger, int64_t due);
-/* And tell him so. */
+/* The same, and wake the manager. */
 void ipk_ledger_tell_due(const struct ipk_ledger *ledger, int64_t due);
 
 /* -- payload.c -- */
@@ -243,7 +243,7 @@ struct ipk_ledger_pass {
 
 /* O4: read it while the word is ours, before the step that gives the word away. */
 struct ipk_ledger_pass ipk_ledger_pass_of(const struct ipk_ledger *ledger, uint32_t record);
-/* Let the next one through the gate, if nobody is let through now. */
+/* Let the next task through the gate, if none is let through now. */
 void ipk_ledger_advance(struct ipk_ledger *ledger, uint64_t gate);
 /* That task is over: the next one's turn. Harmless when it was done before. */
 void ipk_ledger_release_gate(struct ipk_ledger *ledger, struct ipk_ledger_pass pass);

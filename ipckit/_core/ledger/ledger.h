@@ -51,7 +51,7 @@ enum {
 	IPK_LEDGER_BLOCKS = 8,	      /* most of them for one body */
 	IPK_LEDGER_INSIDE = 4096,     /* the longest body that lies in blocks */
 	IPK_LEDGER_SLAB = 1 << 17,    /* bytes of a slab of the arena: a longer body has one alone */
-	IPK_LEDGER_MAX_PLACES = 4094, /* the owner's 12 bits: 0 nobody, the manager one more */
+	IPK_LEDGER_MAX_PLACES = 4094, /* the owner's 12 bits: 0 none, the manager one more */
 	IPK_LEDGER_MAX_RECORDS = 1 << 24,
 	IPK_LEDGER_ANY = -1,	      /* a task that any task worker may take */
 	IPK_LEDGER_SEEN = 1024,	      /* tasks that one scan remembers */
@@ -87,7 +87,7 @@ struct ipk_ledger {
 	uint32_t *order;    /* gate + 1 of each, so that they are found quickly */
 	uint32_t *dedup;    /* 32 bits of its dedup key, 0: none */
 	uint32_t *spilled;   /* KiB of its body that lie in a file */
-	uint64_t *gates;    /* ordering: gate turn << 24 | record of who is let through */
+	uint64_t *gates;    /* ordering: gate turn << 24 | record of the task that is let through */
 	uint64_t *block_of; /* each block's and slab's task id << 24 | record; 0: free */
 	unsigned char *arena;
 	struct ipk_ledger_record *record;
@@ -100,11 +100,11 @@ struct ipk_ledger {
 	uint64_t *woken;	   /* [submitter place][waker / 64]: has woken it since it last asked */
 	uint32_t *epoch;   /* [place], a cache line each: odd while it sleeps */
 	uint64_t *asleep;  /* [place / 64] */
-	uint64_t *room_requests;  /* [place / 64]: who wants to hear of a free record */
+	uint64_t *room_requests;  /* [place / 64]: wants a wake-up when a record is free */
 	struct ipk_ledger_shape shape;
 	uint32_t ring_size;
 	uint32_t places; /* the manager's number */
-	/* who we are */
+	/* of this process */
 	uint32_t place;
 	const int *wakeups; /* [places + 1] descriptors of event files, or NULL */
 	uint32_t *woken_in;  /* [places]: the epoch in which we woke it */
@@ -193,7 +193,7 @@ int ipk_ledger_put_result(struct ipk_ledger *ledger, uint32_t record, const void
 void ipk_ledger_spill_result(struct ipk_ledger *ledger, uint32_t record, uint64_t size);
 /* Set or clear flags of a record that is ours. */
 void ipk_ledger_flag(struct ipk_ledger *ledger, uint32_t record, uint32_t set, uint32_t clear);
-/* The attempt ended well: DONE, and its submitter hears; or FREE if there is nobody to tell.
+/* The attempt ended well: DONE, and its submitter is woken; or FREE if no process wants the end.
  * 0; 1: it is CLEARING, ours: remove its files, then ipk_ledger_clear(). -ESTALE: not ours. */
 int ipk_ledger_done(struct ipk_ledger *ledger, struct ipk_ledger_lease *lease);
 /* The same with a result. -ENOSPC, as ipk_ledger_put_result(): it still runs. */
@@ -300,7 +300,7 @@ struct ipk_ledger_counts {
 
 /* Count; each record is looked at once. Any process. */
 void ipk_ledger_count(const struct ipk_ledger *ledger, struct ipk_ledger_counts *counts);
-/* Which rule is broken, NULL: none. While nobody is at work. */
+/* Which rule is broken, NULL: none. While no process is at work. */
 const char *ipk_ledger_verify(const struct ipk_ledger *ledger);
 static inline uint32_t
 ipk_ledger_state_of(uint64_t word)

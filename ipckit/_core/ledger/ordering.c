@@ -10,12 +10,12 @@
  *
  * Invariants
  *   O1  a task with a key is QUEUED only while its gate holds it.
- *   O2  who makes a gate free, or a task BLOCKED, looks at the gate after it. Whoever finds it
- *       free chooses the BLOCKED task with the lowest id; whoever finds it taken by a task that is
- *       still BLOCKED queues that one. So no task is forgotten, whoever is killed where.
- *   O3  a gate never holds a value twice: a turn is given once, a task that comes back to its gate
- *       has a new one, and a free gate keeps the turn of the last task. So who chose long ago, or
- *       leaves for the second time, changes nothing.
+ *   O2  A process that frees a gate, or makes a task BLOCKED, checks the gate after it. If the gate
+ *       is free, it chooses the BLOCKED task with the lowest id. If the gate holds a task that is
+ *       still BLOCKED, it queues that one. So no kill, at any instruction, loses a task.
+ *   O3  A gate never holds a value twice: a turn is given once, a task that comes back to its gate
+ *       has a new turn, and a free gate keeps the turn of the last task. So a late choice, or a
+ *       second release, changes nothing.
  *   O4  a record is read by the owner of its word, or by others between two loads of that word
  *       that give the same. What is needed after a step that gives the word away is read before.
  *
@@ -129,6 +129,6 @@ ipk_ledger_release_gate(struct ipk_ledger *ledger, struct ipk_ledger_pass pass)
 	if (pass.gate == 0)
 		return;
 	if (COMPARE_EXCHANGE(&ledger->gates[pass.gate - 1], &seen, pass.token | LEFT) ||
-	    seen != (pass.token | LEFT)) /* whoever let another through may have died at it */
+	    seen != (pass.token | LEFT)) /* the process that let another task through may have died */
 		ipk_ledger_advance(ledger, pass.gate);
 }

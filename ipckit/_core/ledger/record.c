@@ -1,8 +1,7 @@
 /*
- * ledger/record.c - what the owner of a task reads and writes of its record, for those who do not
- * see records.
+ * ledger/record.c - accessors of a record for folders that do not see records.
  *
- * Owns      nothing: ledger/submit.c has the rule who may call (S1).  State  none.
+ * Owns      nothing: ledger/submit.c has the rule (S1).  State  none.
  * Blocks    never.  Errors  -EUCLEAN.
  */
 #include "ledger/internal.h"

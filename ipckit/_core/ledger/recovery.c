@@ -6,8 +6,8 @@
  *
  * Invariants
  *   W1  a sweep may be cut short and done again, and two of them do no more than one.
- *   W2  it comes after the dead process was reaped, so no step of his can follow; and before his
- *       place is used again, so nothing of his successor is taken for his.
+ *   W2  A sweep comes after the dead process was reaped, so no step of it can follow. It comes
+ *       before the place is used again, so nothing of a successor is taken for the dead one's.
  *   W3  After it each task that waits is announced again: the entries and wake-ups that the dead
  *       process owed are given.
  *
@@ -161,7 +161,7 @@ ipk_ledger_wake_due(struct ipk_ledger *ledger, int64_t now)
 	}
 	if (next == INT64_MAX)
 		return 0;
-	(void)ipk_ledger_lower_due(ledger, next); /* he is told by the result */
+	(void)ipk_ledger_lower_due(ledger, next); /* the result says so, without a wake-up */
 	return next;
 }
 
@@ -171,8 +171,8 @@ ipk_ledger_move(struct ipk_ledger *ledger, uint32_t from, uint32_t to)
 	for (uint32_t index = 0; index < ledger->shape.records; index++) {
 		uint32_t seen = from + 1;
 
-		/* First whose it is, then a scan whether it is DONE: as who makes it DONE does it
-		 * the other way round, one of the two tells the new submitter. */
+		/* Change the submitter first, then test for DONE. The process that makes it DONE does
+		 * the two in the opposite order, so one of the two always wakes the new submitter. */
 		if (COMPARE_EXCHANGE(&ledger->record[index].submitter, &seen, to + 1) &&
 		    ipk_ledger_state_of(LOAD_SEQ_CST(&ledger->word[index])) == IPK_LEDGER_DONE)
 			ipk_ledger_wake_submitter(ledger, index);

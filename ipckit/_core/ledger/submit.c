@@ -5,8 +5,9 @@
  * State     ledger->recent and next_record: where this process looks for a free record first.
  *
  * Invariants
- *   S1  a record is written by the owner of its word, and only while it is the owner; what others
- *       read of it is stored with STORE_RELEASE, so who sees it sees the owner's word, too.
+ *   S1  A record is written by the owner of its word, and only while it is the owner. What other
+ *       processes read of a record is stored with STORE_RELEASE, so a process that sees the value
+ *       also sees the owner's word.
  *
  * Blocks    never.  Errors  -ENOSPC, -ESTALE, -EAGAIN.
  */
@@ -168,8 +169,8 @@ ipk_ledger_dedup(struct ipk_ledger *ledger, uint32_t record, const uint64_t key[
 	uint64_t give_up = ipk_now_ns() + DEDUP_PATIENCE_NS;
 	uint64_t ticket;
 
-	/* As in a bakery: who has said that he draws a ticket is waited for until he has one, so of
-	 * two with one key the one with the later ticket sees the other. */
+	/* Lamport's bakery: a process that draws a ticket says so first, and others wait until it has
+	 * one. So of two tasks with one key, the one with the later ticket sees the other. */
 	STORE_SEQ_CST(&ours->ticket, 0);
 	STORE_RELEASE(&ours->dedup[0], key[0]);
 	STORE_RELEASE(&ours->dedup[1], key[1]);

@@ -15,7 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { LONGEST_NS = 50000000, SPINS = 50 }; /* a wake-up may have gone to one who was killed */
+enum { LONGEST_NS = 50000000, SPINS = 50 }; /* a wake-up may have gone to a thread that was killed */
 
 uint64_t
 ipk_sync_bytes(uint32_t count)
@@ -75,9 +75,9 @@ ipk_lock_take(const struct ipk_sync *sync, struct ipk_party *party, uint32_t cel
 	      struct ipk_obstacle *obstacle)
 {
 	uint32_t *word = &sync->cells[cell].lock;
-	/* Acquire: the verdict must not see its owner's slot as it was before he joined. */
+	/* Acquire: the verdict must not see its owner's slot as it was before the owner joined. */
 	uint32_t seen = __atomic_load_n(word, __ATOMIC_ACQUIRE);
-	/* Who has waited cannot know whether others still do. */
+	/* A thread that has waited cannot know whether others still wait. */
 	uint32_t extra = obstacle->waited ? IPK_WAITERS : 0;
 
 	for (uint32_t spin = 0; spin < SPINS; spin++) {

@@ -39,7 +39,7 @@ void ipk_sync_attach(struct ipk_sync *sync, void *base, uint32_t count);
 int ipk_sync_join(const struct ipk_sync *sync, const struct ipk_registry *registry,
 		  struct ipk_party *party);
 
-/* The cell is nobody's yet: make it a free lock and the number 0. */
+/* The cell is not in use yet: make it a free lock and the number 0. */
 void ipk_sync_clear(const struct ipk_sync *sync, uint32_t cell);
 /* How many locks of the arena the party has. */
 uint32_t ipk_sync_locks_held(const struct ipk_sync *sync, const struct ipk_party *party);
@@ -62,7 +62,7 @@ int ipk_number_compare_and_set(struct ipk_sync_cell *cell, int64_t expected, int
 /* Sleep while the number is `expected`, at most 50 ms and not after deadline_ns (CLOCK_MONOTONIC,
  * 0: none): 1 it is another, 0 look again, -ETIMEDOUT, -EINTR. */
 int ipk_number_wait(struct ipk_sync_cell *cell, int64_t expected, uint64_t deadline_ns);
-/* Wake `most` of those who wait; how many it were. */
+/* Wake at most `most` waiters; how many it were. */
 int ipk_number_wake(struct ipk_sync_cell *cell, int most);
 
 #endif

@@ -21,7 +21,7 @@
 
 enum {
 	LATCH_NS = 1000000,	 /* death is looked for after each */
-	USER_LOCK_NS = 50000000, /* a wake-up may have gone to somebody who was killed */
+	USER_LOCK_NS = 50000000, /* a wake-up may have gone to a thread that was killed */
 	BLIND_NS = 5000000,	 /* the same without futex_waitv */
 };
 static const uint64_t doubt_ns = 3 * SECOND_NS; /* then /proc is asked */
@@ -106,7 +106,7 @@ announce(struct ipk_obstacle *obstacle, uint32_t *seen)
 	return 1;
 }
 
-/* A reader asked for a pause: give it, unless somebody takes the latch or the reader is done. */
+/* A reader asked for a pause: give it, unless another thread takes the latch or the reader is done. */
 static int
 step_back(const struct ipk_obstacle *obstacle, uint64_t now)
 {

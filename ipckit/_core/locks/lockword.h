@@ -18,8 +18,8 @@
 
 enum ipk_obstacle_kind {
 	IPK_NOTHING = 0,
-	IPK_LATCH,     /* somebody is inside a call */
-	IPK_USER_LOCK, /* somebody holds it across calls */
+	IPK_LATCH,     /* a thread is inside a call */
+	IPK_USER_LOCK, /* a thread holds it across calls */
 	IPK_TRANSIT,   /* a cell on its way in or out of a full table */
 	IPK_READER,    /* a reader asks for a moment without writers */
 };
@@ -47,7 +47,7 @@ struct ipk_obstacle {
 int ipk_wait(struct ipk_slot *slots, uint32_t count, struct ipk_obstacle *obstacle,
 	     uint64_t deadline_ns);
 
-/* Wake `most` of those who sleep on `word`. */
+/* Wake at most `most` threads that sleep on `word`. */
 void ipk_wake(uint32_t *word, int most);
 
 #endif

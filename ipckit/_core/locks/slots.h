@@ -9,11 +9,11 @@
  * So "is the owner of this lock dead?" is a load of two words, in every pid namespace.
  *
  * An owner is written into a lock as one 30-bit number: slot + 1 (16 bits) and the slot's
- * generation (14 bits). 0 is nobody.
+ * generation (14 bits). 0 is no owner.
  *
  * Invariants
  *   S1 `live` is locked only under the registry lock, when it is free or marked dead, after its
- *      bytes were written again; so nobody ever waits for it, and no byte of it is trusted.
+ *      bytes were written again; so no thread ever waits for it, and no byte of it is trusted.
  *   S2 whatever a thread holds, or is about to take, is in its slot's lists before it is taken.
  *   S3 `generation` goes up under S1; an owner of another generation is dead. A thread that joins recovers
  *      what the lists still name before it takes anything itself.

@@ -20,8 +20,8 @@
  *   W1  the thread is in msgrcv() only while the state is WAITING, LEAVING or CLOSING.
  *   W2  `seen` and `empty_type` are written by the thread before the state leaves WAITING,
  *       LEAVING or CLOSING, and by the owner only when it is RESTING: never at the same time.
- *   W3  the eventfd is written after RESTING is, so who collects and arms again misses nothing;
- *       he may find the descriptor readable once more with nothing to collect.
+ *   W3  the eventfd is written after RESTING is, so a reader that collects and arms again misses nothing.
+ *       It may find the descriptor readable once more with nothing to collect.
  *   W4  nothing seen is overwritten: arm() does nothing while it waits to be collected.
  *
  * Signals   all are blocked in the thread but IPK_SIGNAL_RELAY, which the owner sends every millisecond

@@ -28,7 +28,7 @@ struct ipk_message {
 };
 
 enum {
-	IPK_MSGQ_SMALL = 8192, /* the kernel's msgmax unless somebody raised it */
+	IPK_MSGQ_SMALL = 8192, /* the kernel's msgmax unless the administrator raised it */
 };
 
 struct ipk_msgq_stat {

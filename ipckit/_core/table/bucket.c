@@ -2,11 +2,11 @@
  * table/bucket.c - a bucket: its latch, its chain, and the cells it takes and gives back.
  *
  * Owns      latch, head, pending, unlinks; a cell's next and owner; the bitmap.
- * Stands on locks/lockword, ipk_slots.  State  all in the segment.
+ * Stands on locks/lockword, locks/slots.  State  all in the segment.
  * Blocks    never.
  * A latch is held inside one call only. Every step that is not yet whole is named by `pending`,
- * so whoever takes the latch from a dead owner knows from the bucket alone what to finish; he does
- * it in steps that may be done twice.
+ * so a thread that takes the latch from a dead owner knows from the bucket alone what to finish. It
+ * does so in steps that may be done twice.
  */
 #include "base/clock.h"
 #include "table/internal.h"
@@ -58,7 +58,7 @@ ipk_cell_free(const struct ipk_table *table, uint32_t bucket, uint32_t cell)
 		}
 		link = &ipk_cell_at(table, at - 1)->next;
 	}
-	/* After the unlink and before the cell is anybody's: a reader that was led astray by the
+	/* After the unlink and before the cell can be claimed: a reader that was led astray by the
 	 * cell's next life sees that its miss proves nothing. */
 	STORE_RELEASE(&home->unlinks, LOAD_RELAXED(&home->unlinks) + 1);
 	ipk_bit_set(table, cell - 1, 0);
@@ -87,7 +87,7 @@ recover(const struct ipk_table *table, uint32_t bucket)
 				ipk_cell_free(table, bucket, cell);
 		}
 	}
-	/* He may have freed it and not told. */
+	/* The dead owner may have freed the cell without counting it in `frees`. */
 	(void)__atomic_fetch_add(table->frees, 1, __ATOMIC_RELEASE);
 	STORE_RELAXED(&home->pending, 0);
 }
@@ -102,7 +102,7 @@ obstructed(struct ipk_obstacle *obstacle, enum ipk_obstacle_kind kind, uint32_t 
 	return -EAGAIN;
 }
 
-/* One attempt without spinning: 0 taken, 1 somebody has it, or an error. */
+/* One attempt without spinning: 0 taken, 1 another thread has it, or an error. */
 static int
 latch_try(const struct ipk_table *table, struct ipk_party *party, uint32_t bucket, uint32_t seen,
 	  uint32_t extra, int ask_verdict)
@@ -112,7 +112,7 @@ latch_try(const struct ipk_table *table, struct ipk_party *party, uint32_t bucke
 	int dead;
 
 	if (!owner) {
-		/* The reader who asked had his moment: his mark goes. */
+		/* The reader that asked had its pause: the mark goes. */
 		uint32_t mine = party->owner | (seen & IPK_WAITERS) | extra;
 
 		return !__atomic_compare_exchange_n(latch, &seen, mine, 0, __ATOMIC_ACQ_REL,
@@ -143,8 +143,8 @@ ipk_latch_take(const struct ipk_table *table, struct ipk_party *party, uint32_t 
 
 	STORE_RELAXED(&party->slot->latches[place], bucket + 1);
 	for (uint32_t spin = 0; spin < SPINS; spin++) {
-		/* Acquire: whoever is named here had joined before he wrote his name, so what the
-		 * verdict reads of his slot is not older than that. */
+		/* Acquire: the owner that is named here had joined before it wrote its name, so
+		 * what the verdict reads of its slot is not older than that. */
 		seen = LOAD_ACQUIRE(latch);
 		if (!(seen & IPK_OWNER_MASK) && (seen & IPK_MARK) && !obstacle->stepped_back) {
 			obstacle->stepped_back = 1;

@@ -1,5 +1,5 @@
 /*
- * table/internal.h - what the files of the table share, and nobody else.
+ * table/internal.h - what the files of the table share. No other folder includes it.
  *
  * Words of the segment are read and written by base/atomics.h, so a reader that overlaps a
  * writer has a stale or a new word and never anything else; the version tells which.
@@ -106,11 +106,11 @@ void ipk_row_link(const struct ipk_table *table, uint32_t bucket, uint32_t cell)
 
 /* -- lock.c -- */
 
-/* 0 nobody holds the row's user lock; -EDEADLK, -ELOOP, -EAGAIN, -EUCLEAN. */
+/* 0: no thread holds the row's user lock; -EDEADLK, -ELOOP, -EAGAIN, -EUCLEAN. */
 int ipk_user_lock_check(const struct ipk_table *table, struct ipk_party *party, uint32_t cell,
 			struct ipk_obstacle *obstacle);
 /* Open the user locks in the slot's list that an earlier owner of the slot died with. One in whose
- * bucket somebody stands stays in the list, for another time. */
+ * bucket another thread is stays in the list, for another time. */
 void ipk_user_locks_recover(const struct ipk_table *table, struct ipk_party *party);
 
 #endif

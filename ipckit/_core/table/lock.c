@@ -3,15 +3,15 @@
  *
  * Owns      a cell's user_lock; a slot's locks and waits_for.  State  in the segment.
  * Blocks    never.
- * The lock word changes under the bucket's latch only (its bit WAITERS also by who waits). Its
- * owner's death leaves the row as it was; a row that was only reserved is nobody's then and is
- * freed by whoever meets it.
+ * The lock word changes under the bucket's latch only (a waiter sets the bit WAITERS without it). Its
+ * owner's death leaves the row as it was; a row that was only reserved has no owner then, and the
+ * next thread that meets it frees it.
  */
 #include "table/internal.h"
 
 #include <errno.h>
 
-/* One walk along "who holds the lock that he waits for": 1 when it ends at `me`. *trace: what was
+/* One walk along "the holder of the lock that it waits for": 1 when it ends at `me`. *trace: what was
  * seen, so that two walks can be compared. */
 static int
 walk_waiters(const struct ipk_table *table, const struct ipk_party *me, uint32_t number,
@@ -97,7 +97,7 @@ ipk_user_lock_check(const struct ipk_table *table, struct ipk_party *party, uint
 	dead = owner ? ipk_owner_dead(table->slots, IPK_TABLE_SLOTS, owner) : 0;
 	if (dead < 0)
 		return dead;
-	/* What a dead owner only reserved keeps his name until it is freed: it leads there. */
+	/* What a dead owner only reserved keeps its name until it is freed: the name leads there. */
 	if (dead && (LOAD_RELAXED(&cell->version) & IPK_LIVE))
 		ipk_user_lock_clear(cell, IPK_MARK);
 	if (!owner || dead) {
@@ -117,7 +117,7 @@ ipk_user_lock_check(const struct ipk_table *table, struct ipk_party *party, uint
 	return -EAGAIN;
 }
 
-/* Open one lock if its owner is dead, with what he reserved. 0; -EAGAIN: somebody who lives is
+/* Open one lock if its owner is dead, with what it reserved. 0; -EAGAIN: a living thread is
  * inside the bucket. */
 static int
 recover_user_lock(const struct ipk_table *table, struct ipk_party *party, uint32_t number)

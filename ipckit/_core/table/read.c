@@ -2,7 +2,7 @@
  * table/read.c - keys, and reading a row without a latch.
  *
  * Owns      nothing.  State  none.
- * Blocks    never. A reader writes nothing, but for one mark in the latch word when writers have
+ * Blocks    never. A reader writes nothing, except one mark in the latch word when writers have
  *           spoiled MANY of its tries; it asks the next writer for a moment and is never waited
  *           for longer than that.
  * A found row is proved by its version, a miss by the bucket's `unlinks`: both are read before and
@@ -116,7 +116,7 @@ complain(const struct ipk_table *table, uint32_t bucket, struct ipk_obstacle *ob
 						  __ATOMIC_RELAXED, __ATOMIC_RELAXED);
 }
 
-/* Who complained is served. */
+/* The reader that complained is served. */
 static void
 content(const struct ipk_table *table, uint32_t bucket, const struct ipk_obstacle *obstacle)
 {

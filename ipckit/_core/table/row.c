@@ -1,9 +1,9 @@
 /*
- * table/row.c - a cell's key and its two rows: filling the one that nobody reads.
+ * table/row.c - a cell's key and its two rows: filling the one that no thread reads.
  *
  * Owns      a cell's version, hash, key and rows, under its bucket's latch.  State  in the segment.
  * Blocks    never.
- * A change is written into the row that nobody reads and becomes true by one store of the
+ * A change is written into the row that no thread reads and becomes true by one store of the
  * version.
  */
 #include "table/internal.h"
@@ -62,7 +62,7 @@ ipk_row_begin(const struct ipk_table *table, uint32_t cell, const struct ipk_key
 	struct ipk_cell *fresh = ipk_cell_at(table, cell - 1);
 	uint64_t version = LOAD_RELAXED(&fresh->version);
 
-	/* Whoever still reads the row that was here sees another version than he began with. */
+	/* A reader that still reads the old row sees another version than at its start. */
 	FENCE(__ATOMIC_RELEASE);
 	STORE_RELAXED(&fresh->key_size, key->size);
 	store_words(fresh->words, key->word, key->words);

@@ -1,9 +1,9 @@
 /*
- * table/segment.c - a table's segment: its layout, its header, and who may trust it.
+ * table/segment.c - a table's segment: its layout, its header, and checking it.
  *
  * Owns      the header.  Stands on locks/slots (join).  State  none.
  * Blocks    only ipk_table_join, as ipk_slot_join.
- * A header is written once, into a segment that nobody else can see yet, and never changes; what
+ * A header is written once, into a segment that no other process can see yet, and never changes; what
  * may change (slots, buckets, bitmap, cells, frees) is checked at each use.
  */
 #include "table/internal.h"

@@ -10,7 +10,7 @@
  * A cell begins at a cache line. Its key stays as it is from before it is live until after.
  *
  * `version` = change counter << 2 | live << 1 | current row. One store to it is the only moment
- * at which a row appears, changes or goes: whoever is killed has done all of it or nothing.
+ * at which a row appears, changes or goes: a process that is killed has done all of it or nothing.
  *
  * Invariants (the numbers are those that ipk_table_verify() reports)
  *   V1 a bucket's chain has only cells whose owner is that bucket, each once
@@ -18,13 +18,13 @@
  *   V3 a cell's hash and key belong to its bucket, its lengths are within their columns
  *   V4 the bitmap has a cell's bit if and only if it is live
  *   V5 a cell with an owner is in that bucket's chain: no cell is lost
- *   V6 `pending` is 0 when nobody is inside the bucket
+ *   V6 `pending` is 0 when no thread is inside the bucket
  * All of them hold for a bucket whose latch is free; the latch's new owner restores them from the
- * bucket alone (`pending` names the one cell that is on its way), so he may be killed as well.
+ * bucket alone (`pending` names the one cell that is on its way), so it may be killed as well.
  *
  * The calls take the thread's party, which must have joined; readers need none. They never wait:
  * -EAGAIN leaves the obstacle for ipk_wait() and has changed nothing. -EUCLEAN: the segment is
- * damaged. -EDEADLK: the calling thread holds this row's user lock. -ELOOP: he who holds it waits,
+ * damaged. -EDEADLK: the calling thread holds this row's user lock. -ELOOP: its holder waits,
  * maybe by way of others, for one that the calling thread holds. -ENOSPC: every cell is taken.
  * Sources: Boehm 2012 (seqlocks), Harris 2001 (lists), Swoole's Table (what to do better).
  */

@@ -91,7 +91,7 @@ check_bucket(const struct ipk_table *table, uint32_t bucket, struct ipk_verify *
 		}
 		cell = ipk_cell_at(table, here - 1);
 		at = LOAD_RELAXED(&cell->next);
-		/* Before an orphan is freed: one that has no owner at all is nobody's legacy. */
+		/* Before an orphan is freed: one that has no owner at all was left by no dead thread. */
 		if (!(LOAD_RELAXED(&cell->version) & IPK_LIVE) &&
 		    !(LOAD_ACQUIRE(&cell->user_lock) & IPK_OWNER_MASK))
 			report(state, 2, bucket);

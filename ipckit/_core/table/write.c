@@ -23,7 +23,7 @@ insert(const struct ipk_table *table, struct ipk_party *party, uint32_t bucket,
 	fresh = ipk_cell_at(table, (uint32_t)cell - 1);
 	ipk_row_begin(table, (uint32_t)cell, key, source);
 	ipk_row_link(table, bucket, (uint32_t)cell);
-	/* Before the row is there: whoever walks the bitmap looks at the version as well. */
+	/* Before the row is there: a thread that walks the bitmap checks the version as well. */
 	ipk_bit_set(table, (uint32_t)cell - 1, 1);
 	STORE_RELEASE(&fresh->version, (LOAD_RELAXED(&fresh->version) + IPK_CHANGE) | IPK_LIVE);
 	STORE_RELAXED(&table->buckets[bucket].pending, 0);
@@ -82,7 +82,7 @@ enter(const struct ipk_table *table, struct ipk_party *party, uint32_t bucket,
 			cell = 0;
 	}
 	if (cell == 0 && party->slot->waits_for)
-		ipk_table_give_up(party); /* who it waited for has deleted the row */
+		ipk_table_give_up(party); /* the holder that it waited for has deleted the row */
 	if (cell < 0)
 		ipk_latch_release(table, party, bucket, 0);
 	return cell;

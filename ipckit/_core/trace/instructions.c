@@ -41,7 +41,7 @@ struct within {
 };
 
 /* The signal at which it has stopped; 0 with WNOHANG: it has not. -ECHILD: it ended, and is left
- * for its parent to reap, who will want to know how. */
+ * for its parent to reap, which needs the status. */
 static int
 stop_signal_if(pid_t pid, int option)
 {

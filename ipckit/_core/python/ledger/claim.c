@@ -1,68 +1,17 @@
 /*
  * python/ledger/claim.c - the calls of a task worker, and of any owner of a task, for Python.
  *
- * Stands on ipk_ledger_claim.  State  struct view.
+ * Stands on ledger/claim.  State  struct view.
  * Blocks    spin, as long as it is told, without the GIL.
  */
 #include "base/atomics.h"
 #include "base/clock.h"
-#include "python/histogram.h"
 #include "python/ledger/view.h"
 
 #include <errno.h>
 
 /* After a spin in vain it rests so many times: then nobody is quick enough, or no CPU is free. */
 enum { LOOKS_A_TURN = 32, RESTS = 16 };
-
-/* account(row, busy_since, attempts, attempt_ns): keep these three words of `row`. */
-LEDGER_FAST(ledger_account)
-{
-	struct view *view = (struct view *)self;
-	uint64_t **words[] = {&view->busy_since, &view->attempts, &view->attempt_ns};
-
-	if (ledger_count_arguments(count, 4) < 0 || view->row.obj ||
-	    PyObject_GetBuffer(args[0], &view->row, PyBUF_WRITABLE) < 0)
-		return PyErr_Occurred() ? NULL : PyErr_Format(PyExc_ValueError, "already kept");
-	for (Py_ssize_t i = 0; i < 3; i++) {
-		size_t at = PyLong_AsSize_t(args[i + 1]);
-
-		if (PyErr_Occurred())
-			return NULL;
-		if (at >= (size_t)view->row.len / sizeof(uint64_t))
-			return PyErr_Format(PyExc_IndexError, "the row has no word %zu", at);
-		*words[i] = (uint64_t *)view->row.buf + at;
-	}
-	Py_RETURN_NONE;
-}
-
-void
-ledger_attempt_begins(struct view *view, const struct ipk_ledger_lease *lease,
-		      struct ipk_ledger_task *task)
-{
-	ipk_ledger_task_of(&view->ledger, lease, task);
-	view->hand = *lease;
-	view->in_hand = 1;
-	view->unread = 0;
-	Py_CLEAR(view->given);
-	if (view->busy_since)
-		STORE_RELEASE(view->busy_since, (uint64_t)task->began);
-}
-
-void
-ledger_attempt_ends(struct view *view)
-{
-	uint64_t began = view->busy_since ? *view->busy_since : 0;
-	uint64_t took;
-
-	view->in_hand = 0;
-	if (!began)
-		return;
-	took = ipk_now_ns() - began;
-	latency_note(&view->row, took);
-	STORE_RELEASE(view->attempt_ns, *view->attempt_ns + took);
-	STORE_RELEASE(view->attempts, *view->attempts + 1);
-	STORE_RELEASE(view->busy_since, 0);
-}
 
 PyObject *
 ledger_claim(PyObject *self, PyObject *unused)

@@ -1,96 +1,13 @@
 /*
  * python/ledger/module.c - the module `_ledger` and its type Ledger.
  *
- * Owns      struct view.  Stands on ipk_ledger_make.
+ * Owns      struct view.  Stands on ledger/layout.
  * State     none.  Blocks  never.
  */
 #include "ledger/transitions.h"
 #include "python/ledger/view.h"
 
 #include <errno.h>
-
-int64_t
-ledger_record(const struct view *view, PyObject *argument)
-{
-	unsigned long record = PyLong_AsUnsignedLong(argument);
-
-	if (PyErr_Occurred())
-		return -1;
-	if (record >= view->ledger.shape.records) {
-		PyErr_Format(PyExc_ValueError, "record %lu: must be 0..%u", record,
-			     view->ledger.shape.records - 1);
-		return -1;
-	}
-	return (int64_t)record;
-}
-
-struct ipk_ledger_lease
-ledger_lease(const struct view *view, int64_t record)
-{
-	return (struct ipk_ledger_lease){(uint32_t)record, view->word[record]};
-}
-
-void
-ledger_keep(struct view *view, const struct ipk_ledger_lease *lease)
-{
-	view->word[lease->record] = lease->word;
-}
-
-typedef int copy_call(const struct ipk_ledger *ledger, uint32_t record, void *bytes, uint64_t size);
-
-static PyObject *
-copied(const struct view *view, uint32_t record, uint64_t size, copy_call *copy)
-{
-	PyObject *bytes;
-
-	if (size > IPK_LEDGER_SLAB) {
-		PyErr_SetString(PyExc_SystemError, "a body in the ledger is larger than one can be");
-		return NULL;
-	}
-	bytes = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)size);
-	if (bytes && copy(&view->ledger, record, PyBytes_AsString(bytes), size)) {
-		PyErr_SetString(PyExc_SystemError, "a body in the ledger is not where its record says");
-		Py_CLEAR(bytes);
-	}
-	return bytes;
-}
-
-PyObject *
-ledger_body(const struct view *view, uint32_t record, uint64_t size)
-{
-	return copied(view, record, size, ipk_ledger_copy_body);
-}
-
-PyObject *
-ledger_result(const struct view *view, uint32_t record, uint64_t size)
-{
-	return copied(view, record, size, ipk_ledger_copy_result);
-}
-
-PyObject *
-ledger_tuple(Py_ssize_t count, PyObject *const *items)
-{
-	PyObject *tuple = PyTuple_New(count);
-
-	for (Py_ssize_t i = 0; i < count; i++) {
-		if (!items[i])
-			Py_CLEAR(tuple);
-		if (!tuple)
-			Py_XDECREF(items[i]);
-		else
-			(void)PyTuple_SetItem(tuple, i, items[i]); /* new, and of this size */
-	}
-	return tuple;
-}
-
-int
-ledger_count_arguments(Py_ssize_t count, Py_ssize_t wanted)
-{
-	if (count == wanted)
-		return 0;
-	PyErr_Format(PyExc_TypeError, "%zd arguments are wanted, %zd were given", wanted, count);
-	return -1;
-}
 
 static int
 shape_from(PyObject *args, struct ipk_ledger_shape *shape)

@@ -2,7 +2,7 @@
  * python/ledger/run.c - an attempt in one call: claim a task, read it, call the user, write its
  * end.
  *
- * Stands on ledger/claim, ledger_claim.  State  struct view.
+ * Stands on ledger/claim, job.c, attempt.c.  State  struct view.
  * Blocks    as long as the user's callback does.
  * What is not common is left to Python, which is told how far the attempt is: a task of a
  * stranger, data in a file, a result for which there is no room. An exception of the callback, or
@@ -12,44 +12,6 @@
 #include "python/ledger/view.h"
 
 #include <errno.h>
-
-PyObject *
-ledger_encode(PyObject *encode, PyObject *protocol, PyObject *data)
-{
-	PyObject *body = protocol == Py_None
-				 ? PyObject_CallFunctionObjArgs(encode, data, NULL)
-				 : PyObject_CallFunctionObjArgs(encode, data, protocol, NULL);
-
-	if (body && !PyBytes_Check(body)) {
-		PyErr_SetString(PyExc_TypeError, "what encodes data must return bytes");
-		Py_CLEAR(body);
-	}
-	return body;
-}
-
-PyObject *
-ledger_decode(PyObject *bytes, PyObject *decode)
-{
-	PyObject *data = bytes ? PyObject_CallFunctionObjArgs(decode, bytes, NULL) : NULL;
-
-	Py_XDECREF(bytes);
-	return data;
-}
-
-PyObject *
-ledger_job(const struct ipk_ledger_lease *lease, const struct ipk_ledger_task *task, PyObject *body)
-{
-	return ledger_tuple(8, (PyObject *[]){
-				       PyLong_FromUnsignedLong(lease->record),
-				       PyLong_FromUnsignedLongLong(task->id),
-				       PyLong_FromUnsignedLong(task->attempt),
-				       PyLong_FromUnsignedLong(task->source),
-				       PyLong_FromUnsignedLong(task->flags),
-				       body,
-				       PyLong_FromUnsignedLongLong(task->body_size),
-				       PyLong_FromLongLong(task->began),
-			       });
-}
 
 /* What is left to Python: (how far it is, the job, an object that goes over to the tuple). */
 static PyObject *

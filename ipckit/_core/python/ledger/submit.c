@@ -1,7 +1,7 @@
 /*
  * python/ledger/submit.c - the calls of a submitter, for Python.
  *
- * Stands on ipk_ledger_submit.  State  struct view.  Blocks  never.
+ * Stands on ledger/submit.  State  struct view.  Blocks  never.
  */
 #include "python/ledger/view.h"
 

@@ -49,6 +49,8 @@ struct view {
 #define LEDGER_FAST(name)                                                                          \
 	PyObject *name(PyObject *self, PyObject *const *args, Py_ssize_t count)
 
+/* -- job.c -- */
+
 /* The record named by an argument; -1: raised. */
 int64_t ledger_record(const struct view *view, PyObject *argument);
 /* The lease of a record in our hands. */
@@ -62,6 +64,13 @@ PyObject *ledger_result(const struct view *view, uint32_t record, uint64_t size)
 PyObject *ledger_tuple(Py_ssize_t count, PyObject *const *items);
 /* 0; -1: raised, as there are too few or too many. */
 int ledger_count_arguments(Py_ssize_t count, Py_ssize_t wanted);
+/* Data as a body, by encode(data) or encode(data, protocol); NULL: raised. */
+PyObject *ledger_encode(PyObject *encode, PyObject *protocol, PyObject *data);
+/* What decode() makes of bytes, whose reference it takes over; NULL: raised. */
+PyObject *ledger_decode(PyObject *bytes, PyObject *decode);
+/* What claim() tells of a task; `body` goes over to the tuple. */
+PyObject *ledger_job(const struct ipk_ledger_lease *lease, const struct ipk_ledger_task *task,
+		     PyObject *body);
 
 /* -- submit.c -- */
 LEDGER_FAST(ledger_submit);
@@ -92,21 +101,17 @@ PyObject *ledger_unread(PyObject *self, PyObject *unused);
 PyObject *ledger_forked(PyObject *self, PyObject *unused);
 PyObject *ledger_give(PyObject *self, PyObject *result);
 PyObject *ledger_given(PyObject *self, PyObject *unused);
-/* Data as a body, by encode(data) or encode(data, protocol); NULL: raised. */
-PyObject *ledger_encode(PyObject *encode, PyObject *protocol, PyObject *data);
-/* What decode() makes of bytes, whose reference it takes over; NULL: raised. */
-PyObject *ledger_decode(PyObject *bytes, PyObject *decode);
-/* What claim() tells of a task; `body` goes over to the tuple. */
-PyObject *ledger_job(const struct ipk_ledger_lease *lease, const struct ipk_ledger_task *task,
-		     PyObject *body);
 
-/* -- claim.c -- */
+/* -- attempt.c -- */
+
 /* A task was claimed: read it, and account for it. */
 void ledger_attempt_begins(struct view *view, const struct ipk_ledger_lease *lease,
 			   struct ipk_ledger_task *task);
 /* Count it, before anybody can hear of its end; the second time does nothing. */
 void ledger_attempt_ends(struct view *view);
 LEDGER_FAST(ledger_account);
+
+/* -- claim.c -- */
 PyObject *ledger_claim(PyObject *self, PyObject *unused);
 LEDGER_FAST(ledger_begin);
 LEDGER_FAST(ledger_put_result);

@@ -2,7 +2,7 @@
  * python/queues/tries.c - one system call each, now or never, for the usual case.
  *
  * Kernel    msgsnd(2), msgrcv(2), mq_send(3), mq_receive(3).
- * Stands on messages.h, which has the invariants; ipk_msgq.
+ * Stands on messages.h, which has the invariants; queues/sysv.
  */
 #include "python/queues/messages.h"
 

@@ -1,7 +1,7 @@
 /*
  * python/sync/arena.c - the type Arena, and what lies in its cells; the type Mutex.
  *
- * Owns      the types.  Stands on locks/arena, rows_thread.  State  in the arena; a Mutex's
+ * Owns      the types.  Stands on locks/arena, python/segments/membership.  State  in the arena; a Mutex's
  *           `recovered` is its process's.
  * Blocks    Mutex.acquire, without the GIL; signals are handled meanwhile.
  * `ipckit.sync` has the classes for users, which choose the arena and the cell.

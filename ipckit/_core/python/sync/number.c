@@ -1,7 +1,7 @@
 /*
  * python/sync/number.c - the type Number: a 64-bit number that may be waited for.
  *
- * Owns      nothing.  Stands on locks/arena, rows_arena.  State  in the arena.
+ * Owns      nothing.  Stands on locks/arena, arena.c.  State  in the arena.
  * Blocks    wait, without the GIL; signals are handled meanwhile.
  */
 #include "python/sync/sync.h"

@@ -1,7 +1,7 @@
 /*
  * python/table/calls.c - the calls of one row.
  *
- * Owns      nothing.  Stands on python/table/handle, rows_codec.  State  none.
+ * Owns      nothing.  Stands on python/table/handle, codec.c.  State  none.
  * Blocks    what writes: see rows_again. Reading never.
  * Arguments are checked in their order, before anything is changed.
  */

@@ -2,7 +2,7 @@
  * python/table/handle.c - a process's handle of a table: opening and closing it, and what each
  * call shares.
  *
- * Owns      struct rows.  Stands on python/segments/membership, rows_codec.
+ * Owns      struct rows.  Stands on python/segments/membership, codec.c.
  * State     none.
  * Blocks    rows_again, while another thread or process is inside the same bucket, or has the
  *           row's user lock: without the GIL, and signals are handled.

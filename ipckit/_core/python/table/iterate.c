@@ -1,7 +1,7 @@
 /*
  * python/table/iterate.c - the calls of all rows: counting, iterating, verifying.
  *
- * Owns      the iterator's type.  Stands on python/table/handle, rows_codec.
+ * Owns      the iterator's type.  Stands on python/table/handle, codec.c.
  * State     an iterator's position: the next cell. A row never moves between cells, so one that
  *           lasts is seen exactly once, whatever others do, and iterators do not disturb each other.
  * Blocks    verify: see rows_again. The rest never.

@@ -1,7 +1,7 @@
 /*
  * python/table/lock.c - a row's user lock: what `with table.lock(key)` calls first and last.
  *
- * Owns      nothing.  Stands on python/table/handle, rows_codec.  State  in the segment.
+ * Owns      nothing.  Stands on python/table/handle, codec.c.  State  in the segment.
  * Blocks    _lock while another living thread has the row, until its deadline; _unlock while
  *           somebody is inside the bucket.
  */
