@@ -17,7 +17,10 @@ myst_heading_anchors = 3
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_preserve_defaults = True  # 0o600, not 384
-exclude_patterns = ["_build", "explanation/performance-figures.md"]  # performance-details.md includes it
+exclude_patterns = [
+    "_build",
+    "explanation/performance-figures.md",
+]  # performance-details.md includes it
 
 nitpicky = True
 nitpick_ignore_regex = [
