@@ -97,7 +97,7 @@ def _by_file(text: str) -> Counter[str]:
     called = False
     for line in text.splitlines():
         kind, _, rest = line.partition("=")
-        if kind in ("ob", "cob"):  # a name is told once, then its number stands for it
+        if kind in ("ob", "cob"):  # a name comes once, then its number stands for it
             number, _, path = rest.partition(" ")
             names.setdefault(number, path.rsplit("/", 1)[-1].split(".")[0])
             here = names[number] if kind == "ob" else here

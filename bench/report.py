@@ -1,7 +1,7 @@
 """Make the figures of the docs from build/bench/*.json: `python -m bench.report`.
 
-Writes docs/explanation/performance-figures.md (included by performance.md) and a picture for each
-curve beside it. No row is left out.
+Writes docs/explanation/performance-figures.md (included by performance-details.md), and beside it a
+picture for each curve. No row is left out.
 """
 
 from __future__ import annotations

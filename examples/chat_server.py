@@ -1,16 +1,16 @@
-"""A chat for any client that sends lines: names, rooms, private words; several workers serve it.
+"""A chat for any client that sends lines: names, rooms, private messages; several workers.
 
 python examples/chat_server.py [port]     and then, in two terminals: nc 127.0.0.1 9506
 
-It shows  a Table that the workers share, and `server.send`, which reaches the clients of them all.
-Order     who reads his own line back knows that all in the room were sent it before. The lines of
-          one person come to everybody in his order, also while his worker is replaced, if nobody
-          is stuck for longer than max_wait_time.
-Slow      readers: send() says True while the line may wait. Over socket_buffer_size the server
-          closes that one, `close` tells the room, nobody else notices.
-Crash     of a worker, and a reload: names, rooms and quiet connections go on. Who had a line under
-          way, or was just being sent one, is disconnected: nobody misses a line unknowingly.
-Limits    each line looks at everybody: 0.5 ms for 1,000 people.
+It shows  a Table that all workers share, and `server.send`, which reaches their clients.
+Order     a person reads his own line after it was sent to all others in the room. The lines of one
+          person keep their order for every reader, also while his worker is replaced, unless a
+          process is stuck for longer than max_wait_time.
+Slow      readers: send() returns True while the line may wait. Over socket_buffer_size the server
+          closes that connection, `close` tells the room, and the other clients notice nothing.
+Crash     of a worker, and a reload: names, rooms and idle connections stay. A client with a line in
+          progress, in either direction, is disconnected, so nobody misses a line unknowingly.
+Limits    each line scans all people: 0.5 ms for 1,000.
 """
 
 import collections
@@ -20,18 +20,20 @@ import sys
 from ipckit import IPCError, Lock, QueueFull, Server, Str, Table
 
 people = Table(10_000, columns={"name": Str(32), "room": Str(32)}, key_size=20)  # by session
-naming = Lock()  # one at a time looks whether a name is free, and takes it
-lines = collections.deque()  # of this worker: what is being told, (room, line, who is last)
+naming = Lock()  # held while a process checks that a name is free, and takes it
+lines = (
+    collections.deque()
+)  # of this worker, being sent: (room, line, the session that gets it last)
 log = logging.getLogger("chat_server")
 
 server = Server("127.0.0.1", int(sys.argv[1]) if len(sys.argv) > 1 else 9506)
 server.set(worker_num=2, max_connection=people.size, open_eof_split=True, package_eof=b"\n")
 server.set(package_max_length=2_000, socket_buffer_size=256 * 1024)
-server.set(tcp_keepalive=True, worker_hang_timeout=10)  # who is gone without a word is found out
+server.set(tcp_keepalive=True, worker_hang_timeout=10)  # detects clients that vanished
 
 
 def sessions(**wanted):
-    """Return who has this name, or is in this room; perhaps one that ended with its worker."""
+    """Return the sessions with this name or in this room; one may have ended with its worker."""
     (item,) = wanted.items()
     return [int(fd) for fd, person in people.items() if item in person.items()]
 
@@ -39,8 +41,8 @@ def sessions(**wanted):
 def tell(room, line, last=0):
     """Send to all in a room, to `last` at the end.
 
-    A send that finds too slow a reader calls `close` at once, which tells the room: that line
-    comes behind the one that is under way.
+    A send to a reader that is too slow calls `close` before it returns, and `close` tells the
+    room. That line is sent after the current one.
     """
     lines.append((room, f"{line}\n".encode(), last))
     if len(lines) > 1:
@@ -58,8 +60,8 @@ def deliver(room, line, last):
     for fd in sorted(sessions(room=room), key=lambda fd: fd == last):
         try:
             if not server.send(fd, line):
-                depart(fd, "was lost")  # the worker died while it was closing him
-        except QueueFull:  # his worker is stopped, or in an endless loop: soon it is killed
+                depart(fd, "was lost")  # the worker died while it closed the connection
+        except QueueFull:  # that worker is stopped or hangs: it will be killed
             missed += 1
     if missed and not (last and server.send(last, b"! %d did not get that\n" % missed)):
         log.warning("%d in %s did not get %r", missed, room, line)
@@ -72,7 +74,9 @@ def depart(fd, how):
 
 
 def name(fd, wanted):
-    with naming:  # if the worker is killed here, the lock is free, the row whole or not there
+    with (
+        naming
+    ):  # if the worker is killed here, the lock is released, and the row is complete or absent
         if any(server.exists(other) for other in sessions(name=wanted)):
             raise ValueError(f"{wanted} is taken")
         if not people.add(str(fd), {"name": wanted}):
@@ -115,7 +119,7 @@ def end(fd):
 
 
 commands = {"/name": name, "/join": move, "/leave": move, "/to": private, "/who": who, "/quit": end}
-commands["say"] = say  # of a line that begins with no /
+commands["say"] = say  # for a line that does not begin with /
 
 
 @server.on("start")

@@ -1,10 +1,10 @@
-"""A database connection for each task worker, opened in `worker_start`; data travels, it does not.
+"""A database connection for each task worker, opened in `worker_start`; only data is sent.
 
 python examples/database_server.py [port] [file]     then, for each line, a note is kept:
-printf 'buy milk\\n' | nc 127.0.0.1 9505              "pass" tries to send a connection along
+printf 'buy milk\\n' | nc 127.0.0.1 9505              "pass" tries to send a connection
 
-Crash: a task worker that is killed in the middle of a note leaves the database without it, and the
-connection goes with it. Its successor opens its own, and the task is delivered again.
+Crash: a task worker that is killed in the middle of a note leaves the database without that note.
+Its connection ends with it. The replacement opens its own, and the task runs again.
 """
 
 import os
@@ -17,7 +17,7 @@ from ipckit import Server, TaskQueueFull
 port, path = [*sys.argv[1:], *["9505", "notes.sqlite"][len(sys.argv) - 1 :]]
 server = Server("127.0.0.1", int(port))
 server.set(worker_num=1, task_worker_num=2, open_eof_split=True, package_eof=b"\n")
-database = None  # of this process alone: a connection must not go through a fork
+database = None  # of this process: do not use a connection after a fork
 
 
 @server.on("start")
@@ -52,7 +52,7 @@ def receive(server, fd, reactor_id, data):
         return
     with sqlite3.connect(":memory:") as connection:
         try:
-            server.task((fd, connection))  # it belongs to this process: refused here, at the call
+            server.task((fd, connection))  # it belongs to this process, so the call refuses it
         except TypeError as error:
             server.send(fd, f"TypeError: {error}\n".encode())
     connection.close()
@@ -61,7 +61,7 @@ def receive(server, fd, reactor_id, data):
 @server.on("task")
 def task(server, task_id, src_worker_id, data):
     fd, note, text = data
-    with database:  # a task may run again after a crash: the same note is kept once
+    with database:  # a task may run again after a crash: a note is stored once
         database.execute("INSERT OR IGNORE INTO notes VALUES (?, ?)", (note, text))
     return fd, f"kept: {text}\n"
 

@@ -1,11 +1,11 @@
-"""A backend for Django's tasks framework: tasks wait in a System V queue, results lie in a Table.
+"""A backend for Django's tasks framework: tasks wait in a System V queue, results are in a Table.
 
 TASKS = {"default": {"BACKEND": "django_backend.QueueBackend", "OPTIONS": {"KEY": ftok(...)}}}
     in django_site.py, which posts tasks; django_server.py runs them.
-Has: results from any process, retries, contexts, async functions, signals, names of queues.
-Has not: run_after and priority. The framework says so: InvalidTaskError.
-A crash leaves: a task that enqueue() returned for is run. A web process killed inside enqueue()
-    may leave a result that stays READY. Results outlive every process, but not a boot.
+Supported: results from any process, retries, contexts, async functions, signals, names of queues.
+Not supported: run_after and priority. The framework then raises InvalidTaskError.
+After a crash: a task for which enqueue() returned is run. A web process killed inside enqueue() may
+    leave a result that stays READY. Results outlive every process, but not a reboot.
 
 Written for the package django-tasks, and tested with it; Django 6 has the framework as
 django.tasks, where InvalidTaskError is named InvalidTask.
@@ -27,7 +27,7 @@ from django_tasks.signals import task_enqueued
 from ipckit import Float, MessageTooLarge, NotFound, Str, Table, TableFull, TaskClient
 from ipckit.errors import AlreadyExists
 
-RESULTS = 1000  # with these columns 13 MB of /dev/shm; then the older half of the finished go
+RESULTS = 1000  # 13 MB of /dev/shm; when full, the older half of the finished is deleted
 CALL, OUTCOME = 4096, 2048  # most bytes of JSON: the arguments; the return value and the errors
 COLUMNS = {"status": Str(16), "call": Str(CALL), "outcome": Str(OUTCOME), "finished_at": Float()}
 TIMES = ("started_at", "last_attempted_at", "finished_at")
@@ -45,7 +45,7 @@ class QueueBackend(BaseTaskBackend):
 
     @cached_property
     def results(self):
-        """The table of all results. Whoever comes first makes it."""
+        """The table of all results. The first process makes it."""
         try:
             return Table.open(self.name)
         except NotFound:
@@ -71,7 +71,7 @@ class QueueBackend(BaseTaskBackend):
             raise MessageTooLarge(errno.EMSGSIZE, f"{task.name}: {size} bytes of JSON, {hint}")
         self.keep(result.id, {"status": result.status.value, "call": text, "outcome": "{}"})
         try:  # the row came first: the task may be done before the next line
-            with TaskClient(self.key) as client:  # opened anew: the server may have been restarted
+            with TaskClient(self.key) as client:  # opened each time: the server may restart
                 client.post(text, timeout=self.timeout)
         except Exception:
             self.results.delete(result.id)
@@ -99,7 +99,7 @@ class QueueBackend(BaseTaskBackend):
     def result_of(self, call, status, outcome, task=None):
         if task is None:
             task = import_string(call["task"])
-            if not isinstance(task, Task):  # nothing else is called, whatever a message names
+            if not isinstance(task, Task):  # only tasks are called, whatever a message names
                 raise InvalidTaskError(f"{call['task']} is no task; decorate it with @task")
             task = task.using(queue_name=call["queue"], backend=self.alias)
         result = TaskResult(

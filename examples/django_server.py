@@ -1,11 +1,11 @@
-"""Runs the tasks that Django posts by django_backend.py, and writes down how they end.
+"""Runs the tasks that Django posts by django_backend.py, and stores their results.
 
 python examples/django_server.py [port]        and then, beside it: django_site.py
 A task that raises, or whose process dies, is run again, up to task_max_attempts. Between two
     attempts its result is READY, with the errors so far; after the last one it is FAILED.
-A crash leaves: after kill -9 of everything the next start runs what waits in the queue, and once
-    more what was running. What is SUCCESSFUL is never run again. An end in order removes the
-    queue; the next start posts again what waited in it.
+After kill -9 of all processes the next start runs the tasks in the queue, and the interrupted ones
+    once more. A SUCCESSFUL task is never run again. An orderly end removes the queue; the next
+    start posts its tasks again.
 """
 
 import json
@@ -29,8 +29,8 @@ server.set(
     task_worker_num=2,
     task_ipc_mode=TaskIPC.QUEUE,
     message_queue_key=backend.key,
-    task_ledger=backend.name,  # keeps what runs and what is to be retried over a crash; with
-    task_memory=8 << 20,  # its bytes in /dev/shm, where a container has 64 MiB
+    task_ledger=backend.name,  # keeps running tasks and retries over a crash
+    task_memory=8 << 20,  # bytes in /dev/shm, where a container has 64 MiB
 )
 
 
@@ -57,12 +57,12 @@ def start(server):
 
 
 @server.on("receive")
-def receive(server, fd, reactor_id, data):  # clients may ask how it goes
+def receive(server, fd, reactor_id, data):  # clients may ask for the count
     server.send(fd, f"{server.stats()['task_done']} tasks are done\n".encode())
 
 
 def write(call, status, worker=None, error=None, **more):
-    """Write a step of a task into its row, in one piece. An error here leaves the row as it was."""
+    """Write a step of a task into its row, in one step. An error here keeps the old row."""
     now = timezone.now()
     with backend.results.lock(json.loads(call)["id"]) as row:
         outcome = {"workers": [], "errors": []} | json.loads(row["outcome"] or "{}") | more
@@ -76,7 +76,7 @@ def write(call, status, worker=None, error=None, **more):
             row["finished_at"] = now.timestamp()
             outcome["finished_at"] = now.isoformat()
         while len(json.dumps(outcome)) > OUTCOME and any(text for _, text in outcome["errors"]):
-            # the end of a long traceback says most
+            # the end of a long traceback is the most useful
             outcome["errors"] = [
                 (path, text[(len(text) + 1) // 2 :]) for path, text in outcome["errors"]
             ]
@@ -92,7 +92,7 @@ def described(error):
 def task(server, task_id, src_worker_id, call):
     ident = json.loads(call)["id"]
     if backend.results.get(ident, "status") == TaskResultStatus.SUCCESSFUL:
-        return  # its task worker was killed before the server knew
+        return  # its task worker was killed before the result was stored
     close_old_connections()
     write(call, TaskResultStatus.RUNNING, worker=str(server.worker_pid))
     try:
@@ -109,7 +109,10 @@ def task(server, task_id, src_worker_id, call):
         raise
     try:
         write(call, TaskResultStatus.SUCCESSFUL, value=value)
-    except (TypeError, ValueError) as error:  # not JSON, or too long: no attempt would do better
+    except (
+        TypeError,
+        ValueError,
+    ) as error:  # not JSON, or too long: another attempt would not help
         write(call, TaskResultStatus.FAILED, error=described(error))
     result.refresh()
     task_finished.send(QueueBackend, task_result=result)
@@ -117,7 +120,7 @@ def task(server, task_id, src_worker_id, call):
 
 @server.on("task_failed")
 def task_failed(server, task_id, error):
-    """In a worker, after the last attempt: its process may have died without a word."""
+    """In a worker, after the last attempt, whose process may have died."""
     call = [letter.data for letter in server.dead_letters if letter.task_id == task_id][-1]
     ident = json.loads(call)["id"]
     if backend.results.get(ident, "status") != TaskResultStatus.FAILED:

@@ -3,7 +3,7 @@
 gunicorn --workers 2 --chdir examples django_site:application        and then:
 curl -d '{"text": "to be or not to be"}' http://127.0.0.1:8000/tasks          -> {"id": "..."}
 curl http://127.0.0.1:8000/tasks/THE_ID                     -> {"status": "SUCCESSFUL", ...}
-A full queue, or a server that is not there, is an answer of 503 within a second.
+If the queue is full or there is no server, the answer is 503 within a second.
 """
 
 import json
@@ -25,7 +25,7 @@ settings.configure(
     TASKS={
         "default": {
             "BACKEND": "django_backend.QueueBackend",
-            # of this folder, not of a file: a file has another key after it was replaced
+            # the key of this folder: the key of a file changes when the file is replaced
             "OPTIONS": {"KEY": ftok(Path(__file__).parent, "d")},
         }
     },

@@ -1,15 +1,16 @@
-"""Fan-out from a task: one line to all who follow a topic, sent by a task worker.
+"""Fan-out from a task: a task worker sends one line to all subscribers of a topic.
 
 python examples/fan_out.py [port]       and then, in two terminals: nc 127.0.0.1 9507
-"sub TOPIC" and "unsub TOPIC" are answered; "pub TOPIC LINE" posts a task, and tells how it goes on.
+"sub TOPIC" and "unsub TOPIC" are answered; "pub TOPIC LINE" posts a task and reports its progress.
 
-It shows  that a task worker sends to every connection, in batches, while the workers serve on. When
-          a worker cannot take more at once, `send` in a task worker waits for it.
-Order     the lines of a topic come in the order of their numbers: `ordering_key`.
-Gone      is who `send` says False of: he follows nothing more. The server closes slow readers.
-Crash     of the task worker: the task runs again, from its last whole batch on. Up to BATCH of the
-          followers may get its line twice, with the same number; none is left out. A reload, and a
-          crash of a worker, leave topics and quiet connections as they were.
+It shows  that a task worker sends to every connection, in batches, while the workers keep serving.
+          `send` in a task worker waits for a worker that has no room.
+Order     the lines of a topic arrive in the order of their numbers: `ordering_key`.
+Gone      `send` returns False for a client that has left; it is removed. The server closes slow
+          readers.
+Crash     of the task worker: the task runs again, from its last complete batch on. Up to BATCH
+          followers may get its line twice, with the same number; none misses it. A reload, and a
+          crash of a worker, keep topics and idle connections.
 """
 
 import sys
@@ -91,15 +92,15 @@ def task(server, task_id, src_worker_id, data):
                 followers.delete(str(fd))
                 row["gone"] += 1
             row["upto"] = fd
-        done.set(key, row)  # in one step: the batch is told, or it is to be told
+        done.set(key, row)  # one step: the batch counts as sent, or it is sent again
         server.send(publisher, f"* #{key}: {row['sent']} sent, {row['gone']} gone\n".encode())
     server.send(publisher, f"* #{key} is done: {row['sent']} sent, {row['gone']} gone\n".encode())
-    return True  # so that finish() comes
+    return True  # so that finish fires
 
 
 @server.on("finish")
 def finish(server, task_id, result):
-    done.delete(str(task_id))  # not before: until the result is kept, the task may run again
+    done.delete(str(task_id))  # not before: until the result is stored, the task may run again
 
 
 @server.on("task_failed")

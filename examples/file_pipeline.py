@@ -1,15 +1,16 @@
-"""A word index of a folder of text files, made by task workers, that goes on after any kill.
+"""Task workers index a folder of text files, and continue after any kill.
 
 python examples/file_pipeline.py FOLDER OUT [task workers]    ends when OUT/index.json is written
-echo | nc -U OUT/socket                                       how far it is; told each second, too
+echo | nc -U OUT/socket                                       its progress; printed each second, too
 ipckit dead ls OUT/dead.sqlite                                the files that could not be read
 
-Two stages: a part is made of each file, then the index of all parts (word_index.py). Paths travel,
-never contents; at most 64 tasks wait, however many files there are. A task may run twice, so each
-writes its file whole, and looks first whether it is there.
-Crash: `kill -9` of all processes leaves whole parts, and the tasks in a ledger with a name. Start
-it again with the same arguments: it goes on, and no finished file is indexed again. A file that
-fails all of its attempts is a dead letter, left alone until `ipckit dead retry` and a start.
+Two stages: one part for each file, then the index of all parts (word_index.py). Tasks carry paths,
+never contents. At most 64 tasks wait, however many files there are. A task may run twice, so each
+first checks whether its file exists, and writes it in one step.
+Crash: `kill -9` of all processes leaves complete parts, and the tasks in a ledger with a name.
+Start it again with the same arguments: it continues, and no finished file is indexed again. A file
+that fails all of its attempts becomes a dead letter. It is skipped until `ipckit dead retry` and a
+start.
 """
 
 import asyncio
@@ -47,20 +48,22 @@ def task(server, task_id, src_worker_id, data):  # in a task worker
     stage, path = data
     if stage == "merge":
         return list(index.merge())
-    if not index.is_done(path):  # it may be: an attempt was killed before it could say so
+    if not index.is_done(
+        path
+    ):  # an earlier attempt may have finished it and been killed before it returned
         index.add(path)
     return stage
 
 
 class Run:
-    """The books of worker 0. What must outlive it is in the parts and in the ledger."""
+    """The counts of worker 0. What must outlive it is in the parts and in the ledger."""
 
     def __init__(self):
         self.began = time.monotonic()
         self.total = self.over = self.failed = 0  # files
-        self.before = 0  # of those that are over: when this run began
+        self.before = 0  # files that were finished when this run began
         self.waiting = set()  # ids of tasks
-        self.quiet = asyncio.Event()  # none waits
+        self.quiet = asyncio.Event()  # no task is waiting
 
 
 books = Run()
@@ -74,7 +77,7 @@ def worker_start(server, worker_id):
 
 async def run():
     if server.dead_letters.wanted_again() or server.stats()["tasking_num"]:
-        server.after(0.1, run)  # first what an earlier start left, and what is to be tried again
+        server.after(0.1, run)  # first the tasks of an earlier start, and pending retries
         return
     given_up = {letter.data[1] for letter in server.dead_letters}
     for path in index.paths():
@@ -96,7 +99,7 @@ async def run():
             f"{progress()}\ndone: {files} files, {words} words, {books.failed} failed", flush=True
         )
     except TaskQueueFull:
-        return  # it was told to end: the next start goes on
+        return  # the server is ending: the next start continues
     except TaskFailed as error:
         print(f"not merged: {error}", flush=True)
     server.shutdown()
@@ -113,7 +116,7 @@ def task_failed(server, task_id, error):
 
 
 def over(task_id):
-    ours = task_id in books.waiting  # else an earlier start asked for it
+    ours = task_id in books.waiting  # else an earlier start posted it
     books.waiting.discard(task_id)
     books.over += ours
     if not books.waiting:

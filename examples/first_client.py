@@ -1,4 +1,4 @@
-"""The first server's client: sends a line, prints what comes back.
+"""The first server's client: sends a line, prints the answers.
 
 python examples/first_client.py [port] [text]
 """

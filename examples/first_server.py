@@ -1,4 +1,4 @@
-"""The first server: a request comes, slow work goes to a task worker, the result goes back.
+"""The first server: a client sends a request, a task worker does the slow work, the client gets it.
 
 python examples/first_server.py [port]        and then, beside it: first_client.py
 """
@@ -21,7 +21,7 @@ def start(server):
 def receive(server, fd, reactor_id, data):
     try:
         task_id = server.task((fd, data.decode().strip()))  # returns at once
-    except TaskQueueFull:  # more comes than the task workers can do
+    except TaskQueueFull:  # too many tasks wait
         server.send(fd, b"busy, try again later\n")
     else:
         server.send(fd, f"task {task_id} was posted\n".encode())
@@ -30,7 +30,7 @@ def receive(server, fd, reactor_id, data):
 @server.on("task")
 def task(server, task_id, src_worker_id, data):
     fd, text = data
-    time.sleep(0.1)  # the slow work: it holds up this task worker, and no client
+    time.sleep(0.1)  # the slow work: it blocks this task worker, and no client
     return fd, text.upper()
 
 

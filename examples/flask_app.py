@@ -17,8 +17,8 @@ key = ftok(Path(__file__).with_name("queue_server.py"), "q")
 @app.post("/tasks")
 def post():
     try:
-        with TaskClient(key) as client:  # opened anew: the server may have been restarted
-            client.post(request.get_json(), timeout=1)  # plain values only, as JSON has them
+        with TaskClient(key) as client:  # opened each time: the server may restart
+            client.post(request.get_json(), timeout=1)  # plain values only, as in JSON
     except NotFound:
         return {"error": "no queue: is queue_server.py running?"}, 503
     except QueueFull as error:

@@ -3,9 +3,10 @@
 gunicorn --workers 2 --preload --chdir examples gunicorn_cache:app      and then:
 curl http://127.0.0.1:8000/square?7      "hit" or "miss", the answer, the worker's process
 
-An answer is made by one worker at a time, in the lock of its row; others that want it wait, all
-else goes on. Crash: a worker that is killed meanwhile leaves the row as it was and the lock free,
-so the next one makes the answer. What is in the cache outlives every worker, not gunicorn itself.
+One worker at a time computes an answer, inside the lock of its row. Requests for that answer wait,
+and all others go on. Crash: a worker that is killed inside the lock leaves the old row, and its
+lock is released, so the next worker computes the answer. The cache outlives every worker, but not
+gunicorn itself.
 CACHE_ROWS (10,000), CACHE_TTL (60) and CACHE_WORK (0), in seconds, come from the environment.
 """
 
@@ -17,7 +18,7 @@ from ipckit import Float, Str, Table, TableFull, WaitTimeout
 
 ROWS = int(os.environ.get("CACHE_ROWS", "10000"))
 TTL = float(os.environ.get("CACHE_TTL", "60"))
-WORK = float(os.environ.get("CACHE_WORK", "0"))  # what it takes to make an answer
+WORK = float(os.environ.get("CACHE_WORK", "0"))  # the time to compute an answer
 PATIENCE = 20  # less than gunicorn's own, which kills a worker that is busy for 30 s
 cache = Table(ROWS, columns={"value": Str(64), "until": Float()})  # --preload: inherited by all
 
@@ -30,24 +31,24 @@ def square(text):
         try:
             with cache.lock(text, timeout=PATIENCE) as row:
                 if time.monotonic() < row["until"]:
-                    return "hit", row["value"]  # made by another, while this one waited
+                    return "hit", row["value"]  # another worker stored it while this one waited
                 print(f"worker {os.getpid()} makes {text}", file=sys.stderr, flush=True)
                 time.sleep(WORK)
                 row.update(value=str(int(text) ** 2), until=time.monotonic() + TTL)
                 return "miss", row["value"]
-        except TableFull:  # at the lock, before anything was made
+        except TableFull:  # raised by the lock, before any work
             make_room()
 
 
 def make_room():
-    """Forget a quarter: what is over soonest, but for what is being made anew."""
+    """Delete a quarter: the rows that expire first, except those that are being computed."""
     rows = sorted(cache.items(), key=lambda item: item[1]["until"])
     left = len(rows) // 4 + 1
     for text, _ in rows:
         try:
             with cache.lock(text, timeout=0):
                 pass
-        except (WaitTimeout, TableFull):  # TableFull: another worker forgot it just now
+        except (WaitTimeout, TableFull):  # TableFull: another worker has just deleted it
             continue
         cache.delete(text)
         left -= 1

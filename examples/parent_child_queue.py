@@ -7,8 +7,8 @@ import multiprocessing
 
 from ipckit import SysvQueue, ftok
 
-LAST = 2  # the message type that says: no more
-SECONDS = 10  # no wait is longer
+LAST = 2  # the message type that ends the child
+SECONDS = 10  # the timeout of every wait
 
 
 def child():
@@ -28,7 +28,7 @@ def parent():
         process.join(SECONDS)
         print(f"child ended with {process.exitcode}, {len(queue)} messages are left")
     finally:
-        queue.remove()  # a queue outlives its processes: whoever made it removes it
+        queue.remove()  # a queue outlives its processes: its creator removes it
 
 
 if __name__ == "__main__":

@@ -6,11 +6,11 @@
 // curl -d '{"resize": "photo.jpg"}' http://127.0.0.1/tasks                -> {"posted": true}
 //
 // The pool runs as the server's user, or the server has message_queue_mode=0o660 and its group.
-// It never waits: a full queue is an answer of 503. A crash of the page or of the server loses
-// nothing that was answered by 202: the message is in the queue, and the next start runs it.
+// The page never waits: with a full queue it answers 503. After an answer of 202 the message is in
+// the queue. No crash of the page or of the server loses it: the next start runs it.
 
-const ANY_TASK_WORKER = 0x7FFFFFFF; // the type for whoever is idle; task worker k takes type k + 1
-const EINVAL = 22;                  // what msgsnd() says of a message over kernel.msgmax
+const ANY_TASK_WORKER = 0x7FFFFFFF; // the type for any idle task worker; task worker k takes type k + 1
+const EINVAL = 22;                  // the error of msgsnd() for a message over kernel.msgmax
 
 function answer(int $status, array $data): never
 {

@@ -10,7 +10,7 @@ if (!msg_queue_exists($key)) {
 }
 $queue = msg_get_queue($key);
 foreach ([0, 1] as $k) {
-    // the type is the task worker's number + 1; PHP serializes, the server understands
+    // the type is the task worker's number + 1; the server reads PHP's serialized data
     msg_send($queue, $k + 1, ["from" => "PHP", "for" => $k, "sizes" => [1, 2.5, null]]);
 }
 echo "2 tasks posted\n";

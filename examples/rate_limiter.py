@@ -1,9 +1,9 @@
 """A rate limiter for several processes: a token bucket for each caller, in the rows of a Table.
 
-python examples/rate_limiter.py     four processes ask as fast as they can, for one second
+python examples/rate_limiter.py     four processes take tokens as fast as they can, for one second
 """
 
-import os
+import multiprocessing
 import sys
 import time
 
@@ -11,10 +11,10 @@ from ipckit import Float, Int, Table
 
 
 class RateLimiter:
-    """At most `burst` at once and `per_second` in the long run, over all processes forked later.
+    """At most `burst` in a row and `per_second` in the long run, over all processes forked later.
 
-    `clock` gives seconds that are the same in all processes. A process that is killed while it asks
-    leaves its caller's row as it was, and the lock free.
+    `clock` returns seconds that are the same in all processes. If a process is killed inside
+    `allow`, the old row stays and its lock is released.
     """
 
     def __init__(self, per_second, burst, callers, clock=time.monotonic):
@@ -22,7 +22,7 @@ class RateLimiter:
         self.buckets = Table(callers, columns={"tokens": Float(), "at": Float(), "known": Int(1)})
 
     def allow(self, caller):
-        with self.buckets.lock(caller) as bucket:  # read, think, write: one step for all others
+        with self.buckets.lock(caller) as bucket:  # read, compute, write: one step for all others
             return self.take_from(bucket)
 
     def take_from(self, bucket):
@@ -34,21 +34,24 @@ class RateLimiter:
         return allowed
 
 
+def ask(limiter, counts, end):
+    while time.monotonic() < end:
+        for caller in ("ada", "bob"):
+            counts.incr(caller, "allowed", int(limiter.allow(caller)))
+            counts.incr(caller, "asked")
+
+
 def main():
     limiter = RateLimiter(per_second=50, burst=20, callers=2)
     counts = Table(2, columns={"asked": Int(8), "allowed": Int(8)})
     began = time.monotonic()
-    children = []
-    for _ in range(4):
-        children.append(os.fork())
-        if children[-1] == 0:
-            while time.monotonic() < began + 1:
-                for caller in ("ada", "bob"):
-                    counts.incr(caller, "allowed", int(limiter.allow(caller)))
-                    counts.incr(caller, "asked")
-            os._exit(0)
-    endings = [os.waitpid(child, 0)[1] for child in children]  # all of them, before any is judged
-    failed = any(endings)
+    fork = multiprocessing.get_context("fork")  # the tables are inherited by fork
+    children = [fork.Process(target=ask, args=(limiter, counts, began + 1)) for _ in range(4)]
+    for child in children:
+        child.start()
+    for child in children:
+        child.join()
+    failed = any(child.exitcode for child in children)
     most = 20 + 50 * (time.monotonic() - began)
     for caller, row in sorted(counts.items()):
         print(f"{caller}: {row['allowed']} allowed of {row['asked']}, the limit is {most:.1f}")

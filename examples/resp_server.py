@@ -54,7 +54,7 @@ class Simple(str):
 
 
 def reply(answer) -> bytes:
-    """Return it as RESP has it."""
+    """Encode it as RESP."""
     if answer is None:
         return b"$-1\r\n"
     if isinstance(answer, Simple):
@@ -83,7 +83,7 @@ def integer(text):
 
 
 def increase(key, by):
-    with rows.lock(key) as row:  # no other worker changes it meanwhile; an exception leaves it
+    with rows.lock(key) as row:  # no other worker changes it here; an exception keeps the old value
         number = integer(row["value"] or 0) + integer(by)
         row["value"] = b"%d" % number
     return number

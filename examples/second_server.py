@@ -1,9 +1,9 @@
 """The second server: 100 items, split over the task workers; failures are reported and retried.
 
-Each task worker k gets its part by `task(part, k)`. What fails is reported to the worker that
-posted it, by `send_message`; the worker counts the failures of each item, delivers it again, and
-after the limit writes it into the log. (The server also retries a task that raises. Here only
-single items fail, so the program keeps the books itself, as the tutorial does.)
+Each task worker k gets its part by `task(part, k)`. It reports a failed item to the worker that
+posted it, by `send_message`. The worker counts the failures of each item, posts it again, and after
+the limit writes it into the log. (The server also retries a task that raises. Here only single
+items fail, so the program counts them itself.)
 
     python examples/second_server.py [port]       a line "go" begins; the answer is the summary
 """
@@ -24,7 +24,7 @@ jobs = {}  # of this worker: fd -> Job
 
 
 class Job:
-    """The books of one "go"."""
+    """The counts of one "go"."""
 
     def __init__(self):
         self.delivered = set()
@@ -47,14 +47,14 @@ def receive(server, fd, reactor_id, data):
     try:
         for k in range(workers):
             server.task((fd, 1, list(range(k, ITEMS, workers))), k)
-    except TaskQueueFull:  # what was posted of it is nobody's
+    except TaskQueueFull:  # results of the posted parts are ignored
         del jobs[fd]
         server.send(fd, b"busy, try again later\n")
 
 
 @server.on("close")
 def close(server, fd, reactor_id):
-    jobs.pop(fd, None)  # what still comes for it is nobody's
+    jobs.pop(fd, None)  # later results are ignored
 
 
 @server.on("task")
@@ -101,7 +101,7 @@ def finish(server, task_id, result):
 
 
 def look(fd, job):
-    """When every item is delivered or given up: answer, and close the books."""
+    """When every item is delivered or given up, answer and remove the job."""
     if len(job.delivered) + len(job.given_up) == ITEMS:
         del jobs[fd]
         server.send(

@@ -1,7 +1,8 @@
 """Which words are in which files of a folder: the work of file_pipeline.py, without any server.
 
-Of each file a part is made, of all parts the index. Each is written whole or not at all, under a
-name that follows from its path, so every call may be cut off by `kill -9` and made again.
+Each file gives a part, and all parts give the index. Each is written completely or not at all,
+under a name that follows from its path. So `kill -9` may interrupt every call, and you can repeat
+it.
 Paths are relative to the folder, and bytes: the name of a file need not be text.
 """
 
@@ -14,7 +15,7 @@ import tempfile
 
 
 class WordIndex:
-    """The folder `folder`, and what was made of it in `out`."""
+    """The index of `folder`, stored in `out`."""
 
     def __init__(self, folder, out):
         self.folder, self.out = bytes(folder), out
@@ -29,14 +30,14 @@ class WordIndex:
                     yield os.path.relpath(path, self.folder)
 
     def is_done(self, path):
-        """Whether its part was made of the file as it is now: a part has the time of its file."""
+        """Whether the part matches the current file: both have the same modification time."""
         try:
             return self._part(path).stat().st_mtime_ns == os.stat(self._source(path)).st_mtime_ns
         except FileNotFoundError:
             return False
 
     def add(self, path):
-        """Make its part. OSError, UnicodeDecodeError: it cannot be read."""
+        """Make its part. Raises OSError or UnicodeDecodeError if the file cannot be read."""
         words = collections.Counter()
         with open(self._source(path), encoding="utf-8") as file:
             mtime_ns = os.fstat(file.fileno()).st_mtime_ns
@@ -50,7 +51,7 @@ class WordIndex:
         files, index = 0, collections.defaultdict(dict)
         for entry in sorted(self.parts.iterdir()):
             part = json.loads(entry.read_text())
-            if self.is_done(os.fsencode(part["path"])):  # else the file is gone, or was changed
+            if self.is_done(os.fsencode(part["path"])):  # else the file was removed or changed
                 files += 1
                 for word, count in part["words"].items():
                     index[word][part["path"]] = count
@@ -58,7 +59,7 @@ class WordIndex:
         return files, len(index)
 
     def drop_unfinished(self):
-        """Remove what killed processes were writing. Only while nobody writes."""
+        """Remove partial files of killed processes. Call it only while no process writes."""
         for left in self.unfinished.iterdir():
             left.unlink()
 
@@ -69,11 +70,11 @@ class WordIndex:
         return self.parts / hashlib.sha256(path).hexdigest()
 
     def _write(self, path, value, mtime_ns=None):
-        """Who reads `path` finds all of it, or what was there before."""
+        """Replace `path` in one step: a reader finds the old file or the complete new one."""
         with tempfile.NamedTemporaryFile("w", dir=self.unfinished, delete=False) as file:
             json.dump(value, file)
             file.flush()
-            os.fsync(file.fileno())  # on the disk before the name is: power may fail, too
+            os.fsync(file.fileno())  # the data before the name: power may fail, too
         if mtime_ns is not None:
             os.utime(file.name, ns=(mtime_ns, mtime_ns))
         os.replace(file.name, path)

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Behaviour: shm_put_var() of a value that does not fit returns false, and the value that the key
-#            had is gone: it is removed before the room is looked at.
+#            had is gone: it is removed before the size is checked.
 # Seen:      PHP 8.2.36 (Debian 12, php-cli): true, then a warning and false, then no such key.
 # Source:    php-src/ext/sysvshm/sysvshm.c, php_put_shm_data(); the manual does not say it.
 set -euo pipefail

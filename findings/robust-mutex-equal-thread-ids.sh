@@ -2,7 +2,7 @@
 # Behaviour: glibc knows the owner of a mutex by its thread id, which is a number of one pid
 #            namespace. Two processes of two pid namespaces with the same number (each is PID 1 in
 #            its container) that share a process-shared, error-checking, robust mutex: the second
-#            one is told EDEADLK, "you hold it already", and never waits.
+#            one gets EDEADLK, "you hold it already", and never waits.
 # Seen:      glibc 2.36, Linux 6.18.44: "Resource deadlock avoided".
 # Source:    glibc/nptl/pthread_mutex_lock.c compares the owner with the caller's tid;
 #            pid_namespaces(7), pthread_mutexattr_setrobust(3).

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Behaviour: poll(2) says POLLOUT for an unconnected Unix datagram socket while sendto() to a full
 #            receiver fails with EAGAIN. An event loop that waits for "writable" and sends again
-#            turns without a pause. A connected socket is told the truth.
+#            loops without a pause. For a connected socket the answer is right.
 # Seen:      Linux 6.18.44, net.unix.max_dgram_qlen 10: EAGAIN, then POLLOUT; none once connected.
 # Source:    linux/net/unix/af_unix.c, unix_dgram_poll(): only a connected peer's queue is looked
 #            at; unix(7) does not say it.

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Behaviour: a server on uvloop that has no free descriptor accepts the clients that wait and closes
-#            them at once, and tells nobody: no exception, no exception handler, no log line. asyncio
-#            leaves them in the backlog, tells the exception handler, and serves them once it can.
+#            them silently: no exception, no call of the exception handler, no log line. asyncio
+#            leaves them in the backlog, calls the exception handler, and serves them once it can.
 # Seen:      uvloop 0.23.0, Python 3.11.7: the client reads an end of file, 0 reports; asyncio: the
 #            client waits, 1 report or more.
 # Source:    libuv/src/unix/stream.c, uv__emfile_trick(); asyncio/selector_events.py, _accept_connection.

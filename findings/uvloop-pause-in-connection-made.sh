@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Behaviour: a protocol that calls transport.pause_reading() in connection_made() gets data all the
-#            same on uvloop: the transport begins to read after connection_made(), whatever was asked
+# Behaviour: a protocol that calls transport.pause_reading() in connection_made() still gets data
+#            on uvloop: the transport begins to read after connection_made(), whatever was requested
 #            before. asyncio keeps the pause since Python 3.8 (python/cpython issue 76002).
 # Seen:      uvloop 0.23.0, Python 3.11.7: 1000 bytes while paused; asyncio: 0.
 # Source:    uvloop/handles/stream.pyx, _init_protocol and _start_reading.

@@ -37,10 +37,10 @@ class RightCounter(WrongCounter):
 
 
 class WrongFile(ProcessMachine):
-    """What the harness is to try."""
+    """The machine of the counter."""
 
     kind = WrongCounter
-    faults = (Kill(),)  # now and then a process is killed inside of add()
+    faults = (Kill(),)  # sometimes a process is killed inside add()
 
     def setup(self):  # before each run, in the parent
         self.folder = tempfile.TemporaryDirectory()
@@ -51,7 +51,7 @@ class WrongFile(ProcessMachine):
     def teardown(self):  # after each run, in the parent
         self.folder.cleanup()
 
-    def model(self):  # the state of a counter that nobody else uses
+    def model(self):  # the first state of the model
         return 0
 
     @op()
@@ -59,12 +59,12 @@ class WrongFile(ProcessMachine):
         return self.counter.add()
 
     @add.model
-    def _(self, state):  # what add() would do alone: the new state, and the result
+    def _(self, state):  # add() without other processes: the new state, and the result
         return state + 1, state + 1
 
 
 class RightFile(WrongFile):
-    """The same, for the other counter."""
+    """The machine of the other counter."""
 
     kind = RightCounter
 

@@ -10,10 +10,10 @@ from ipckit.testing.models import Counter
 
 
 class WrongValue(ProcessMachine):
-    """Each access takes the lock; between the two anybody may come."""
+    """Each access takes the lock, but another process may change the value between two."""
 
-    engine = "stepped"  # one step at a time, in drawn orders
-    specification = Counter()  # knows add(by) and get()
+    engine = "stepped"  # one step at a time, in random orders
+    specification = Counter()  # has add(by) and get()
 
     def setup(self):
         self.value = multiprocessing.Value("q", 0)
@@ -29,7 +29,7 @@ class WrongValue(ProcessMachine):
 
 
 class RightValue(WrongValue):
-    """The lock is held from the reading to the last look."""
+    """The lock is held from the first read to the last."""
 
     @op()
     def add(self):

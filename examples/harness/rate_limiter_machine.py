@@ -24,13 +24,13 @@ class ReadThenWrite(RateLimiter):
 
 
 class WrongLimiter(ProcessMachine):
-    """One token a second; the seconds go by only when the program says so."""
+    """One token a second; time passes only when the program says so."""
 
     kind = ReadThenWrite
-    faults = (Kill(), Stop())  # also with the lock in its hands
+    faults = (Kill(), Stop())  # also while it holds the lock
 
     def setup(self):
-        self.now = Atomic()  # shared, as the machine's own clock is
+        self.now = Atomic()  # shared by the processes, like a system clock
         self.limiter = self.kind(per_second=1, burst=BURST, callers=2, clock=self.now.get)
 
     def teardown(self):

@@ -19,10 +19,10 @@ FIRST = "SELECT id, job FROM jobs WHERE NOT taken ORDER BY id LIMIT 1"
 class WrongQueue(ProcessMachine):
     """Another worker may select the same row before this one has marked it."""
 
-    engine = "stepped"  # one step at a time, in drawn orders
+    engine = "stepped"  # one step at a time, in random orders
     specification = FifoQueue()  # put(value); get() gives the oldest, or raises queue.Empty
     processes = operations = 2
-    runs = 40  # of each program: between the two statements is a short moment
+    runs = 40  # of each program: the moment between the two statements is short
 
     def setup(self):
         self.folder = tempfile.TemporaryDirectory()
@@ -38,7 +38,9 @@ class WrongQueue(ProcessMachine):
             path = os.path.join(self.folder.name, "queue")
             self.owner = os.getpid()
             self.connection = sqlite3.connect(path, isolation_level=None)
-            self.connection.execute("PRAGMA synchronous = OFF")  # no power is cut here
+            self.connection.execute(
+                "PRAGMA synchronous = OFF"
+            )  # a power failure does not matter here
         return self.connection.execute(*statement).fetchone()
 
     @op(value=st.integers(0, 9))
@@ -58,7 +60,7 @@ class WrongQueue(ProcessMachine):
 
 
 class RightQueue(WrongQueue):
-    """The transaction has the right to write before it reads."""
+    """The transaction gets the write lock before it reads."""
 
     def claim(self):
         self.run("BEGIN IMMEDIATE")

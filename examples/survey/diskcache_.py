@@ -1,5 +1,5 @@
-"""diskcache 5.6.3 ("thread-safe and process-safe"): incr() adds up, and what was pushed is pulled
-once, in order; also when a process is killed.
+"""diskcache 5.6.3 ("thread-safe and process-safe"): incr() adds up, and each pushed value is
+pulled once, in order; also when a process is killed.
 python -m pytest examples/survey/diskcache_.py
 """
 

@@ -1,4 +1,4 @@
-"""faster-fifo 1.5.2: what was put is got once, in the order of the puts.
+"""faster-fifo 1.5.2: get() returns each value once, in the order of the puts.
 python -m pytest examples/survey/faster_fifo_.py
 """
 
@@ -13,7 +13,7 @@ from faster_fifo import Queue
 
 
 class FasterFifo(ProcessMachine):
-    """Puts and gets that do not wait; a process is held between two machine instructions."""
+    """Puts and gets that do not wait; a process is paused between two machine instructions."""
 
     engine = "ptrace"
     libraries = ("faster_fifo",)

@@ -17,7 +17,7 @@ from shared_memory_dict import SharedMemoryDict
 
 
 class SharedMemoryDictKeeps(ProcessMachine):
-    """Each key is set by anybody, and read when all is at rest or before; no faults."""
+    """Any process sets a key; keys are read during the run and after it. No faults."""
 
     engine = "stepped"
     runs = 5

@@ -22,7 +22,10 @@ from ipckit.server.config.settings import Settings
 from ipckit.testing.spec import Machine
 
 DOCS = Path(__file__).parents[2] / "docs"
-SERVER = (DOCS / "reference/server.md").read_text()
+SERVER, SETTINGS, EVENTS, STATS = (
+    (DOCS / f"reference/{page}.md").read_text()
+    for page in ("server", "settings", "events", "stats")
+)
 ERRORS = (DOCS / "reference/errors.md").read_text()
 
 
@@ -33,7 +36,7 @@ def rows(page: str, columns: int) -> list[list[str]]:
 
 
 def test_every_setting_has_its_default():
-    told = dict(re.findall(r"^\| `(\w+)` \| `(.*?)` \|", SERVER, re.MULTILINE))
+    told = dict(re.findall(r"^\| `(\w+)` \| `(.*?)` \|", SETTINGS, re.MULTILINE))
     settings = Settings(worker_num=1)
     for name in Settings.names():
         if name in {"worker_num", "message_queue_mode"}:
@@ -47,7 +50,7 @@ def test_every_setting_has_its_default():
     ("name", "span"),
     [
         (row[0].strip("`"), row[2])
-        for row in rows(SERVER, 4)
+        for row in rows(SETTINGS, 4)
         if re.fullmatch(r"(None, )?\d+(\.\.\S+| or more)", row[2])
     ],
 )
@@ -76,8 +79,7 @@ def number(text: str) -> int:
 
 
 def test_every_event_is_told():
-    section = SERVER[SERVER.index("## Events") : SERVER.index("## Signals")]
-    told = {name: row[2] for row in rows(section, 5) for name in re.findall(r"`(\w+)`", row[0])}
+    told = {name: row[2] for row in rows(EVENTS, 5) for name in re.findall(r"`(\w+)`", row[0])}
     assert told.keys() == {*events.MANAGER_EVENTS, *events.WORKER_EVENTS}
     assert {name for name in told if told[name] == "manager"} == {*events.MANAGER_EVENTS}
 
@@ -93,7 +95,7 @@ def test_every_number_of_stats_is_told():
     source = Path(ipckit.__file__).with_name("server") / "statistics.py"
     keys = re.findall(r'^        "(\w+)":', source.read_text(), re.MULTILINE)
     assert len(keys) > 25
-    assert [key for key in keys if f"`{key}`" not in SERVER] == []
+    assert [key for key in keys if f"`{key}`" not in STATS] == []
 
 
 def test_every_error_and_what_it_is_besides_is_told():

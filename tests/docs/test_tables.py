@@ -12,6 +12,7 @@ import multiprocessing.shared_memory
 import multiprocessing.sharedctypes
 import queue
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -88,6 +89,15 @@ def test_every_public_word_is_in_the_glossary_with_its_chinese():
         assert word in told, word
 
 
+@pytest.mark.parametrize("page", ["CONTRIBUTING.md", "docs/explanation/design.md"])
+def test_the_tiers_are_those_that_import_linter_enforces(page):
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
+    (layers,) = [c["layers"] for c in settings["contracts"] if c["id"] == "tiers"]
+    enforced = {name for layer in layers for name in re.findall(r"\w+", layer)} - {"__main__"}
+    rows = re.findall(r"^\| [0-4] \| ([^|]+) \|", (ROOT / page).read_text(), re.MULTILINE)
+    assert {name for row in rows for name in re.findall(r"`(?:ipckit\.)?(\w+)`", row)} == enforced
+
+
 def named_tests() -> set[str]:
     return {
         f"{path.stem}::{name}"
@@ -103,7 +113,7 @@ def test_what_is_said_of_deaths_names_named_tests():
     files = set(re.findall(r"`(\w+\.c)`", section))
     assert len(named) > 25 and len(files) == 4
     assert named - named_tests() == set()
-    assert [name for name in files if not (ROOT / "tests/c" / name).exists()] == []
+    assert [name for name in files if not list((ROOT / "tests/c").rglob(name))] == []
 
 
 def test_each_change_of_user_code_names_named_tests():

@@ -224,7 +224,7 @@ def followed(block: Block) -> bool:
 
 
 def test_the_table_of_settings_is_true():
-    page = (DOCS / "reference/server.md").read_text()
+    page = (DOCS / "reference/settings.md").read_text()
     rows = dict(re.findall(r"^\| `(\w+)` \| `.*?` \| (.*) \|$", page, re.MULTILINE))
     assert set(Settings.names()) <= set(rows)
 
