@@ -17,17 +17,21 @@ myst_heading_anchors = 3
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_preserve_defaults = True  # 0o600, not 384
-exclude_patterns = ["_build", "explanation/performance-figures.md"]  # performance-details.md includes it
+# performance-details.md includes the figures.
+exclude_patterns = ["_build", "explanation/performance-figures.md"]
 
 nitpicky = True
 nitpick_ignore_regex = [
     # Of the standard library: its inventory would have to be fetched at each build.
     ("py:.*", r"(collections\.abc|contextlib|os|pathlib|_?queue|socket|ssl)\..*"),
     # Types of annotations that are no names of ours to be used: the pages describe what they take.
-    ("py:class", r"ipckit\.(server\.server\._Callback|testing\.spec\.Op)"),
+    ("py:class", r"ipckit\.(server\.api\.server\._Callback|testing\.spec\.Op)"),
     ("py:class", r"ipckit\.table\.schema\.(Column|Schema)"),
-    ("py:class", r"ipckit\.server\.(task_runner\.CurrentTask|attempts\.Failure)"),
-    ("py:class", r"ipckit\.(client\.ClientSettings|server\.setting_types\.(Server|Port)Settings)"),
+    ("py:class", r"ipckit\.server\.tasks\.(runner\.CurrentTask|retry_policy\.Failure)"),
+    (
+        "py:class",
+        r"ipckit\.(client\.ClientSettings|server\.config\.setting_types\.(Server|Port)Settings)",
+    ),
 ]
 
 

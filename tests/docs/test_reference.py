@@ -92,7 +92,7 @@ def test_every_call_and_its_place_is_told():
 
 
 def test_every_number_of_stats_is_told():
-    source = Path(ipckit.__file__).with_name("server") / "statistics.py"
+    source = Path(ipckit.__file__).with_name("server") / "monitoring/stats.py"
     keys = re.findall(r'^        "(\w+)":', source.read_text(), re.MULTILINE)
     assert len(keys) > 25
     assert [key for key in keys if f"`{key}`" not in STATS] == []

@@ -1,4 +1,4 @@
-"""Plain English where a person reads: the rules and what is not clean yet are in tests/prose.py."""
+"""Plain English where a person reads: the rules and what is not clean yet are in tests/helpers/prose.py."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ def clean(entries: tuple[str, ...], found: list[prose.Finding]) -> list[str]:
 
 
 def test_what_is_called_not_clean_yet_is_not(found):
-    assert clean(prose.NOT_YET, found) == [], "take these out of NOT_YET in tests/prose.py"
+    assert clean(prose.NOT_YET, found) == [], "take these out of NOT_YET in tests/helpers/prose.py"
 
 
 def test_an_entry_that_is_clean_is_reported():
-    one = prose.Finding("ipckit/server/wire.py", 1, "anew", "")
+    one = prose.Finding("ipckit/server/messaging/wire.py", 1, "anew", "")
     assert clean(("ipckit/server", "ipckit/serve", "docs"), [one]) == ["ipckit/serve", "docs"]
 
 

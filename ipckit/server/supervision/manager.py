@@ -2,11 +2,9 @@
 
 ipckit.server.supervision.fleet decides about replacement; this module carries it out.
 
-Stands on ipckit.server.supervision.fleet,
-          ipckit.server.processes.{runtime,process,worker,task_worker}, pidfd_open(2), waitid(2).
+Stands on ipckit.server.processes, ipckit.server.supervision.*, pidfd_open(2), waitid(2).
 Invariants
-  M1  The manager never waits for a child: frames that find no room are kept and tried again
-      (ipckit.server.supervision.forwarder).
+  M1  The manager never waits for a child: frames that find no room are kept, and tried again.
   M2  What a dead process held is recovered before its place gets a new process.
   M3  Every way out of run() that the manager's own code can take removes the queue and the spill
       files.
@@ -397,9 +395,9 @@ class Manager:
         number, pause = self._users.ended(pidfd)
         if self._shutdown.asked:
             self._users.stop()
-        else:
-            text = "user process %d ended: %s; it is made again in %.1f s"
-            log.warning(text, number, death, pause)
+            return
+        text = "user process %d ended: %s; it is made again in %.1f s"
+        log.warning(text, number, death, pause)
 
     def _child(self, role: type[Process], fork: Fork) -> NoReturn:
         """Never returns."""

@@ -2,7 +2,7 @@
 
 It reads the pages, the comments and docstrings of Python and C, and the texts of errors and log
 lines. Code, names in backticks and blocks of code are no prose. `tests/meta/test_prose.py` runs it
-in `make check`; `python tests/prose.py PATH...` prints what it finds in PATH, also in NOT_YET.
+in `make check`; `python tests/helpers/prose.py PATH...` prints what it finds in PATH, also in NOT_YET.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 LONGEST = 40  # words of a sentence of a page
 READ = {".md", ".py", ".pyi", ".c", ".h", ".cpp", ".sh", ".php"}
 WHERE = ("README.md", "CONTRIBUTING.md", "docs", "newsfragments", "examples", "findings", "bench",
