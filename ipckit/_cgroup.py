@@ -83,7 +83,7 @@ def left(kind: str, most: tuple[str, str], now: tuple[str, str]) -> float | None
 def number(path: str) -> float | None:
     """Return the number in a file of the kernel; infinity for "max", None: there is none."""
     try:
-        with open(path, encoding="ascii") as file:
+        with open(path, encoding="utf-8") as file:
             text = file.read().strip()
         value = float("inf") if text == "max" else int(text)
     except (OSError, ValueError):
@@ -109,7 +109,7 @@ def _swap(directory: str) -> float:
 def _table(path: str) -> dict[str, int]:
     """Return the lines "name number ..." of a file."""
     found = {}
-    with contextlib.suppress(OSError, ValueError), open(path, encoding="ascii") as file:
+    with contextlib.suppress(OSError, ValueError), open(path, encoding="utf-8") as file:
         for line in file:
             name, value, *_ = line.split()
             found[name] = int(value)

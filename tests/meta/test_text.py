@@ -8,6 +8,7 @@ in a `try` that turns the UnicodeEncodeError into an error of ours.
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -107,3 +108,11 @@ def test_what_can_fail_is_found(line):
 )
 def test_what_cannot_fail_is_not(line):
     assert bare_encodes(line) == []
+
+
+def test_no_codec_is_imported_when_there_may_be_no_descriptor():
+    """Python has UTF-8 built in. It imports any other codec at its first use, from a file."""
+    of_the_server = [path for path in PACKAGE.rglob("*.py") if "testing" not in path.parts]
+    other = re.compile(r"encoding=\"(?!utf-8\")|(?:en|de)code\(\"(?!utf-8\"|surrogate|backslash)")
+    assert len(of_the_server) > 100
+    assert [str(path) for path in of_the_server if other.search(path.read_text())] == []

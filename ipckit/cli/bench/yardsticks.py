@@ -169,7 +169,7 @@ def served(serve: Callable[[Ready], None], measure: Callable[[int, int], float])
 
 def children(pid: int) -> list[int]:
     """Return the pids of a process's children, the first-born first."""
-    with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as file:
+    with open(f"/proc/{pid}/task/{pid}/children", encoding="utf-8") as file:
         return [int(word) for word in file.read().split()]
 
 
@@ -180,5 +180,5 @@ def worker_of(pid: int) -> int:
 
 def cpu_ns(pid: int) -> int:
     """Return the ns that a process (its main thread) was on a CPU."""
-    with open(f"/proc/{pid}/schedstat", encoding="ascii") as file:
+    with open(f"/proc/{pid}/schedstat", encoding="utf-8") as file:
         return int(file.read().split()[0])

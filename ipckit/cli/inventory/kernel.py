@@ -73,7 +73,7 @@ def system_v(users: Users) -> Iterator[Entry]:
 
 def _rows(kind: str) -> list[dict[str, int]]:
     try:
-        with open(f"/proc/sysvipc/{kind}", encoding="ascii") as file:
+        with open(f"/proc/sysvipc/{kind}", encoding="utf-8") as file:
             heads, *rows = [line.split() for line in file]
     except (OSError, ValueError):
         return []  # a kernel without System V objects
@@ -158,7 +158,7 @@ def posix_queues(users: Users, mount: str | None) -> Iterator[Entry]:
 
 def _waiting(path: str) -> tuple[int | None, str]:
     try:
-        with open(path, encoding="ascii") as file:
+        with open(path, encoding="utf-8") as file:
             words = dict(word.split(":", 1) for word in file.read().split())
         return int(words["QSIZE"]), f"{words['QSIZE']} bytes wait"
     except (OSError, ValueError, KeyError) as why:

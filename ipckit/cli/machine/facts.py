@@ -66,7 +66,7 @@ def read() -> Facts:
 
 def _lines(path: str) -> int | None:
     try:
-        with open(path, encoding="ascii") as file:
+        with open(path, encoding="utf-8") as file:
             return sum(1 for _ in file) - 1
     except OSError:
         return None

@@ -107,7 +107,7 @@ def _listener_of(path: str) -> int:
 
 
 def _written_in(path: str) -> int:
-    with open(path, encoding="ascii", errors="replace") as file:
+    with open(path, encoding="utf-8", errors="replace") as file:
         text = file.read(32).strip()
     if not text.isdecimal():
         raise NotFound(errno.EINVAL, f"{path}: a pid file has one number, not {text!r}")

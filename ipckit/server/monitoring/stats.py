@@ -172,7 +172,7 @@ def _resident(pid: int) -> int:
     """Return the bytes of memory a process has resident; 0 when it is gone."""
     path = f"/proc/{pid}/statm"
     try:
-        with open(path, encoding="ascii") as file:
+        with open(path, encoding="utf-8") as file:
             return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except OSError as exc:
         if exc.errno in (errno.ENOENT, errno.ESRCH):

@@ -112,7 +112,7 @@ def is_there(thing: Thing) -> bool:
         if "socket" in thing:
             path = thing["socket"]
             return os.lstat(path).st_ino == thing["inode"] and is_abandoned(path)
-        with open(thing["pid_file"], encoding="ascii") as file:
+        with open(thing["pid_file"], encoding="utf-8") as file:
             found = os.fstat(file.fileno())  # in containers each server's pid may be 1
             noted = thing.get("inode", found.st_ino), thing.get("written_at", found.st_mtime_ns)
             same_file = noted == (found.st_ino, found.st_mtime_ns)

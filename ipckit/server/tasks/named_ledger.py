@@ -60,7 +60,7 @@ def named_memory(name: str, shape: Shape) -> tuple[mmap.mmap, bool]:
         size = os.fstat(fd).st_size
         memory = mapped(fd, size) if size else None
     finally:
-        os.close(fd)
+        _close(fd, name)
     if memory is not None and size == _ledger.size_of(*shape) and _shape_of(memory) == shape:
         return memory, True
     if memory is not None and _tasks(memory):
@@ -94,8 +94,13 @@ def _make(name: str, shape: Shape) -> mmap.mmap:
         _ledger.lay_out(memory, *shape)
         give_name(fd, check_name(f"{PREFIX}{name}"))
     finally:
-        os.close(fd)
+        _close(fd, name)
     return memory
+
+
+def _close(fd: int, name: str) -> None:
+    with system_call("close", f"the task ledger {name!r}"):
+        os.close(fd)
 
 
 def _shape_of(memory: mmap.mmap) -> Shape | None:
