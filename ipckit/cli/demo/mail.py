@@ -65,7 +65,7 @@ def message_id(number: int) -> str:
 def message_ids(mail: bytes) -> list[str]:
     """Return every Message-ID in the head of a mail; a sound one has one."""
     head = re.split(rb"\r?\n\r?\n", mail, maxsplit=1)[0]
-    return [found.decode("ascii", "replace") for found in _MESSAGE_ID.findall(head)]
+    return [found.decode("utf-8", "replace") for found in _MESSAGE_ID.findall(head)]
 
 
 def attempt_fails(number: int, attempt: int) -> bool:
