@@ -20,9 +20,9 @@ import select
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
+from ipckit._closing import Closing
 from ipckit._core import _ledger
 from ipckit.errors import AccessDenied, NotFound
 from ipckit.server.monitoring.stats import gather
@@ -103,7 +103,7 @@ class Snapshot:
         return form
 
 
-class Watched:
+class Watched(Closing):
     """A running server, looked at from outside. One thread."""
 
     def __init__(self, pid: int) -> None:
@@ -150,19 +150,6 @@ class Watched:
             if fd >= 0:
                 os.close(fd)
         self._pidfd = self._ledger_fd = -1
-
-    def __enter__(self) -> Self:
-        """Return itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close it."""
-        self.close()
 
     def snapshot(self) -> Snapshot:
         """Return what the server is at. After its end: how it was at the end."""
