@@ -50,6 +50,7 @@ from ipckit.server.supervision.actions import (
 )
 from ipckit.server.supervision.boot_errors import BootErrors
 from ipckit.server.supervision.children import Children
+from ipckit.server.supervision.crash_recovery import CrashRecovery
 from ipckit.server.supervision.ending import CLOSING_SECONDS
 from ipckit.server.supervision.fleet import FLAPPING_WINDOW, Fleet
 from ipckit.server.supervision.forwarder import Forwarder
@@ -59,7 +60,6 @@ from ipckit.server.supervision.manager_callbacks import ManagerCallbacks
 from ipckit.server.supervision.monitor import Monitor
 from ipckit.server.supervision.reloads import Reloads
 from ipckit.server.supervision.shutdown import Shutdown
-from ipckit.server.supervision.sweep import Sweep
 from ipckit.server.supervision.user_processes import UserProcesses
 from ipckit.server.system.acquire import system_call
 from ipckit.server.system.failure_policy import code_of, pause_after
@@ -72,7 +72,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Manager"]
 
-_SWEEP = "settling what a dead process held"
+_RECOVERY = "recovering what a dead process held"
 
 _LEFT_OUT = 0.02
 """Least seconds between two turns while a step is left out: what it has to do stays due."""
@@ -127,7 +127,7 @@ class Manager:
                 limit=settings.task_timeout,
                 outside=settings.dead_letter_path is not None,
             )
-        self._sweep = Sweep(runtime, self._fd_store, self._tasks)
+        self._recovery = CrashRecovery(runtime, self._fd_store, self._tasks)
 
     # -- life ---
 
@@ -221,7 +221,7 @@ class Manager:
         run("starting user processes", self._users.tick)
         run("what the log left out", limited.flush_due)
         run("looking for hangs", self._check_for_hangs)
-        run(_SWEEP, self._sweep.again)
+        run(_RECOVERY, self._recovery.again)
         if self._tasks is not None:
             run("tending tasks", self._tasks.tend, time.monotonic_ns())
             run("looking at the load", self._monitor.check_load)
@@ -354,7 +354,7 @@ class Manager:
         row = self._board.row(fork.place // 2, fork.place % 2)
         before = row[Row.READS]
         try:
-            self._sweep.again(fork.place)
+            self._recovery.again(fork.place)
             self._forwarder.finish(fork.place)
             self._boot.forget(fork.place)
             self.reloads.begins(fork.place)
@@ -453,8 +453,8 @@ class Manager:
         slot = place // 2
         died = death.exit_code not in IN_ORDER
         text = f"worker {slot} (process {pid}) died: {death}"
-        self._sweep.due(place, text, death.signal)
-        self._guard.attempt(_SWEEP, self._sweep.run, place)
+        self._recovery.due(place, text, death.signal)
+        self._guard.attempt(_RECOVERY, self._recovery.run, place)
         if died and self._board.phase != Phase.ABORTING:
             limited.warning("%s", text, kind=f"died: {death}")
             self._board.row(slot, 0)[Row.DIED_AT] = time.time_ns()

@@ -1,6 +1,6 @@
 """What a dead process held is recovered before its place gets another process.
 
-Contract  A sweep that failed is due until it is done: again() does it once more.
+Contract  A recovery that failed is due until it is done: again() does it once more.
 Stands on the scoreboard, ipckit.server.shared.session_counts, ipckit.server.connections.fd_store,
           ipckit.server.tasks.recovery.
 Blocks    never.
@@ -14,13 +14,13 @@ from ipckit.server.shared.scoreboard import Row
 from ipckit.server.shared.session_counts import SessionCounts
 from ipckit.server.tasks.recovery import TaskRecovery
 
-__all__ = ["Sweep"]
+__all__ = ["CrashRecovery"]
 
 _OF_A_LIFE = (Row.PID, Row.BUSY_SINCE, Row.BEAT, Row.LEAVING_SINCE, Row.STARTING_SINCE)
 """Words that say something of a process only while it lives."""
 
 
-class Sweep:
+class CrashRecovery:
     """The places whose process died. In the manager, one thread."""
 
     def __init__(self, runtime: Runtime, stored: FdStore, tasks: TaskRecovery | None) -> None:
@@ -45,7 +45,7 @@ class Sweep:
             row[Row.HANDSHAKES] = 0
             row[Row.CLOSED] += self._fd_store.recover(place)
         if self._tasks is not None:
-            self._tasks.sweep(place, row, *self._due[place])
+            self._tasks.recover(place, row, *self._due[place])
         del self._due[place]
 
     def again(self, *places: int) -> None:
