@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from ipckit._core import _stream
 from ipckit.framing import Framing, PacketRefused
 from ipckit.framing.settings import _LENGTHS
-from ipckit.server.shared.scoreboard import Board
+from ipckit.server.shared.scoreboard import Scoreboard
 
-BOARD = Board(slots=1, sessions=4)
+BOARD = Scoreboard(slots=1, sessions=4)
 
 marks = st.text("ab", min_size=1, max_size=8).map(str.encode)
 limits = st.integers(1, 40)

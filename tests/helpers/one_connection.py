@@ -16,7 +16,7 @@ from ipckit.server.connections.connection import Connection
 from ipckit.server.connections.life import Event, Stage
 from ipckit.server.connections.registry import Registry
 from ipckit.server.ports.port import Port
-from ipckit.server.shared.scoreboard import Board, Row
+from ipckit.server.shared.scoreboard import Row, Scoreboard
 
 MUCH = bytes(32 << 20)  # more than the kernel takes from a sender whose peer does not read
 
@@ -36,7 +36,7 @@ class Host:
 
     def __init__(self, ports, settings):
         self.loop = asyncio.get_running_loop()
-        self.board = Board(slots=1, sessions=4)
+        self.board = Scoreboard(slots=1, sessions=4)
         self.row = self.board.row(0, 0)
         self.settings, self.ports, self.inboxes = settings, ports, []
         self.ended_clients, self.failed, self.running = {}, [], set()

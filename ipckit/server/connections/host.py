@@ -14,7 +14,7 @@ from ipckit.server.connections.fd_store import Taken
 from ipckit.server.messaging.inbox import Inbox
 from ipckit.server.messaging.wire import Head
 from ipckit.server.ports.port import OpenPort
-from ipckit.server.shared.scoreboard import Board
+from ipckit.server.shared.scoreboard import Scoreboard
 
 __all__ = ["Client", "ConnectionHost", "HandoverEvents", "Handshake"]
 
@@ -29,7 +29,7 @@ class ConnectionHost(Protocol):
     loop: asyncio.AbstractEventLoop
     row: Any
     """The process's words of the scoreboard, by `Row`."""
-    board: Board
+    board: Scoreboard
     settings: Settings
     ports: Sequence[OpenPort]
     inboxes: Sequence[Inbox]

@@ -19,7 +19,7 @@ from ipckit.errors import QueueFull, SystemCallError
 from ipckit.server.log import limited
 from ipckit.server.messaging.inbox import Inbox
 from ipckit.server.messaging.wire import FORWARDED, Head, Kind
-from ipckit.server.shared.scoreboard import Board, Row
+from ipckit.server.shared.scoreboard import Row, Scoreboard
 
 __all__ = ["Outbox", "Outboxes"]
 
@@ -38,7 +38,7 @@ class Outbox:
     def __init__(
         self,
         inboxes: Sequence[Inbox],
-        board: Board,
+        board: Scoreboard,
         loop: asyncio.AbstractEventLoop,
         most: int,
     ) -> None:
@@ -153,7 +153,7 @@ class Outboxes:
     def __init__(
         self,
         inboxes: Sequence[Inbox],
-        board: Board,
+        board: Scoreboard,
         loop: asyncio.AbstractEventLoop,
         most: int,
     ) -> None:

@@ -27,7 +27,7 @@ from ipckit._core import _ledger
 from ipckit.errors import AccessDenied, NotFound
 from ipckit.server.monitoring.stats import gather
 from ipckit.server.shared.histogram import percentiles
-from ipckit.server.shared.scoreboard import BoardView, Phase, Row
+from ipckit.server.shared.scoreboard import Phase, Row, ScoreboardView
 from ipckit.server.shared.task_load import Refusals
 from ipckit.server.system.process_state import GONE, process_state
 
@@ -119,7 +119,7 @@ class Watched(Closing):
             except ProcessLookupError:
                 raise NotFound(errno.ESRCH, f"there is no process {pid}") from None
             undo.callback(os.close, self._pidfd)
-            self.board = BoardView(self._board_memory())
+            self.board = ScoreboardView(self._board_memory())
             about = self.board.about
             self.started_at = float(about["started_at"])
             self.worker_num = int(about["worker_num"])
@@ -240,9 +240,9 @@ class Watched(Closing):
     def _board_memory(self) -> mmap.mmap:
         """Return the newest board: one of a server that ended may not be gone yet."""
         found: list[tuple[float, mmap.mmap]] = []
-        for fd in self._matching(f"/memfd:{BoardView.FILE}"):
+        for fd in self._matching(f"/memfd:{ScoreboardView.FILE}"):
             memory = mmap.mmap(fd, 0, access=mmap.ACCESS_READ)
-            about = BoardView(memory).about
+            about = ScoreboardView(memory).about
             if "started_at" in about:  # else it is a board of no server
                 found.append((float(about["started_at"]), memory))
         if not found:

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from ipckit._core import _ledger
 from ipckit.errors import from_errno
 from ipckit.server.shared.exit_status import Death
-from ipckit.server.shared.scoreboard import BoardView, Row
+from ipckit.server.shared.scoreboard import Row, ScoreboardView
 from ipckit.server.shared.task_load import Totals
 
 __all__ = ["StatsSource", "gather", "task_totals"]
@@ -26,7 +26,7 @@ class StatsSource(Protocol):
     """What the numbers of a server are gathered from."""
 
     @property
-    def board(self) -> BoardView:
+    def board(self) -> ScoreboardView:
         """Its board."""
 
     @property
@@ -100,7 +100,7 @@ def task_totals(source: StatsSource) -> tuple[Totals, int, float]:
     return _totals(source, arrived), queued, oldest
 
 
-def _seconds_since_refusal(board: BoardView, workers: range) -> float | None:
+def _seconds_since_refusal(board: ScoreboardView, workers: range) -> float | None:
     """Return how long ago a worker refused a task; None: never."""
     last = max(board.row(slot, parity)[Row.REFUSED_AT] for slot in workers for parity in (0, 1))
     return max(0.0, time.monotonic() - last / 1e9) if last else None

@@ -25,7 +25,7 @@ from ipckit.server.connections.handover import Handover
 from ipckit.server.connections.registry import Registry
 from ipckit.server.log import log
 from ipckit.server.messaging.outbox import Outboxes
-from ipckit.server.shared.scoreboard import Board, Phase
+from ipckit.server.shared.scoreboard import Phase, Scoreboard
 from ipckit.server.tasks.submitter import Submitter
 
 __all__ = ["Draining"]
@@ -44,7 +44,7 @@ class Host(Protocol):
     server: Any
     slot: int
     place: int
-    board: Board
+    board: Scoreboard
     settings: Settings
     callbacks: Callbacks
     registry: Registry

@@ -31,7 +31,7 @@ from ipckit.server.messaging.wire import Head, Kind
 from ipckit.server.ports.port import OpenPort
 from ipckit.server.rundir.run_record import RunRecord
 from ipckit.server.rundir.runtime_dir import LETTERS
-from ipckit.server.shared.scoreboard import Board
+from ipckit.server.shared.scoreboard import Scoreboard
 from ipckit.server.system.acquire import Undo, hold_name, socket_pair
 from ipckit.server.system.fork import open_pidfd
 from ipckit.server.tasks.dead_letters import DeadLetters
@@ -56,7 +56,7 @@ class Runtime:
     settings: Settings
     callbacks: Callbacks
     ports: tuple[OpenPort, ...]
-    board: Board
+    board: Scoreboard
     inboxes: list[Inbox]  # by place; both places of a task worker have one
     manager_inbox: Inbox
     fd_store_sockets: tuple[socket.socket, socket.socket]  # of the manager, of the workers
@@ -130,7 +130,7 @@ class Runtime:
                 "dead_letters": None if ledger is None else _letters_path(settings, ledger),
                 "control_path": control_path,
             }
-            board = Board(slots, sessions=settings.max_connection, about=about)
+            board = Scoreboard(slots, sessions=settings.max_connection, about=about)
             return cls(
                 settings,
                 callbacks,

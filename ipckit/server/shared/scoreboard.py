@@ -26,7 +26,7 @@ from ipckit.server.shared.sessions import Sessions
 from ipckit.server.shared.task_load import Totals
 from ipckit.server.system.acquire import mapped, system_call
 
-__all__ = ["BEATS", "Board", "BoardView", "Phase", "Row", "shared_file"]
+__all__ = ["BEATS", "Phase", "Row", "Scoreboard", "ScoreboardView", "shared_file"]
 
 _WORD = 8
 _MAGIC = 0x6970636B69740001
@@ -113,7 +113,7 @@ def shared_file(name: str, size: int) -> int:
     return fd
 
 
-class BoardView:
+class ScoreboardView:
     """The board as any process may look at it."""
 
     FILE = "ipckit.board"
@@ -164,7 +164,7 @@ class BoardView:
     # -- rows ---
 
     def row(self, slot: int, parity: int) -> memoryview:
-        """Return the words of one process; those of a Board are writable."""
+        """Return the words of one process; those of a Scoreboard are writable."""
         start = self._row0 + (slot * 2 + parity) * Row.WORDS
         return self._words[start : start + Row.WORDS]
 
@@ -186,7 +186,7 @@ class BoardView:
         return [sum(row[Row.TIMES + bucket] for row in rows) for bucket in range(BUCKETS)]
 
 
-class Board(BoardView):
+class Scoreboard(ScoreboardView):
     """Shared words of `slots` processes and `sessions` connections.
 
     Process safe. The mapping ends with the object, in each process for itself.

@@ -8,7 +8,7 @@ Blocks    never.
 from __future__ import annotations
 
 from ipckit._core import lib
-from ipckit.server.shared.scoreboard import Board
+from ipckit.server.shared.scoreboard import Scoreboard
 
 __all__ = ["SessionCounts"]
 
@@ -16,7 +16,7 @@ __all__ = ["SessionCounts"]
 class SessionCounts:
     """The sessions of the process at one place, counted in its row: used by it alone."""
 
-    def __init__(self, board: Board, place: int) -> None:
+    def __init__(self, board: Scoreboard, place: int) -> None:
         self._owner = place
         self._process = board.words_of(place)
         self._rows, self._places = board.sessions.rows, board.sessions.places

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from ipckit.server.config.events import Callbacks
 from ipckit.server.config.settings import Settings
 from ipckit.server.messaging.inbox import Inbox
-from ipckit.server.shared.scoreboard import Board
+from ipckit.server.shared.scoreboard import Scoreboard
 
 __all__ = ["RunnerHost", "SubmitterHost"]
 
@@ -33,7 +33,7 @@ class SubmitterHost(RunnerHost, Protocol):
 
     place: int
     loop: asyncio.AbstractEventLoop
-    board: Board
+    board: Scoreboard
     inbox: Inbox
     deferring: bool
     """Callbacks wait until the loop runs again."""

@@ -86,7 +86,7 @@ class TaskRecovery:
         self.next_due = 0
         """When tend() has something to do, ns of the monotonic clock; 0: at the next wake-up."""
 
-    def sweep(self, place: int, row: memoryview, how: str, signal: int | None) -> None:
+    def recover(self, place: int, row: memoryview, how: str, signal: int | None) -> None:
         """K1. What it was at has failed, and is counted in `row`."""
         view = self._view
         self._give_up_deadly_ends(place, how, signal)

@@ -94,7 +94,7 @@ def test_a_server_is_found_by_whatever_names_it(served, tmp_path):
 
 def test_a_process_with_a_board_of_no_server_is_no_manager():
     said = in_a_process_of_its_own("""
-        board = Board(slots=1, sessions=4)
+        board = Scoreboard(slots=1, sessions=4)
         try:
             Watched(os.getpid())
         except NotFound as why:
@@ -110,7 +110,7 @@ def test_boards_of_one_moment_are_no_trouble():
             "started_at": 7.0, "worker_num": 1, "task_worker_num": 0, "ports": [],
             "dead_letters": None, "control_path": "", "ledger": "",
         }
-        boards = [Board(slots=1, sessions=4, about=about) for _ in range(2)]
+        boards = [Scoreboard(slots=1, sessions=4, about=about) for _ in range(2)]
         with Watched(os.getpid()) as watched:
             print(watched.started_at)
     """)
@@ -122,7 +122,7 @@ def in_a_process_of_its_own(code: str) -> str:
     head = """
         import os
         from ipckit import NotFound
-        from ipckit.server.shared.scoreboard import Board
+        from ipckit.server.shared.scoreboard import Scoreboard
         from ipckit.server.monitoring.live_view import Watched
     """
     words = [sys.executable, "-c", textwrap.dedent(head) + textwrap.dedent(code)]

@@ -9,12 +9,12 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from ipckit.server.shared.scoreboard import Board, Phase, Row
+from ipckit.server.shared.scoreboard import Phase, Row, Scoreboard
 
 
 @pytest.fixture
 def board():
-    return Board(slots=3, sessions=8)
+    return Scoreboard(slots=3, sessions=8)
 
 
 def in_child(work) -> int:
@@ -85,7 +85,7 @@ class Sessions(RuleBasedStateMachine):
 
     @initialize(sessions=st.integers(1, 12))
     def make(self, sessions):
-        self.board = Board(slots=2, sessions=sessions)
+        self.board = Scoreboard(slots=2, sessions=sessions)
         self.live: dict[int, int] = {}
         self.given: set[int] = set()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from ipckit.server.shared.scoreboard import Board, Row
+from ipckit.server.shared.scoreboard import Row, Scoreboard
 from ipckit.server.shared.session_counts import SessionCounts
 from ipckit.server.shared.sessions import Word
 
@@ -12,7 +12,7 @@ OWNER = 3
 
 
 def test_what_is_opened_and_closed_is_counted_and_written_down():
-    board = Board(slots=3, sessions=8)
+    board = Scoreboard(slots=3, sessions=8)
     row, counts = board.row(OWNER // 2, OWNER % 2), SessionCounts(board, OWNER)
     before = time.time()
     session = counts.open(2, bytes(range(16)), 65535)
@@ -33,7 +33,7 @@ def test_what_is_opened_and_closed_is_counted_and_written_down():
 
 
 def test_a_row_is_used_again_without_what_was_there():
-    board = Board(slots=3, sessions=8)
+    board = Scoreboard(slots=3, sessions=8)
     counts = SessionCounts(board, OWNER)
     for _ in range(2 * board.sessions.places):
         session = counts.open(0, b"\x7f\0\0\1", 1)
@@ -45,7 +45,7 @@ def test_a_row_is_used_again_without_what_was_there():
 
 
 def test_what_is_anothers_is_not_counted():
-    board = Board(slots=3, sessions=8)
+    board = Scoreboard(slots=3, sessions=8)
     row, counts = board.row(OWNER // 2, OWNER % 2), SessionCounts(board, OWNER)
     session = board.sessions.open(4)
     assert not counts.close(session)
@@ -57,7 +57,7 @@ def test_what_is_anothers_is_not_counted():
 
 
 def test_what_a_dead_process_was_about_to_do_is_counted_once():
-    board = Board(slots=3, sessions=8)
+    board = Scoreboard(slots=3, sessions=8)
     row, counts = board.row(OWNER // 2, OWNER % 2), SessionCounts(board, OWNER)
     first, second = counts.open(0), board.sessions.open(OWNER)
     row[Row.COUNTING], row[Row.COUNTED] = second << 1, 1  # opened, and not counted
@@ -75,7 +75,7 @@ def test_what_a_dead_process_was_about_to_do_is_counted_once():
 
 def test_sessions_are_numbered_over_all_processes():
     """Also those that another process than the one that opened them closes."""
-    board = Board(slots=3, sessions=8)
+    board = Scoreboard(slots=3, sessions=8)
     first, second = SessionCounts(board, 0), SessionCounts(board, 3)
     number = board.session_number(2)
     sessions = [first.open(0) for _ in range(3)]

@@ -12,7 +12,7 @@ import pytest
 from ipckit._core import _stream
 from ipckit.framing import Framing
 from ipckit.server.shared.histogram import EVERY, upper_bound
-from ipckit.server.shared.scoreboard import Board, Row
+from ipckit.server.shared.scoreboard import Row, Scoreboard
 from ipckit.server.shared.sessions import Word
 
 
@@ -46,7 +46,7 @@ class Plain(_stream.Stream):
 
 @pytest.fixture
 def board():
-    return Board(slots=1, sessions=4)
+    return Scoreboard(slots=1, sessions=4)
 
 
 def test_a_packet_is_handed_out_counted_and_settled(board):

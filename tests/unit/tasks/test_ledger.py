@@ -12,7 +12,7 @@ from ipckit._core import _ledger
 from ipckit.errors import SegmentCorrupt
 from ipckit.server.config.settings import Settings
 from ipckit.server.shared.histogram import BUCKETS, upper_bound
-from ipckit.server.shared.scoreboard import Board, Row
+from ipckit.server.shared.scoreboard import Row, Scoreboard
 from ipckit.server.tasks.ledger import FILES, TaskLedger
 from ipckit.server.tasks.named_ledger import tasks_in
 from ipckit.server.tasks.retry_policy import Failure
@@ -186,7 +186,7 @@ def test_attempts_are_counted_where_one_asks_for_it_before_their_end_is_told(led
 @pytest.mark.parametrize("power", range(10, 35, 3))
 def test_an_attempt_is_in_the_bucket_of_its_time(ledger, power):
     submitter, taker = ledger.view(0), ledger.view(TAKER)
-    board = Board(slots=2, sessions=4)
+    board = Scoreboard(slots=2, sessions=4)
     row = board.row(1, 0)
     taker.account(row, Row.BUSY_SINCE, Row.TASKS, Row.TASK_NS)
     submitter.submit(b"", -1, False)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ipckit.server.shared.scoreboard import Board
+from ipckit.server.shared.scoreboard import Scoreboard
 from ipckit.server.shared.task_load import KeepingUp, Totals
 
 START = Totals(100.0, 0, 0, 0.0)
@@ -44,7 +44,7 @@ def test_it_is_said_once_when_it_begins_and_once_when_it_is_over(looks):
 
 
 def test_the_board_keeps_the_last_sample_but_one():
-    board = Board(slots=1, sessions=1)
+    board = Scoreboard(slots=1, sessions=1)
     first, second, third = (Totals(float(at), at * 2, at * 3, at / 2) for at in (100, 130, 160))
     board.sample_load(first)
     assert board.load_before() == first
