@@ -393,7 +393,7 @@ class Server(ClientCalls, TaskCalls):
         """All settings with their values, a copy."""
         return self._settings.as_dict()
 
-    # -- within ---
+    # -- private ---
 
     def _only_before_start(self, call: str) -> None:
         if self._runtime is not None:

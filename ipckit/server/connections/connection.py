@@ -404,7 +404,7 @@ class Connection(Closing, asyncio.Protocol):
         """Read no more: this process leaves."""
         self._pause()
 
-    # -- within ---
+    # -- private ---
 
     def _stream_raised(self, error: BaseException) -> None:
         """A packet cannot be: what came before it is still handed out."""

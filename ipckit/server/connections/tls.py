@@ -196,7 +196,7 @@ class TLSTransport(asyncio.Protocol):
             return self._engine.object
         return self._raw.get_extra_info(name, default)
 
-    # -- within ---
+    # -- private ---
 
     def _flush(self) -> None:
         data = self._engine.outgoing()

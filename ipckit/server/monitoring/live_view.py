@@ -169,7 +169,7 @@ class Watched(Closing):
             self.board.times(range(self.worker_num, self.slots)),
         )
 
-    # -- within ---
+    # -- private ---
 
     @contextlib.contextmanager
     def _looking(self) -> Iterator[None]:

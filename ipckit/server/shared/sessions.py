@@ -171,7 +171,7 @@ class Sessions:
             "inherited": bool(flags & Flag.INHERITED),
         }
 
-    # -- within ---
+    # -- private ---
 
     def _row(self, session: int) -> int:
         return session % self.places * Word.COUNT

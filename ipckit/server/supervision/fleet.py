@@ -296,7 +296,7 @@ class Fleet:
         for member in self.members():
             member.leave_by = None
 
-    # -- within ---
+    # -- private ---
 
     def _leaves(self, member: Member, event: Event, now: float) -> None:
         """F6. From now on it has a deadline, unless it boots."""

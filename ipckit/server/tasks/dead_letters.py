@@ -195,7 +195,7 @@ class DeadLetters:
         with self._opened() as base:
             base.execute("update letters set again = 0 where id = ?", (letter_id,))
 
-    # -- within ---
+    # -- private ---
 
     def _change(self, statement: str, letter_id: int) -> None:
         with self._opened() as base:
