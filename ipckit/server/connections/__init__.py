@@ -1,1 +1,1 @@
-"""One client: its stream or datagrams, its TLS, its files, its hand-over to a successor."""
+"""One client: its stream or datagrams, its TLS, its files, its handover to a successor."""

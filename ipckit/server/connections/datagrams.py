@@ -46,7 +46,7 @@ _ANSWERING: ContextVar[OpenPort | None] = ContextVar("answering", default=None)
 
 
 class DatagramReader:
-    """One worker's hand on one datagram port."""
+    """What one worker reads from one datagram port."""
 
     def __init__(self, host: ConnectionHost, port: OpenPort) -> None:
         self._host = host

@@ -116,7 +116,7 @@ class Handshake(Protocol):
 
 
 class HandoverEvents(Protocol):
-    """What the registry says to the hand-over."""
+    """What the registry says to the handover."""
 
     def came(self, taken: Taken, /) -> None:
         """A connection of another worker is ours, and its `connection_taken` was called."""

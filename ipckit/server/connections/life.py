@@ -39,7 +39,7 @@ class Event(Enum):
     RESET = "close(reset=True)"
     LAST_CALLBACK = "the last callback is over"
     FLUSHED = "the peer took the rest"
-    GIVE = "hand-over"
+    GIVE = "handover"
     LOSS = "the transport is lost"
 
 
@@ -71,4 +71,4 @@ LIFE: dict[tuple[Stage, Event], _Stages] = {
     (Stage.LOST, Event.LAST_CALLBACK): frozenset({Stage.LOST}),
 }
 """(stage, event) -> the stages that it may be at afterwards. A pair that is not there changes
-nothing: close() is False then, and a hand-over is refused."""
+nothing: close() is False then, and a handover is refused."""

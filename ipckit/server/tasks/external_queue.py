@@ -98,7 +98,7 @@ class ForeignQueue:
 
 
 class ForeignTaker:
-    """One task worker's hand in the queue. One process, one thread."""
+    """What one task worker takes from the queue. One process, one thread."""
 
     def __init__(self, foreign: ForeignQueue, task_worker: int) -> None:
         self._queue = foreign.queue

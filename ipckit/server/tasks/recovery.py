@@ -59,7 +59,7 @@ LOCK_SECONDS = 0.05
 
 
 class TaskRecovery:
-    """The ledger in the manager's hands. One process, one thread."""
+    """What the manager does with the ledger. One process, one thread."""
 
     def __init__(
         self,
