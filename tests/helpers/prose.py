@@ -2,7 +2,7 @@
 
 It reads the pages, the comments and docstrings of Python and C, and the texts of errors and log
 lines. Code, names in backticks and blocks of code are no prose. `tests/meta/test_prose.py` runs it
-in `make check`; `python tests/helpers/prose.py PATH...` prints what it finds in PATH, also in NOT_YET.
+in `make check`; `python tests/helpers/prose.py PATH...` prints what it finds in PATH.
 """
 
 from __future__ import annotations
@@ -21,9 +21,6 @@ LONGEST = 40  # words of a sentence of a page
 READ = {".md", ".py", ".pyi", ".c", ".h", ".cpp", ".sh", ".php"}
 WHERE = ("README.md", "CONTRIBUTING.md", "docs", "newsfragments", "examples", "findings", "bench",
          "ipckit", "tests")  # fmt: skip
-
-# Paths that are not clean yet. An entry goes when its last finding does; a clean one is reported.
-NOT_YET: tuple[str, ...] = ()
 
 
 class Rule(NamedTuple):
@@ -230,13 +227,13 @@ def files(where: Path) -> Iterator[Path]:
     )
 
 
-def everything() -> list[Finding]:
-    """Return what is not plain in the whole project, NOT_YET too."""
+def everything(root: Path = ROOT) -> list[Finding]:
+    """Return what is not plain in the whole project."""
     return [
         each
         for where in WHERE
-        for path in files(ROOT / where)
-        for each in findings(str(path.relative_to(ROOT)), path.read_text())
+        for path in files(root / where)
+        for each in findings(str(path.relative_to(root)), path.read_text())
     ]
 
 
