@@ -4,8 +4,8 @@ A process over the memory limit of its group is killed by SIGKILL: posix_falloca
 memory gets no error. So a large piece is compared with what is left before it is taken.
 
 Contract  memory_left() counts what the kernel can reclaim (the cache of files) as left, and swap,
-          so what is refused could not have been had. What is there may be taken by others
-          meanwhile: it is no reservation.
+          so a refused piece would not have fitted. The result is no reservation: other processes
+          may take memory before the caller does.
 Kernel    cgroups(7) of both versions: memory.max, memory.current, memory.stat.
 Stands on ipckit.errors (tier T0).
 Errors    what this kernel does not have, or does not show, is None: unknown.

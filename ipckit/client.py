@@ -270,8 +270,8 @@ class Client(Closing):
                     sock.connect(address)
                     return sock
                 except BlockingIOError:
-                    # A unix socket whose backlog is full says so at once, and no event tells
-                    # when there is room: ask again until the time is over.
+                    # connect(2) of a unix socket whose backlog is full fails immediately, and no
+                    # event reports that there is room: retry until the time is over.
                     if self._family != socket.AF_UNIX or _left(deadline) == 0:
                         raise
                     sleep(_AGAIN)

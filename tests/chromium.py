@@ -1,7 +1,7 @@
 """A real Chromium without a window, by its DevTools protocol: a page, its mouse and its text.
 
 Contract  `chromium()` runs one until the block ends, whatever happens in it; every wait has a
-          deadline. It needs the program `chromium` and loads nothing but what it is told to.
+          deadline. It needs the program `chromium`, which loads only what the test asks for.
 Stands on aiohttp (its websocket).
 """
 

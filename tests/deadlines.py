@@ -1,4 +1,4 @@
-"""How long a test waits for what a sound program does at once: the end of a hang, and no assertion.
+"""How long a test waits for what takes a sound program no time: the end of a hang, no assertion.
 
 LOOK is the limit of one wait, RUN that of a command which does a whole job (a build, the demo). A
 test is ended by `timeout` in pyproject.toml, which is longer than both. The slowest machine that

@@ -49,7 +49,7 @@ class Example:
                 text=True,
             )
         self.port = ""
-        self.before = ""  # printed before the port was told: tasks that waited for this server
+        self.before = ""  # printed before the port: tasks that waited for this server
         for line in self._lines():
             before, told, port = line.partition("listening on ")
             self.before += before
@@ -65,7 +65,7 @@ class Example:
     def end(self, *, tracebacks: bool = False) -> str:
         """SIGTERM; it must end with 0, and have logged no traceback if none is awaited.
 
-        Return what it printed but for the line with its port.
+        Return what it printed, without the line with its port.
         """
         self.process.send_signal(signal.SIGTERM)
         printed = self._rest()
@@ -74,7 +74,7 @@ class Example:
         return printed
 
     def kill(self) -> str:
-        """kill -9 of all its processes. Return what they printed, but for the port."""
+        """kill -9 of all its processes. Return what they printed, without the port."""
         kill_all(self.process)
         return self._rest()
 

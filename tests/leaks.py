@@ -11,7 +11,7 @@ Contract  `own_namespaces()` gives this process, and all that it starts, an IPC 
           /dev/shm, `children()` the processes that were started and not reaped.
 Kernel    A System V queue does not know the process that made it, so no look at the whole machine
           can tell whose it is. unshare(2) needs CAP_SYS_ADMIN, or else a user namespace in which
-          this user keeps its number; the capabilities that come with that are dropped at once.
+          this user keeps its number; the capabilities that come with that are dropped immediately.
 """
 
 from __future__ import annotations

@@ -60,7 +60,7 @@ def blocks(path: Path) -> list[Block]:
 
 
 def pages() -> list[Path]:
-    """Return all pages whose code is tried: the documentation, but for the README's own suite."""
+    """Return all pages whose code is tried: the documentation. The README has its own suite."""
     return sorted(DOCS.rglob("*.md"))
 
 

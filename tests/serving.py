@@ -90,7 +90,7 @@ def kill_manager(process: subprocess.Popen) -> None:
 
 
 def kill_all(process: subprocess.Popen) -> None:
-    """kill -9 of all its processes; the manager is stopped meanwhile, or it would make more."""
+    """kill -9 of all its processes; the manager is stopped first, or it would make more."""
     process.send_signal(signal.SIGSTOP)
     for pid in children_of(process):
         os.kill(pid, signal.SIGKILL)
@@ -203,7 +203,7 @@ class Running:
         self._clients: list[Ask] = []
         self._entries: list[list] = []  # of the journal, as far as it was read
         self._read_to = 0
-        self._told = False  # a second signal would end it at once
+        self._told = False  # a second signal would end it immediately
         try:
             line = self._line()
         except BaseException:

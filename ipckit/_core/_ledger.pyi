@@ -32,7 +32,7 @@ SLAB: int
 BLOCK: int
 MAX_PLACES: int
 
-TRANSITIONS: list[tuple[str, str, list[int], list[int]]]  # call, who, from, to
+TRANSITIONS: list[tuple[str, str, list[int], list[int]]]  # call, by, from, to
 
 def size_of(records: int, blocks: int, workers: int, task_workers: int, slabs: int, /) -> int: ...
 def lay_out(

@@ -443,7 +443,7 @@ class Channel(Closing):
             raise self._late(side, timeout)
 
     def _hung_up(self, pause_ms: float) -> bool:
-        """H4. Pause; return whether the other end was closed, which would end it at once."""
+        """H4. Pause; return whether the other end was closed, which ends the pause immediately."""
         poll = select.poll()
         poll.register(self._sock, 0)
         return bool(poll.poll(pause_ms))

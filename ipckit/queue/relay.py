@@ -47,7 +47,7 @@ class Wakeup(NamedTuple):
 class QueueRelay:
     """One waiter at one queue, for messages of one choice, usable from select() and event loops.
 
-    Level-triggered by the queue: a message that is there when armed makes it readable at once.
+    Level-triggered by the queue: a message that is there when armed makes it readable immediately.
     Armed once, it waits until it has seen one thing; then `collect()`, take, and `arm()` again.
 
     Process safe: each process makes its own. Not thread safe: one thread at a time.
@@ -65,7 +65,7 @@ class QueueRelay:
             exclude: any type but `type`, which is then 1 or more.
 
         Raises:
-            SystemCallError: no thread or no descriptor to be had. TypeError, ValueError.
+            SystemCallError: there is no thread or no descriptor left. TypeError, ValueError.
         """
         check_choice(type, exclude, None)
         self._relay = ffi.new("struct ipk_relay *")

@@ -54,7 +54,7 @@ def copy_message(queue_id: int, index: int) -> Message | None:
     """Return a copy of the message at position `index` (0 the oldest), which stays there.
 
     None when there is none, or when the kernel cannot do it (no CONFIG_CHECKPOINT_RESTORE).
-    Others receive meanwhile, so the next index may not be the next message.
+    Others may receive between two calls, so the next index may not be the next message.
     Raises QueueRemoved, AccessDenied. Blocks: never. Source: msgrcv(2) MSG_COPY.
     """
     size = SMALL

@@ -152,7 +152,7 @@ class FifoQueue(_Model):
         return state[1:], state[0]
 
     def monitor(self, operations: Sequence[Operation]) -> bool | None:
-        """Judge at once where values are unique, nothing was cut, and nothing was full."""
+        """Judge without a search where values are unique, nothing was cut, and nothing was full."""
         if self.size is not None:
             return None
         return fifo_possible(operations, Raised.of(self.empty()))

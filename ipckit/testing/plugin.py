@@ -78,8 +78,8 @@ def no_leaks() -> Iterator[None]:
     """Fail the test if it leaves behind what was not there before.
 
     Looked at: System V queues, segments and semaphores, /dev/shm, /dev/mqueue, child processes, and
-    open descriptors. All but the last two are the whole machine's: other programs that make such
-    things meanwhile are seen too. Waits up to 5 s for what is just going away.
+    open descriptors. All but the last two are the whole machine's: what other programs make during
+    the test is seen too. Waits up to 5 s for what is just going away.
     """
     before = left()
     yield

@@ -241,7 +241,7 @@ def test_c7_wrong_descriptors_are_refused(pair):
 
 @pytest.mark.parametrize("junk", [b"GET / HTTP/1.1\r\n\r\n", b"\0" * 64])
 def test_c8_nonsense_kills_the_channel(pair, junk):
-    """C8: bytes that are no frame raise ProtocolError, then and ever after; the peer is told."""
+    """C8: bytes that are no frame raise ProtocolError, then and ever after; the peer learns it."""
     one, other = pair
     with raw(one) as sock:
         sock.send(junk)

@@ -1,4 +1,4 @@
-"""F23, where a name stands for an object of the kernel: who removes one does not remove another.
+"""F23, where a name stands for an object of the kernel: to remove one leaves another in place.
 
 A table, a POSIX queue and a server's ledger are removed by their name, which may have been taken
 away and given again; each goes by what it is.

@@ -254,7 +254,7 @@ def test_l4_taking_it_twice_is_a_deadlock_unless_time_ends_it():
 
 @pytest.mark.parametrize("waits", [False, True])
 def test_l5_a_dead_holder_is_survived_and_told(waits):
-    """L5: kill -9 inside; the next one has it at once and knows; the one after does not."""
+    """L5: kill -9 inside; the next owner has it without a wait and learns it; the one after not."""
     lock, held = Lock(), Atomic()
 
     def hold():

@@ -254,7 +254,7 @@ def test_t16_the_place_is_given_back(make):
 @pytest.mark.parametrize("name", writes())
 @pytest.mark.parametrize("there", [True, False])
 def test_t17_own_writes_are_deadlocks(table, name, there):
-    """T17: at once, and the block goes on."""
+    """T17: the error comes without a wait, and the block goes on."""
     if there:
         table.set("k", {"n": 5})
     with table.lock(b"k") as row:

@@ -195,7 +195,7 @@ def test_errors_are_told():
 
 
 def test_it_is_told_what_waits():
-    """Whatever has a time limit, or is awaited, says how long it waits and what goes on meanwhile."""
+    """What has a time limit, or is awaited, says how long it waits and what runs in that time."""
     wanting = [
         name
         for name, call in CALLS.items()

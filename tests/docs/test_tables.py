@@ -71,7 +71,7 @@ def test_every_limit_is_one_of_this_kernel():
 
 
 def test_the_first_server_is_the_readmes():
-    """Who follows the README has the program that the first ten minutes were done with."""
+    """The program of the README is the one that the first ten minutes were done with."""
     programs = {block.text for block in blocks(ROOT / "README.md")}
     (hello,) = [b for b in blocks(DOCS / "first-ten-minutes.md") if b.said == "hello.py"]
     assert hello.text in programs

@@ -1,4 +1,4 @@
-"""The harness itself: what each engine finds, how it says so, and that it can be had again."""
+"""The harness itself: what each engine finds, how it reports that, and that a failure repeats."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ def test_a_replay_fails_again_and_passes_once_it_is_mended():
 
 
 class Halves(Locked):
-    """Two numbers that belong together, and no way back for who dies between them."""
+    """Two numbers that belong together, and no recovery after a death between them."""
 
     faults = (Kill(at="between"),)
 

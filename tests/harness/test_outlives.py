@@ -1,4 +1,4 @@
-"""What an earlier run left is told as such, and not as a failure of the program that met it."""
+"""What an earlier run left is reported as such, and not as a failure of the program that met it."""
 
 from __future__ import annotations
 

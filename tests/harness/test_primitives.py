@@ -168,7 +168,7 @@ class RowsHeld(Rows):
 
 
 class Locked(Primitive):
-    """A counter in two halves under a Lock: a holder's death is told, and blocks nobody."""
+    """A counter in two halves under a Lock: a holder's death is reported, and blocks nobody."""
 
     examples = 500 * SCALE
     processes = 3

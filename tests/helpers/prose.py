@@ -2,7 +2,7 @@
 
 It reads the pages, the comments and docstrings of Python and C, and the texts of errors and log
 lines. Code, names in backticks and blocks of code are no prose. `tests/meta/test_prose.py` runs it
-in `make check`; `python tests/helpers/prose.py PATH...` prints what it finds in PATH, also in NOT_YET.
+in `make check`; `python tests/helpers/prose.py PATH...` prints what it finds in PATH.
 """
 
 from __future__ import annotations
@@ -21,41 +21,6 @@ LONGEST = 40  # words of a sentence of a page
 READ = {".md", ".py", ".pyi", ".c", ".h", ".cpp", ".sh", ".php"}
 WHERE = ("README.md", "CONTRIBUTING.md", "docs", "newsfragments", "examples", "findings", "bench",
          "ipckit", "tests")  # fmt: skip
-
-# Paths that are not clean yet. An entry goes when its last finding does; a clean one is reported.
-NOT_YET: tuple[str, ...] = (
-    "ipckit/_cgroup.py",
-    "ipckit/_core",
-    "ipckit/channel",
-    "ipckit/cli",
-    "ipckit/client.py",
-    "ipckit/keys.py",
-    "ipckit/queue",
-    "ipckit/server",
-    "ipckit/sync.py",
-    "ipckit/table",
-    "ipckit/testing",
-    "tests/c",
-    "tests/chromium.py",
-    "tests/contract",
-    "tests/deadlines.py",
-    "tests/docs",
-    "tests/example_programs.py",
-    "tests/harness",
-    "tests/inject",
-    "tests/leaks.py",
-    "tests/meta",
-    "tests/packaging",
-    "tests/pages.py",
-    "tests/property",
-    "tests/seeded",
-    "tests/serving.py",
-    "tests/steps",
-    "tests/system",
-    "tests/unit",
-    "tests/watching.py",
-    "tests/weak",
-)
 
 
 class Rule(NamedTuple):
@@ -262,13 +227,13 @@ def files(where: Path) -> Iterator[Path]:
     )
 
 
-def everything() -> list[Finding]:
-    """Return what is not plain in the whole project, NOT_YET too."""
+def everything(root: Path = ROOT) -> list[Finding]:
+    """Return what is not plain in the whole project."""
     return [
         each
         for where in WHERE
-        for path in files(ROOT / where)
-        for each in findings(str(path.relative_to(ROOT)), path.read_text())
+        for path in files(root / where)
+        for each in findings(str(path.relative_to(root)), path.read_text())
     ]
 
 

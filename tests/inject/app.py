@@ -1,4 +1,4 @@
-"""The server under failures: its callbacks note in the journal what they were told (page.py).
+"""The server under failures: its callbacks note in the journal what they received (page.py).
 
 A request is a line `verb token ...`, an answer a line that begins with the request's token. So an
 answer to somebody else's question is seen.

@@ -47,7 +47,7 @@ from inject.ways import WAYS, Asked
 
 _TWICE = 2
 """So often each way is recorded: the counts of two turns differ by a poll or two, and more where
-the manager looks at its dead letters meanwhile.
+the manager looks at its dead letters in one of them.
 """
 
 

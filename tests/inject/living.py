@@ -200,7 +200,7 @@ class Living:
 
     @property
     def reload_ends(self) -> int:
-        """How often a reload has ended; under `ipckit run` also where that could not be told."""
+        """How often a reload has ended; under `ipckit run` also where its callback failed."""
         failed = self.text().count("after_reload raised") if self.place.program else 0
         return self.reloads + failed
 

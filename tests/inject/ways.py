@@ -97,7 +97,7 @@ class Asked:
 
 
 def accept(asked: Asked) -> None:
-    """Six clients at once, an echo each, and they leave."""
+    """Six clients that are connected together, an echo each, and they leave."""
     lines = [asked.line() for _ in range(6)]
     questions = [asked.ask(line, "echo") for line in lines]
     for question in questions:
@@ -178,7 +178,7 @@ def worker_death(asked: Asked) -> None:
 
 
 def reload(asked: Asked) -> None:
-    """Replace all, with connections that stay and clients that come meanwhile."""
+    """Replace all, with connections that stay and clients that come during the reload."""
     living = asked.living
     living.look()
     lines = [asked.line() for _ in range(4)]

@@ -35,7 +35,7 @@ def offenders(paths: list[Path], pattern: str) -> list[str]:
 
 
 def test_real_time_signals_have_one_place():
-    """F19: who needs a signal takes one in process/signals.h, where no other owner has it."""
+    """F19: process/signals.h names every real-time signal in use, so no signal has two owners."""
     core = [path for path in SOURCES if path.is_relative_to(ROOT / "ipckit")]
     code = r"^(?!Signals ).*\bSIGRTM(?:AX|IN)\b"
     assert offenders(core, code) == ["ipckit/_core/process/signals.h"]

@@ -1,4 +1,4 @@
-"""Plain English where a person reads: the rules and what is not clean yet are in tests/helpers/prose.py."""
+"""Plain English where a person reads: the rules are in tests/helpers/prose.py."""
 
 from __future__ import annotations
 
@@ -20,31 +20,18 @@ AS = {
 }
 
 
-@pytest.fixture(scope="module")
-def found() -> list[prose.Finding]:
-    return prose.everything()
-
-
-def is_under(path: str, entry: str) -> bool:
-    return path == entry or path.startswith(f"{entry}/")
-
-
-def test_what_a_person_reads_is_plain(found):
-    wrong = [f for f in found if not any(is_under(f.path, entry) for entry in prose.NOT_YET)]
+def test_what_a_person_reads_is_plain():
+    wrong = prose.everything()
     assert not wrong, "\n".join(map(str, wrong))
 
 
-def clean(entries: tuple[str, ...], found: list[prose.Finding]) -> list[str]:
-    return [entry for entry in entries if not any(is_under(f.path, entry) for f in found)]
-
-
-def test_what_is_called_not_clean_yet_is_not(found):
-    assert clean(prose.NOT_YET, found) == [], "take these out of NOT_YET in tests/helpers/prose.py"
-
-
-def test_an_entry_that_is_clean_is_reported():
-    one = prose.Finding("ipckit/server/messaging/wire.py", 1, "anew", "")
-    assert clean(("ipckit/server", "ipckit/serve", "docs"), [one]) == ["ipckit/serve", "docs"]
+@pytest.mark.parametrize("where", prose.WHERE)
+def test_every_place_is_read(where, tmp_path):
+    path = where if where.endswith(".md") else f"{where}/deep/page.md"
+    (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / path).write_text("Of N, it is made anew.\n")
+    assert [(f.path, f.rule) for f in prose.everything(tmp_path)] == [(path, "anew")]
+    assert (prose.ROOT / where).exists()
 
 
 @pytest.mark.parametrize("name", AS)

@@ -1,6 +1,6 @@
 """docs/design/task-states.md shows the ledger's state machine as the C core has it.
 
-To write the page anew: `.venv/bin/python tests/meta/test_task_states.py`.
+To write the page again: `.venv/bin/python tests/meta/test_task_states.py`.
 """
 
 from __future__ import annotations

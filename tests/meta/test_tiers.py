@@ -101,7 +101,7 @@ def test_a_primitive_to_come_is_under_the_rule_at_once(copy):
 
 
 def test_a_folder_without_a_place_is_refused(copy):
-    """Who adds a module to ipckit has to say which tier it is in."""
+    """The author of a new module of ipckit has to say which tier it is in."""
     (copy / "ipckit/newcomer").mkdir()
     (copy / "ipckit/newcomer/__init__.py").touch()
     code, said = lint(copy, "tiers")

@@ -20,7 +20,7 @@ from deadlines import RUN
 ROOT = Path(__file__).parents[2]
 COMPILER = ("cc", "gcc", "as", "ld", "ar", "ranlib")
 MADE_WITH = str(sysconfig.get_config_var("CC")).split()[0]
-"""The compiler that this Python was made with: CMake is told to use it, by its name."""
+"""The compiler that this Python was made with: CMake gets its name as the one to use."""
 
 
 def run(*command: str | Path, path: Path, **more) -> str:

@@ -48,7 +48,7 @@ def test_e3_pauses_grow_and_have_a_limit(operation, code, failures):
 
 @given(CODES)
 def test_e4_what_can_be_given_up_is(code):
-    """E4: at once where it will fail again, else after a few attempts; a letter has a few always."""
+    """E4: one attempt where it will fail again, else a few; a letter always gets a few."""
     for operation in (Operation.BOOT, Operation.REPLACE, Operation.CALLBACK):
         assert decide(operation, code, ATTEMPTS) is None
         assert (decide(operation, code, 1) is None) == (not passes(code))

@@ -27,7 +27,7 @@ LIMIT = 30.0
 
 
 class Fleets(RuleBasedStateMachine):
-    """The manager's part, without processes: actions are done at once."""
+    """The manager's part, without processes: an action is done as soon as it is asked for."""
 
     @initialize(workers=st.integers(1, 3), task_workers=st.integers(0, 2))
     def boot(self, workers, task_workers):
@@ -220,7 +220,7 @@ class Fleets(RuleBasedStateMachine):
                 assert due is not None or coming or len(here) == 2
 
     def teardown(self):
-        """F3: left alone, every process boots, who was told to leaves, and no reload is open."""
+        """F3: left alone, every process boots, or leaves if asked to, and no reload is open."""
         if not hasattr(self, "fleet") or self.stopped:
             return
         self.refused = 0

@@ -1,4 +1,4 @@
-"""When the log says that tasks are refused: at once, few times, and of every one of them."""
+"""When the log says that tasks are refused: immediately, few times, and of every one of them."""
 
 from __future__ import annotations
 

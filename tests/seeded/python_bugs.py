@@ -122,7 +122,7 @@ class StealByTime(UnderALock):
 
 
 class LostWakeUp(Seeded):
-    """Two meet; who comes first looks whether it is alone, then goes to sleep."""
+    """Two meet; the first one looks whether it is alone, then goes to sleep."""
 
     kind = "blocked"
     engine = "stepped"
@@ -180,7 +180,7 @@ class DoubleDelivery(Seeded):
 
 
 class LostMessageAtDeath(DoubleDelivery):
-    """A put makes room, then fills it; who dies between the two leaves a message of nothing."""
+    """A put makes room, then fills it; a death between the two leaves a message of nothing."""
 
     engine = "real"
     faults = (Kill(),)

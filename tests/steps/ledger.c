@@ -6,9 +6,9 @@
  *   - a task is claimed by one, its body is whole, and it ends as its script says: once;
  *   - of the tasks with one ordering key one is under way at a time, retries included; none begins
  *     before those that were stored before it was begun to be stored are over; its gate holds it;
- *   - each end is delivered once, with the result of its last attempt, to who asked;
- *   - nobody sleeps while there is work for him, and who waits for room gets it;
- *   - who looks sees a whole body of that task, or none;
+ *   - each end is delivered once, with the result of its last attempt, to the submitter;
+ *   - nobody sleeps while there is work for it, and a submitter that waits for room gets it;
+ *   - a reader of a task sees a whole body of that task, or none;
  *   - afterwards every record is free, the counts are exact, and ipk_ledger_verify() finds nothing.
  * usage: ledger runs [scene]
  */
@@ -65,7 +65,7 @@ wait_for_event(uint32_t place)
 	search_events[place] = 0;
 }
 
-/* Returns how many ends it was delivered meanwhile. */
+/* Returns how many ends were delivered to it while it waited for room. */
 static uint32_t
 put_together(struct ipk_ledger *ledger, const struct post *post)
 {

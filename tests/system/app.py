@@ -258,7 +258,7 @@ async def flood(fd, count, size):
 
 
 async def flood_once(fd, first, count):
-    """Post tasks that note their numbers; answer how often each was told when all are over."""
+    """Post tasks that note their numbers; answer how often each ended when all are over."""
     told = Counter()
     over = asyncio.Event()
 

@@ -5,7 +5,7 @@
  * Checked in each run
  *   - a latch and a user's lock are never taken from the living;
  *   - a read gives one whole state that KEY had, absent or a row, never an older one than this
- *     thread saw or was told of;
+ *     thread saw or learned of;
  *   - a call's answer is true of the moment at which it changed the row;
  *   - afterwards whoever comes repairs all: verify() finds nothing, the last state is read.
  * usage: check iterations [scene]
@@ -238,7 +238,7 @@ struct play : rl::test_suite<play, THREADS> {
 		UNTIL_DONE(code, ipk_table_verify(&all.table, &all.parties[JUDGE], &found,
 						  &obstacle));
 		RL_ASSERT(code == 0 && found.count == 0);
-		/* All cells can be had. */
+		/* All cells can be used. */
 		for (auto &cell : all.cells)
 			rows += (cell.version.last & IPK_LIVE) != 0;
 		RL_ASSERT(ipk_table_count(&all.table) == rows);

@@ -238,7 +238,7 @@ void ipk_ledger_reclaim(const struct ipk_ledger *ledger);
 /* A task's time in a gate. */
 struct ipk_ledger_pass {
 	uint64_t gate;	/* its number + 1, 0: the task has no ordering key */
-	uint64_t token; /* what the gate holds meanwhile, and never again */
+	uint64_t token; /* the gate's value during this time; no later time has it */
 };
 
 /* O4: read it while the word is ours, before the step that gives the word away. */

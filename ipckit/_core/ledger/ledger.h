@@ -39,7 +39,7 @@ enum ipk_ledger_state {
 	IPK_LEDGER_QUEUED = 4,	   /* any task worker it is for may claim it */
 	IPK_LEDGER_RUNNING = 5,	   /* its owner is at it */
 	IPK_LEDGER_BURIED = 6,	   /* given up; the manager has yet to write it down */
-	IPK_LEDGER_DONE = 7,	   /* ended, well or buried; its submitter has yet to be told */
+	IPK_LEDGER_DONE = 7,	   /* ended, well or buried; its submitter has yet to learn it */
 	IPK_LEDGER_DELIVERING = 8, /* its owner tells */
 	IPK_LEDGER_CLEARING = 9,   /* its owner gives back what it held */
 	IPK_LEDGER_STATES = 10,
@@ -59,7 +59,7 @@ enum {
 
 /* Flags of a record. */
 enum {
-	IPK_LEDGER_WANTED = 1,	      /* its end is told even if it gave no result */
+	IPK_LEDGER_WANTED = 1,	      /* its end is reported even without a result */
 	IPK_LEDGER_FOREIGN = 2,	      /* from another program */
 	IPK_LEDGER_BODY_SPILLED = 4,   /* the body is in a file, not here */
 	IPK_LEDGER_RESULT_SPILLED = 8, /* the result of the last attempt is */
@@ -298,7 +298,7 @@ struct ipk_ledger_counts {
 	int64_t oldest;	 /* when the oldest of the unfinished was created; 0: there is none */
 };
 
-/* Count; each record is looked at once. Any process. */
+/* Count; each record is read one time. Any process. */
 void ipk_ledger_count(const struct ipk_ledger *ledger, struct ipk_ledger_counts *counts);
 /* Which rule is broken, NULL: none. While no process is at work. */
 const char *ipk_ledger_verify(const struct ipk_ledger *ledger);

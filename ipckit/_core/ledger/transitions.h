@@ -19,7 +19,7 @@ enum ipk_ledger_who {
 	IPK_LEDGER_MANAGER,
 };
 
-/* A row for each call: number, name, who, from, to. A call with two rows does what fits. */
+/* A row for each call: number, name, by, from, to. A call with two rows does what fits. */
 #define IPK_LEDGER_TRANSITIONS(ROW)                                                                \
 	ROW(TAKE, "take", ANYBODY, IN(FREE), IN(WRITING))                                          \
 	ROW(PUBLISH, "publish", OWNER, IN(WRITING), IN(BLOCKED) | IN(DELAYED) | IN(QUEUED))        \

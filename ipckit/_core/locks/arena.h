@@ -5,11 +5,11 @@
  * user makes of it; a zeroed one is a free lock and the number 0.
  *
  * A lock is a lock word (lockword.h): it belongs to a thread; its mark says that its last
- * owner died with it. A number is changed in one step each; `wakes` goes up with every wake, and
- * who waits sleeps on it, so no change of the number between his look and his sleep is missed,
- * also not one that leaves its lower half as it was.
- * Crash     a dead owner's lock goes to the next who asks, at once; a waiter's death costs another
- *           waiter at most 50 ms.
+ * owner died with it. Each change of a number is one step. `wakes` goes up with every wake, and a
+ * waiter sleeps on it. So a waiter misses no change of the number between its look and its sleep,
+ * also not one that leaves the lower half as it was.
+ * Crash     the next thread that asks gets a dead owner's lock without a wait; a waiter's death
+ *           costs another waiter at most 50 ms.
  */
 #ifndef IPK_LOCKS_ARENA_H
 #define IPK_LOCKS_ARENA_H

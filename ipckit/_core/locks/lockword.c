@@ -92,7 +92,7 @@ sleep_on_both(struct ipk_obstacle *obstacle, uint32_t seen, uint64_t until)
 	return 0;
 }
 
-/* Mark the word so that its owner wakes us. 0 when it changed meanwhile. */
+/* Mark the word so that its owner wakes us. 0 when it changed before the mark. */
 static int
 announce(struct ipk_obstacle *obstacle, uint32_t *seen)
 {

@@ -139,7 +139,7 @@ ipk_owner_gone(struct ipk_slot *slots, uint32_t count, uint32_t owner)
 				  witness.state != 'X' && witness.state != 'x')) {
 		return 0;
 	}
-	/* From the exact value: if the slot was left or taken meanwhile, it is not our business. */
+	/* From the exact value: a slot that was left or taken after our look stays as it is. */
 	return __atomic_compare_exchange_n(live_word(slot), &live, live | FUTEX_OWNER_DIED, 0,
 					   __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
 }

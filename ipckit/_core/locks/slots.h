@@ -26,8 +26,8 @@
 
 #include <pthread.h>
 
-#define IPK_SLOT_LATCHES 2 /* at once, inside one call */
-#define IPK_SLOT_LOCKS 8   /* user's locks at once */
+#define IPK_SLOT_LATCHES 2 /* held at the same time, inside one call */
+#define IPK_SLOT_LOCKS 8   /* user's locks held at the same time */
 #define IPK_OWNER_MASK 0x3fffffffu
 
 struct ipk_slot {

@@ -7,7 +7,7 @@
 #include "base/ipk.h"
 
 /*
- * Tie the calling process to its parent: after the parent's death it is killed, at once
+ * Tie the calling process to its parent: after the parent's death it is killed, immediately
  * (grace_ns == 0) or that long afterwards, whatever it is doing.
  *
  * parent    the pid the parent had before the fork; if it is gone already the result is -ESRCH.

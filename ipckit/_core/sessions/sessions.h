@@ -62,7 +62,7 @@ uint64_t ipk_session_open(uint64_t *rows, uint64_t places, uint64_t *process, ui
 int ipk_session_close(uint64_t *rows, uint64_t places, uint64_t *process, uint64_t owner,
 		      uint64_t session);
 /* How many sessions these processes have open; their rows are `stride` words apart. Each word is
- * loaded for itself, so what is opened or closed meanwhile counts or does not. */
+ * loaded for itself, so a session that is opened or closed during the call counts or does not. */
 int64_t ipk_session_number(const uint64_t *processes, size_t count, size_t stride);
 /* Bytes came from the client at this moment (ns of CLOCK_MONOTONIC). */
 static inline void

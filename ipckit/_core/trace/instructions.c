@@ -117,8 +117,8 @@ find_syscall(void)
 	return 0;
 }
 
-/* Let the child do mprotect(range, protection). orig_rax = -1: no interrupted call is restarted
- * meanwhile; it is when its own registers are back. */
+/* Let the child do mprotect(range, protection). orig_rax = -1: the kernel restarts an interrupted
+ * call not in this step, but when the child has its own registers again. */
 static int
 in_child(const struct within *w, const uint64_t *range, int protection)
 {

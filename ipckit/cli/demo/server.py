@@ -48,7 +48,7 @@ class Job:
         self._timer = server.tick(_PROGRESS_SECONDS, self.tell, "progress")
 
     async def post(self, table: bytes) -> None:
-        """Post one task for each row; wait for room, so that clients are served meanwhile."""
+        """Post one task for each row; each wait for room lets the loop serve clients."""
         rows = list(csv.DictReader(io.StringIO(table.decode(), newline="")))
         self.total = len(rows)
         for row in rows:

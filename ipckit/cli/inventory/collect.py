@@ -1,6 +1,6 @@
 """The whole inventory: the kernel's lists, what lies in runtime directories, and the run records.
 
-Contract  nothing is changed. What a live process makes or removes meanwhile may be missed.
+Contract  nothing is changed. What a live process makes or removes during the look may be missed.
 Stands on ipckit.cli.inventory.{kernel,processes,entry}, ipckit.server.rundir.run_record.
 """
 
@@ -122,7 +122,7 @@ def _file(path: str, kind: str, thing: leftovers.Thing, verdict: str = IDLE) -> 
         sizes = []
         with os.scandir(path) as files:
             for each in files:
-                with contextlib.suppress(FileNotFoundError):  # its server removed it meanwhile
+                with contextlib.suppress(FileNotFoundError):  # its server removed it just now
                     sizes.append(each.stat(follow_symlinks=False).st_size)
         size, content = sum(sizes), f"{len(sizes)} files"
     mode = stat.S_IMODE(found.st_mode)

@@ -1,9 +1,9 @@
 """Which live process uses which file of shared memory: one look at every process of /proc.
 
 Contract  by device and inode, so a file without a name, or with another one by now, is found too.
-          A process that we may not look at (another user's) is counted, and told of.
+          A process that we may not look at (another user's) is counted and reported.
 Stands on /proc/PID/maps, /proc/PID/fd (proc(5)).
-Blocks    never. A process that begins or ends meanwhile may be missed.
+Blocks    never. A process that begins or ends during the look may be missed.
 """
 
 from __future__ import annotations

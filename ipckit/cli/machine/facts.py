@@ -34,7 +34,7 @@ class Facts:
     processes: float  # RLIMIT_NPROC; root has none
     pid_max: float | None
     cgroup_pids: float | None  # that may still be made
-    cgroup_memory: float | None  # bytes that may still be had
+    cgroup_memory: float | None  # bytes that may still be allocated
     container: str  # "" outside
 
 

@@ -40,7 +40,7 @@ class WebView(Server):
         self._views: set[asyncio.Task[Any]] = set()
 
     def serve(self, debug: bool = False) -> None:
-        """Serve until SIGINT or SIGTERM. OSError: the port cannot be had."""
+        """Serve until SIGINT or SIGTERM. OSError: the port cannot be bound."""
         self.debug = debug
         web.run_app(self._make_app(), host=self.host, port=self.port, print=self._serving)
 

@@ -103,7 +103,7 @@ def _reaches(crew: Crew, victim: Member, others: Sequence[Member]) -> bool:
             others = ()
         os.sched_yield()
     if found.si_code not in (os.CLD_STOPPED, os.CLD_TRAPPED):
-        return False  # the crew buries it
+        return False  # `Crew` reaps it
     return bool(lib.ipk_trace_begin(_trace(victim), victim.pid) == 0)
 
 

@@ -3,7 +3,7 @@
 Contract  Between `begin()` and `end()` `act(name)` is called before every bytecode instruction of
           every function called in between, in this thread, except those of this package, and at
           every kill point (with its name; else None). C code is one step.
-Stands on sys.settrace (CPython 3.11 and later; a debugger or coverage tool is put aside meanwhile).
+Stands on sys.settrace (CPython 3.11 and later; a debugger or coverage tool is off until `end()`).
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ class Crashed(Exception):
 
 
 class Member:
-    """One process of a crew."""
+    """One process of a `Crew`."""
 
     def __init__(self, lane: int, pid: int, go: int) -> None:
         self.lane, self.pid, self.go = lane, pid, go

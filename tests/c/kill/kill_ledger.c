@@ -4,8 +4,8 @@
  * usage: kill_ledger [coarser]
  *   single  each kind of call, killed after each of its instructions; then the manager sweeps
  *   double  and the manager is killed on his way as well; then the ledger is recovered
- * After each, the judge lets all tasks run and be told of: every task that was accepted ends
- * exactly once and is whole, the counts are exact, and every record and block is free again.
+ * After each, the judge lets all tasks run and delivers their ends: every task that was accepted
+ * ends exactly once and is whole, the counts are exact, and every record and block is free again.
  * Prints the counts; ends with 1 if any trial failed.
  */
 #include "kills_victim.h"
@@ -83,13 +83,13 @@ cut(const struct kind *kind, uint32_t outer)
 
 /* -- the judge -- */
 
-/* A task was told of; what is wrong with that, or NULL. */
+/* The end of a task was delivered; what is wrong with that, or NULL. */
 static const char *
 tell(uint64_t id, int *added)
 {
 	for (int i = 0; i < accepted_count; i++)
 		if ((uint64_t)accepted[i] == id)
-			return told[i]++ ? "a task was told of twice" : NULL;
+			return told[i]++ ? "the end of a task was delivered twice" : NULL;
 	return (*added)++ ? "a task came from nowhere" : NULL;
 }
 
@@ -125,7 +125,7 @@ collect_all(uint32_t place, int *added, int *did)
 		if (wrong)
 			return wrong;
 		if (ipk_ledger_end(at(place), &lease))
-			return "what is told of cannot be ended";
+			return "a task whose end was delivered cannot be ended";
 		ipk_ledger_clear(at(place), &lease);
 	}
 	return NULL;

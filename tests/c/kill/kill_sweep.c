@@ -3,7 +3,7 @@
  *
  * usage: kill_sweep [kill|double|held|stop|all] [coarser]
  *   kill    each kind of call, after each of its instructions; then the judge (kills.h)
- *   double  and the next writer of that bucket, who recovers it, is killed on his way as well
+ *   double  and the next writer of that bucket is killed too, on its way through the recovery
  *   held    the call meets a latch whose owner is stopped inside it, and is killed while it waits
  *   stop    the victim is stopped, not killed: readers go on, nothing is stolen; then it goes on
  * `coarser`: so many times fewer cuts; without it every cut of `kill` and `held`, every fourth of

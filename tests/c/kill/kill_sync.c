@@ -1,9 +1,9 @@
 /*
  * kill_sync.c - kill -9 after every instruction of the calls of locks and numbers.
  *
- * After each: the lock can be taken at once, and tells a dead holder when there was one; the number
- * is the old or the new one; who joins next finds the slots in order. Prints the counts; ends with
- * 1 if any trial failed.
+ * After each: the lock can be taken without a wait, and reports a dead holder when there was one;
+ * the number is the old or the new one; the next process that joins finds the slots in order.
+ * Prints the counts; ends with 1 if any trial failed.
  */
 #include "base/clock.h"
 #include "locks/arena.h"
@@ -189,7 +189,8 @@ judge(const struct kind *kind, int had_holder)
 	if (code < 0)
 		return "the lock cannot be taken";
 	if (code != had_holder)
-		return had_holder ? "a dead holder is not told" : "a dead holder is told of none";
+		return had_holder ? "a dead holder is not reported"
+				  : "a dead holder is reported without one";
 	if (ipk_lock_release(&sync_arena, &party, LOCK) ||
 	    ipk_lock_take(&sync_arena, &party, LOCK, &wait) != 0 ||
 	    ipk_lock_release(&sync_arena, &party, LOCK))

@@ -65,8 +65,8 @@ die_with_lock(void)
 	(void)waitpid(pid, NULL, 0);
 }
 
-/* The same, and the dead one's slot is not the next one that is taken: who joins next meets the
- * lock, and has not settled it by joining. */
+/* The same, and the dead one's slot is not the next one that is taken: the next process that joins
+ * meets the lock, and has not settled it by joining. */
 static void
 die_with_lock_elsewhere(void)
 {

@@ -164,7 +164,7 @@ lead_holder(struct ipk_trace *holder, const struct kind *kind)
 	(void)path_follow(holder, &holding_path, until_latch);
 }
 
-/* What the holder does, and the victim meanwhile. */
+/* Note the path of the holder, and that of a victim that waits for it. */
 static void
 note_waiting(const struct kind *kind)
 {

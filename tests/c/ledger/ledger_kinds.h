@@ -21,7 +21,7 @@ struct kind {
 	int may_add;		/* a task may have come */
 };
 
-/* Tasks that were accepted before the call, and how often each was told of. */
+/* Tasks that were accepted before the call, and how often the end of each was delivered. */
 static int64_t accepted[MOST_TASKS];
 static int told[MOST_TASKS];
 static int accepted_count;

@@ -6,7 +6,7 @@
 #include <errno.h>
 #include <stdint.h>
 
-/* Claim, answer with a body of that size, and be told. */
+/* Claim, answer with a body of that size, and collect the end. */
 static uint64_t
 one_round(uint32_t taker, uint32_t submitter, uint64_t size)
 {

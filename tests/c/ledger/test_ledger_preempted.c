@@ -186,7 +186,7 @@ a_gate_chooses_for_its_own_key(const void *place, int nth)
 	return 1;
 }
 
-/* -- F14: who ends a task leaves the gate of another one -- */
+/* -- F14: the end of a task leaves the gate of another one as it is -- */
 
 static void
 its_record_runs_for_another_key(void)
@@ -326,7 +326,7 @@ it_takes_the_same_block(void)
 	CHECK(ipk_ledger_put_result(at(TAKER + 2), mine.record, ones, 300) == 0);
 }
 
-/* F14: the manager frees what no record lists; the record's owner lists it again meanwhile. */
+/* F14: the manager frees what no record lists, while the record's owner lists it again. */
 static void
 a_sweep_frees_no_block_in_use(void)
 {

@@ -28,7 +28,7 @@ storm(void *unused)
 			if (ipk_word_compare_and_set(&cas_sum, seen, seen + 1))
 				break;
 		}
-		/* Who swaps 0 in and gets 1 has it alone. */
+		/* The thread that swaps 0 in and gets 1 has it alone. */
 		if (ipk_word_compare_and_set(&word, 0, 1) && ipk_word_swap(&word, 0) == 1)
 			(void)ipk_word_add(&taken, 1);
 	}

@@ -61,7 +61,7 @@ hold_both(void)
 	__atomic_store_n(shared, party.owner, __ATOMIC_RELEASE);
 }
 
-/* The holder lives: nothing of his can be had. */
+/* The holder lives: nothing that it holds can be taken. */
 static void
 expect_held(void)
 {
@@ -81,7 +81,7 @@ expect_held(void)
 	CHECK(has_pair(&row, ROW_VALUE) && !ipk_table_has(&table, &busy));
 }
 
-/* The holder is dead: at once all is free, whole and told. */
+/* The holder is dead: all is free without a wait, whole, and the death is reported. */
 static void
 expect_freed(void)
 {

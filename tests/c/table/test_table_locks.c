@@ -178,7 +178,7 @@ cycles(void)
 	CHECK(abort_lock(&c, x) == 0 && abort_lock(&c, z) == 0 && abort_lock(&b, y) == 0);
 	ipk_table_give_up(&a);
 
-	/* Who was waited for has deleted the row. */
+	/* The holder that was waited for has deleted the row. */
 	CHECK(lock(&a, &keys[0], &x) == 1 && lock(&b, &keys[0], &unused) == -EAGAIN);
 	CHECK(abort_lock(&a, x) == 0 && drop(&keys[0]) == 1);
 	CHECK(lock(&b, &keys[0], &unused) == 0 && abort_lock(&b, unused) == 0);

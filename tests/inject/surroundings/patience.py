@@ -1,9 +1,9 @@
 """Ten seconds for an answer: what nobody could have given for want of a CPU does not count.
 
 Contract  `Patience(seconds).over()` is true once that many seconds have passed, and as many again
-          as this process and those it watches have waited for a CPU meanwhile, all added up. Who
-          sleeps, as a process does that hangs, waits for none: its time is exact on any machine.
-          Who spins is waited for no longer than MOST.
+          as this process and those it watches waited for a CPU in that time, all added up. A
+          process that sleeps, as one that hangs does, waits for no CPU: its time is exact on any
+          machine. For a process that spins, the whole wait is no longer than MOST.
 Kernel    proc(5) schedstat, the second number: nanoseconds that a thread was runnable and did not
           run. Without it (CONFIG_SCHED_INFO) all time counts.
 """

@@ -1,4 +1,4 @@
-"""`ipckit run module:server`: a reload takes new code, and what cannot be loaded is told."""
+"""`ipckit run module:server`: a reload takes new code, and reports code that cannot be loaded."""
 
 from __future__ import annotations
 

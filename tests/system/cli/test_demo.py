@@ -269,7 +269,7 @@ def test_nobody_fails_every_attempt():
 
 
 def test_the_demo_finds_what_is_wrong_with_its_files(tmp_path):
-    """Missing, twice, another one's, one too many: each is told."""
+    """Missing, twice, another one's, one too many: each is reported."""
     (tmp_path / file_name(1)).write_bytes(mail(1))
     (tmp_path / file_name(2)).write_bytes(mail(2))
     assert command._wrong_files(tmp_path, 2) == []

@@ -1,4 +1,4 @@
-"""Clients that a worker cannot take at once: they wait, and are served; or they go meanwhile."""
+"""Clients that wait until a worker can take them: they are served, or leave before that."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ def test_tasks_and_messages_back_do_not_wait_for_each_other(start, mode):
 
 
 def test_two_bare_queues_do_lock_up():
-    """The test of the test: who writes all before he reads waits for who does likewise."""
+    """The test of the test: two processes that write all before they read wait for each other."""
     there, back = SysvQueue.create(max_bytes=16384), SysvQueue.create(max_bytes=16384)
     pids = []
     try:

@@ -107,7 +107,7 @@ def task(server, task_id, worker_id, data):
 
 
 def test_a_task_s_sends_to_a_client_that_left_leave_no_traceback(small, tmp_path):
-    """F17: the client's own receive waits for the task meanwhile."""
+    """F17: the client leaves while its own receive waits for the task."""
     flag = tmp_path / "left"
     server = small(
         GATED
@@ -205,7 +205,7 @@ def test_what_was_acknowledged_is_handed_out_though_our_write_failed(small):
 
 
 def test_a_file_is_whole_though_its_client_closed_its_half(small, tmp_path):
-    """S8: sendfile(), close(), and the client's end of file meanwhile."""
+    """S8: sendfile(), close(), and the client's end of file before all is sent."""
     path = tmp_path / "file"
     path.write_bytes(os.urandom(30_000_000))
     server = small(

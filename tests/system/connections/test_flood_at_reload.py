@@ -34,7 +34,7 @@ AHEAD = 300
 
 
 class Room:
-    """Who speaks and who hears; lines are "SPEAKER NUMBER", the last number of each is -1."""
+    """Speakers and listeners; lines are "SPEAKER NUMBER", the last number of each is -1."""
 
     def __init__(self, server: Small, speakers: int) -> None:
         self.speakers = range(speakers)

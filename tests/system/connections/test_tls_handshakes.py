@@ -228,7 +228,7 @@ def test_what_is_sent_before_close_arrives_over_tls(serve, certificate):
 
 
 def test_what_came_with_the_handshakes_end_and_a_reset_is_handed_out(serve, certificate):
-    """S6, F11: the server wakes to a handshake, a request and a reset at once."""
+    """S6, F11: the server finds a handshake, a request and a reset in one wakeup."""
     code = (
         TLS.replace("server.send(fd, data)", "print('receive', data, flush=True)")
         + """

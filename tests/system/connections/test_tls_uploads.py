@@ -2,9 +2,9 @@
 
 10,000 uploads with IPCKIT_SOAK=1, else a tenth; the assertions are the same.
 
-A client knows a byte as sent when its kernel was told that the other kernel has it (SIOCOUTQ, tcp(7),
-is 0), or when it has read the server's end of the connection after its own. A client that ends by a
-reset waits for the first; every other one reads to the end, which comes after its own end of file.
+A client knows a byte as sent when the other kernel has acknowledged it (SIOCOUTQ, tcp(7), is 0), or
+when it has read the server's end of the connection after its own. A client that ends by a reset
+waits for the first; every other one reads to the end, which comes after its own end of file.
 
 Each upload is a random number of packets of random sizes, through an async receive that waits for
 each, so that more than 64 packets wait and the socket is not read. Half of the uploads are answered

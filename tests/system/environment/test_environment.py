@@ -176,8 +176,8 @@ def test_f5_f8_no_descriptor_for_a_pidfd(small, tmp_path):
     server = small(WHO, f"worker_num=2, log_file={str(log)!r}")
     pid = server.process.pid
     links = {fd: os.readlink(f"/proc/{pid}/fd/{fd}") for fd in open_descriptors(pid)}
-    # Those of the workers come last. That of the dead one is closed before the fork, and must not
-    # be had again.
+    # Those of the workers come last. That of the dead one is closed before the fork, and the limit
+    # keeps its number from being used again.
     pidfds = [fd for fd, link in links.items() if "pidfd" in link]
     limit = Limited(server, resource.RLIMIT_NOFILE, min(pidfds[-2:]))
     kill_a_worker_meanwhile(server, log, limit, "pidfd_open: Too many open files")

@@ -1,4 +1,4 @@
-"""What the machine has no more of is told at start, and nothing is left behind."""
+"""The start reports what the machine has no more of, and leaves nothing behind."""
 
 from __future__ import annotations
 

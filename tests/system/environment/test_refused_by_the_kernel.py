@@ -112,7 +112,7 @@ def tree(tmp_path: Path, own: str, files: dict[str, object]) -> tuple[str, str]:
 
 
 def test_what_a_group_of_version_2_leaves(tmp_path):
-    """The tightest on the way up counts; the cache of files can be had, shared memory cannot."""
+    """The tightest on the way up counts; the cache of files can be reclaimed, shared memory not."""
     where = tree(
         tmp_path,
         "0::/a/b\n",

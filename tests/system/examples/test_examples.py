@@ -119,7 +119,7 @@ def test_redis_clients_and_the_resp_server(serve):
 @pytest.mark.needs_redis
 @pytest.mark.parametrize("pipeline", ["1", "16"])
 def test_redis_benchmark_counts_right_through_a_reload(serve, pipeline):
-    """40,000 increments of 100 keys by 50 clients; two reloads meanwhile, and none is lost."""
+    """40,000 increments of 100 keys by 50 clients during two reloads: none is lost."""
     server = serve("resp_server.py")
     benchmark = subprocess.Popen(
         [

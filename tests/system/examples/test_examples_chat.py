@@ -101,8 +101,8 @@ def test_a_reload_in_mid_conversation_is_not_noticed(gather):
 
 @pytest.mark.needs_socat
 def test_a_kill_of_a_worker_costs_only_who_was_under_way(gather):
-    """kill -9 of each worker, at rest: nobody notices. In mid-conversation: who stays has missed
-    no line, and hears who was lost; they come back under their names.
+    """kill -9 of each worker, at rest: nobody notices. In mid-conversation: those that stay have
+    missed no line, and hear the names of the lost; the lost come back under their names.
     """
     hall = gather("chat_server.py")
     speakers = ["ada", "bob", "carl"]

@@ -1,6 +1,6 @@
 """The file pipeline, on a real folder: killed in the middle, it goes on, and does nothing twice.
 
-That a file is not indexed again is seen by its part: who writes it makes another inode.
+A file was not indexed again if its part has the same inode: each write of a part makes a new one.
 """
 
 from __future__ import annotations

@@ -134,7 +134,7 @@ def wait_for_stats(**expected: int) -> None:
 
 
 def test_a_task_worker_is_killed_in_the_middle_of_a_note(serve, tmp_path, monkeypatch):
-    """The database is locked meanwhile, so the note is begun and cannot end."""
+    """The database is locked until after the kill, so the note is begun and cannot end."""
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     server = serve("database_server.py", str(tmp_path / "notes.sqlite"))
     opened = r"process (\d+) has a connection"

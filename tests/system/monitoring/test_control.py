@@ -90,7 +90,7 @@ def test_what_changes_a_server_wants_it_to_be_of_this_directory(small, tmp_path,
 
 
 def test_requests_in_one_write_are_all_answered(small, path):
-    """F28: in order, also behind an answer that does not fit into the socket at once."""
+    """F28: in order, also behind an answer that takes more than one write to the socket."""
     small(ECHO, f"control_path={str(path)!r}")
     with socket.socket(socket.AF_UNIX) as sock:
         sock.settimeout(LOOK)

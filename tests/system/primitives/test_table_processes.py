@@ -115,7 +115,7 @@ def test_iteration_sees_every_lasting_row_exactly_once_while_others_come_and_go(
                 seen = list(table)
                 assert lasting <= set(seen)
                 assert all(seen.count(key) == 1 for key in lasting)
-            # Two iterators at once: each sees all, whatever the other does.
+            # Two nested iterators: each sees all, whatever the other does.
             inner = 0
             for key, row in table.items():
                 assert whole(row)

@@ -66,7 +66,7 @@ def test_sigterm_under_load_lets_running_tasks_finish(start, mode, tmp_path):
 
 
 def test_finish_events_run_before_the_worker_stops(start, mode, tmp_path):
-    """S18: results are told first."""
+    """S18: results are delivered first."""
     running = start(task_ipc_mode=mode, max_wait_time=1000)
     ask = running.client()
     gate = tmp_path / "gate"
@@ -83,7 +83,7 @@ def test_finish_events_run_before_the_worker_stops(start, mode, tmp_path):
 
 
 def test_who_does_not_end_in_time_is_killed_with_a_stack_dump(start):
-    """S18: who is not done in time."""
+    """S18: a worker that is not done in time."""
     running = start(max_wait_time=0.3)
     ask = running.client()
     ask.tell("block", "no such file")

@@ -1,5 +1,5 @@
 """F42: a server ends in order at whatever step of its processes a SIGTERM comes, and however long
-one of their system calls takes meanwhile.
+one of their system calls takes during the end.
 
 The steps are lines of ipckit's code, counted by sys.settrace() from the moment that the server
 serves: at the n-th one in the manager the process signals itself. At the n-th one in a worker or a
@@ -10,7 +10,7 @@ Each test takes a part of the steps, of equal distance; `IPCKIT_ALL_STEPS=1` tak
 What was searched for once, beside these steps: a SIGTERM on entry of a call of a manager that
 begins to serve and reloads, 247 of 415 calls; 0.4 s before or after each call of the end, all 122
 of the manager, 41 of a worker, 5 of a task worker; and all 164 of a manager that gets SIGUSR1 and
-SIGTERM at once. No server was left that had not ended. What was found: a second SIGTERM while the
+SIGTERM together. No server was left that had not ended. What was found: a second SIGTERM while the
 files are removed ended the program there, and they stayed.
 """
 

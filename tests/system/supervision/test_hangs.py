@@ -62,7 +62,7 @@ def test_a_worker_that_hangs_is_replaced(small, how):
 
 
 def test_a_busy_worker_does_not_hang(small):
-    """S15: who works is left alone, for longer than a worker may hang."""
+    """S15: a worker that works is left alone, for longer than a worker may hang."""
     server = small(ECHO, "worker_hang_timeout=5")
     first = pid_of(server)
     end = time.monotonic() + 6

@@ -145,7 +145,7 @@ def test_start_needs_a_process_without_threads(server):
 
 
 def test_tasks_that_cannot_be_sent(start, mode):
-    """D2: what cannot be posted is told, and nothing is stored."""
+    """D2: a task that cannot be posted raises, and nothing is stored."""
     running = start(task_ipc_mode=mode)
     code = running.client()
     with pytest.raises(Refused, match=r"ValueError.*dst=-2: must be -1"):

@@ -1,5 +1,5 @@
-"""`ipckit reload --wait`: it returns when a reload is over, with its outcome; meanwhile the processes
-that leave are in `ipckit status` and `ipckit top`.
+"""`ipckit reload --wait`: it returns when a reload is over, with its outcome; until then the
+processes that leave are in `ipckit status` and `ipckit top`.
 
 In full (IPCKIT_SOAK=1) the request that is under way takes 20 s; else the test ends it.
 """

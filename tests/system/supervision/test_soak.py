@@ -1,4 +1,4 @@
-"""All at once, for long: requests, tasks, reloads, kills, hostile clients. Then nothing has grown.
+"""All together, for long: requests, tasks, reloads, kills, hostile clients. Then nothing has grown.
 
 A minute in `make test`, ten in `make soak`. What is compared is the end with what was there after
 half a minute, or a whole one, so that what fills up once may do so.
@@ -100,7 +100,7 @@ def descriptors(pid: int) -> int:
 
 
 def stats(address) -> dict:
-    """Ask over a connection of its own; again, if its worker dies meanwhile."""
+    """Ask over a connection of its own; again, if its worker dies before it answers."""
     while True:
         with contextlib.suppress(OSError), socket.create_connection(address, LOOK) as sock:
             sock.settimeout(LOOK)

@@ -113,7 +113,7 @@ def test_f21_sigterm_for_a_child_of_a_callback_is_the_childs(small, where, task,
 
 @pytest.mark.parametrize("where", ["start", "worker_error", "add_process"])
 def test_f21_sigterm_for_a_child_of_the_manager_or_of_a_user_process(where):
-    """F21, S60: the server goes on until it is told to end."""
+    """F21, S60: the server goes on until the call of shutdown()."""
     code = f"""
     import ipckit, multiprocessing, os, signal
     reading, writing = os.pipe()

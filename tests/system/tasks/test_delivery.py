@@ -73,7 +73,7 @@ def test_what_task_returned_for_is_done_whoever_is_killed(start, mode):
 
 
 def test_a_poisonous_task_takes_nobody_along(start, mode, tmp_path):
-    """D12: buried after exactly its attempts; meanwhile the others wait for less than a second."""
+    """D12: buried after exactly its attempts; until then the others wait for less than a second."""
     path = tmp_path / "letters"
     running = start(
         task_ipc_mode=mode,
@@ -310,7 +310,7 @@ def test_a_result_that_its_worker_cannot_survive(small, tmp_path, dies, workers)
     with server.connect() as client:
         client.sendall(b"bad")
         server.wait_for(lambda: look("failed", 2 if dies == "task_failed" else 1))
-    server.wait_for(good_is_finished)  # the others' results are told
+    server.wait_for(good_is_finished)  # the others' results are delivered
     log = server.end()
     assert [line for line in lines if line[0] == "task"].count(["task", "bad"]) == 1
     failed = [line for line in lines if line[0] == "failed"]

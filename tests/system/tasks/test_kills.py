@@ -1,4 +1,4 @@
-"""kill -9 of task workers in the middle of their work: every task is done, and is told once.
+"""kill -9 of task workers in the middle of their work: every task is done, and its end comes once.
 
 IPCKIT_SOAK=1 kills ten times as long.
 """

@@ -1,4 +1,4 @@
-"""A flood of tasks: all of them finish, and clients are served meanwhile.
+"""A flood of tasks: all of them finish, and clients are served while they run.
 
 IPCKIT_SOAK=1 takes the full number, else a tenth of it; the assertions are the same.
 """
@@ -47,7 +47,7 @@ def test_a_flood_by_task_later_finishes_and_an_echo_stays_quick(start, mode):
 
 
 def test_a_flood_posted_in_one_callback_finishes(start, mode):
-    # Room for all of it: how many are run meanwhile is the machine's affair.
+    # Room for all of it: how many are run during the callback is the machine's affair.
     running = start(task_ipc_mode=mode, task_queue_size=131072, task_memory=TASKS * 2048)
     ask = running.client()
     assert ask("flood_at_once", TASKS, 1024) == TASKS
@@ -67,7 +67,7 @@ def test_two_workers_share_one_full_queue(start, mode):
 
 
 def test_large_bodies_do_not_block_either_side(start, mode):
-    """Both directions full at once: bodies over every inline limit, through one task worker."""
+    """Both directions full at the same time: bodies over every inline limit, one task worker."""
     ask = start(task_ipc_mode=mode).client()
     body = os.urandom(100_000)
     for _ in range(5):

@@ -304,7 +304,7 @@ def test_at_most_once_repeats_nothing(start, mode, how):
 
 @pytest.mark.parametrize("call", ["taskwait", "task_wait_multi"])
 def test_a_thread_waits_for_tasks_and_the_loop_goes_on(small, call):
-    """D9: its own answers, each as soon as it is there; clients are served meanwhile."""
+    """D9: its own answers, each as soon as it is there; clients are served while it waits."""
     server = small(
         f"""
         import asyncio

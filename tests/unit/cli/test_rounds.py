@@ -1,4 +1,4 @@
-"""How figures are compared: in turn, by pairs, against goals; and how that is told and drawn."""
+"""How figures are compared: in turn, by pairs, against goals; and how that is printed and drawn."""
 
 from __future__ import annotations
 

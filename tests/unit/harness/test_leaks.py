@@ -61,7 +61,7 @@ def run(folder: Path, calls: list[str], settles: float, *options: str) -> subpro
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory):
-    """What each test with a leak was told, by its number."""
+    """The error of each test with a leak, by the number of the test."""
     ran = run(tmp_path_factory.mktemp("leaks"), [call for call, _ in LEAKS.values()], 0.2)
     out, _ = ran.communicate(timeout=RUN)
     assert ran.returncode == 1, out

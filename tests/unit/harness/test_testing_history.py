@@ -53,7 +53,7 @@ def test_a_pass_is_true_and_the_other_outcomes_are_not():
 
 
 def test_a_hostile_history_ends_as_unknown_at_its_budget():
-    """Thirty writes of different values at once, and a read of a value that none wrote."""
+    """Thirty overlapping writes of different values, and a read of a value that none wrote."""
     writes = [Operation(i, "write", {"value": i}, 1, 1000) for i in range(30)]
     verdict = check(
         History([*writes, Operation(99, "read", {}, 1, 1000, -1)]), Register(), timeout=0.3

@@ -209,7 +209,7 @@ def test_nobody_there(tmp_path):
 
 
 def test_a_full_backlog_is_waited_for(tmp_path):
-    """A unix socket whose backlog is full: WaitTimeout after the time, not at once."""
+    """A unix socket whose backlog is full: WaitTimeout after the time, not before."""
     path = str(tmp_path / "s")
     with contextlib.ExitStack() as stack:
         listener = stack.enter_context(socket.socket(socket.AF_UNIX))
@@ -366,7 +366,7 @@ def test_a_task_that_does_not_go_in(queue):
 
 
 def test_no_such_queue(queue):
-    """A key without a queue is NotFound; a queue made anew under the key is found again."""
+    """A key without a queue is NotFound; a new queue under the key is found again."""
     from ipckit.queue import SysvQueue
 
     with pytest.raises(NotFound):
@@ -386,7 +386,7 @@ def test_no_such_queue(queue):
 
 
 def test_threads_find_the_new_queue_together(queue):
-    """Threads that share a TaskClient while the server starts anew all get their tasks in."""
+    """Threads that share a TaskClient while the server restarts all get their tasks in."""
     from ipckit.queue import SysvQueue
 
     count = 8

@@ -94,7 +94,7 @@ def test_only_the_choice_wakes(queue):
 
 
 def test_an_empty_message_is_handed_over(queue, relay):
-    """It cannot be left there; it is told by its type, once, and arm() does not lose it."""
+    """It cannot be left there; collect() gives its type, once, and arm() does not lose it."""
     relay.arm()
     queue.send_nowait(b"", type=2**40)
     assert readable(relay)

@@ -217,7 +217,7 @@ def test_wrong_values(name, value, error, says):
 
 
 def test_unprintable_numbers():
-    """An int that Python refuses to print is told by its bits."""
+    """The error names an int that Python refuses to print by the number of its bits."""
     for name, says in (("id", "-128..127"), ("rate", "too large for a float")):
         text = text_of(OverflowError, lambda: SCHEMA.check_value(name, HUGE))
         assert f"an int of {HUGE.bit_length()} bits" in text and says in text

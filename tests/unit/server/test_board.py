@@ -141,7 +141,7 @@ def test_numbers_that_are_no_session(board, session):
 
 
 def test_sessions_of_many_processes_are_unique(board):
-    """Four processes open and close at once; each of them owns what it got."""
+    """Four processes open and close at the same time; each of them owns what it got."""
     reading, writing = os.pipe()
 
     def work(owner):

@@ -184,7 +184,7 @@ def test_f12_a_connection_that_is_not_wanted_needs_no_descriptor(inbox):
 
 
 def test_f12_a_blocked_inbox_is_looked_at_again_after_a_pause_and_not_before(inbox):
-    """F12: the socket stays readable meanwhile, and the loop does not spin."""
+    """F12: the socket stays readable during the pause, and the loop does not spin."""
     loop = asyncio.new_event_loop()
     frames = []
 

@@ -83,7 +83,7 @@ def test_a_relative_path_is_ours_after_chdir(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_socket_file_that_is_anothers_by_now_stays(path, kind):
-    """F23: the name was given again; the file is told from ours by its inode."""
+    """F23: the name was given again; the inode shows that the file is not ours."""
     old = bind.bind(path, 0, kind)
     os.unlink(path)
     new = bind.bind(path, 0, kind)

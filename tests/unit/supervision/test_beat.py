@@ -1,4 +1,4 @@
-"""Which workers are told that they hang, and when."""
+"""Which workers are found to hang, and when."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ def test_a_reload_whose_new_process_fails_keeps_the_old_one():
 
 
 def test_a_ready_one_that_dies_is_followed_at_once_but_ten_times_a_second_at_most():
-    """From the promise: at once, 10 forks a second for a slot, no limit in number, and told."""
+    """The promise: without delay, 10 forks a second for a slot, no limit in number, a report."""
     fleet = Fleet(1, 0, LIMIT)
     (fork,) = fleet.boot()
     now, forks, told = 0.0, [], []

@@ -35,7 +35,7 @@ def settings(tmp_path, **changes):
 
 
 def ends_of(submitter):
-    """What a worker would be told, without a `finish` callback."""
+    """What a worker would get, without a `finish` callback."""
     found = []
     assert submitter.collect(10) > 0
     while (end := submitter.deliver(None, None, bytes, {})) is not None:

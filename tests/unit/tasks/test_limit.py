@@ -127,7 +127,7 @@ def test_no_timer_is_left_wherever_an_exception_comes(soft):
 
     line = 1
     while strike_at(line, block):
-        bound.stop()  # as who runs an attempt does
+        bound.stop()  # as the code that runs an attempt does
         assert timers() == [], f"line {line}"
         line += 1
     assert line > 8

@@ -1,4 +1,4 @@
-"""K5: many tasks that are given up at once do not hold up the manager's loop, and none is left out."""
+"""K5: many tasks given up together do not hold up the manager's loop, and none is left out."""
 
 from __future__ import annotations
 

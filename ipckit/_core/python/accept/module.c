@@ -147,7 +147,7 @@ close_ours(struct accepted *client)
 	client->fd = -1;
 }
 
-/* The coroutine has raised: an OSError is told, anything else is the caller's. 0 or -1. */
+/* The coroutine has raised: `failed` gets an OSError, the caller anything else. 0 or -1. */
 static int
 tell_failure(struct accepted *client)
 {

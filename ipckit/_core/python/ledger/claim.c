@@ -2,7 +2,7 @@
  * python/ledger/claim.c - the calls of a task worker, and of any owner of a task, for Python.
  *
  * Stands on ledger/claim.  State  struct view.
- * Blocks    spin, as long as it is told, without the GIL.
+ * Blocks    spin, for the time in its argument, without the GIL.
  */
 #include "base/atomics.h"
 #include "base/clock.h"
@@ -193,7 +193,7 @@ ledger_spin(PyObject *self, PyObject *ns)
 			found = ipk_ledger_has_work(&view->ledger);
 		}
 	Py_END_ALLOW_THREADS
-	if (!found || took > 2 * most) /* the latter: somebody else had the CPU meanwhile */
+	if (!found || took > 2 * most) /* the latter: another process had the CPU */
 		view->rests = RESTS;
 	return PyBool_FromLong(found);
 }

@@ -2,7 +2,7 @@
  * python/ledger/results.c - how tasks ended: results are collected, and delivered to the `finish` callback.
  *
  * Stands on ledger/submit, ledger_run.  State  struct view: `ends`, which were collected and
- *           are still to be told.
+ *           not yet delivered.
  * Blocks    as long as the user's callback does.
  * The common case is delivered here: a result in the ledger that no taskwait() waits for. Every
  * other one is left to Python. A callback may ask for results itself, and goes on with the rest.

@@ -4,10 +4,11 @@
  *
  * Stands on ledger/claim, job.c, attempt.c.  State  struct view.
  * Blocks    as long as the user's callback does.
- * What is not common is left to Python, which is told how far the attempt is: a task of a
- * stranger, data in a file, a result for which there is no room. An exception of the callback, or
- * of the data's types while they are read, goes up; in_hand() says which task it was, until its
- * end is written. A process that the callback forked and that comes back from it writes nothing.
+ * What is not common is left to Python: a task of another program, data in a file, a result for
+ * which there is no room. The return value says how far the attempt is. An exception of the
+ * callback, or of the data's types while they are read, goes up; in_hand() says which task it was,
+ * until its end is written. A process that the callback forked and that comes back from it writes
+ * nothing.
  */
 #include "python/ledger/view.h"
 

@@ -204,7 +204,7 @@ LEDGER_FAST(ledger_publish)
 	Py_RETURN_NONE;
 }
 
-/* ask_for(record, submitter's place, source): by who is no submitter himself */
+/* ask_for(record, submitter's place, source): for a caller that is no submitter itself */
 LEDGER_FAST(ledger_ask_for)
 {
 	struct view *view = (struct view *)self;

@@ -17,7 +17,7 @@
 
 #include "ledger/ledger.h"
 
-enum { LEDGER_ENDS = 256 }; /* collected at once, most */
+enum { LEDGER_ENDS = 256 }; /* collected in one call, at most */
 
 /* How far a call is that is left to Python. */
 enum ledger_stage { LEDGER_BEGUN = 1, LEDGER_RETURNED, LEDGER_ENDED, LEDGER_UNTOLD, LEDGER_FORKED };

@@ -59,7 +59,7 @@ int segment_errors_setup(void);
 int segment_raise(PyObject *error);
 /* Raise the error of a system call's -errno; -1. */
 int segment_raise_errno(int code, const char *call, const char *detail);
-/* The thread's party in the segment; signals are handled meanwhile. NULL: raised. */
+/* The thread's party in the segment; a wait for it handles signals. NULL: raised. */
 struct ipk_party *segment_join(struct segment *segment);
 
 #endif

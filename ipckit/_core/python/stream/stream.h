@@ -106,7 +106,7 @@ Py_ssize_t whole_packet(const struct rule *rule, const char *bytes, Py_ssize_t s
 PyObject *stream_data_received(PyObject *self, PyObject *data);
 /* received(packet): a whole packet came, or bytes without a packet rule. */
 PyObject *stream_received(PyObject *self, PyObject *packet);
-/* settle(): what was read is worked off, but for the beginning of a packet: say so. */
+/* settle(): report that what was read is worked off, except for the beginning of a packet. */
 PyObject *stream_settle(PyObject *self, PyObject *none);
 /* timed(): the callback under way has ended; note how long it took, if it is timed. */
 PyObject *stream_timed(PyObject *self, PyObject *none);

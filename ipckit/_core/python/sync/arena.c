@@ -3,7 +3,7 @@
  *
  * Owns      the types.  Stands on locks/arena, python/segments/membership.  State  in the arena; a Mutex's
  *           `recovered` is its process's.
- * Blocks    Mutex.acquire, without the GIL; signals are handled meanwhile.
+ * Blocks    Mutex.acquire, without the GIL; it handles signals while it waits.
  * `ipckit.sync` has the classes for users, which choose the arena and the cell.
  */
 #include "base/clock.h"
@@ -250,8 +250,8 @@ static PyMethodDef mutex_methods[] = {
 	 PyDoc_STR("acquire($self, timeout=None)\n--\n\n"
 		   "Take the lock; False when `timeout` seconds are over (None: no limit; 0: one "
 		   "try).\n\nIf its holder died with it, it is taken at once and `recovered` is "
-		   "True. DeadlockError\nwhen the calling thread has it and there is no timeout. A "
-		   "signal's handler runs meanwhile.")},
+		   "True. DeadlockError\nwhen the calling thread has it and there is no timeout. "
+		   "Signal handlers run while it waits.")},
 	{"release", mutex_release, METH_NOARGS,
 	 PyDoc_STR("release($self)\n--\n\n"
 		   "Open the lock. MisuseError when the calling thread does not hold it: then "

@@ -2,7 +2,7 @@
  * python/sync/number.c - the type Number: a 64-bit number that may be waited for.
  *
  * Owns      nothing.  Stands on locks/arena, arena.c.  State  in the arena.
- * Blocks    wait, without the GIL; signals are handled meanwhile.
+ * Blocks    wait, without the GIL; it handles signals while it waits.
  */
 #include "python/sync/sync.h"
 
@@ -174,9 +174,9 @@ PyMethodDef number_methods[] = {
 	{"wait", SYNC_NAMED(number_wait),
 	 PyDoc_STR("wait($self, expected, timeout=None)\n--\n\n"
 		   "Sleep while the value is `expected`; True when it is another, False when "
-		   "`timeout`\nseconds are over (None: no limit; 0: only look).\n\nWho changes the "
-		   "value calls wake(); without that a sleeper looks again after at most\n50 ms. A "
-		   "signal's handler runs meanwhile.")},
+		   "`timeout`\nseconds are over (None: no limit; 0: only look).\n\nA caller that "
+		   "changes the value calls wake(); without that a sleeper looks again after at\n"
+		   "most 50 ms. Signal handlers run while it waits.")},
 	{"wake", SYNC_NAMED(number_wake),
 	 PyDoc_STR("wake($self, n=1)\n--\n\n"
 		   "Wake up to `n` processes that wait(); return how many it were.")},

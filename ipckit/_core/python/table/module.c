@@ -50,13 +50,13 @@ static PyMethodDef rows_methods[] = {
 	 PyDoc_STR("exists($self, key, /)\n--\n\nReturn whether there is such a row.")},
 	{"count", rows_count, METH_NOARGS,
 	 PyDoc_STR("count($self)\n--\n\n"
-		   "Return the number of rows; what is being inserted or deleted meanwhile may "
-		   "count.")},
+		   "Return the number of rows; a row that is inserted or deleted during the call "
+		   "may count.")},
 	{"keys", rows_keys, METH_NOARGS,
 	 PyDoc_STR("keys($self)\n--\n\n"
 		   "Iterate over the keys, str where they are UTF-8, else bytes.\n\n"
 		   "Every row that is there throughout is seen exactly once; others may be "
-		   "inserted and\ndeleted meanwhile. Iterators nest.")},
+		   "inserted and\ndeleted during the iteration. Iterators nest.")},
 	{"values", rows_values, METH_NOARGS,
 	 PyDoc_STR("values($self)\n--\n\nIterate over the rows, as keys() does.")},
 	{"items", rows_items, METH_NOARGS,

@@ -61,7 +61,7 @@ struct rows {
 	int scratch_taken;
 };
 
-/* Every call is between enter() and leave(): a close() meanwhile takes effect after it. Any
+/* Every call is between enter() and leave(): a close() in between takes effect after it. Any
  * Python code, even a garbage collection, may bring one. NULL: raised. */
 struct segment *rows_enter(struct rows *self);
 void rows_leave(struct rows *self);
