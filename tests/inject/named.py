@@ -38,6 +38,7 @@ ACTIONS: dict[str, str] = {
     "fcntl_setlk mmap ftruncate",
     r"/proc/\d+/statm": "open read close",
     r"cannot be loaded|importlib|<frozen": "open read fstat stat close opendir fcntl_dupfd mmap",
+    r"open: .*log_file": "fstat",
     r"opendir: .*spill files": "fcntl_dupfd fstat",
     r"mmap: ": "fcntl_dupfd fstat",
     r"read: .*spill file": "close fstat open",

@@ -57,7 +57,8 @@ def named_memory(name: str, shape: Shape) -> tuple[mmap.mmap, bool]:
     except NotFound:
         return _make(name, shape), False
     try:
-        size = os.fstat(fd).st_size
+        with system_call("fstat", f"the task ledger {name!r}"):
+            size = os.fstat(fd).st_size
         memory = mapped(fd, size) if size else None
     finally:
         _close(fd, name)
