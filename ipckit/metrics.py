@@ -30,32 +30,36 @@ from ipckit.server.shared.histogram import BUCKETS, upper_bound
 
 __all__ = ["Watching", "collector"]
 
-_COUNTERS = (
-    ("ipckit_requests", "request_count", "packets that clients sent"),
-    ("ipckit_responses", "response_count", "answers that were sent to clients"),
-    ("ipckit_connections_accepted", "accept_count", "connections that were accepted"),
-    ("ipckit_connections_closed", "close_count", "connections that were closed"),
-    ("ipckit_tasks", "task_count", "tasks that task() took on"),
-    ("ipckit_tasks_done", "task_done", "tasks that ended well"),
-    ("ipckit_tasks_buried", "task_buried", "tasks that were given up"),
-    ("ipckit_task_attempts_failed", "task_failed", "attempts that ended badly"),
-    ("ipckit_task_retries", "task_retries", "attempts after a task's first"),
-    ("ipckit_tasks_refused", "task_refused", "tasks for which there was no room"),
-    ("ipckit_callback_errors", "callback_errors", "callbacks that raised"),
-    ("ipckit_foreign_refused", "foreign_refused", "messages of other programs that were refused"),
-)
-_GAUGES = (
+_SINGLE = (
     ("ipckit_start_time_seconds", "start_time", "when the server began, since the epoch"),
+    ("ipckit_requests_total", "request_count", "packets that clients sent"),
+    ("ipckit_responses_total", "response_count", "answers that were sent to clients"),
     ("ipckit_connections", "connection_num", "connections that are open"),
+    ("ipckit_connections_accepted_total", "accept_count", "connections that were accepted"),
+    ("ipckit_connections_closed_total", "close_count", "connections that were closed"),
+    ("ipckit_tasks_total", "task_count", "tasks that task() took on"),
+    ("ipckit_tasks_done_total", "task_done", "tasks that ended well"),
+    ("ipckit_tasks_buried_total", "task_buried", "tasks that were given up"),
+    ("ipckit_tasks_refused_total", "task_refused", "tasks for which there was no room"),
     ("ipckit_tasks_queued", "task_queued", "tasks that wait"),
     ("ipckit_tasks_running", "task_running", "tasks that run"),
     ("ipckit_task_oldest_seconds", "task_oldest_seconds", "age of the oldest unfinished task"),
+    ("ipckit_task_attempts_failed_total", "task_failed", "attempts that ended badly"),
+    ("ipckit_task_retries_total", "task_retries", "attempts after a task's first"),
     ("ipckit_workers", "worker_num", "workers"),
     ("ipckit_workers_idle", "idle_worker_num", "workers with no request under way"),
     ("ipckit_task_workers", "task_worker_num", "task workers"),
     ("ipckit_task_workers_idle", "task_idle_worker_num", "task workers without a task"),
     ("ipckit_task_workers_needed", "task_workers_needed", "what arrives takes so many of them"),
+    ("ipckit_callback_errors_total", "callback_errors", "callbacks that raised"),
+    (
+        "ipckit_foreign_refused_total",
+        "foreign_refused",
+        "messages of other programs that were refused",
+    ),
 )
+"""Name, key in the stats, text. What ends in `_total` is a counter, anything else is a gauge."""
+
 _BOUNDS = range(3, BUCKETS - 1, 4)
 """One bound for each power of two: scrapes stay small."""
 
@@ -154,18 +158,19 @@ class Watching(Collector):
 def _families(
     stats: dict[str, Any], workers: int, request_times: list[int], task_times: list[int]
 ) -> Iterator[Metric]:
-    for name, key, text in _COUNTERS:
-        yield CounterMetricFamily(name, text, value=stats[key])
-    for name, key, text in _GAUGES:
-        yield GaugeMetricFamily(name, text, value=stats[key])
+    for name, key, text in _SINGLE:
+        family = CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily
+        yield family(name, text, value=stats[key])
     labels = ["worker", "role"]
     restarts = CounterMetricFamily(
-        "ipckit_worker_restarts", "how often it was replaced", None, labels
+        "ipckit_worker_restarts_total", "how often it was replaced", None, labels
     )
     memory = GaugeMetricFamily("ipckit_worker_resident_bytes", "its resident memory", None, labels)
-    handled = CounterMetricFamily("ipckit_worker_requests", "packets it was given", None, labels)
+    handled = CounterMetricFamily(
+        "ipckit_worker_requests_total", "packets it was given", None, labels
+    )
     attempts = CounterMetricFamily(
-        "ipckit_worker_attempts", "attempts of tasks it ended", None, labels
+        "ipckit_worker_attempts_total", "attempts of tasks it ended", None, labels
     )
     for one in stats["workers"]:
         slot = one["worker_id"]
