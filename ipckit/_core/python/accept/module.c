@@ -21,6 +21,8 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
+#include "python/references.h"
+
 #include <structmember.h>
 
 #include <errno.h>
@@ -273,26 +275,8 @@ ip_of(PyObject *self, void *none)
 	return PyBytes_FromStringAndSize((const char *)client->ip, client->ip_size);
 }
 
-static int
-accepted_traverse(PyObject *self, visitproc visit, void *arg)
-{
-	struct accepted *client = (struct accepted *)self;
-
-	Py_VISIT(Py_TYPE(self));
-	Py_VISIT(client->coroutine);
-	Py_VISIT(client->failed);
-	return 0;
-}
-
-static int
-accepted_clear(PyObject *self)
-{
-	struct accepted *client = (struct accepted *)self;
-
-	Py_CLEAR(client->coroutine);
-	Py_CLEAR(client->failed);
-	return 0;
-}
+#define CLEARED(each) each(coroutine) each(failed)
+REFERENCES(accepted, CLEARED, NO_REFERENCES)
 
 static void
 accepted_free(PyObject *self)
@@ -302,7 +286,7 @@ accepted_free(PyObject *self)
 
 	PyObject_GC_UnTrack(self);
 	close_ours((struct accepted *)self);
-	(void)accepted_clear(self);
+	accepted_drop(self);
 	release(self);
 	Py_DECREF((PyObject *)type);
 }

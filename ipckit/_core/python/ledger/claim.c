@@ -60,13 +60,10 @@ LEDGER_FAST(ledger_begin)
 LEDGER_FAST(ledger_spill_result)
 {
 	struct view *view = (struct view *)self;
-	unsigned long long size;
-	int64_t record;
+	uint64_t size;
+	int64_t record = ledger_record_and_numbers(view, args, count, &size, 1);
 
-	if (ledger_count_arguments(count, 2) < 0 || (record = ledger_record(view, args[0])) < 0)
-		return NULL;
-	size = PyLong_AsUnsignedLongLong(args[1]);
-	if (PyErr_Occurred())
+	if (record < 0)
 		return NULL;
 	ipk_ledger_spill_result(&view->ledger, (uint32_t)record, size);
 	Py_RETURN_NONE;
@@ -74,32 +71,18 @@ LEDGER_FAST(ledger_spill_result)
 
 LEDGER_FAST(ledger_put_result)
 {
-	struct view *view = (struct view *)self;
-	int64_t record;
-	char *bytes;
-	Py_ssize_t size;
-
-	if (ledger_count_arguments(count, 2) < 0 || (record = ledger_record(view, args[0])) < 0 ||
-	    PyBytes_AsStringAndSize(args[1], &bytes, &size) < 0)
-		return NULL;
-	return PyBool_FromLong(ipk_ledger_put_result(&view->ledger, (uint32_t)record, bytes,
-						     (uint64_t)size) == 0);
+	return ledger_put_bytes(self, args, count, ipk_ledger_put_result);
 }
 
 LEDGER_FAST(ledger_flag)
 {
 	struct view *view = (struct view *)self;
-	unsigned long set;
-	unsigned long clear;
-	int64_t record;
+	uint64_t flags[2]; /* to set, to clear */
+	int64_t record = ledger_record_and_numbers(view, args, count, flags, 2);
 
-	if (ledger_count_arguments(count, 3) < 0 || (record = ledger_record(view, args[0])) < 0)
+	if (record < 0)
 		return NULL;
-	set = PyLong_AsUnsignedLong(args[1]);
-	clear = PyLong_AsUnsignedLong(args[2]);
-	if (PyErr_Occurred())
-		return NULL;
-	ipk_ledger_flag(&view->ledger, (uint32_t)record, (uint32_t)set, (uint32_t)clear);
+	ipk_ledger_flag(&view->ledger, (uint32_t)record, (uint32_t)flags[0], (uint32_t)flags[1]);
 	Py_RETURN_NONE;
 }
 
@@ -108,15 +91,12 @@ ledger_done(PyObject *self, PyObject *argument)
 {
 	struct view *view = (struct view *)self;
 	int64_t record = ledger_record(view, argument);
-	struct ipk_ledger_lease lease;
 	int code;
 
 	if (record < 0)
 		return NULL;
 	ledger_attempt_ends(view);
-	lease = ledger_lease(view, record);
-	code = ipk_ledger_done(&view->ledger, &lease);
-	ledger_keep(view, &lease);
+	code = ledger_step(view, record, ipk_ledger_done);
 	return PyLong_FromLong(code < 0 ? -1 : code);
 }
 
@@ -125,17 +105,16 @@ LEDGER_FAST(ledger_done_with)
 {
 	struct view *view = (struct view *)self;
 	struct ipk_ledger_lease lease;
-	int64_t record;
 	char *bytes;
-	Py_ssize_t size;
+	uint64_t size;
+	int64_t record = ledger_record_and_bytes(view, args, count, &bytes, &size);
 	int code;
 
-	if (ledger_count_arguments(count, 2) < 0 || (record = ledger_record(view, args[0])) < 0 ||
-	    PyBytes_AsStringAndSize(args[1], &bytes, &size) < 0)
+	if (record < 0)
 		return NULL;
 	ledger_attempt_ends(view);
 	lease = ledger_lease(view, record);
-	code = ipk_ledger_done_with(&view->ledger, &lease, bytes, (uint64_t)size);
+	code = ipk_ledger_done_with(&view->ledger, &lease, bytes, size);
 	ledger_keep(view, &lease);
 	return PyLong_FromLong(code == -ENOSPC ? -2 : code < 0 ? -1 : code);
 }
@@ -205,36 +184,18 @@ ledger_sleep(PyObject *self, PyObject *unused)
 	return PyBool_FromLong(ipk_ledger_sleep(&((struct view *)self)->ledger));
 }
 
-PyObject *
-ledger_wake(PyObject *self, PyObject *unused)
-{
-	(void)unused;
-	ipk_ledger_wake(&((struct view *)self)->ledger);
-	Py_RETURN_NONE;
-}
-
-PyObject *
-ledger_pass_on(PyObject *self, PyObject *unused)
-{
-	(void)unused;
-	ipk_ledger_pass_on(&((struct view *)self)->ledger);
-	Py_RETURN_NONE;
-}
+LEDGER_AS_IN_CORE(wake)
+LEDGER_AS_IN_CORE(pass_on)
 
 PyObject *
 ledger_end(PyObject *self, PyObject *argument)
 {
 	struct view *view = (struct view *)self;
 	int64_t record = ledger_record(view, argument);
-	struct ipk_ledger_lease lease;
-	int code;
 
 	if (record < 0)
 		return NULL;
-	lease = ledger_lease(view, record);
-	code = ipk_ledger_end(&view->ledger, &lease);
-	ledger_keep(view, &lease);
-	return PyBool_FromLong(code == 0);
+	return PyBool_FromLong(ledger_step(view, record, ipk_ledger_end) == 0);
 }
 
 PyObject *

@@ -22,6 +22,50 @@ ledger_record(const struct view *view, PyObject *argument)
 	return (int64_t)record;
 }
 
+int64_t
+ledger_record_and_numbers(const struct view *view, PyObject *const *args, Py_ssize_t count,
+			  uint64_t *numbers, Py_ssize_t wanted)
+{
+	int64_t record;
+
+	if (ledger_count_arguments(count, 1 + wanted) < 0 ||
+	    (record = ledger_record(view, args[0])) < 0)
+		return -1;
+	for (Py_ssize_t i = 0; i < wanted; i++) {
+		numbers[i] = PyLong_AsUnsignedLongLong(args[1 + i]);
+		if (numbers[i] == UINT64_MAX && PyErr_Occurred())
+			return -1;
+	}
+	return record;
+}
+
+int64_t
+ledger_record_and_bytes(const struct view *view, PyObject *const *args, Py_ssize_t count,
+			char **bytes, uint64_t *size)
+{
+	int64_t record;
+	Py_ssize_t length;
+
+	if (ledger_count_arguments(count, 2) < 0 || (record = ledger_record(view, args[0])) < 0 ||
+	    PyBytes_AsStringAndSize(args[1], bytes, &length) < 0)
+		return -1;
+	*size = (uint64_t)length;
+	return record;
+}
+
+PyObject *
+ledger_put_bytes(PyObject *self, PyObject *const *args, Py_ssize_t count, ledger_put_call *put)
+{
+	struct view *view = (struct view *)self;
+	char *bytes;
+	uint64_t size;
+	int64_t record = ledger_record_and_bytes(view, args, count, &bytes, &size);
+
+	if (record < 0)
+		return NULL;
+	return PyBool_FromLong(put(&view->ledger, (uint32_t)record, bytes, size) == 0);
+}
+
 struct ipk_ledger_lease
 ledger_lease(const struct view *view, int64_t record)
 {
@@ -32,6 +76,16 @@ void
 ledger_keep(struct view *view, const struct ipk_ledger_lease *lease)
 {
 	view->word[lease->record] = lease->word;
+}
+
+int
+ledger_step(struct view *view, int64_t record, ledger_lease_call *call)
+{
+	struct ipk_ledger_lease lease = ledger_lease(view, record);
+	int code = call(&view->ledger, &lease);
+
+	ledger_keep(view, &lease);
+	return code;
 }
 
 PyObject *

@@ -63,14 +63,11 @@ ledger_written_down(PyObject *self, PyObject *argument)
 {
 	struct view *view = (struct view *)self;
 	int64_t record = ledger_record(view, argument);
-	struct ipk_ledger_lease lease;
 	int code;
 
 	if (record < 0)
 		return NULL;
-	lease = ledger_lease(view, record);
-	code = ipk_ledger_written_down(&view->ledger, &lease);
-	ledger_keep(view, &lease);
+	code = ledger_step(view, record, ipk_ledger_written_down);
 	return PyLong_FromLong(code < 0 ? -1 : code);
 }
 
@@ -97,13 +94,7 @@ LEDGER_FAST(ledger_move)
 	Py_RETURN_NONE;
 }
 
-PyObject *
-ledger_recover(PyObject *self, PyObject *unused)
-{
-	(void)unused;
-	ipk_ledger_recover(&((struct view *)self)->ledger);
-	Py_RETURN_NONE;
-}
+LEDGER_AS_IN_CORE(recover)
 
 /* Its body, as bytes, or None: there is none to copy; NULL: raised. Others may be at work on it. */
 static PyObject *

@@ -6,6 +6,7 @@
  */
 #include "ledger/transitions.h"
 #include "python/ledger/view.h"
+#include "python/numbers.h"
 
 #include <errno.h>
 
@@ -254,47 +255,35 @@ static PyModuleDef ledger_module = {
 	.m_methods = module_methods,
 };
 
-/* The numbers that Python code names as well. */
-static int
-add_numbers(PyObject *module)
-{
-	static const struct {
-		const char *name;
-		long value;
-	} numbers[] = {
-		{"FREE", IPK_LEDGER_FREE},
-		{"WRITING", IPK_LEDGER_WRITING},
-		{"BLOCKED", IPK_LEDGER_BLOCKED},
-		{"DELAYED", IPK_LEDGER_DELAYED},
-		{"QUEUED", IPK_LEDGER_QUEUED},
-		{"RUNNING", IPK_LEDGER_RUNNING},
-		{"BURIED", IPK_LEDGER_BURIED},
-		{"DONE", IPK_LEDGER_DONE},
-		{"DELIVERING", IPK_LEDGER_DELIVERING},
-		{"CLEARING", IPK_LEDGER_CLEARING},
-		{"BEGUN", LEDGER_BEGUN},
-		{"RETURNED", LEDGER_RETURNED},
-		{"ENDED", LEDGER_ENDED},
-		{"UNTOLD", LEDGER_UNTOLD},
-		{"FORKED", LEDGER_FORKED},
-		{"WANTED", IPK_LEDGER_WANTED},
-		{"FOREIGN", IPK_LEDGER_FOREIGN},
-		{"BODY_SPILLED", IPK_LEDGER_BODY_SPILLED},
-		{"RESULT_SPILLED", IPK_LEDGER_RESULT_SPILLED},
-		{"HAS_RESULT", IPK_LEDGER_HAS_RESULT},
-		{"LOST", IPK_LEDGER_LOST},
-		{"NOTED", IPK_LEDGER_NOTED},
-		{"INSIDE", IPK_LEDGER_INSIDE},
-		{"SLAB", IPK_LEDGER_SLAB},
-		{"BLOCK", IPK_LEDGER_BLOCK},
-		{"MAX_PLACES", IPK_LEDGER_MAX_PLACES},
-	};
-
-	for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
-		if (PyModule_AddIntConstant(module, numbers[i].name, numbers[i].value) < 0)
-			return -1;
-	return 0;
-}
+static const struct named_number numbers[] = {
+	{"FREE", IPK_LEDGER_FREE},
+	{"WRITING", IPK_LEDGER_WRITING},
+	{"BLOCKED", IPK_LEDGER_BLOCKED},
+	{"DELAYED", IPK_LEDGER_DELAYED},
+	{"QUEUED", IPK_LEDGER_QUEUED},
+	{"RUNNING", IPK_LEDGER_RUNNING},
+	{"BURIED", IPK_LEDGER_BURIED},
+	{"DONE", IPK_LEDGER_DONE},
+	{"DELIVERING", IPK_LEDGER_DELIVERING},
+	{"CLEARING", IPK_LEDGER_CLEARING},
+	{"BEGUN", LEDGER_BEGUN},
+	{"RETURNED", LEDGER_RETURNED},
+	{"ENDED", LEDGER_ENDED},
+	{"UNTOLD", LEDGER_UNTOLD},
+	{"FORKED", LEDGER_FORKED},
+	{"WANTED", IPK_LEDGER_WANTED},
+	{"FOREIGN", IPK_LEDGER_FOREIGN},
+	{"BODY_SPILLED", IPK_LEDGER_BODY_SPILLED},
+	{"RESULT_SPILLED", IPK_LEDGER_RESULT_SPILLED},
+	{"HAS_RESULT", IPK_LEDGER_HAS_RESULT},
+	{"LOST", IPK_LEDGER_LOST},
+	{"NOTED", IPK_LEDGER_NOTED},
+	{"INSIDE", IPK_LEDGER_INSIDE},
+	{"SLAB", IPK_LEDGER_SLAB},
+	{"BLOCK", IPK_LEDGER_BLOCK},
+	{"MAX_PLACES", IPK_LEDGER_MAX_PLACES},
+	{NULL, 0},
+};
 
 static PyObject *
 states_in(uint32_t set)
@@ -341,8 +330,8 @@ PyInit__ledger(void)
 	PyObject *module = PyModule_Create(&ledger_module);
 	PyObject *type = module ? PyType_FromSpec(&view_spec) : NULL;
 
-	if (!type || PyModule_AddObjectRef(module, "Ledger", type) < 0 || add_numbers(module) < 0 ||
-	    add_transitions(module) < 0)
+	if (!type || PyModule_AddObjectRef(module, "Ledger", type) < 0 ||
+	    add_numbers(module, numbers) < 0 || add_transitions(module) < 0)
 		Py_CLEAR(module);
 	Py_XDECREF(type);
 	return module;

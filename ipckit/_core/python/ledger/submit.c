@@ -125,45 +125,28 @@ ledger_take(PyObject *self, PyObject *unused)
 
 LEDGER_FAST(ledger_put)
 {
-	struct view *view = (struct view *)self;
-	int64_t record;
-	char *bytes;
-	Py_ssize_t size;
-
-	if (ledger_count_arguments(count, 2) < 0 || (record = ledger_record(view, args[0])) < 0 ||
-	    PyBytes_AsStringAndSize(args[1], &bytes, &size) < 0)
-		return NULL;
-	return PyBool_FromLong(ipk_ledger_put_body(&view->ledger, (uint32_t)record, bytes,
-						   (uint64_t)size) == 0);
+	return ledger_put_bytes(self, args, count, ipk_ledger_put_body);
 }
 
 LEDGER_FAST(ledger_spill_body)
 {
 	struct view *view = (struct view *)self;
-	unsigned long long size;
-	unsigned long long most;
-	int64_t record;
+	uint64_t bytes[2]; /* of this body, of all spilled ones at most */
+	int64_t record = ledger_record_and_numbers(view, args, count, bytes, 2);
 
-	if (ledger_count_arguments(count, 3) < 0 || (record = ledger_record(view, args[0])) < 0)
-		return NULL;
-	size = PyLong_AsUnsignedLongLong(args[1]);
-	most = PyLong_AsUnsignedLongLong(args[2]);
-	if (PyErr_Occurred())
+	if (record < 0)
 		return NULL;
 	return PyBool_FromLong(
-		ipk_ledger_spill_body(&view->ledger, (uint32_t)record, size, most) == 0);
+		ipk_ledger_spill_body(&view->ledger, (uint32_t)record, bytes[0], bytes[1]) == 0);
 }
 
 LEDGER_FAST(ledger_order)
 {
 	struct view *view = (struct view *)self;
-	unsigned long long key;
-	int64_t record;
+	uint64_t key;
+	int64_t record = ledger_record_and_numbers(view, args, count, &key, 1);
 
-	if (ledger_count_arguments(count, 2) < 0 || (record = ledger_record(view, args[0])) < 0)
-		return NULL;
-	key = PyLong_AsUnsignedLongLong(args[1]);
-	if (PyErr_Occurred())
+	if (record < 0)
 		return NULL;
 	ipk_ledger_order(&view->ledger, (uint32_t)record, key);
 	Py_RETURN_NONE;
@@ -173,13 +156,9 @@ LEDGER_FAST(ledger_dedup)
 {
 	struct view *view = (struct view *)self;
 	uint64_t key[2];
-	int64_t record;
+	int64_t record = ledger_record_and_numbers(view, args, count, key, 2);
 
-	if (ledger_count_arguments(count, 3) < 0 || (record = ledger_record(view, args[0])) < 0)
-		return NULL;
-	key[0] = PyLong_AsUnsignedLongLong(args[1]);
-	key[1] = PyLong_AsUnsignedLongLong(args[2]);
-	if (PyErr_Occurred())
+	if (record < 0)
 		return NULL;
 	return PyLong_FromLongLong(ipk_ledger_dedup(&view->ledger, (uint32_t)record, key));
 }
@@ -208,36 +187,18 @@ LEDGER_FAST(ledger_publish)
 LEDGER_FAST(ledger_ask_for)
 {
 	struct view *view = (struct view *)self;
-	unsigned long place;
-	unsigned long source;
-	int64_t record;
+	uint64_t submitter[2]; /* its place, its source */
+	int64_t record = ledger_record_and_numbers(view, args, count, submitter, 2);
 
-	if (ledger_count_arguments(count, 3) < 0 || (record = ledger_record(view, args[0])) < 0)
+	if (record < 0)
 		return NULL;
-	place = PyLong_AsUnsignedLong(args[1]);
-	source = PyLong_AsUnsignedLong(args[2]);
-	if (PyErr_Occurred())
-		return NULL;
-	ipk_ledger_set_submitter(&view->ledger, (uint32_t)record, (uint32_t)place,
-				 (uint32_t)source);
+	ipk_ledger_set_submitter(&view->ledger, (uint32_t)record, (uint32_t)submitter[0],
+				 (uint32_t)submitter[1]);
 	Py_RETURN_NONE;
 }
 
-PyObject *
-ledger_request_wakeup(PyObject *self, PyObject *unused)
-{
-	(void)unused;
-	ipk_ledger_request_wakeup(&((struct view *)self)->ledger);
-	Py_RETURN_NONE;
-}
-
-PyObject *
-ledger_request_room(PyObject *self, PyObject *unused)
-{
-	(void)unused;
-	ipk_ledger_request_room(&((struct view *)self)->ledger);
-	Py_RETURN_NONE;
-}
+LEDGER_AS_IN_CORE(request_wakeup)
+LEDGER_AS_IN_CORE(request_room)
 
 LEDGER_FAST(ledger_has_room)
 {

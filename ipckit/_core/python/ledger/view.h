@@ -49,14 +49,40 @@ struct view {
 #define LEDGER_FAST(name)                                                                          \
 	PyObject *name(PyObject *self, PyObject *const *args, Py_ssize_t count)
 
+/* A call without arguments and without a result. */
+#define LEDGER_AS_IN_CORE(name)                                                                    \
+	PyObject *ledger_##name(PyObject *self, PyObject *unused)                                  \
+	{                                                                                          \
+		(void)unused;                                                                      \
+		ipk_ledger_##name(&((struct view *)self)->ledger);                                 \
+		Py_RETURN_NONE;                                                                    \
+	}
+
 /* -- job.c -- */
+
+/* A call of the core that puts bytes into a record. */
+typedef int ledger_put_call(struct ipk_ledger *ledger, uint32_t record, const void *bytes,
+			    uint64_t size);
+/* A call of the core that changes a lease. */
+typedef int ledger_lease_call(struct ipk_ledger *ledger, struct ipk_ledger_lease *lease);
 
 /* The record named by an argument; -1: raised. */
 int64_t ledger_record(const struct view *view, PyObject *argument);
+/* The same of args[0], with the unsigned numbers that follow it, as many as are wanted. */
+int64_t ledger_record_and_numbers(const struct view *view, PyObject *const *args, Py_ssize_t count,
+				  uint64_t *numbers, Py_ssize_t wanted);
+/* The same of args[0], with the bytes of args[1]. */
+int64_t ledger_record_and_bytes(const struct view *view, PyObject *const *args, Py_ssize_t count,
+				char **bytes, uint64_t *size);
+/* Put bytes in: (record, bytes) -> whether there was room; NULL: raised. */
+PyObject *ledger_put_bytes(PyObject *self, PyObject *const *args, Py_ssize_t count,
+			   ledger_put_call *put);
 /* The lease of a record in our hands. */
 struct ipk_ledger_lease ledger_lease(const struct view *view, int64_t record);
 /* Keep the word of what is in our hands now. */
 void ledger_keep(struct view *view, const struct ipk_ledger_lease *lease);
+/* Call the core with the lease of a record in our hands, and keep the lease. Returns its result. */
+int ledger_step(struct view *view, int64_t record, ledger_lease_call *call);
 /* The body of a task, or its result, as bytes; NULL: raised. */
 PyObject *ledger_body(const struct view *view, uint32_t record, uint64_t size);
 PyObject *ledger_result(const struct view *view, uint32_t record, uint64_t size);

@@ -6,6 +6,7 @@
  * Stands on messages.h.  State  none.  Blocks  never.
  */
 #include "python/queues/messages.h"
+#include "python/references.h"
 
 #include <structmember.h>
 
@@ -114,26 +115,8 @@ static PyMethodDef posix_methods[] = {
 	{NULL, NULL, 0, NULL},
 };
 
-static int
-queue_traverse(PyObject *self, visitproc visit, void *arg)
-{
-	struct queue *queue = (struct queue *)self;
-
-	Py_VISIT(Py_TYPE(self));
-	Py_VISIT(queue->message);
-	Py_VISIT(queue->given);
-	return 0;
-}
-
-static int
-queue_clear(PyObject *self)
-{
-	struct queue *queue = (struct queue *)self;
-
-	Py_CLEAR(queue->message);
-	Py_CLEAR(queue->given);
-	return 0;
-}
+#define CLEARED(each) each(message) each(given)
+REFERENCES(queue, CLEARED, NO_REFERENCES)
 
 static PyObject *
 queue_new(PyTypeObject *type, PyObject *args, PyObject *keywords)
@@ -155,7 +138,7 @@ queue_free(PyObject *self)
 	freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
 
 	PyObject_GC_UnTrack(self);
-	(void)queue_clear(self);
+	queue_drop(self);
 	release(self);
 	Py_DECREF((PyObject *)type);
 }

@@ -3,6 +3,8 @@
  *
  * Owns      struct stream: its references, and its hold on two rows of shared memory.
  */
+#include "python/numbers.h"
+#include "python/references.h"
 #include "python/stream/stream.h"
 
 #include <structmember.h>
@@ -95,43 +97,12 @@ stream_new(PyTypeObject *type, PyObject *args, PyObject *keywords)
 	return (PyObject *)stream;
 }
 
-static int
-stream_traverse(PyObject *self, visitproc visit, void *arg)
-{
-	struct stream *stream = (struct stream *)self;
-
-	Py_VISIT(Py_TYPE(self));
-	Py_VISIT(stream->server);
-	Py_VISIT(stream->session);
-	Py_VISIT(stream->slot);
-	Py_VISIT(stream->on_receive);
-	Py_VISIT(stream->framer);
-	Py_VISIT(stream->feed);
-	Py_VISIT(stream->unread);
-	Py_VISIT(stream->held);
-	Py_VISIT(stream->write);
-	Py_VISIT(stream->files);
-	Py_VISIT(stream->ending);
-	Py_VISIT(stream->waiting);
-	return 0;
-}
-
-static int
-stream_clear(PyObject *self)
-{
-	struct stream *stream = (struct stream *)self;
-
-	Py_CLEAR(stream->server);
-	Py_CLEAR(stream->slot);
-	Py_CLEAR(stream->on_receive);
-	Py_CLEAR(stream->framer);
-	Py_CLEAR(stream->feed);
-	Py_CLEAR(stream->unread);
-	Py_CLEAR(stream->held);
-	Py_CLEAR(stream->write);
-	Py_CLEAR(stream->waiting);
-	return 0;
-}
+#define CLEARED(each)                                                                              \
+	each(server) each(slot) each(on_receive) each(framer) each(feed) each(unread) each(held)   \
+		each(write) each(waiting)
+/* A step reads these without a look for NULL. */
+#define KEPT(each) each(session) each(files) each(ending)
+REFERENCES(stream, CLEARED, KEPT)
 
 static void
 stream_free(PyObject *self)
@@ -141,10 +112,7 @@ stream_free(PyObject *self)
 	freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
 
 	PyObject_GC_UnTrack(self);
-	(void)stream_clear(self);
-	Py_CLEAR(stream->session);
-	Py_CLEAR(stream->files);
-	Py_CLEAR(stream->ending);
+	stream_drop(self);
 	if (stream->session_row.obj)
 		PyBuffer_Release(&stream->session_row);
 	if (stream->process_row.obj)
@@ -206,29 +174,19 @@ static struct PyModuleDef definition = {
 	.m_size = -1,
 };
 
-static int
-add_words(PyObject *module)
-{
-	static const struct {
-		const char *name;
-		long value;
-	} words[] = {
-		{"HEARD", HEARD},
-		{"READ", READ},
-		{"WRITTEN", WRITTEN},
-		{"SESSION_WORDS", SESSION_WORDS},
-		{"REQUESTS", REQUESTS},
-		{"REQUESTS_DONE", REQUESTS_DONE},
-		{"RESPONSES", RESPONSES},
-		{"LAST_READ", LAST_READ},
-		{"PROCESS_WORDS", PROCESS_WORDS},
-	};
-
-	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
-		if (PyModule_AddIntConstant(module, words[i].name, words[i].value) < 0)
-			return -1;
-	return 0;
-}
+/* Words of the rows, for Python. */
+static const struct named_number words[] = {
+	{"HEARD", HEARD},
+	{"READ", READ},
+	{"WRITTEN", WRITTEN},
+	{"SESSION_WORDS", SESSION_WORDS},
+	{"REQUESTS", REQUESTS},
+	{"REQUESTS_DONE", REQUESTS_DONE},
+	{"RESPONSES", RESPONSES},
+	{"LAST_READ", LAST_READ},
+	{"PROCESS_WORDS", PROCESS_WORDS},
+	{NULL, 0},
+};
 
 PyMODINIT_FUNC PyInit__stream(void);
 
@@ -238,7 +196,8 @@ PyInit__stream(void)
 	PyObject *module = PyModule_Create(&definition);
 	PyObject *type = module ? PyType_FromSpec(&stream_spec) : NULL;
 
-	if (!type || PyModule_AddObjectRef(module, "Stream", type) < 0 || add_words(module) < 0)
+	if (!type || PyModule_AddObjectRef(module, "Stream", type) < 0 ||
+	    add_numbers(module, words) < 0)
 		Py_CLEAR(module);
 	Py_XDECREF(type);
 	return module;
