@@ -1,23 +1,32 @@
 """Declare the C core to cffi. CMake runs this through ``cffi.gen_src`` to get the C of the gate.
 
-The declarations are text files beside the headers that they repeat (``NAME.cdef.h`` for
-``NAME.h``), never Python strings. The generated module only includes our headers; CMake compiles
-the core into it.
+A header of WHOLE is its own declaration. For any other one, and for what a header takes from the
+system, the declarations are text files beside the headers (``NAME.cdef.h`` for ``NAME.h``), never
+Python strings. The generated module only includes our headers; CMake compiles the core into it.
 """
 
+import re
 from pathlib import Path
 
 from cffi import FFI
 
+WHOLE = ["base/word.h", "process/parent_death.h", "queues/sysv.h", "trace/trace.h"]
+"""Headers that cffi reads as they are: they have no code, and no directive of two lines."""
+
+DIRECTIVE = re.compile(r"^#.*\n", re.MULTILINE)
+"""A line of the preprocessor. cffi leaves comments out, and refuses these."""
+
 here = Path(__file__).parent
-declarations = sorted(here.rglob("*.cdef.h"))
+extracts = sorted(here.rglob("*.cdef.h"))
 
 ffibuilder = FFI()
-for path in declarations:
+for path in extracts:
     ffibuilder.cdef(path.read_text())
-headers = [path.relative_to(here).as_posix().replace(".cdef.h", ".h") for path in declarations]
+for name in WHOLE:
+    ffibuilder.cdef(DIRECTIVE.sub("", (here / name).read_text()))
+beside = {path.relative_to(here).as_posix().replace(".cdef.h", ".h") for path in extracts}
 ffibuilder.set_source(
     "ipckit._core._ipk",
-    "".join(f'#include "{header}"\n' for header in headers),
+    "".join(f'#include "{header}"\n' for header in sorted(beside.union(WHOLE))),
     py_limited_api=True,
 )
