@@ -1,0 +1,47 @@
+"""P1: a child waits for its parent's pidfd; whatever happens to the wait, there is no second parent."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+
+import pytest
+from deadlines import LOOK
+
+PROGRAM = """
+import os, select
+from ipckit.server.system import fork
+
+opened = os.pidfd_open
+
+def slow(pid, flags=0):
+    select.select([], [], [], 0.05)  # the child is there and waits
+    return opened(pid, flags)
+
+def raises(*_):
+    raise {error}
+
+os.pidfd_open = slow
+fork.{what} = raises
+parent = os.getpid()
+pid, pidfd = fork.spawn(lambda: os._exit(7))
+print(os.getpid() == parent, os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
+"""
+
+
+@pytest.mark.parametrize(
+    ("what", "error", "code"),
+    [
+        ("time.sleep", "OSError(22, 'Invalid argument')", 7),
+        ("time.sleep", "ValueError('of somebody')", 1),
+        ("os.getppid", "SystemExit(5)", 1),
+        ("_wait_for_go", "KeyboardInterrupt", 1),
+    ],
+)
+def test_a_wait_that_fails_makes_no_second_parent(what, error, code):
+    program = textwrap.dedent(PROGRAM).format(what=what, error=error)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=LOOK, check=False
+    )
+    assert (done.stdout, done.stderr) == (f"True {code}\n", "")
