@@ -74,7 +74,8 @@ class ClientCalls(ProcessCalls):
         """Send `length` bytes (0: the rest) of a file from `offset` on; from any process.
 
         In order with what send() was given. It is read piece by piece as the client takes it, so
-        it must not change until it is sent: if it becomes shorter, the connection is reset.
+        it must not change until it is sent. If it becomes shorter, or the server ends first, the
+        connection is reset.
 
         Returns False when there is no such session. Raises NotFound, AccessDenied, ValueError (the
         file has no such part).

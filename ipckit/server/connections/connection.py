@@ -283,6 +283,12 @@ class Connection(Closing, asyncio.Protocol):
         except OSError as exc:
             limited.error("connection %d: a file was not sent to its end: %s", self.session, exc)
             self._reset = True
+        except asyncio.CancelledError:
+            if files.left and not self._gone:  # an orderly end would look like that of the file
+                text = "connection %d is reset: the server ends, and %d bytes of files are not sent"
+                limited.warning(text, self.session, files.left)
+                self._reset = True
+            raise
         finally:  # also when the server waits no longer
             self._files = None
             if self._reset:

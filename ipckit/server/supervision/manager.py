@@ -266,7 +266,7 @@ class Manager:
         slot = worker % self._settings.worker_num
         return 2 * slot + self._board.parity(slot)
 
-    # -- hearing ---
+    # -- frames and signals ---
 
     def _signalled(self, number: int) -> None:
         if number in STOP:

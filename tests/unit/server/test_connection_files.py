@@ -82,3 +82,22 @@ def test_a_client_over_a_limit_has_a_second_for_it(file, monkeypatch):
         await until(lambda: connection._gone)
 
     run(test, file)
+
+
+@pytest.mark.parametrize("closed", [False, True])
+def test_a_file_that_a_server_at_its_end_does_not_finish_ends_in_a_reset(file, closed):
+    """An orderly end of file would tell the client that it has all of it."""
+
+    async def test(case, connection):
+        if closed:
+            assert connection.end("")
+        await turns(2000)
+        for task in [*case.host.running]:
+            task.cancel()
+        connection.end("")
+        await until(lambda: connection._gone)
+        with pytest.raises(ConnectionResetError):
+            while case.client.recv(1 << 20):
+                pass
+
+    run(test, file)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import textwrap
 
 import pytest
 from deadlines import LOOK
+from leaks import state
+from serving import wait_for
 
 PROGRAM = """
 import os, select
@@ -45,3 +48,29 @@ def test_a_wait_that_fails_makes_no_second_parent(what, error, code):
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=LOOK, check=False
     )
     assert (done.stdout, done.stderr) == (f"True {code}\n", "")
+
+
+def test_a_child_that_waits_ends_with_its_parent():
+    """kill -9 of the parent between its fork and its pidfd."""
+    program = """
+import os, signal
+from ipckit.server.system import fork
+
+def dies(pid, flags=0):
+    print(pid, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+os.pidfd_open = dies
+fork.spawn(lambda: print("the child went on", flush=True))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=LOOK,
+        check=False,
+    )
+    assert done.returncode == -signal.SIGKILL
+    child, rest = done.stdout.split("\n")
+    assert rest == ""
+    wait_for(lambda: state(int(child)) in ("", "Z"))
