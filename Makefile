@@ -97,8 +97,8 @@ bench: $(BUILT) ## measure, and write the figures of the docs (B=name: only one 
 docs: $(BUILT) ## build the documentation, warnings are errors
 	$(BIN)/python -m sphinx -q -E -W --keep-going -b html docs build/docs
 
-news: ## write a changelog fragment: make news NAME=slug.feature M="..."
-	@test -n "$$NAME" -a -n "$$M" || { echo 'usage: make news NAME=slug.feature M="Added ..."'; exit 2; }
+news: ## write a changelog fragment: make news NAME=part/slug.feature M="..."
+	@test -n "$$M" -a -d "newsfragments/$${NAME%/*}" || { echo 'usage: make news NAME=part/slug.feature M="Added ..."'; echo "part: $$(ls -x newsfragments)"; exit 2; }
 	@printf '%s\n' "$$M" > "newsfragments/$$NAME.md"
 
 clean: ## remove what was built

@@ -1,6 +1,6 @@
 """TCP echo, 100 bytes, 50 connections, one worker: Server beside bare loops.
 
-The requests come from a small C program (loadgen.c), so that it is the server that is measured.
+The requests come from a small C program (c/loadgen.c), so that it is the server that is measured.
 """
 
 from __future__ import annotations

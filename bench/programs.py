@@ -14,6 +14,6 @@ def built(name: str) -> str:
     """Build it; return its path."""
     program = Path("build/bench") / name
     program.parent.mkdir(parents=True, exist_ok=True)
-    source = Path(__file__).with_name(f"{name}.c")
+    source = Path(__file__).parent / "c" / f"{name}.c"
     subprocess.run(["cc", "-O2", "-D_GNU_SOURCE", "-o", program, source], check=True)
     return str(program)

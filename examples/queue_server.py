@@ -1,6 +1,6 @@
 """A server for tasks of other programs: they post them into its System V queue.
 
-python examples/queue_server.py [port]     and then, beside it: task_client.py, php_producer.php
+python examples/queue_server.py [port]     and then, beside it: task_client.py, php/producer.php
 """
 
 import sys

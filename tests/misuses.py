@@ -275,8 +275,9 @@ worker | run(server.task_later(1, 5)) | ValueError | dst=5 | 0..0 | must be
 worker | run(server.task_later(1, callback=7)) | TypeError | not 7 | callable | must be
 worker | run(server.task_async(1, timeout=-1)) | ValueError | timeout=-1 | 0 or more seconds | must be
 worker | run(server.task_async(1, dst="0")) | ValueError | dst='0' | 0..0 | must be
-worker | server.taskwait(1, timeout=-1) | ValueError | timeout=-1 | 0 or more seconds | must be
-worker | server.task_wait_multi([1], timeout=-1) | ValueError | timeout=-1 | 0 or more seconds | must be
+worker | server.taskwait(1, timeout=-1) | ValueError | timeout=-1 | seconds >= 0, or None | must be
+worker | server.taskwait(1, timeout="1") | TypeError | timeout='1' | seconds, or None | must be
+worker | server.task_wait_multi([1], timeout=-1) | ValueError | timeout=-1 | seconds >= 0, or None | must be
 worker | server.task_wait_multi(7) | TypeError | tasks=7 | a sequence of data | must be
 worker | server.finish(1) | MisuseError | finish() | inside the `task` callback | call it there, in a task worker
 worker | server.send_message("m", 9) | ValueError | dst_worker_id=9 | 0..1 | must be

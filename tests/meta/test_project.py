@@ -74,7 +74,7 @@ def test_no_file_is_too_long():
 def test_no_folder_is_too_full():
     """A folder can be seen in one look: what git keeps of it, without its subfolders."""
     done = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "ipckit", "tests"],
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT,
         check=True,
         capture_output=True,
@@ -88,12 +88,24 @@ def test_no_folder_is_too_full():
 
 
 def test_changelog_fragments():
-    """Every fragment has a kind that the changelog knows, and something to say."""
+    """Every fragment has a part and a kind that the changelog knows, and something to say."""
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["towncrier"]
     kinds = {kind["directory"] for kind in settings["type"]}
-    for path in (ROOT / settings["directory"]).glob("*.md"):
+    parts = {part["path"] for part in settings["section"]}
+    fragments = [path for path in (ROOT / settings["directory"]).rglob("*") if path.is_file()]
+    assert fragments
+    for path in fragments:
+        part = path.parent.relative_to(ROOT / settings["directory"])
+        assert str(part) in parts, f"{name(path)}: the parts are {sorted(parts)}"
         assert path.name.split(".")[-2] in kinds, f"{name(path)}: the kinds are {sorted(kinds)}"
         assert path.read_text().strip(), f"{name(path)} is empty"
+
+
+def test_numbers_of_decisions():
+    """A decision is cited by its number alone, so no two parts have the same one."""
+    numbers = [path.name[:4] for path in (ROOT / "docs/design/decisions").glob("*/*.md")]
+    assert len(numbers) >= 24
+    assert [number for number, times in Counter(numbers).items() if times > 1] == []
 
 
 @pytest.mark.parametrize("page", CONTRACTS, ids=lambda path: path.stem)

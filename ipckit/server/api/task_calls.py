@@ -13,9 +13,10 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from ipckit._timeouts import check_timeout
 from ipckit.errors import MisuseError, SettingsError
 from ipckit.kinds import TaskIPC
-from ipckit.server.api.arguments import check_callback, check_timeout
+from ipckit.server.api.arguments import check_callback
 from ipckit.server.api.from_thread import in_another_thread, run_on_loop, wait_for_each
 from ipckit.server.api.process_calls import ProcessCalls
 from ipckit.server.config.settings import Settings

@@ -56,7 +56,7 @@ def test_tasks_from_another_process(serve):
 @pytest.mark.needs_php
 def test_tasks_from_php(serve):
     server = serve("queue_server.py")
-    assert run("php", program("php_producer.php")) == "2 tasks posted\n"
+    assert run("php", program("php/producer.php")) == "2 tasks posted\n"
     wait_for_tasks(server, 2)
     printed = server.end()
     for k in range(2):
@@ -68,7 +68,7 @@ def test_tasks_from_php(serve):
 @pytest.mark.needs_php
 def test_php_without_a_server_says_so():
     done = subprocess.run(
-        ["php", program("php_producer.php")],
+        ["php", program("php/producer.php")],
         capture_output=True,
         text=True,
         timeout=LOOK,

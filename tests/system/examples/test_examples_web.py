@@ -401,7 +401,7 @@ def ask_fpm(sock: Path, body: str) -> tuple[int, dict]:
     """POST as a web server would, by FastCGI; return the status and the JSON of the answer."""
     request = {
         "REQUEST_METHOD": "POST",
-        "SCRIPT_FILENAME": program("php_fpm.php"),
+        "SCRIPT_FILENAME": program("php/fpm.php"),
         "CONTENT_TYPE": "application/json",
         "CONTENT_LENGTH": str(len(body.encode())),
     }

@@ -12,8 +12,7 @@
  * Kernel     sendmsg(2), recvmsg(2), unix(7) SCM_RIGHTS.
  * Blocks     never (MSG_DONTWAIT), so the GIL is held.  State  none.
  */
-#define PY_SSIZE_T_CLEAN
-#include <Python.h>
+#include "python/arguments.h"
 
 #include <errno.h>
 #include <stdint.h>
@@ -53,15 +52,6 @@ number(PyObject *object, uint64_t most, uint64_t *value)
 	return *value <= most;
 }
 
-static int
-wanted(Py_ssize_t count, Py_ssize_t expected)
-{
-	if (count == expected)
-		return 0;
-	PyErr_Format(PyExc_TypeError, "%zd arguments are wanted, %zd were given", expected, count);
-	return -1;
-}
-
 /* send(fd, body, kind, ident, max_frame) -> 0: the whole frame is with the kernel; n > 0: so many
  * of its bytes are; -1: nothing was done */
 static PyObject *
@@ -78,7 +68,7 @@ frames_send(PyObject *module, PyObject *const *args, Py_ssize_t count)
 	int fd;
 
 	(void)module;
-	if (wanted(count, 5) < 0)
+	if (count_arguments(count, 5) < 0)
 		return NULL;
 	fd = (int)PyLong_AsLong(args[0]);
 	if (PyErr_Occurred())
@@ -170,14 +160,14 @@ frames_take(PyObject *module, PyObject *const *args, Py_ssize_t count)
 	int fd;
 
 	(void)module;
-	if (wanted(count, 3) < 0)
+	if (count_arguments(count, 3) < 0)
 		return NULL;
 	fd = (int)PyLong_AsLong(args[0]);
 	if (PyErr_Occurred())
 		return NULL;
 	if (!number(args[1], INT32_MAX, &most) || !PyType_Check(args[2]) ||
 	    !PyType_IsSubtype((PyTypeObject *)args[2], &PyTuple_Type)) {
-		PyErr_SetString(PyExc_TypeError, "take() wants a limit, and the class of a tuple");
+		PyErr_SetString(PyExc_TypeError, "take() expected an int and a subclass of tuple");
 		return NULL;
 	}
 	got = recvmsg(fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
@@ -207,11 +197,9 @@ frames_take(PyObject *module, PyObject *const *args, Py_ssize_t count)
 			     rest ? rest : PyBytes_FromStringAndSize(NULL, 0));
 }
 
-#define FAST(call) (PyCFunction)(void (*)(void)) call, METH_FASTCALL, NULL
-
 static PyMethodDef methods[] = {
-	{"send", FAST(frames_send)},
-	{"take", FAST(frames_take)},
+	{"send", FAST(frames_send), NULL},
+	{"take", FAST(frames_take), NULL},
 	{NULL, NULL, 0, NULL},
 };
 

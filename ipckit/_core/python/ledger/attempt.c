@@ -16,7 +16,7 @@ LEDGER_FAST(ledger_account)
 	struct view *view = (struct view *)self;
 	uint64_t **words[] = {&view->busy_since, &view->attempts, &view->attempt_ns};
 
-	if (ledger_count_arguments(count, 4) < 0 || view->row.obj ||
+	if (count_arguments(count, 4) < 0 || view->row.obj ||
 	    PyObject_GetBuffer(args[0], &view->row, PyBUF_WRITABLE) < 0)
 		return PyErr_Occurred() ? NULL : PyErr_Format(PyExc_ValueError, "already kept");
 	for (Py_ssize_t i = 0; i < 3; i++) {

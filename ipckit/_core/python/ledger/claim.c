@@ -42,7 +42,7 @@ LEDGER_FAST(ledger_begin)
 	unsigned long submitter;
 	long dst;
 
-	if (ledger_count_arguments(count, 3) < 0 || (record = ledger_record(view, args[0])) < 0)
+	if (count_arguments(count, 3) < 0 || (record = ledger_record(view, args[0])) < 0)
 		return NULL;
 	dst = PyLong_AsLong(args[1]);
 	submitter = PyLong_AsUnsignedLong(args[2]);
@@ -126,7 +126,7 @@ LEDGER_FAST(ledger_retry)
 	long long due;
 	int64_t record;
 
-	if (ledger_count_arguments(count, 2) < 0 || (record = ledger_record(view, args[0])) < 0)
+	if (count_arguments(count, 2) < 0 || (record = ledger_record(view, args[0])) < 0)
 		return NULL;
 	due = PyLong_AsLongLong(args[1]);
 	if (PyErr_Occurred())

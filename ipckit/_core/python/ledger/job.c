@@ -28,7 +28,7 @@ ledger_record_and_numbers(const struct view *view, PyObject *const *args, Py_ssi
 {
 	int64_t record;
 
-	if (ledger_count_arguments(count, 1 + wanted) < 0 ||
+	if (count_arguments(count, 1 + wanted) < 0 ||
 	    (record = ledger_record(view, args[0])) < 0)
 		return -1;
 	for (Py_ssize_t i = 0; i < wanted; i++) {
@@ -46,7 +46,7 @@ ledger_record_and_bytes(const struct view *view, PyObject *const *args, Py_ssize
 	int64_t record;
 	Py_ssize_t length;
 
-	if (ledger_count_arguments(count, 2) < 0 || (record = ledger_record(view, args[0])) < 0 ||
+	if (count_arguments(count, 2) < 0 || (record = ledger_record(view, args[0])) < 0 ||
 	    PyBytes_AsStringAndSize(args[1], bytes, &length) < 0)
 		return -1;
 	*size = (uint64_t)length;
@@ -102,15 +102,6 @@ ledger_tuple(Py_ssize_t count, PyObject *const *items)
 			(void)PyTuple_SetItem(tuple, i, items[i]); /* new, and of this size */
 	}
 	return tuple;
-}
-
-int
-ledger_count_arguments(Py_ssize_t count, Py_ssize_t wanted)
-{
-	if (count == wanted)
-		return 0;
-	PyErr_Format(PyExc_TypeError, "%zd arguments are wanted, %zd were given", wanted, count);
-	return -1;
 }
 
 static PyObject *

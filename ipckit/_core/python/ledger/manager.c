@@ -44,7 +44,7 @@ LEDGER_FAST(ledger_next)
 	unsigned long state;
 	long place;
 
-	if (ledger_count_arguments(count, 3) < 0)
+	if (count_arguments(count, 3) < 0)
 		return NULL;
 	start = PyLong_AsUnsignedLong(args[0]);
 	state = PyLong_AsUnsignedLong(args[1]);
@@ -87,7 +87,7 @@ LEDGER_FAST(ledger_move)
 	uint32_t from;
 	uint32_t to;
 
-	if (ledger_count_arguments(count, 2) < 0 || place_from(view, args[0], &from) < 0 ||
+	if (count_arguments(count, 2) < 0 || place_from(view, args[0], &from) < 0 ||
 	    place_from(view, args[1], &to) < 0)
 		return NULL;
 	ipk_ledger_move(&view->ledger, from, to);

@@ -118,7 +118,7 @@ LEDGER_FAST(ledger_deliver)
 {
 	struct view *view = (struct view *)self;
 
-	if (ledger_count_arguments(count, 4) < 0)
+	if (count_arguments(count, 4) < 0)
 		return NULL;
 	view->in_hand = 0;
 	while (view->delivered < view->collected) {

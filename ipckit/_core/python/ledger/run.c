@@ -78,7 +78,7 @@ LEDGER_FAST(ledger_run)
 	PyObject *returned = NULL;
 	int go_on;
 
-	if (ledger_count_arguments(count, 6) < 0)
+	if (count_arguments(count, 6) < 0)
 		return NULL;
 	until = PyLong_AsLongLong(args[5]);
 	if (PyErr_Occurred())

@@ -53,7 +53,7 @@ LEDGER_FAST(ledger_submit)
 	long dst;
 	int code;
 
-	if (ledger_count_arguments(count, 3) < 0)
+	if (count_arguments(count, 3) < 0)
 		return NULL;
 	dst = PyLong_AsLong(args[1]);
 	if (dst == -1 && PyErr_Occurred())
@@ -91,7 +91,7 @@ LEDGER_FAST(ledger_post)
 	PyObject *body;
 	int code;
 
-	if (ledger_count_arguments(count, 3) < 0)
+	if (count_arguments(count, 3) < 0)
 		return NULL;
 	body = ledger_encode(args[1], args[2], args[0]);
 	if (!body) {
@@ -171,7 +171,7 @@ LEDGER_FAST(ledger_publish)
 	int64_t record;
 	long dst;
 
-	if (ledger_count_arguments(count, 3) < 0 || (record = ledger_record(view, args[0])) < 0)
+	if (count_arguments(count, 3) < 0 || (record = ledger_record(view, args[0])) < 0)
 		return NULL;
 	dst = PyLong_AsLong(args[1]);
 	due = PyLong_AsLongLong(args[2]);
@@ -206,7 +206,7 @@ LEDGER_FAST(ledger_has_room)
 	unsigned long long size;
 	unsigned long long most;
 
-	if (ledger_count_arguments(count, 2) < 0)
+	if (count_arguments(count, 2) < 0)
 		return NULL;
 	size = PyLong_AsUnsignedLongLong(args[0]);
 	most = PyLong_AsUnsignedLongLong(args[1]);

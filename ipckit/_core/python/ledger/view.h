@@ -12,10 +12,8 @@
 #ifndef IPK_PYTHON_LEDGER_VIEW_H
 #define IPK_PYTHON_LEDGER_VIEW_H
 
-#define PY_SSIZE_T_CLEAN
-#include <Python.h>
-
 #include "ledger/ledger.h"
+#include "python/arguments.h"
 
 enum { LEDGER_ENDS = 256 }; /* collected in one call, at most */
 
@@ -88,8 +86,6 @@ PyObject *ledger_body(const struct view *view, uint32_t record, uint64_t size);
 PyObject *ledger_result(const struct view *view, uint32_t record, uint64_t size);
 /* A tuple of these, whose references it takes over; NULL: one of them was NULL, or no memory. */
 PyObject *ledger_tuple(Py_ssize_t count, PyObject *const *items);
-/* 0; -1: raised, as there are too few or too many. */
-int ledger_count_arguments(Py_ssize_t count, Py_ssize_t wanted);
 /* Data as a body, by encode(data) or encode(data, protocol); NULL: raised. */
 PyObject *ledger_encode(PyObject *encode, PyObject *protocol, PyObject *data);
 /* What decode() makes of bytes, whose reference it takes over; NULL: raised. */

@@ -5,12 +5,11 @@
  * Owns      the texts that Python shows for their methods.
  * Stands on messages.h.  State  none.  Blocks  never.
  */
+#include "python/arguments.h"
 #include "python/queues/messages.h"
 #include "python/references.h"
 
 #include <structmember.h>
-
-#define FAST(call) (PyCFunction)(void (*)(void)) call, METH_FASTCALL | METH_KEYWORDS
 
 /* _begin(id, message, given): before anything else; `given` has a length, or is None. */
 static PyObject *
@@ -36,7 +35,7 @@ begin(PyObject *self, PyObject *args)
 static PyMethodDef sysv_methods[] = {
 	{"_begin", begin, METH_VARARGS, NULL},
 	{"_take_now", sysv_take_now, METH_O, NULL},
-	{"send", FAST(sysv_send),
+	{"send", FAST_KEYWORDS(sysv_send),
 	 PyDoc_STR(
 		 "send($self, body, *, type=1, timeout=None)\n--\n\n"
 		 "Put one message on the queue; wait until there is room.\n\n"
@@ -50,10 +49,10 @@ static PyMethodDef sysv_methods[] = {
 		 "    Nothing was sent in any of these cases.\n\n"
 		 "Blocks: at most `timeout`. Signals: waits on after a handler that returns.\n"
 		 "Crash: the message is either wholly on the queue or not there. Source: msgsnd(2).")},
-	{"send_nowait", FAST(sysv_send_nowait),
+	{"send_nowait", FAST_KEYWORDS(sysv_send_nowait),
 	 PyDoc_STR("send_nowait($self, body, *, type=1)\n--\n\n"
 		   "Put one message on the queue, or raise QueueFull at once. As send() otherwise.")},
-	{"receive", FAST(sysv_receive),
+	{"receive", FAST_KEYWORDS(sysv_receive),
 	 PyDoc_STR(
 		 "receive($self, *, type=0, exclude=False, max_size=None, truncate=False, "
 		 "timeout=None)\n--\n\n"
@@ -72,7 +71,7 @@ static PyMethodDef sysv_methods[] = {
 		 "Crash: a message is gone with the process that took it, and one whose receiver is\n"
 		 "killed in this call just as it comes too; areceive() has no such moment. Source:\n"
 		 "msgrcv(2).")},
-	{"receive_nowait", FAST(sysv_receive_nowait),
+	{"receive_nowait", FAST_KEYWORDS(sysv_receive_nowait),
 	 PyDoc_STR("receive_nowait($self, *, type=0, exclude=False, max_size=None, truncate=False)"
 		   "\n--\n\n"
 		   "Take one message off the queue, or raise QueueEmpty at once. As receive() "
@@ -82,7 +81,7 @@ static PyMethodDef sysv_methods[] = {
 
 static PyMethodDef posix_methods[] = {
 	{"_begin", begin, METH_VARARGS, NULL},
-	{"send", FAST(posix_send),
+	{"send", FAST_KEYWORDS(posix_send),
 	 PyDoc_STR(
 		 "send($self, body, *, priority=0, timeout=None)\n--\n\n"
 		 "Put one message on the queue; wait until there is room.\n\n"
@@ -95,10 +94,10 @@ static PyMethodDef posix_methods[] = {
 		 "Blocks: at most `timeout`. Signals: waits on after a handler that returns.\n"
 		 "Crash: the message is either wholly on the queue or not there. Source: mq_send(3),\n"
 		 "poll(2).")},
-	{"send_nowait", FAST(posix_send_nowait),
+	{"send_nowait", FAST_KEYWORDS(posix_send_nowait),
 	 PyDoc_STR("send_nowait($self, body, *, priority=0)\n--\n\n"
 		   "Put one message on the queue, or raise QueueFull at once. As send() otherwise.")},
-	{"receive", FAST(posix_receive),
+	{"receive", FAST_KEYWORDS(posix_receive),
 	 PyDoc_STR("receive($self, *, timeout=None)\n--\n\n"
 		   "Take the oldest message of the highest priority; wait until one comes.\n\n"
 		   "Args:\n"
@@ -108,7 +107,7 @@ static PyMethodDef posix_methods[] = {
 		   "Blocks: at most `timeout`. Signals: waits on after a handler that returns.\n"
 		   "Crash: a message is gone with the process that took it; a wait takes none.\n"
 		   "Source: mq_receive(3), poll(2).")},
-	{"receive_nowait", FAST(posix_receive_nowait),
+	{"receive_nowait", FAST_KEYWORDS(posix_receive_nowait),
 	 PyDoc_STR("receive_nowait($self)\n--\n\n"
 		   "Take one message off the queue, or raise QueueEmpty at once. As receive() "
 		   "otherwise.")},

@@ -3,6 +3,7 @@
  *
  * Owns      struct stream: its references, and its hold on two rows of shared memory.
  */
+#include "python/arguments.h"
 #include "python/numbers.h"
 #include "python/references.h"
 #include "python/stream/stream.h"
@@ -146,7 +147,7 @@ static PyMethodDef stream_methods[] = {
 	{"_flush", stream_flush, METH_NOARGS, NULL},
 	{"_received", stream_received, METH_O, NULL},
 	{"data_received", stream_data_received, METH_O, "Cut what came into packets and hand them on."},
-	{"send", (PyCFunction)(void (*)(void))stream_send, METH_FASTCALL,
+	{"send", FAST(stream_send),
 	 "Queue data for the peer; False when the connection ends. Promised: it is counted."},
 	{NULL, NULL, 0, NULL},
 };

@@ -324,7 +324,7 @@ stream_send(PyObject *self, PyObject *const *args, Py_ssize_t given)
 	Py_ssize_t size;
 
 	if (given < 1 || given > 2) {
-		PyErr_SetString(PyExc_TypeError, "send() wants data, and whether it is promised");
+		PyErr_SetString(PyExc_TypeError, "send() takes from 1 to 2 arguments");
 		return NULL;
 	}
 	size = PyObject_Size(args[0]);

@@ -5,47 +5,11 @@
  * Blocks    what writes: see rows_again. Reading never.
  * Arguments are checked in their order, before anything is changed.
  */
+#include "python/arguments.h"
 #include "python/table/rows.h"
 
 #include <errno.h>
 #include <string.h>
-
-/* Arguments of a METH_FASTCALL | METH_KEYWORDS call into places[], by position or name. */
-static int
-take_arguments(const char *call, const char *const names[], Py_ssize_t least, Py_ssize_t most,
-	       PyObject *const *args, Py_ssize_t count, PyObject *keywords, PyObject **places)
-{
-	Py_ssize_t named = keywords ? PyTuple_Size(keywords) : 0;
-
-	if (count > most) {
-		PyErr_Format(PyExc_TypeError, "%s() takes at most %zd arguments (%zd given)", call,
-			     most, count);
-		return -1;
-	}
-	for (Py_ssize_t i = 0; i < most; i++)
-		places[i] = i < count ? args[i] : NULL;
-	for (Py_ssize_t k = 0; k < named; k++) {
-		PyObject *name = PyTuple_GetItem(keywords, k);
-		Py_ssize_t i = 0;
-
-		while (i < most && PyUnicode_CompareWithASCIIString(name, names[i]) != 0)
-			i++;
-		if (i == most || places[i]) {
-			PyErr_Format(PyExc_TypeError, "%s() got %s argument %R", call,
-				     i == most ? "an unexpected" : "twice the", name);
-			return -1;
-		}
-		places[i] = args[count + k];
-	}
-	for (Py_ssize_t i = 0; i < least; i++) {
-		if (!places[i]) {
-			PyErr_Format(PyExc_TypeError, "%s() misses the argument '%s'", call,
-				     names[i]);
-			return -1;
-		}
-	}
-	return 0;
-}
 
 /* -- reading -- */
 
@@ -99,7 +63,7 @@ ROWS_FAST(rows_get)
 	static const char *const names[] = {"key", "column", "default"};
 	PyObject *places[3];
 
-	if (take_arguments("get", names, 1, 3, args, count, keywords, places) < 0)
+	if (place_arguments("get", names, 1, 3, args, count, keywords, places) < 0)
 		return NULL;
 	return get((struct rows *)self, places[0], places[1] == Py_None ? NULL : places[1],
 		   places[2] ? places[2] : Py_None);
@@ -174,7 +138,7 @@ ROWS_FAST(rows_set)
 	static const char *const names[] = {"key", "row"};
 	PyObject *places[2];
 
-	if (take_arguments("set", names, 2, 2, args, count, keywords, places) < 0 ||
+	if (place_arguments("set", names, 2, 2, args, count, keywords, places) < 0 ||
 	    write_row(self, places[0], places[1], IPK_SET) < 0)
 		return NULL;
 	Py_RETURN_NONE;
@@ -186,7 +150,7 @@ ROWS_FAST(rows_add)
 	PyObject *places[2];
 	int code;
 
-	if (take_arguments("add", names, 2, 2, args, count, keywords, places) < 0)
+	if (place_arguments("add", names, 2, 2, args, count, keywords, places) < 0)
 		return NULL;
 	code = write_row(self, places[0], places[1], IPK_ADD);
 	return code < 0 ? NULL : PyBool_FromLong(code);
@@ -325,7 +289,7 @@ change_by(PyObject *self, const char *call, int down, PyObject *const *args, Py_
 	PyObject *places[3];
 	PyObject *result;
 
-	if (take_arguments(call, names, 2, 3, args, count, keywords, places) < 0 ||
+	if (place_arguments(call, names, 2, 3, args, count, keywords, places) < 0 ||
 	    rows_begin(&attempt, (struct rows *)self, places[0]) < 0)
 		return NULL;
 	result = change(&attempt, places[1], places[2], down);
@@ -374,7 +338,7 @@ ROWS_FAST(rows_compare_and_set)
 	PyObject *places[4];
 	int code = -1;
 
-	if (take_arguments("compare_and_set", names, 4, 4, args, count, keywords, places) < 0 ||
+	if (place_arguments("compare_and_set", names, 4, 4, args, count, keywords, places) < 0 ||
 	    rows_begin(&attempt, (struct rows *)self, places[0]) < 0)
 		return NULL;
 	if (rows_borrow(attempt.rows, attempt.segment, &expected)) {

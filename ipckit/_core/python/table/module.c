@@ -5,18 +5,18 @@
  * Owns      the texts that Python shows for the calls of calls.c and iterate.c.
  * State     none.  Blocks  never.
  */
+#include "python/arguments.h"
 #include "python/sync/sync.h"
 #include "python/table/rows.h"
 
-#define FAST(call) (PyCFunction)(void (*)(void)) call
 static PyMethodDef rows_methods[] = {
-	{"get", FAST(rows_get), METH_FASTCALL | METH_KEYWORDS,
+	{"get", FAST_KEYWORDS(rows_get),
 	 PyDoc_STR("get($self, key, column=None, default=None)\n--\n\n"
 		   "Return the row as a dict, or one column's value; `default` when there is no "
 		   "such row.\n\nOne committed version of the row, whole. Takes no lock and never "
 		   "waits for a writer,\ndead, stopped or inside lock(); a row rewritten without "
 		   "pause delays it by a few of\nits writes. SchemaError, ValueError, TypeError.")},
-	{"set", FAST(rows_set), METH_FASTCALL | METH_KEYWORDS,
+	{"set", FAST_KEYWORDS(rows_set),
 	 PyDoc_STR("set($self, key, row)\n--\n\n"
 		   "Change the given columns of a row, or insert it with zero and empty for the "
 		   "rest.\n\nOne atomic step: killed inside, the row is the old or the new one. "
@@ -24,7 +24,7 @@ static PyMethodDef rows_methods[] = {
 		   "the wait and nothing is changed.\nTableFull, DeadlockError, SchemaError, "
 		   "OverflowError, ValueError, TypeError: nothing\nis changed. Copies the whole "
 		   "row: about 0.1 ms for 1 MiB.")},
-	{"add", FAST(rows_add), METH_FASTCALL | METH_KEYWORDS,
+	{"add", FAST_KEYWORDS(rows_add),
 	 PyDoc_STR("add($self, key, row)\n--\n\n"
 		   "Insert a row and return True; False and nothing changed when the key is there. "
 		   "Else as set().")},
@@ -35,14 +35,14 @@ static PyMethodDef rows_methods[] = {
 	 PyDoc_STR("pop($self, key, /)\n--\n\n"
 		   "Delete a row and return what it was, in one atomic step. KeyError; waits as "
 		   "set().")},
-	{"incr", FAST(rows_incr), METH_FASTCALL | METH_KEYWORDS,
+	{"incr", FAST_KEYWORDS(rows_incr),
 	 PyDoc_STR("incr($self, key, column, by=1)\n--\n\n"
 		   "Add to an Int or Float column and return the new value, in one atomic step.\n\n"
 		   "A missing row begins at zero. OverflowError when the result is out of the "
 		   "column's range:\nnothing is changed, no row is made. Waits as set().")},
-	{"decr", FAST(rows_decr), METH_FASTCALL | METH_KEYWORDS,
+	{"decr", FAST_KEYWORDS(rows_decr),
 	 PyDoc_STR("decr($self, key, column, by=1)\n--\n\nSubtract; else as incr().")},
-	{"compare_and_set", FAST(rows_compare_and_set), METH_FASTCALL | METH_KEYWORDS,
+	{"compare_and_set", FAST_KEYWORDS(rows_compare_and_set),
 	 PyDoc_STR("compare_and_set($self, key, column, expected, value)\n--\n\n"
 		   "Set a column to `value` if it equals `expected`; return whether it did.\n\n"
 		   "One atomic step. A missing row is False; NaN equals nothing. Waits as set().")},

@@ -1,7 +1,7 @@
 <?php
 // Posts tasks into the queue of the running queue_server.py, from PHP.
 //
-// php examples/php_producer.php
+// php examples/php/producer.php
 
 $key = ftok(__DIR__ . "/queue_server.py", "q");
 if (!msg_queue_exists($key)) {

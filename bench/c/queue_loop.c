@@ -1,4 +1,4 @@
-/* queue_loop.c - msgsnd and msgrcv of 100 bytes, so many times: prints the ns of a pair. */
+/* c/queue_loop.c - msgsnd and msgrcv of 100 bytes, so many times: prints the ns of a pair. */
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>

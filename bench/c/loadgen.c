@@ -1,5 +1,5 @@
 /*
- * loadgen.c - a closed loop of TCP requests, as fast as the server answers.
+ * c/loadgen.c - a closed loop of TCP requests, as fast as the server answers.
  *
  * usage: loadgen PORT CONNECTIONS BYTES SECONDS DEPTH     DEPTH requests in flight on each
  *        loadgen PORT 0 BYTES SECONDS 1                   connect, one request, close; one by one
