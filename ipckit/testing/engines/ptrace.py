@@ -95,7 +95,7 @@ def _reaches(crew: Crew, victim: Member, others: Sequence[Member]) -> bool:
     until = time.monotonic() + ALONE
     options = os.WSTOPPED | os.WEXITED | os.WNOHANG | os.WNOWAIT
     while (found := os.waitid(os.P_PID, victim.pid, options)) is None:
-        if time.monotonic() > crew.deadline:
+        if crew.is_over([victim]):
             raise Blocked(crew.where([victim]))
         if others and time.monotonic() > until:
             for other in others:

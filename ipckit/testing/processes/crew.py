@@ -24,7 +24,15 @@ from ipckit._core import lib
 from ipckit.testing.errors import MachineError
 from ipckit.testing.histories.history import History
 from ipckit.testing.histories.operation import UNDER_WAY, Event, Operation
-from ipckit.testing.processes.child import DONE, HELD, WHERE_SIGNAL, Child, Refused, forked
+from ipckit.testing.processes.child import (
+    DONE,
+    HELD,
+    WHERE_SIGNAL,
+    YIELDED,
+    Child,
+    Refused,
+    forked,
+)
 from ipckit.testing.processes.progress import Progress, cpu_ns, state
 from ipckit.testing.processes.shared_log import SharedLog
 from ipckit.testing.programs.program import Call, Program
@@ -69,6 +77,7 @@ class Crew:
         self.expected: set[int] = set()  # lanes that a fault may end
         self._stoppable: set[int] = set()
         self._while_held = Progress()
+        self._overdue = Progress()  # of the late ones, after the deadline
         self._read, self._write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._stacks = os.memfd_create("ipckit-stacks", os.MFD_CLOEXEC)
         self._poll = select.poll()
@@ -125,14 +134,12 @@ class Crew:
 
     def step(self, late: Sequence[Member], patience: float = 0.2) -> None:
         """Wait for the next thing to happen. Blocked: the deadline is over; Crashed."""
-        left = self.deadline - time.monotonic()
-        if left <= 0 and self.extensions and any(map(self._is_kept_waiting, late)):
-            self.extensions -= 1
-            self.deadline += self.seconds
-            left = self.seconds
-        if left <= 0 and not self._poll.poll(0):  # else this process was late itself
-            raise Blocked(self.where(late))
         look_soon = self._continue_stopped() | self._release_held()
+        left = self.deadline - time.monotonic()
+        if left <= 0:
+            if self.is_over(late) and not self._poll.poll(0):  # else this process was late itself
+                raise Blocked(self.where(late))
+            look_soon, left = True, patience
         for descriptor, _ in self._poll.poll(
             1000 * max(0, min(left, 0.001 if look_soon else patience))
         ):
@@ -140,6 +147,27 @@ class Crew:
                 self._read_reports()
             else:
                 self._bury(descriptor)
+
+    def is_over(self, late: Sequence[Member]) -> bool:
+        """Whether the deadline is over, and no late member will get on.
+
+        The deadline is extended for a member that waits for the CPU alone. While a member waits for
+        this process, sleep is no reason: the sleepers may wait for that member.
+        """
+        if time.monotonic() < self.deadline:
+            return False
+        if not self.extensions:
+            return True
+        if any(map(self._is_kept_waiting, late)):
+            self.extensions -= 1
+            self.deadline = time.monotonic() + self.seconds
+            self._overdue = Progress()
+            return False
+        states = [each.state() for each in late]
+        if set(states) == {"S"} and any(map(_waits_for_parent, self.members)):
+            return False
+        stuck = [self._overdue.stuck(each.pid) for each in late]
+        return all(each or now in "Tt" for each, now in zip(stuck, states, strict=True))
 
     def _is_kept_waiting(self, member: Member) -> bool:
         """Whether it does not wait for anything but the CPU, and has had little of that."""
@@ -305,3 +333,9 @@ def lane_calls(program: Program, lane: int) -> tuple[Call, ...]:
     if lane == len(program.branches):
         return program.after
     return (*program.before, *program.branches[0]) if lane == 0 else program.branches[lane]
+
+
+def _waits_for_parent(member: Member) -> bool:
+    """Whether it is held, stopped or without a turn, so that it goes on when the parent lets it."""
+    at_rest = {HELD, YIELDED} & set(member.reports) or member.stopped is not None
+    return member.alive and DONE not in member.reports and bool(at_rest)
