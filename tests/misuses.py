@@ -273,7 +273,7 @@ worker | server.task(1, dedup_key=7) | TypeError | not 7 | a str or None | must 
 worker | server.task(1, ordering_key=7) | TypeError | not 7 | a str or None | must be
 worker | run(server.task_later(1, 5)) | ValueError | dst=5 | 0..0 | must be
 worker | run(server.task_later(1, callback=7)) | TypeError | not 7 | callable | must be
-worker | run(server.task_async(1, timeout=-1)) | ValueError | timeout=-1 | 0 or more seconds | must be
+worker | run(server.task_async(1, timeout=-1)) | ValueError | timeout=-1 | seconds >= 0, or None | must be
 worker | run(server.task_async(1, dst="0")) | ValueError | dst='0' | 0..0 | must be
 worker | server.taskwait(1, timeout=-1) | ValueError | timeout=-1 | seconds >= 0, or None | must be
 worker | server.taskwait(1, timeout="1") | TypeError | timeout='1' | seconds, or None | must be
