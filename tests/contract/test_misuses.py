@@ -69,7 +69,9 @@ def objects():
     with contextlib.ExitStack() as held:
         sysv = held.enter_context(SysvQueue.create())
         held.callback(sysv.remove)
-        posix = held.enter_context(PosixQueue.create(f"/ipckit-misuse-{os.getpid()}"))
+        posix = held.enter_context(
+            PosixQueue.create(f"/ipckit-misuse-{os.getpid()}", max_messages=3)
+        )
         held.callback(posix.remove)
         table = held.enter_context(Table(8, columns=columns))
         locked_table = held.enter_context(Table(8, columns=columns))

@@ -35,10 +35,10 @@ def test_a_table_that_was_made_again_stays():
 
 def test_a_posix_queue_that_was_made_again_stays():
     """F23: the messages of the other one are there still."""
-    old = PosixQueue.create(f"/{NAME}")
+    old = PosixQueue.create(f"/{NAME}", max_message_size=64)
     opened = PosixQueue.open(f"/{NAME}")
     old.remove()
-    with old, opened, PosixQueue.create(f"/{NAME}") as new:
+    with old, opened, PosixQueue.create(f"/{NAME}", max_message_size=64) as new:
         new.send(b"kept", timeout=0)
         for one in (old, opened):
             with pytest.raises(NotFound, match="another queue by now, which stays"):

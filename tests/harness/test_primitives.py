@@ -59,7 +59,7 @@ class Posix(Queue):
     specification = FifoQueue(10)  # its usual number of messages
 
     def setup(self):
-        self.queue = PosixQueue.create(f"/ipckit.harness.{os.getpid()}")
+        self.queue = PosixQueue.create(f"/ipckit.harness.{os.getpid()}", max_message_size=1)
 
 
 class Pair(Primitive):

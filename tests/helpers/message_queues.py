@@ -20,7 +20,7 @@ from ipckit.queue import MemoryPriorityQueue, MemoryQueue, PosixQueue, SysvQueue
 
 
 def make_posix():
-    return PosixQueue.create(f"/ipckit-test-{uuid.uuid4().hex}", max_message_size=8192)
+    return PosixQueue.create(f"/ipckit-test-{uuid.uuid4().hex}", max_messages=5)
 
 
 TYPED = {"sysv": SysvQueue.create, "memory": MemoryQueue}

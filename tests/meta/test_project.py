@@ -63,6 +63,12 @@ def test_a_deadline_has_one_place():
     assert offenders(tests, command) == []
 
 
+def test_a_posix_queue_of_a_test_is_small():
+    """All processes of a user share RLIMIT_MSGQUEUE: ten queues of the usual size are too many."""
+    large = r"^(?!.*max_message).*(?:= |with |, )PosixQueue\.create\("
+    assert offenders(TESTS, large) == ["tests/packaging/smoke.py"]  # alone, in its own process
+
+
 def test_no_file_is_too_long():
     """A file can be read in one go."""
     sizes = {path: len(path.read_text().splitlines()) for path in SOURCES}

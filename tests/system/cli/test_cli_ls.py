@@ -225,7 +225,7 @@ def test_posix_queues_are_listed_where_they_are_mounted(tmp_path):
 while umount /dev/mqueue 2>/dev/null; do :; done  # another name space's
 mount -t mqueue none {tmp_path} || exit 77
 {sys.executable} -c 'from ipckit import PosixQueue
-PosixQueue.create("/test.{os.getpid()}").send(b"four")'
+PosixQueue.create("/test.{os.getpid()}", max_message_size=64).send(b"four")'
 {sys.executable} -m ipckit ls --json
 {sys.executable} -m ipckit rm /test.{os.getpid()} --yes --json
 {sys.executable} -m ipckit ls --json
@@ -255,7 +255,7 @@ def test_the_queues_of_another_ipc_namespace_are_neither_listed_nor_removed():
     name = f"/test.{os.getpid()}"
     script = f"""
 {sys.executable} -c 'from ipckit import PosixQueue
-PosixQueue.create("{name}").send(b"inside")'
+PosixQueue.create("{name}", max_message_size=64).send(b"inside")'
 {sys.executable} -m ipckit ls --json
 {sys.executable} -m ipckit rm {name} --yes --json
 {sys.executable} -c 'from ipckit import PosixQueue
@@ -264,7 +264,7 @@ with PosixQueue.open("{name}") as queue:
 """
     if shutil.which("unshare") is None or not os.path.ismount("/dev/mqueue"):
         pytest.skip("there is no unshare(1), or no mount of POSIX queues")
-    with PosixQueue.create(name) as outside:
+    with PosixQueue.create(name, max_message_size=64) as outside:
         try:
             done = subprocess.run(
                 ["unshare", "--ipc", "sh", "-c", script],
@@ -292,10 +292,10 @@ def test_a_posix_queue_that_was_made_again_is_not_removed():
     if not os.path.ismount("/dev/mqueue"):
         pytest.skip("no mount of POSIX queues")
     name = f"/test.{os.getpid()}"
-    with PosixQueue.create(name) as queue:
+    with PosixQueue.create(name, max_message_size=64) as queue:
         (entry,) = (each for each in collect([]).entries if each.name == f"mqueue:{name}")
         queue.remove()
-        with PosixQueue.create(name) as again:
+        with PosixQueue.create(name, max_message_size=64) as again:
             assert remove([entry], []) == []
             again.send(b"x", timeout=0)
             again.remove()

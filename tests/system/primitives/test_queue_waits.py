@@ -96,7 +96,7 @@ def queue():
 
 @pytest.fixture
 def posix():
-    with PosixQueue.create(f"/ipckit-test-{uuid.uuid4().hex}") as queue:
+    with PosixQueue.create(f"/ipckit-test-{uuid.uuid4().hex}", max_message_size=1024) as queue:
         yield queue
         queue.remove()
 

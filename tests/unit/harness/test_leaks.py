@@ -24,7 +24,7 @@ LEAKS = {
     "System V queue": ("from ipckit import SysvQueue; SysvQueue.create()", "System V msg "),
     "System V segment": ("libc.shmget(0, 4096, 0o600)", "System V shm "),
     "System V semaphore": ("libc.semget(0, 1, 0o600)", "System V sem "),
-    "POSIX queue": ("from ipckit import PosixQueue; PosixQueue.create('/left')", "/dev/mqueue/left"),
+    "POSIX queue": ("from ipckit import PosixQueue; PosixQueue.create('/left', max_message_size=64)", "/dev/mqueue/left"),
     "shared memory": ("open('/dev/shm/left', 'w').close()", "/dev/shm/left"),
     # It reads to the end of a pipe, which comes with the end of the run.
     "child": ("sys.kept = subprocess.Popen(['cat'], stdin=subprocess.PIPE)", "child "),
@@ -90,7 +90,7 @@ def test_what_another_program_makes_beside_is_no_leak(tmp_path):
         stack.callback(running.kill)
         made.read_text()  # the test is under way
         name = f"beside.{os.getpid()}"
-        for queue in (SysvQueue.create(), PosixQueue.create(f"/{name}")):
+        for queue in (SysvQueue.create(), PosixQueue.create(f"/{name}", max_message_size=64)):
             stack.callback(queue.close)
             stack.callback(queue.remove)
         table = stack.enter_context(contextlib.closing(Table(8, columns={"n": Int()}, name=name)))
@@ -105,7 +105,7 @@ def test_two_workers_of_one_run_see_nothing_of_each_other(tmp_path):
     wrapper = f"{sys.executable} {CONFTEST.parent / 'leaks.py'}"
     call = f"""import time; from pathlib import Path; from ipckit import PosixQueue
     assert os.environ["IPCKIT_TEST_NAMESPACES"] == str(os.getpid())  # before its first thread
-    queue = PosixQueue.create("/both")
+    queue = PosixQueue.create("/both", max_message_size=64)
     Path({str(tmp_path)!r}, f"has-it-{{os.getpid()}}").touch()
     end = time.monotonic() + {LOOK}
     while len([*Path({str(tmp_path)!r}).glob("has-it-*")]) < 2:
@@ -118,7 +118,7 @@ def test_two_workers_of_one_run_see_nothing_of_each_other(tmp_path):
 
 def test_two_runs_see_nothing_of_each_other():
     """F33: a queue of one name and a file of one name in each of two processes, at one time."""
-    PosixQueue.create("/both").close()
+    PosixQueue.create("/both", max_message_size=64).close()
     Path("/dev/shm/both").touch()
     reading, writing = os.pipe()
     pid = os.fork()
@@ -126,7 +126,7 @@ def test_two_runs_see_nothing_of_each_other():
         with contextlib.suppress(BaseException):
             os.write(writing, own_namespaces().encode() or b"-")
             os.write(writing, repr((os.listdir("/dev/shm"), os.listdir("/dev/mqueue"))).encode())
-            PosixQueue.create("/both").close()
+            PosixQueue.create("/both", max_message_size=64).close()
         os._exit(0)
     os.close(writing)
     with open(reading) as told:

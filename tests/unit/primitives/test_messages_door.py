@@ -91,7 +91,7 @@ def test_what_a_wait_took_comes_first(sysv):
 
 def test_posix_there_and_back():
     name = f"/ipckit-door-{os.getpid()}"
-    with PosixQueue.create(name) as made:
+    with PosixQueue.create(name, max_message_size=64) as made:
         made.remove()
         door = Posix()
         door._begin(made.fileno(), Message, None)

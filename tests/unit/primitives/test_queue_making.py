@@ -118,7 +118,7 @@ def denied(call) -> bool:
 def test_rights(key, name):
     """AccessDenied for another user: each right on its own; nothing is changed or left."""
     queue = SysvQueue.create(key, mode=0o600)
-    posix = PosixQueue.create(name)
+    posix = PosixQueue.create(name, max_message_size=64)
 
     def stranger():
         mine = SysvQueue.open(key)
