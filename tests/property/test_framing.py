@@ -186,7 +186,9 @@ def test_p10_a_function_that_looks_for_a_mark(text, eof, most, data):
 MODES = st.one_of(
     st.builds(Framing, open_eof_split=st.just(True), package_eof=marks),
     st.builds(Framing, open_eof_check=st.just(True), package_eof=marks),
-    st.builds(Framing, open_length_check=st.just(True), package_length_type=st.sampled_from("nNvV")),
+    st.builds(
+        Framing, open_length_check=st.just(True), package_length_type=st.sampled_from("nNvV")
+    ),
     st.builds(Framing, package_length_func=st.just(by_field)),
 ).map(lambda framing: dataclasses.replace(framing, package_max_length=30))
 
