@@ -7,13 +7,14 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
-from multiprocessing import Pool
+from multiprocessing import get_context
 from typing import Any
 
 from ipckit.cli.bench.rounds import Rounds, Row, in_a_process
 from ipckit.cli.bench.yardsticks import server_tasks
 
 DATA = "x" * 100
+FORK = get_context("fork")
 
 
 def ok(_data: str) -> str:
@@ -38,13 +39,13 @@ def rate(
 
 def executor(tasks: int, window: int) -> float:
     """ProcessPoolExecutor."""
-    with ProcessPoolExecutor(1) as pool:
+    with ProcessPoolExecutor(1, FORK) as pool:
         return rate(lambda: pool.submit(ok, DATA), lambda each: each.result(), tasks, window)
 
 
 def pool(tasks: int, window: int) -> float:
     """multiprocessing.Pool."""
-    with Pool(1) as made:
+    with FORK.Pool(1) as made:
         return rate(lambda: made.apply_async(ok, (DATA,)), lambda each: each.get(), tasks, window)
 
 

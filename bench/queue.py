@@ -98,7 +98,8 @@ def one_way(put: Callable[[], object], get: Callable[[], object]) -> float:
 def two_processes() -> Iterator[Row]:
     """One process sends, another receives."""
     ours, theirs = SysvQueue.create(), sysv_ipc.MessageQueue(None, sysv_ipc.IPC_CREX)
-    simple, full, fast = multiprocessing.SimpleQueue(), multiprocessing.Queue(), FasterFifo()
+    fork = multiprocessing.get_context("fork")
+    simple, full, fast = fork.SimpleQueue(), fork.Queue(), FasterFifo()
     try:
         found = Rounds(
             {

@@ -14,7 +14,8 @@ CALLS = 100_000
 def main() -> Iterator[Row]:
     """Measure."""
     number, lock = Atomic(), Lock()
-    value, rival = multiprocessing.Value("q"), multiprocessing.Lock()
+    fork = multiprocessing.get_context("fork")
+    value, rival = fork.Value("q"), fork.Lock()
 
     def loop(calls: int) -> None:
         for _ in range(calls):

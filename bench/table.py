@@ -43,7 +43,7 @@ def one_process() -> Iterator[Row]:
     peer = lmdb.open(folder, map_size=1 << 26, sync=False, metasync=False, writemap=True)
     table = Table(KEYS, columns=COLUMNS)
     plain = {}
-    manager = multiprocessing.Manager()
+    manager = multiprocessing.get_context("fork").Manager()
     remote = manager.dict()
     for name in NAMES:
         table[name] = plain[name] = remote[name] = ROW

@@ -8,7 +8,7 @@ import multiprocessing
 from ipckit import SysvQueue, ftok
 
 LAST = 2  # the message type that ends the child
-SECONDS = 10  # the timeout of every wait
+SECONDS = 60  # the timeout of every wait: with "forkserver" a child imports this file first
 
 
 def child():
@@ -20,7 +20,7 @@ def child():
 def parent():
     queue = SysvQueue.create(ftok(__file__, "q"))
     try:
-        process = multiprocessing.Process(target=child)
+        process = multiprocessing.Process(target=child, daemon=True)  # it ends with its parent
         process.start()
         for number in range(5):
             queue.send(f"message {number}".encode(), timeout=SECONDS)

@@ -2,8 +2,8 @@
 
 Contract  docs/contracts/framing.md for packets; the names and the time limit are Swoole's.
 Kernel    socket(2), connect(2), send(2), recv(2); TaskClient: msgsnd(2).
-Stands on ipckit.errors, ipckit._timeouts, ipckit.framing, ipckit.kinds; TaskClient alone also on
-          ipckit.queue, which is imported when one is made. Never on the server.
+Stands on ipckit.errors, ipckit._{spawning,timeouts}, ipckit.framing, ipckit.kinds; TaskClient alone
+          also on ipckit.queue, which is imported when one is made. Never on the server.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any, Unpack
 
 from ipckit._closing import Closing
+from ipckit._spawning import additions
 from ipckit._timeouts import check_timeout
 from ipckit.errors import (
     IPCError,
@@ -70,7 +71,7 @@ class Client(Closing):
     """A blocking connection to one port.
 
     Not thread safe: one thread at a time. After a fork both processes have the same connection:
-    one of them closes it.
+    one of them closes it. A pickle has the settings; with a connection it is TypeError.
     """
 
     def __init__(
@@ -259,6 +260,15 @@ class Client(Closing):
             self._sock.close()
             self._sock = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Give another process the settings, when it is not connected."""
+        if self._sock is not None:
+            raise TypeError(
+                f"cannot pickle {type(self).__name__!r} object: its connection to {self._where} "
+                f"belongs to this process; connect() in the other one"
+            )
+        return self.__dict__.copy()
+
     def _open(self, address: Any, deadline: float | None) -> socket.socket:
         sock = socket.socket(self._family, self._kind)
         try:
@@ -370,7 +380,8 @@ def _within(limit: float | None) -> str:
 class TaskClient(Closing):
     """Posts tasks into the queue of a running server (task_ipc_mode 2 or 3), from any process.
 
-    Process safe: any number may post. Thread safe. A fork may go on using it in both processes.
+    Process safe: any number may post. Thread safe. A fork may go on using it in both processes. A
+    pickle has the key, and unpickling opens the queue: NotFound.
     """
 
     def __init__(self, key: int) -> None:
@@ -427,6 +438,11 @@ class TaskClient(Closing):
     def close(self) -> None:
         """Let go of the queue; it stays where it is."""
         self._queue.close()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Name the queue by its key. MisuseError: it is closed."""
+        _ = self._queue.id
+        return type(self), (self._key,), additions(self, ("_key", "_queue"))
 
     def _open(self) -> SysvQueue:
         from ipckit.queue import SysvQueue  # noqa: PLC0415  (see post)

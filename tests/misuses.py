@@ -56,6 +56,9 @@ alone | sysv.set(max_bytes=0) | ValueError | max_bytes=0 | 1..2147483647 | must 
 alone | sysv.set(mode="rw") | TypeError | mode='rw' | an int | must be
 alone | sysv.set(uid=-1) | ValueError | uid=-1 | 0..4294967294 | must be
 alone | gone_sysv.send(b"") | QueueRemoved | msgsnd | the queue was removed | open() or create() it again
+alone | pickle.dumps(closed_sysv) | MisuseError | this queue object | is closed | open() the queue again
+alone | pickle.loads(pickle.dumps(gone_sysv)) | NotFound | id | no queue has | see `ipckit ls`
+alone | pickle.dumps(MemoryQueue()) | TypeError | 'MemoryQueue' | in the memory of one process | share a SysvQueue instead
 alone | closed_sysv.send(b"") | MisuseError | this queue object | is closed | open() the queue again
 # -- PHP's functions
 alone | msg_get_queue("key") | TypeError | key='key' | an int | must be
@@ -133,7 +136,9 @@ alone | table.compare_and_set("a", "visits", 0, "1") | SchemaError | not str | I
 alone | table.lock("a", timeout=-1) | ValueError | timeout=-1 | seconds >= 0, or None | must be
 alone | locked_table.set("a", {}) | DeadlockError | 'a' | this thread holds the lock | write to the row it was given
 alone | [table.set(str(n), {}) for n in range(9)] | TableFull | '8' was not added | all 8 rows | delete rows, or make the table with a larger size
-alone | pickle.dumps(table) | TypeError | a Table | cannot be pickled | open() it by its name
+alone | pickle.dumps(table) | MisuseError | Table objects | only be shared | give the table a name
+alone | pickle.dumps(closed_table) | MisuseError | this table object | is closed | make or open() the table again
+alone | pickle.dumps(MemoryTable(8, columns={"n": Int()})) | TypeError | 'MemoryTable' | in the memory of one process | share a Table instead
 alone | closed_table.get("a") | MisuseError | this table object | is closed | make or open() the table again
 # -- atomic numbers, locks, channels
 alone | Atomic("1") | TypeError | value='1' | an int | must be
@@ -147,11 +152,11 @@ alone | Atomic().wait(0, timeout="1") | TypeError | timeout='1' | seconds, or No
 alone | Atomic().wake("1") | TypeError | n='1' | an int | must be
 alone | Lock().acquire(timeout="1") | TypeError | timeout='1' | seconds, or None | must be
 alone | Atomic().wake(-1) | ValueError | n=-1 | at least 1 | must be
-alone | pickle.dumps(Atomic()) | TypeError | an Atomic | cannot be pickled | make it before the fork
+alone | pickle.dumps(Atomic()) | MisuseError | Atomic objects | only be shared | make it before the fork
 alone | Lock().release() | MisuseError | this thread | does not hold the lock | acquire() it first
 alone | Lock().acquire(timeout=-1) | ValueError | timeout=-1 | seconds >= 0, or None | must be
 alone | [lock.acquire(), lock.acquire()] | DeadlockError | this thread | holds the lock already | release() it first
-alone | pickle.dumps(Lock()) | TypeError | a Lock | cannot be pickled | make it before the fork
+alone | pickle.dumps(Lock()) | MisuseError | Lock objects | only be shared | make it before the fork
 alone | Channel() | TypeError | sock=None | a connected AF_UNIX stream socket | Channel.pair() makes both ends
 alone | Channel(7) | TypeError | sock=7 | a connected AF_UNIX stream socket | Channel.pair() makes both ends
 alone | Channel.pair(max_frame=-1) | ValueError | max_frame=-1 | 0..2147483647 bytes | must be
@@ -170,6 +175,8 @@ alone | [ours.send_nowait(bytes(100)) for _ in range(10**5)] | WaitTimeout | 0 s
 alone | ours.receive(timeout=-1) | ValueError | timeout=-1 | seconds >= 0, or None | must be
 alone | ours.receive(timeout="1") | TypeError | timeout='1' | seconds, or None | must be
 alone | ours.receive(timeout=0) | WaitTimeout | 0 s | no whole frame came | receive again
+alone | pickle.dumps(ours) | MisuseError | Channel objects | only be shared | use it after a fork
+alone | pickle.dumps(closed_end) | MisuseError | closed | cannot go to another process | make a new pair
 alone | closed_end.send(b"") | MisuseError | send: | this end of the channel is closed | make a new pair
 alone | widow.receive(timeout=5) | PeerGone | receive: | the other end was closed | close this one too
 alone | widow.send(b"") | PeerGone | send: | the other end was closed | close this too
@@ -201,6 +208,7 @@ alone | client.recv(0) | ValueError | size=0 | 1 or more bytes | must be
 alone | client.recv() | WaitTimeout | in 0 s | nothing came | with a longer timeout
 alone | client.connect("127.0.0.1", 1) | MisuseError | 127.0.0.1: | connected to | close() it first
 alone | Client().send(b"x") | MisuseError | send: | not connected | connect(host, port) first
+alone | pickle.dumps(client) | TypeError | 127.0.0.1: | belongs to this process | connect() in the other one
 alone | Client().recv() | MisuseError | recv: | not connected | connect(host, port) first
 alone | TaskClient(0) | ValueError | key=0 | private to the server | give it a key by ftok()
 alone | TaskClient("key") | TypeError | key='key' | an int | must be

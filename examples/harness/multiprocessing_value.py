@@ -16,7 +16,8 @@ class WrongValue(ProcessMachine):
     specification = Counter()  # has add(by) and get()
 
     def setup(self):
-        self.value = multiprocessing.Value("q", 0)
+        fork = multiprocessing.get_context("fork")  # the harness forks its processes
+        self.value = fork.Value("q", 0)
 
     @op()
     def add(self):

@@ -1,6 +1,6 @@
 """Channels: whole frames between two processes of one machine, with descriptors if wanted.
 
-Contract  docs/contracts/channel.md, rules C1..C12.
+Contract  docs/contracts/channel.md, rules C1..C13.
 """
 
 from ipckit.channel.channel import DEFAULT_MAX_FRAME, Channel

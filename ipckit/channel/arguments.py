@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import array
+import os
+import socket
 from collections.abc import Sequence
 
 from ipckit.channel.frames import MAX_SIZE
+from ipckit.errors import MisuseError
 
-__all__ = ["as_bytes", "check_max_frame", "descriptors"]
+__all__ = ["as_bytes", "check_max_frame", "descriptors", "not_idle", "socket_of"]
 
 
 def check_max_frame(max_frame: int) -> None:
@@ -39,3 +42,24 @@ def descriptors(fds: Sequence[int]) -> array.array[int]:
         return array.array("i", fds)
     except (TypeError, OverflowError):
         raise TypeError(f"fds={fds!r}: must be a sequence of open descriptors, ints") from None
+
+
+def socket_of(fd: int) -> socket.socket:
+    """Return the socket of a descriptor that was sent; MisuseError for another one, closed."""
+    try:
+        sock = socket.socket(fileno=fd)
+    except OSError:
+        os.close(fd)
+        raise MisuseError(f"the descriptor {fd} that was sent is no socket") from None
+    if (sock.family, sock.type) != (socket.AF_UNIX, socket.SOCK_STREAM):
+        sock.close()
+        raise MisuseError(f"the descriptor {fd} that was sent is no AF_UNIX stream socket")
+    return sock
+
+
+def not_idle(why: str) -> MisuseError:
+    """Return the error of pickling an end that is not between two frames."""
+    return MisuseError(
+        f"this end of a channel is {why}, and cannot go to another process: send or receive the "
+        f"whole frame first, or make a new pair"
+    )

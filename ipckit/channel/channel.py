@@ -1,6 +1,6 @@
 """One end of a channel: whole frames over a socketpair, waiting or not, in a loop or without.
 
-Contract  docs/contracts/channel.md, rules C1..C12:
+Contract  docs/contracts/channel.md, rules C1..C13:
   C1   frames arrive as they were sent, in order: kind, ident, body, descriptors
   C2   a frame arrives whole or not at all, whatever ends its sending: time, cancelling, death
   C3   WaitTimeout on sending: this frame never arrives, the channel goes on
@@ -13,9 +13,10 @@ Contract  docs/contracts/channel.md, rules C1..C12:
   C10  a receive takes one frame from the socket and no byte more: select() on fileno() is true
   C11  asend and areceive queue up in order; a cancelled one leaves the channel usable
   C12  a signal whose handler returns does not end a wait
+  C13  an end between two frames can be in the args of a multiprocessing.Process
 Kernel    socketpair(2) AF_UNIX SOCK_STREAM, sendmsg(2) with SCM_RIGHTS, poll(2).
-Stands on ipckit.errors, ipckit.channel.{arguments,frames,side}, ipckit._core (python/channel/: the
-          usual case).
+Stands on ipckit.errors, ipckit.channel.{arguments,frames,side}, ipckit._{spawning,timeouts},
+          ipckit._core (python/channel/: the usual case).
 Invariants
   H1  `_owed` goes before any other byte: what is left of a frame that was given up.
   H2  `torn` is true exactly between a system call and the account of it. An exception out of a
@@ -36,12 +37,13 @@ import select
 import socket
 from collections.abc import Sequence
 from time import monotonic
-from typing import Self
+from typing import Any, Self
 
 from ipckit._closing import Closing
 from ipckit._core._frames import send, take
+from ipckit._spawning import Sent, additions, check_class, descriptor_for_child, receive_descriptor
 from ipckit._timeouts import deadline_of
-from ipckit.channel.arguments import as_bytes, check_max_frame, descriptors
+from ipckit.channel.arguments import as_bytes, check_max_frame, descriptors, not_idle, socket_of
 from ipckit.channel.frames import Decoder, Frame, Outgoing, encode_head
 from ipckit.channel.side import Side
 from ipckit.errors import (
@@ -59,14 +61,16 @@ DEFAULT_MAX_FRAME = 64 * 1024 * 1024
 
 _TURN = 32  # pieces (1 MiB) between two looks at the clock, and at the loop's other tasks
 _NO_SIGNAL = socket.MSG_NOSIGNAL
+_OWN = frozenset("_crowded _dead _decoder _fds _in _max_frame _out _owed _sock".split())
 _CROWDED_SECONDS = 0.005  # H4: between two attempts
 
 
 class Channel(Closing):
-    """One end of a two-way channel of frames between processes related by fork.
+    """One end of a two-way channel of frames between related processes.
 
     One process at a time uses an end: a fork gives the child both, and each side closes the end
-    it does not use. Not thread safe, but one thread may send while another one receives.
+    it does not use. A `multiprocessing.Process` gets the end that its args have, and its parent
+    closes that one after start(). Not thread safe, but one thread may send while another receives.
     """
 
     def __init__(
@@ -272,6 +276,18 @@ class Channel(Closing):
         state = "closed" if fd < 0 else f"fd {fd}" + (", dead" if self._dead else "")
         return f"<{type(self).__name__} {state}>"
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Send it to a process that is being started; then close() it here. Else MisuseError."""
+        fd = self.fileno()
+        between = self._decoder.at_start and not self._owed
+        why = "closed" if fd < 0 else "dead" if self._dead else "" if between else "inside a frame"
+        if any(side.busy or side.torn for side in (self._in, self._out)):
+            why = "in use"
+        if why:
+            raise not_idle(why)
+        sent = descriptor_for_child(fd, type(self).__name__, "use it after a fork")
+        return _received, (type(self), sent, self._max_frame), additions(self, _OWN)
+
     def _outgoing(
         self, body: bytes | bytearray | memoryview, kind: int, ident: int, fds: Sequence[int]
     ) -> tuple[Outgoing, list[tuple[int, int, bytes]]]:
@@ -470,3 +486,10 @@ class Channel(Closing):
         else:
             why = "no whole frame came; what has come is kept: receive again"
         return WaitTimeout(f"{side.verb}: {timeout} s are over: {why}")
+
+
+def _received(cls: type[Channel], sent: Sent, max_frame: int) -> Channel:
+    """Unpickle an end in the process that was started with it."""
+    check_class(cls, Channel)
+    check_max_frame(max_frame)
+    return cls(socket_of(receive_descriptor(sent)), max_frame)

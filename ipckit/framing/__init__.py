@@ -3,7 +3,7 @@
 Feed it the bytes a socket gave you; it hands back whole packets, mark or header included. It
 never reads, writes, blocks or looks at a clock, so every test of it is exact.
 
-Contract  docs/contracts/framing.md, rules P1..P10.
+Contract  docs/contracts/framing.md, rules P1..P11.
 Stands on ipckit.errors.
 Used by   the server's connections and ipckit.client.
 """

@@ -1,6 +1,6 @@
 """The framers: each cuts one stream in one way, and holds the bytes of the packet not yet whole.
 
-Contract  docs/contracts/framing.md, rules P1..P10. `Framing.framer()` makes the right one.
+Contract  docs/contracts/framing.md, rules P1..P11. `Framing.framer()` makes the right one.
 Invariants
   N1  `_buffer` holds the bytes of one packet not yet whole, from its first byte, and nothing
       else (in tail mode: what came since the last mark at a tail). So a packet is cut off by
@@ -15,6 +15,7 @@ from __future__ import annotations
 import struct
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from typing import Any
 
 from ipckit.errors import ProtocolError
 
@@ -33,7 +34,7 @@ class PacketRefused(ProtocolError):
 
 
 class Framer(ABC):
-    """The state of one stream. Not thread safe; a fork copies it."""
+    """The state of one stream. Not thread safe; a fork copies it, and so does a pickle."""
 
     __slots__ = ("_buffer", "_idle", "_max", "_refused")
 
@@ -52,6 +53,16 @@ class Framer(ABC):
     def rest(self) -> bytes:
         """What waits for the rest of its packet: fed to another framer, it goes on there."""
         return bytes(self._buffer)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return all that it holds, so that a copy goes on in the middle of a packet."""
+        slots = (name for cls in type(self).__mro__ for name in getattr(cls, "__slots__", ()))
+        return {name: getattr(self, name) for name in slots}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take what __getstate__() returned."""
+        for name, value in state.items():
+            setattr(self, name, value)
 
     @abstractmethod
     def feed(self, data: bytes) -> list[bytes]:
@@ -177,17 +188,27 @@ class TailFramer(_Marked):
 class LengthFramer(Framer):
     """open_length_check: total = package_body_offset + the length field."""
 
-    __slots__ = ("_body_offset", "_head", "_length_offset", "_total", "_unpack_from")
+    __slots__ = ("_body_offset", "_format", "_head", "_length_offset", "_total", "_unpack_from")
 
     def __init__(
         self, package_max_length: int, field: struct.Struct, length_offset: int, body_offset: int
     ) -> None:
         super().__init__(package_max_length)
+        self._format = field.format
         self._unpack_from = field.unpack_from
         self._length_offset = length_offset
         self._body_offset = body_offset
         self._head = length_offset + field.size
         self._total = 0  # of the packet in _buffer; 0 while its length field is not whole
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = super().__getstate__()
+        del state["_unpack_from"]  # a method of a Struct, which has no pickle
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._unpack_from = struct.Struct(self._format).unpack_from
 
     def feed(self, data: bytes) -> list[bytes]:
         size = len(data)

@@ -16,6 +16,7 @@ Contract  docs/contracts/queue.md says these rules at length; tests name them by
   Q13  an areceive that is cancelled, late or killed while it waits has taken nothing
   Q14  receiving consumes: a message whose reader dies afterwards is gone
   Q15  statistics() tells how it stands now; set() changes only what is named, or nothing at all
+  Q16  a pickle opens the queue by its id or name, or raises NotFound; none of a queue in memory
 Stands on nothing of ipckit. Pure.
 """
 

@@ -15,6 +15,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from typing import ClassVar
 
 from ipckit._closing import Closing
 from ipckit._timeouts import deadline_of, time_left
@@ -50,11 +51,21 @@ _PAUSE = 0.001  # seconds between two tries of asend and areceive
 class _Waiting(Closing):
     """What both have: messages under one lock, and waits until something changed."""
 
+    _SHARED: ClassVar[str]
+    """The class that processes can share."""
+
     def __init__(self) -> None:
         self._messages: list[Message] = []
         self._changed = threading.Condition()
         self._closed = False
         self._removed = False
+
+    def __reduce__(self) -> str:
+        """Refuse: no other process can reach it."""
+        raise TypeError(
+            f"cannot pickle {type(self).__name__!r} object: it is in the memory of one process; "
+            f"share a {self._SHARED} instead"
+        )
 
     def _open(self) -> None:
         if self._closed:
@@ -100,6 +111,7 @@ class MemoryQueue(_Waiting):
 
     key: None = None
     """As a private queue has none."""
+    _SHARED = "SysvQueue"
 
     def __init__(self, *, max_bytes: int = 16384, max_message: int = 8192) -> None:
         """Make a queue for `max_bytes` of bodies, and for bodies of at most `max_message` bytes."""
@@ -302,6 +314,8 @@ class MemoryPriorityQueue(_Waiting):
 
     Thread safe, not process safe: a fork gives the child a copy of its own.
     """
+
+    _SHARED = "PosixQueue"
 
     def __init__(self, *, max_messages: int = 10, max_message_size: int = 8192) -> None:
         """Make a queue for `max_messages` of at most `max_message_size` bytes each."""

@@ -4,7 +4,7 @@ Contract  docs/contracts/queue.md; Q2, Q8 and Q10 are System V's alone.
 Kernel    mq_open(3), mq_send(3), mq_receive(3), mq_unlink(3), poll(2); limits in
           /proc/sys/fs/mqueue/. All waits are poll(): mq_timedsend's clock can be set back.
 Stands on the posix_ipc package, ipckit._core (python/queues/messages.h), ipckit.errors,
-          ipckit._timeouts, ipckit.queue.contract.
+          ipckit._spawning, ipckit._timeouts, ipckit.queue.contract.
 Outlives  the process: a queue stays in the kernel until remove(), and then until all have closed.
 Invariant the descriptor never blocks (O_NONBLOCK), so no call holds up a thread but poll().
 """
@@ -24,6 +24,7 @@ import posix_ipc
 
 from ipckit._closing import Closing
 from ipckit._core._messages import Posix
+from ipckit._spawning import additions, check_class, replaced
 from ipckit._timeouts import deadline_of, time_left
 from ipckit.errors import (
     AccessDenied,
@@ -109,7 +110,8 @@ class PosixQueue(Closing, Posix):
 
     Process safe and thread safe (asend and areceive: in any number of loops), but close() it only
     when no other thread waits at it. A fork gives the child the same queue, usable at once; each
-    process closes its own descriptor, and a program that is executed does not get it.
+    process closes its own descriptor, and a program that is executed does not get it. A pickle has
+    the name, and unpickling opens the queue by that: NotFound after a removal.
 
     As a context manager it is closed at the end, not removed.
     """
@@ -391,6 +393,12 @@ class PosixQueue(Closing, Posix):
         """Say which one it is."""
         return f"<{type(self).__name__} {self._name}{', closed' if self._id < 0 else ''}>"
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Name the queue by its name. MisuseError: it is closed."""
+        found = os.fstat(self._open())
+        which = (self._name, found.st_dev, found.st_ino)
+        return _unpickled, (type(self), *which), additions(self, ())
+
     def _open(self) -> int:
         if self._id < 0:
             raise _closed()
@@ -406,6 +414,17 @@ class PosixQueue(Closing, Posix):
                 return False
             if poll.poll(None if left is None else min(left, _LONGEST_POLL) * 1000):
                 return True
+
+
+def _unpickled(cls: type[PosixQueue], name: str, device: int, inode: int) -> PosixQueue:
+    """Open a queue by its name. NotFound: it was removed, also if another queue has the name."""
+    check_class(cls, PosixQueue)
+    queue = cls.open(name)
+    found = os.fstat(queue.fileno())
+    if (found.st_dev, found.st_ino) == (device, inode):
+        return queue
+    queue.close()
+    raise replaced("mq_open", name)
 
 
 def _open(name: str, flags: int, mode: int, max_messages: int, max_message_size: int) -> Any:

@@ -121,6 +121,13 @@ class QueueRelay:
         self._fd = -1
         self._closer()
 
+    def __reduce__(self) -> str:
+        """Refuse: its thread stays in this process."""
+        raise TypeError(
+            f"cannot pickle {type(self).__name__!r} object: its thread is in this process; make "
+            f"one there with the id of the queue"
+        )
+
     def _open(self) -> Any:
         if self._fd < 0:
             raise MisuseError("this relay is closed")

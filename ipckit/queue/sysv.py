@@ -1,8 +1,9 @@
 """System V message queues: one kernel object, many processes, typed messages.
 
-Contract  docs/contracts/queue.md, rules Q1..Q15 (all of them).
+Contract  docs/contracts/queue.md, rules Q1..Q16 (all of them).
 Kernel    msgget(2), msgsnd(2), msgrcv(2), msgctl(2); limits in /proc/sys/kernel/msg*.
 Stands on ipckit._core (queues/sysv.h, python/queues/messages.h), ipckit.errors, ipckit._timeouts,
+          ipckit._spawning,
           ipckit.queue.{contract,sysv_async,sysv_calls}.
 Outlives  the process: a queue stays in the kernel until remove(). `ipcs -q` shows it.
 Signals   a wait with a time limit uses SIGRTMAX-2, areceive SIGRTMAX-3: leave these two alone.
@@ -20,8 +21,10 @@ from typing import Any, Self
 from ipckit._closing import Closing
 from ipckit._core import check, ffi, lib
 from ipckit._core._messages import Sysv
+from ipckit._spawning import additions, check_class
 from ipckit._timeouts import deadline_of, time_left
 from ipckit.errors import (
+    AccessDenied,
     AlreadyExists,
     NotFound,
     QueueEmpty,
@@ -61,7 +64,8 @@ class SysvQueue(Closing, Sysv):
     """A System V message queue; made by create(), open(), open_id() or open_or_create().
 
     Process safe and thread safe (asend and areceive: in any number of loops). A fork gives the
-    child the same queue, usable at once; the two objects close() on their own.
+    child the same queue, usable at once; the two objects close() on their own. A pickle has the
+    id, and unpickling opens the queue by that: NotFound after a removal.
 
     As a context manager it is closed at the end, not removed.
     """
@@ -370,6 +374,10 @@ class SysvQueue(Closing, Sysv):
         state = "closed" if self._id < 0 else f"id {self._id}"
         return f"<{type(self).__name__} key {self._key}, {state}>"
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Name the queue by its id, which any process may open. MisuseError: it is closed."""
+        return _unpickled, (type(self), self._open(), self._key), additions(self, ())
+
     def _open(self) -> int:
         if self._id < 0:
             raise closed()
@@ -407,3 +415,13 @@ class SysvQueue(Closing, Sysv):
                 message, room = buffer(size)
             elif got != -errno.EINTR:  # after which Python runs its handlers before the next turn
                 raise not_received(got, type, max_size)
+
+
+def _unpickled(cls: type[SysvQueue], queue_id: int, key: int | None) -> SysvQueue:
+    """Open a queue by its id. NotFound: it was removed. Rights are checked at each use."""
+    check_class(cls, SysvQueue)
+    check_key(key)
+    try:
+        return cls.open_id(queue_id)
+    except AccessDenied:  # a process that may only send cannot look
+        return cls(queue_id, key)

@@ -29,6 +29,8 @@ Contract  docs/contracts/table.md says these rules at length; tests name them by
   T20  len, count, size, memory_size and statistics tell how it stands; verify() finds nothing
   T21  size 1..2**31-1, key_size 1..255, 1..256 columns, names of 1..100 bytes, strings up to
        1 MiB; what is over a limit is refused when the table is made
+  T22  the args of a multiprocessing.Process share a table; another pickle opens it by its name, or
+       raises MisuseError without one; a lock stays with its thread
 Stands on ipckit.errors. Pure.
 """
 

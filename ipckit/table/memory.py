@@ -279,6 +279,13 @@ class MemoryTable(Closing):
             raise contract.not_made()
         return self._schema
 
+    def __reduce__(self) -> str:
+        """Refuse: no other process can reach it."""
+        raise TypeError(
+            f"cannot pickle {type(self).__name__!r} object: it is in the memory of one process; "
+            f"share a Table instead"
+        )
+
     def _not_made(self, call: str) -> None:
         if self._closed:
             raise contract.closed()

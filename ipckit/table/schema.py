@@ -391,6 +391,13 @@ class LockedRow(MutableMapping[str, Value]):
         """Show the values."""
         return f"LockedRow({'ended' if self._ended else self._values})"
 
+    def __reduce__(self) -> str:
+        """Refuse: the lock stays with its thread."""
+        raise TypeError(
+            f"cannot pickle {type(self).__name__!r} object: the lock of the row belongs to this "
+            f"thread; send a copy, dict(row)"
+        )
+
     def _now(self) -> Row:
         if self._ended:
             raise MisuseError("this row was for the `with table.lock()` block, which has ended")

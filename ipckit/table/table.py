@@ -1,8 +1,8 @@
 """Table: rows in shared memory that many processes change, and that no crash can tear.
 
-Contract  ipckit.table.contract, T1..T21; docs/contracts/table.md.
-Stands on ipckit._core._rows (the calls of one row), ipckit.table.segment, ipckit.errors,
-          ipckit._timeouts.
+Contract  ipckit.table.contract, T1..T22; docs/contracts/table.md.
+Stands on ipckit._core._rows (the calls of one row), ipckit.table.segment, ipckit._spawning,
+          ipckit.errors, ipckit._timeouts.
 Crash     whoever is killed inside a call has done it whole or not at all; what he held is free
           for the others within a millisecond or two. Nothing leaks.
 """
@@ -15,11 +15,20 @@ import os
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 from ipckit._closing import Closing
 from ipckit._core import process
 from ipckit._core._rows import Rows
+from ipckit._spawning import (
+    Sent,
+    additions,
+    check_class,
+    descriptor_for_child,
+    is_spawning,
+    receive_descriptor,
+    replaced,
+)
 from ipckit._timeouts import deadline_of
 from ipckit.errors import SegmentCorrupt, WaitTimeout
 from ipckit.table import contract, segment
@@ -38,6 +47,8 @@ from ipckit.table.schema import (
 __all__ = ["Table"]
 
 _warned: list[str] = []  # at most one
+_OWN = frozenset({"_closed", "_columns", "_file", "_made", "_memory", "_name", "_schema", "_size"})
+"""The attributes that the segment gives."""
 _CENTURY = 100 * 365 * 86400.0
 _RULES = {
     1: "V1 bucket {}: its chain leaves the table, or has a cell of another bucket",
@@ -52,16 +63,17 @@ _RULES = {
 class Table(Closing, Rows):
     """A hash table of fixed columns in shared memory, with a lock for each row.
 
-    Process safe and thread safe. A fork shares it: parent and child see the same rows; a named
-    one is open to every process of the same user. Holds exactly `size` rows, whatever their keys.
+    Process safe and thread safe. A fork shares it: parent and child see the same rows. So does a
+    `multiprocessing.Process` that has it in its args. A named one is open to every process of the
+    same user, and its pickle opens it there. Holds exactly `size` rows, whatever their keys.
 
     Args:
         size: rows, 1..2**31-1; all of their memory is taken at once.
         columns: {"name": Int(8), Float(), Str(most bytes) or Bytes(most bytes)}; without it the
             table is made later, by column() and create().
         key_size: most bytes of a key, 1..255.
-        name: 1..200 of A-Z a-z 0-9 . _ -; the segment is /dev/shm/ipckit.NAME. None: shared by
-            fork only.
+        name: 1..200 of A-Z a-z 0-9 . _ -; the segment is /dev/shm/ipckit.NAME. None: shared with
+            related processes only.
         mode: rights of a named one. Only its owner can open it, and not when others may write.
 
     Raises:
@@ -145,15 +157,7 @@ class Table(Closing, Rows):
             NotFound. AccessDenied: another user's, or one that others may write to.
             SegmentCorrupt: damaged, cut off, or of another version; nothing of it was used.
         """
-        table = cls.__new__(cls)
-        fd = segment.open_named(name)
-        table._refuse_by(contract)
-        table._columns = {}
-        table._name = name
-        table._closed = False
-        table._made = True
-        table._take(fd, None)
-        return table
+        return cls._of(segment.open_named(name), name)
 
     def lock(self, key: Key, timeout: float | None = None) -> AbstractContextManager[LockedRow]:
         """Shut out every other writer of one row, for a `with` block; readers go on.
@@ -242,9 +246,26 @@ class Table(Closing, Rows):
         state = "closed" if self._closed else f"{self._size} rows" if self._made else "not made"
         return f"<Table{name}: {state}>"
 
-    def __reduce__(self) -> str:
-        """Refuse: a table is shared by fork, or by its name."""
-        raise TypeError("a Table cannot be pickled: share it by fork, or open() it by its name")
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Share it with a process that is being started; else by its name, or MisuseError."""
+        fd = self._descriptor()  # MisuseError
+        extra = additions(self, _OWN)
+        if self._name is not None and not is_spawning():
+            return _opened, (type(self), self._name, *self._file), extra
+        sent = descriptor_for_child(fd, type(self).__name__, "give the table a name")
+        return _received, (type(self), self._name, sent), extra
+
+    @classmethod
+    def _of(cls, fd: int, name: str | None) -> Self:
+        """Return the table of a segment that is there; its columns come from it."""
+        table = cls.__new__(cls)
+        table._refuse_by(contract)
+        table._columns = {}
+        table._name = name
+        table._closed = False
+        table._made = True
+        table._take(fd, None)
+        return table
 
     def _not_made(self, call: str) -> None:
         if self._closed:
@@ -296,6 +317,24 @@ class Table(Closing, Rows):
                 code = self._schema.encode_key(key)
                 raise contract.too_late(self._schema.decode_key(code), timeout) from None
             raise
+
+
+def _opened(cls: type[Table], name: str, device: int, inode: int) -> Table:
+    """Unpickle a table by its name. NotFound: another table has the name by now."""
+    check_class(cls, Table)
+    table = cls.open(name)
+    if table._file == (device, inode):
+        return table
+    table.close()
+    raise replaced("open", name)
+
+
+def _received(cls: type[Table], name: str | None, sent: Sent) -> Table:
+    """Unpickle a table in the process that was started with it."""
+    check_class(cls, Table)
+    if name is not None:
+        segment.check_name(name)
+    return cls._of(receive_descriptor(sent), name)
 
 
 def _warn_if_alone() -> None:

@@ -8,7 +8,7 @@ from ipckit import Atomic
 from ipckit.testing import Kill, ProcessMachine, kill_point, op
 from ipckit.testing.models import Counter
 
-LOCK = multiprocessing.Lock()
+LOCK = multiprocessing.get_context("fork").Lock()
 
 
 class LockOfTheModule(ProcessMachine):

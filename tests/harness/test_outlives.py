@@ -26,7 +26,7 @@ TWO = Program((), ((ADD,), (ADD,)), ())
 @pytest.fixture(autouse=True)
 def _elsewhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # where failures are saved
-    monkeypatch.setattr(outliving, "LOCK", multiprocessing.Lock())
+    monkeypatch.setattr(outliving, "LOCK", multiprocessing.get_context("fork").Lock())
 
 
 def test_a_lock_that_a_killed_process_keeps_for_all_runs_is_told():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import pickle
 import struct
 
 import pytest
@@ -179,6 +181,40 @@ def test_p10_a_function_that_looks_for_a_mark(text, eof, most, data):
     pieces = cut(text, data)
     expected = run(Framing(open_eof_split=True, package_eof=eof, package_max_length=most), pieces)
     assert run(Framing(package_length_func=by_mark, package_max_length=most), pieces) == expected
+
+
+MODES = st.one_of(
+    st.builds(Framing, open_eof_split=st.just(True), package_eof=marks),
+    st.builds(Framing, open_eof_check=st.just(True), package_eof=marks),
+    st.builds(
+        Framing, open_length_check=st.just(True), package_length_type=st.sampled_from("nNvV")
+    ),
+    st.builds(Framing, package_length_func=st.just(by_field)),
+).map(lambda framing: dataclasses.replace(framing, package_max_length=30))
+
+
+@given(MODES, texts | st.binary(max_size=40), st.integers(0, pickle.HIGHEST_PROTOCOL), st.data())
+def test_p11_a_pickled_framer_goes_on_in_the_middle_of_a_packet(settings, wire, protocol, data):
+    """P11: also after it has refused something, and with every protocol."""
+    pieces = cut(wire, data)
+    assert pickle.loads(pickle.dumps(settings, protocol)) == settings
+    expected = run(settings, pieces)
+
+    got: list[bytes] = []
+    framer = settings.framer()
+    refused = False
+    for piece in pieces:
+        before = framer.pending
+        twin = pickle.loads(pickle.dumps(framer, protocol))
+        assert (type(twin), twin.pending, twin.rest) == (type(framer), before, framer.rest)
+        try:
+            got += twin.feed(piece)
+        except PacketRefused as exc:
+            got += exc.packets
+            refused = True
+        assert framer.pending == before, "the two are independent"
+        framer = twin
+    assert (got, refused) == expected
 
 
 # ---- P8: cost, counted in bytes touched instead of seconds

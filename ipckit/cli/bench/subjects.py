@@ -33,6 +33,9 @@ from ipckit.table import Float, Int, Str, Table
 
 __all__ = ["SUBJECTS"]
 
+FORK = multiprocessing.get_context("fork")
+"""The peers start processes as ours do. The default of Python 3.14 is another one."""
+
 BODY = b"x" * 100
 ROW: dict[str, Any] = {"id": 1, "name": "hello world", "score": 1.5}
 
@@ -65,7 +68,7 @@ def _queue(rounds: int) -> Iterator[Row]:
         plain = posix_ipc.MessageQueue(f"{name}-2", posix_ipc.O_CREX, max_message_size=8192)
         made.callback(plain.close)
         made.callback(plain.unlink)
-        simple: Any = multiprocessing.SimpleQueue()
+        simple: Any = FORK.SimpleQueue()
         made.callback(simple.close)
         runs = {
             "sysv": there_and_back(ours.send, ours.receive),
@@ -83,10 +86,10 @@ def _queue(rounds: int) -> Iterator[Row]:
 
 def _table(rounds: int) -> Iterator[Row]:
     table = Table(1024, columns={"id": Int(8), "name": Str(64), "score": Float()})
-    with multiprocessing.Manager() as manager:
+    with FORK.Manager() as manager:
         remote, plain = manager.dict(), {"key": dict(ROW)}
         table["key"] = remote["key"] = ROW
-        value = multiprocessing.Value("q")
+        value = FORK.Value("q")
 
         def add() -> None:
             with value.get_lock():
@@ -110,7 +113,7 @@ def _table(rounds: int) -> Iterator[Row]:
 
 
 def _pool(tasks: int, report: Callable[[float], Any]) -> None:
-    with multiprocessing.Pool(1) as pool:
+    with FORK.Pool(1) as pool:
         pool.apply(str)
         began = time.perf_counter()
         pool.map(_ok, ["x" * 100] * tasks, chunksize=1)

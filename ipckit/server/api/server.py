@@ -14,6 +14,7 @@ import signal
 from collections.abc import Callable
 from typing import Any, TypeVar, Unpack, overload
 
+from ipckit._spawning import is_spawning, only_inherited
 from ipckit.errors import MisuseError, SettingsError
 from ipckit.kinds import SockType
 from ipckit.server.api.arguments import check_callback
@@ -197,6 +198,17 @@ class Server(ClientCalls, TaskCalls):
         finally:
             if handler is not None:
                 take_down(handler)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Give it to the process that is to call start(), in the args of its Process."""
+        if self._runtime is not None:
+            raise MisuseError(
+                "a server that runs cannot be pickled: its own processes have it, and another "
+                "program is a Client or a TaskClient"
+            )
+        if not is_spawning():
+            raise only_inherited(type(self).__name__, "make the server where start() is called")
+        return self.__dict__.copy()
 
     def _serve(self) -> None:
         with Undo() as last, Undo() as undo:

@@ -169,6 +169,11 @@ class Port:
         bind.forget(self._bound)
         self._dropped.detach()
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take the socket that a process was started with, close-on-exec as any other."""
+        self.__dict__.update(state)
+        self._bound.socket.set_inheritable(False)
+
     def _only_before_start(self, call: str) -> None:
         if self._started:
             raise MisuseError(f"{call}: the server runs already; call it before start()")

@@ -89,13 +89,20 @@ class DeadLetter:
 
 
 class DeadLetters:
-    """The dead letters of a server. Process safe; iteration gives the oldest first."""
+    """The dead letters of a server. Process safe; iteration gives the oldest first.
+
+    A pickle has the path, and nothing of the server.
+    """
 
     def __init__(self, path: str, wake: Callable[[], None] = lambda: None) -> None:
         self.path = path
         self.patience = PATIENCE
         """Seconds to wait while another process writes."""
         self._wake = wake
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Name the file; a process that is started may have another working directory."""
+        return type(self), (os.path.abspath(self.path),), {"patience": self.patience}
 
     def __iter__(self) -> Iterator[DeadLetter]:
         """Give every letter; those that are to be tried again are no letters any more."""

@@ -6,7 +6,9 @@ import json
 import subprocess
 import sys
 
+import pytest
 from deadlines import RUN
+from start_method import METHODS, set_default
 
 IPCKIT = [sys.executable, "-m", "ipckit", "bench"]
 
@@ -26,6 +28,22 @@ def test_it_measures_everything_and_gives_one_document():
         "multiprocessing.Pool", "a bare uvloop Protocol",
     }  # fmt: skip
     assert all(row["ours"] > 0 and row["theirs"] > 0 and row["ratio"] > 0 for row in rows)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_it_measures_with_every_default_of_multiprocessing(method, tmp_path, monkeypatch):
+    """P3: the peers that have processes are started by fork, whatever the default."""
+    set_default(method, tmp_path, monkeypatch)
+    run = subprocess.run(
+        [*IPCKIT, "table", "task", "--json", "--rounds", "1"],
+        capture_output=True,
+        text=True,
+        timeout=RUN,
+        check=True,
+    )
+    assert run.stderr == ""
+    rows = json.loads(run.stdout)["rows"]
+    assert all(row["ours"] > 0 and row["theirs"] > 0 for row in rows)
 
 
 def test_it_tells_a_sentence_for_each_and_names_what_there_is():

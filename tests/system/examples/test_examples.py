@@ -10,6 +10,7 @@ import sys
 
 import pytest
 from example_programs import EXAMPLES, LOOK, program, run, serve, wait_for_tasks  # noqa: F401 (a fixture)
+from start_method import METHODS, set_default
 
 
 def test_first_server_and_client(serve):
@@ -37,7 +38,10 @@ def test_second_server(serve):
     assert sorted(given_up) == ["13"] * 4 + ["77"] * 4
 
 
-def test_parent_and_child():
+@pytest.mark.parametrize("method", METHODS)
+def test_parent_and_child(method, tmp_path, monkeypatch):
+    """With every default of multiprocessing."""
+    set_default(method, tmp_path, monkeypatch)
     for _ in range(2):  # the first leaves nothing in the way of the second
         lines = run(sys.executable, program("parent_child_queue.py")).splitlines()
         assert lines[:5] == [f"child got 'message {number}'" for number in range(5)]

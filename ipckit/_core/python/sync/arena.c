@@ -75,6 +75,14 @@ arena_clear(PyObject *object, PyObject *args)
 	Py_RETURN_NONE;
 }
 
+/* fileno(): its descriptor, which stays the arena's. */
+static PyObject *
+arena_fileno(PyObject *object, PyObject *unused)
+{
+	(void)unused;
+	return PyLong_FromLong(((struct arena *)object)->segment->registry.fd);
+}
+
 /* -- what Number and Mutex share: _place(arena, index) -- */
 
 PyObject *
@@ -243,6 +251,7 @@ mutex_recovered(PyObject *self, void *unused)
 
 static PyMethodDef arena_methods[] = {
 	{"clear", arena_clear, METH_VARARGS, NULL},
+	{"fileno", arena_fileno, METH_NOARGS, NULL},
 	{NULL, NULL, 0, NULL},
 };
 static PyMethodDef mutex_methods[] = {

@@ -283,6 +283,22 @@ rows_use(PyObject *object, PyObject *schema)
 	Py_RETURN_NONE;
 }
 
+/* _descriptor(): the segment's, which stays this handle's. */
+PyObject *
+rows_descriptor(PyObject *object, PyObject *unused)
+{
+	struct rows *self = (struct rows *)object;
+	struct segment *segment = rows_enter(self);
+	PyObject *result;
+
+	(void)unused;
+	if (!segment)
+		return NULL;
+	result = PyLong_FromLong(segment->registry.fd);
+	rows_leave(self);
+	return result;
+}
+
 PyObject *
 rows_close(PyObject *object, PyObject *unused)
 {

@@ -68,6 +68,7 @@ static PyMethodDef rows_methods[] = {
 	{"_unlock", rows_unlock, METH_VARARGS, NULL},
 	{"_lock_load", rows_lock_load, METH_NOARGS, NULL},
 	{"_verify", rows_verify, METH_NOARGS, NULL},
+	{"_descriptor", rows_descriptor, METH_NOARGS, NULL},
 	{"_close", rows_close, METH_NOARGS, NULL},
 	{NULL, NULL, 0, NULL},
 };

@@ -102,6 +102,7 @@ int rows_refuse(const struct rows *self, const struct ipk_key *key, int code);
 PyObject *rows_attach(PyObject *self, PyObject *fd);
 PyObject *rows_refuse_by(PyObject *self, PyObject *refusals);
 PyObject *rows_use(PyObject *self, PyObject *schema);
+PyObject *rows_descriptor(PyObject *self, PyObject *unused);
 PyObject *rows_close(PyObject *self, PyObject *unused);
 void rows_free(PyObject *self);
 

@@ -1,0 +1,474 @@
+"""Every object that processes may share, and what a child of each start method gets of it.
+
+`python sharing.py METHOD` starts a process for each object, with the object in its args. The child
+works on it, and the parent looks at what came of that. METHOD "pickle" sends the object by
+`pickle.dumps()` to a process that was started before. The program prints {object: what the child
+got, or the error}; test_start_methods.py compares that with its table and with the reference.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import multiprocessing
+import os
+import pickle
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from deadlines import LOOK
+from leaks import objects
+
+from ipckit import (
+    Atomic,
+    Bytes,
+    Channel,
+    Client,
+    Float,
+    Int,
+    IPCError,
+    Lock,
+    MemoryQueue,
+    MemoryTable,
+    PeerGone,
+    PosixQueue,
+    Server,
+    Str,
+    SysvQueue,
+    Table,
+    TaskClient,
+    ftok,
+    msg_get_queue,
+    msg_receive,
+    msg_send,
+)
+from ipckit.channel import Frame
+from ipckit.framing import Framing
+from ipckit.queue import MemoryPriorityQueue, Message, QueueRelay, Seen
+from ipckit.server.dead_letters import DeadLetter, DeadLetters
+
+FOLDER = Path(os.environ["IPCKIT_TEST_FOLDER"])
+ERROR, PORT, STARTED = FOLDER / "error", FOLDER / "port", FOLDER / "started"
+METHODS = ("fork", "spawn", "forkserver", "pickle")
+COLUMNS = {"n": Int(8), "x": Float(), "s": Str(8), "b": Bytes(8)}
+LETTER = DeadLetter(1, 7, 0, -1, "plain", b"", (), 0.0, 0.0)
+
+Check = Callable[[], bool]
+"""What the parent does when the child has ended: whether it sees what was done."""
+
+
+@dataclass
+class Shared:
+    """One object: how the parent makes it, what the child does with it."""
+
+    make: Callable[[], contextlib.AbstractContextManager[tuple[Any, Check]]]
+    work: Callable[[Any], object]
+    gives: str  # "shared", or "a copy": then the check is that the parent sees nothing of the work
+    beside: bool  # whether the check is made while the child works
+
+
+SHARED: dict[str, Shared] = {}
+
+
+class InChild(Exception):
+    """An error that the child met; it has its text."""
+
+
+def shared(name: str, work: Callable[[Any], object], gives: str = "shared", beside: bool = False):
+    """Put what makes an object into the table, with what a child does with it."""
+
+    def keep(make):
+        SHARED[name] = Shared(contextlib.contextmanager(make), work, gives, beside)
+        return make
+
+    return keep
+
+
+def always() -> bool:
+    return True
+
+
+# -- shared memory --
+
+
+def count(table: Table) -> None:
+    with table.lock("a", LOOK) as row:
+        row["n"] += 1
+    table["b"] = {"x": 0.5, "s": "é", "b": b"\0"}
+
+
+def counted(table: Table) -> bool:
+    return dict(table.items()) == {
+        "a": {"n": 42, "x": 0.0, "s": "", "b": b""},
+        "b": {"n": 0, "x": 0.5, "s": "é", "b": b"\0"},
+    } and not table.verify()  # fmt: skip
+
+
+@shared("`Table` without a name", count)
+def _(name=None) -> Iterator[tuple[Any, Check]]:
+    with Table(8, columns=COLUMNS, name=name) as table:
+        table.set("a", {"n": 41})
+        yield table, lambda: counted(table)
+
+
+@shared("`Table` with a name", count)
+def _() -> Iterator[tuple[Any, Check]]:
+    with Table(8, columns=COLUMNS, name="start-methods") as table:
+        table.set("a", {"n": 41})
+        try:
+            yield table, lambda: counted(table)
+        finally:
+            table.remove()
+
+
+@shared("the row of `with table.lock()`", lambda row: row.update(n=5), gives="a copy")
+def _() -> Iterator[tuple[Any, Check]]:
+    with Table(8, columns=COLUMNS) as table:
+        with table.lock("a") as row:
+            yield row, lambda: row["n"] == 0
+        assert table["a"]["n"] == 0
+
+
+@shared("`MemoryTable`", lambda table: table.incr("a", "n"), gives="a copy")
+def _() -> Iterator[tuple[Any, Check]]:
+    with MemoryTable(8, columns=COLUMNS) as table:
+        yield table, lambda: len(table) == 0
+
+
+@shared("`Atomic`", lambda number: (number.add(2), number.wake()))
+def _() -> Iterator[tuple[Any, Check]]:
+    number = Atomic(40)
+    yield number, lambda: number.get() == 42
+
+
+def keep_one(locks: list[Lock]) -> None:
+    taken, free = locks
+    assert not taken.acquire(timeout=0.01), "the parent has it"
+    assert free.acquire(timeout=0)  # and the child ends with it
+
+
+@shared("`Lock`", keep_one)
+def _() -> Iterator[tuple[Any, Check]]:
+    taken, free = Lock(), Lock()
+    with taken:
+        yield [taken, free], lambda: free.acquire(timeout=LOOK) and free.recovered
+    if free.locked():
+        free.release()
+
+
+# -- queues --
+
+
+@shared("`SysvQueue`", lambda queue: queue.send(queue.receive(type=3, timeout=LOOK).body, type=4))
+def _() -> Iterator[tuple[Any, Check]]:
+    with SysvQueue.create() as queue:
+        queue.send(b"there", type=3)
+        try:
+            yield queue, lambda: queue.receive(timeout=0) == (4, b"there")
+        finally:
+            queue.remove()
+
+
+def ask_php(queue: SysvQueue) -> None:
+    assert queue.key == ftok(__file__, "p")
+    msg_send(queue, 4, msg_receive(queue, 3, 100)[1])
+
+
+@shared("the queue of `msg_get_queue()`", ask_php)
+def _() -> Iterator[tuple[Any, Check]]:
+    with msg_get_queue(ftok(__file__, "p")) as queue:
+        msg_send(queue, 3, {"to": "张三"})
+        try:
+            yield queue, lambda: msg_receive(queue, 0, 100) == (4, {"to": "张三"})
+        finally:
+            queue.remove()
+
+
+@shared("`PosixQueue`", lambda queue: queue.send(queue.receive(timeout=LOOK).body, priority=4))
+def _() -> Iterator[tuple[Any, Check]]:
+    with PosixQueue.create(f"/ipckit-start-{os.getpid()}") as queue:
+        queue.send(b"there")
+        try:
+            yield queue, lambda: queue.receive(timeout=0) == (4, b"there")
+        finally:
+            queue.remove()
+
+
+@shared("`MemoryQueue`", lambda queue: queue.send(b"lost"), gives="a copy")
+def _() -> Iterator[tuple[Any, Check]]:
+    with MemoryQueue() as queue:
+        yield queue, lambda: len(queue) == 0
+
+
+@shared("`MemoryPriorityQueue`", lambda queue: queue.send(b"lost"), gives="a copy")
+def _() -> Iterator[tuple[Any, Check]]:
+    with MemoryPriorityQueue() as queue:
+        yield queue, lambda: len(queue) == 0
+
+
+@shared("`QueueRelay`", lambda relay: relay.arm())
+def _() -> Iterator[tuple[Any, Check]]:
+    with SysvQueue.create() as queue:
+        relay = QueueRelay(queue.id)
+        try:
+            yield relay, lambda: relay.collect().seen == Seen.NOTHING
+        finally:
+            relay.close()
+            queue.remove()
+
+
+# -- streams --
+
+
+def answer(end: Channel) -> None:
+    frame = end.receive(timeout=LOOK)
+    (fd,) = frame.fds
+    assert os.read(fd, 1) == b"x"
+    end.send(frame.body * 50_000, ident=frame.ident, timeout=LOOK)
+
+
+def answered(ours: Channel, theirs: Channel) -> bool:
+    theirs.close()  # the child keeps its own
+    assert ours.receive(timeout=LOOK) == Frame(0, 9, b"body" * 50_000, ())
+    try:
+        ours.receive(timeout=LOOK)
+    except PeerGone:
+        return True
+    return False
+
+
+@shared("`Channel`", answer, beside=True)
+def _() -> Iterator[tuple[Any, Check]]:
+    ours, theirs = Channel.pair()
+    reading, writing = os.pipe()
+    os.write(writing, b"x")
+    ours.send(b"body", ident=9, fds=[reading])
+    os.close(reading)
+    os.close(writing)
+    with ours, theirs:
+        yield theirs, lambda: answered(ours, theirs)
+
+
+@shared("`Client`, connected", lambda client: client.send(b"from the child"))
+def _() -> Iterator[tuple[Any, Check]]:
+    with socket.create_server(("127.0.0.1", 0)) as listening, Client(timeout=LOOK) as client:
+        client.connect("127.0.0.1", listening.getsockname()[1], timeout=LOOK)
+        peer = listening.accept()[0]
+        with peer:
+            yield client, lambda: peer.recv(100) == b"from the child"
+
+
+def connect(client: Client) -> None:
+    with client:
+        client.connect("127.0.0.1", int(PORT.read_text()), timeout=LOOK)
+        assert client.recv(timeout=LOOK) == b"whole\n"
+
+
+@shared("`Client`, not connected", connect, gives="a copy")
+def _() -> Iterator[tuple[Any, Check]]:
+    client = Client(open_eof_split=True, package_eof=b"\n")
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        PORT.write_text(str(listening.getsockname()[1]))
+        waiting = multiprocessing.get_context("fork").Process(target=greet, args=(listening,))
+        waiting.start()
+        try:
+            yield client, lambda: ended(waiting)
+        finally:
+            waiting.kill()
+            waiting.join()
+            waiting.close()
+
+
+def greet(listening: socket.socket) -> None:
+    peer, _ = listening.accept()
+    peer.sendall(b"whole\nand a part")
+    assert peer.recv(1) == b""
+
+
+def ended(process: multiprocessing.Process) -> bool:
+    process.join(LOOK)
+    return process.exitcode == 0
+
+
+@shared("`TaskClient`", lambda client: client.post({"a": 1}, timeout=LOOK))
+def _() -> Iterator[tuple[Any, Check]]:
+    key = ftok(__file__, "t")
+    with SysvQueue.create(key) as queue:
+        try:
+            with TaskClient(key) as client:
+                yield client, lambda: b's:1:"a"' in queue.receive(timeout=0).body
+        finally:
+            queue.remove()
+
+
+def retry(letters: DeadLetters) -> None:
+    assert [letter.task_id for letter in letters] == [7, 7]
+    letters.remove(1)
+
+
+@shared("`DeadLetters`", retry)
+def _() -> Iterator[tuple[Any, Check]]:
+    letters = DeadLetters("letters.db")  # of a working directory that a child may not have
+    letters.add(LETTER)
+    letters.add(LETTER)
+    yield letters, lambda: [letter.id for letter in letters] == [2]
+    for path in Path().glob("letters.db*"):
+        path.unlink()
+
+
+def go_on(framer) -> None:
+    assert framer.feed(b"llo" + b"\0\0\0\2hi") == [b"\0\0\0\5hello", b"\0\0\0\2hi"]
+
+
+@shared("`Framer`", go_on, gives="a copy")
+def _() -> Iterator[tuple[Any, Check]]:
+    framer = Framing(open_length_check=True).framer()
+    assert framer.feed(b"\0\0\0\5he") == []
+    yield framer, lambda: framer.pending == 6
+
+
+def same_values(values: tuple[Any, ...]) -> None:
+    framing, columns, message, frame, letter, row = values
+    assert framing == Framing(open_eof_split=True)
+    assert columns == COLUMNS
+    assert (message, frame) == (Message(1, b"m"), Frame(1, 2, b"f", ()))
+    assert (letter, row.size) == (LETTER, 8)
+
+
+@shared(
+    "values: `Framing`, columns, `Message`, `Frame`, `DeadLetter`, statistics",
+    same_values,
+    gives="a copy",
+)
+def _() -> Iterator[tuple[Any, Check]]:
+    with Table(8, columns=COLUMNS) as table:
+        message, frame = Message(1, b"m"), Frame(1, 2, b"f", ())
+        framing = Framing(open_eof_split=True)
+        yield (framing, COLUMNS, message, frame, LETTER, table.statistics()), always
+
+
+# -- a server --
+
+
+def echo(server: Server, fd: int, reactor_id: int, data: bytes) -> None:
+    server.send(fd, data)
+
+
+def end(server: Server) -> None:
+    STARTED.write_text(str(server.port))
+    server.shutdown()
+
+
+@shared("`Server`, before `start()`", lambda server: server.start())
+def _() -> Iterator[tuple[Any, Check]]:
+    server = Server("127.0.0.1", 0, worker_num=1, log_level="ERROR", runtime_dir=os.getcwd())
+    server.on("receive", echo)
+    server.on("start", end)
+    try:
+        yield server, lambda: STARTED.read_text() == str(server.port)
+    finally:
+        STARTED.unlink(missing_ok=True)
+        for port in server.ports:
+            port.forget()
+
+
+# -- the program --
+
+
+def child(name: str, thing: Any) -> None:
+    """Work on it as the table says."""
+    try:
+        SHARED[name].work(thing)
+    except IPCError as error:
+        ERROR.write_text(f"{type(error).__name__}: {error}")
+
+
+def serve(conn: Any) -> None:
+    """Unpickle what comes, work on it, say how it went."""
+    while (asked := conn.recv()) is not None:
+        name, data = asked
+        child(name, pickle.loads(data))
+        conn.send("done")
+
+
+def open_now() -> set[str]:
+    return {
+        f"{fd}: {os.readlink(f'/proc/self/fd/{fd}')}"
+        for fd in os.listdir("/proc/self/fd")
+        if os.path.exists(f"/proc/self/fd/{fd}")
+    }
+
+
+def cell(name: str, method: str, server: Any) -> str:
+    """Do it once; return what the child got, or the error with its class."""
+    with SHARED[name].make() as (thing, check):
+        try:
+            if method == "pickle":
+                server.send((name, pickle.dumps(thing)))
+                assert server.poll(LOOK), name
+                server.recv()
+                well = check()
+            else:
+                well = run(name, thing, method, check)
+        except AssertionError:
+            raise
+        except InChild as error:
+            return str(error)
+        except Exception as error:
+            return f"{type(error).__name__}: {error}"
+        assert well, f"{name} by {method}: the parent does not see the work of the child"
+    return SHARED[name].gives
+
+
+def run(name: str, thing: Any, method: str, check: Check) -> bool:
+    """Start a process with it; return what the check says, or raise the error of either side."""
+    process = multiprocessing.get_context(method).Process(target=child, args=(name, thing))
+    process.start()
+    try:
+        well = SHARED[name].beside and check()
+        process.join(LOOK)
+        if ERROR.exists():
+            raise InChild(ERROR.read_text())
+        assert process.exitcode == 0, f"{name} by {method}: {process.exitcode}"
+        return well or check()
+    finally:
+        ERROR.unlink(missing_ok=True)
+        process.kill()
+        process.join()
+        process.close()
+
+
+def main(method: str) -> None:
+    os.chdir(FOLDER)
+    fork = multiprocessing.get_context("fork")
+    server, theirs = fork.Pipe()
+    process = fork.Process(target=serve, args=(theirs,))
+    process.start()
+    theirs.close()
+    if method != "pickle":
+        run_nothing(method)
+    found, _arena = {}, Atomic()
+    for name in SHARED:
+        before = open_now(), objects()
+        found[name] = cell(name, method, server)
+        assert open_now() - before[0] == set(), f"{name} by {method} leaves descriptors"
+        assert objects() - before[1] == set(), f"{name} by {method} leaves objects"
+    server.send(None)
+    process.join(LOOK)
+    print(json.dumps(found))
+
+
+def run_nothing(method: str) -> None:
+    """Have multiprocessing start its helpers, which stay."""
+    first = multiprocessing.get_context(method).Process(target=always)
+    first.start()
+    first.join(LOOK)
+    first.close()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
