@@ -2,7 +2,12 @@
 # Needs python3 (3.11 or newer), a C compiler and make; all else comes from the package index.
 
 PYTHON ?= python3
-VENV   := .venv
+# A Python that is named (make check PYTHON=python3.13) has an environment of its own, .venv-3.13.
+ifneq ($(origin PYTHON),file)
+VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2] + sys.abiflags)')
+$(if $(VERSION),,$(error PYTHON=$(PYTHON) does not run))
+endif
+VENV   := .venv$(addprefix -,$(VERSION))
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 BUILT  := $(VENV)/.built
@@ -13,16 +18,17 @@ FAST   := tests/unit tests/property tests/contract tests/meta
 # A fork copies the page tables of all that earlier tests left: these have processes of their own.
 FORKS  := tests/harness tests/seeded
 SUITES := $(sort $(foreach test,$(wildcard tests/*/test_*.py tests/*/*/test_*.py),tests/$(word 2,$(subst /, ,$(test)))))
-SYSTEM_SOAK := connections/both_ways connections/datagrams connections/many_connections connections/overload connections/tls_uploads \
+SYSTEM_SOAK := connections/both_ways connections/datagrams connections/many_connections connections/overload connections/tls_uploads connections/unix_reloads \
   primitives/table_processes supervision/manager_kills supervision/reload_load supervision/reload_wait supervision/soak \
   tasks/delivery tasks/kills tasks/load tasks/task_ledger
 SOAK   := $(foreach each,$(SYSTEM_SOAK),tests/system/$(dir $(each))test_$(notdir $(each)).py) tests/contract/test_sync.py tests/harness tests/seeded tests/inject
 
 # What an installation in place knows by name: the packages, too.
 CORE   := $(shell find ipckit -name __init__.py) $(shell find ipckit/_core -name "*.[ch]") ipckit/_core/build.py CMakeLists.txt
+BUILD_DIR := $(if $(VERSION),-C 'build-dir=build/cmake-$(VERSION)/{wheel_tag}-{state}')
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build check test suites forks soak sweep storm inject demo bench docs c-test killers weak news clean
+.PHONY: help setup build check test matrix suites forks soak sweep storm inject demo bench docs c-test killers weak news clean
 
 help: ## print this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
@@ -34,10 +40,10 @@ $(READY): pyproject.toml
 	touch $@
 
 $(BUILT): $(READY) $(CORE)
-	$(BIN)/python -m pip install -q --no-build-isolation -e .
+	$(BIN)/python -m pip install -q --no-build-isolation $(BUILD_DIR) -e .
 	touch $@
 
-setup: $(BUILT) ## make the virtual environment in .venv and build the C core
+setup: $(BUILT) ## make the virtual environment in .venv and build the C core (PYTHON=python3.13: in .venv-3.13)
 build: $(BUILT)
 
 check: $(BUILT) ## format, lint, types, tiers, fast tests (under a minute)
@@ -57,6 +63,9 @@ suites: $(BUILT)
 
 forks: $(BUILT)
 	$(PYTEST) $(call TOGETHER,2) $(FORKS)
+
+matrix: ## the suites on every Python that is here (ON="fast seeded": only these; ROUNDS=3; ROOTS=/a/debian)
+	$(PYTHON) tests/matrix.py --roots "$(ROOTS)" $(if $(ROUNDS),--rounds $(ROUNDS)) $(ON)
 
 soak: $(BUILT) killers ## the suites with a soak size, in full size (S=n: n seconds for each machine of the harness)
 	IPCKIT_SOAK=1 $(PYTEST) -s --timeout 7200 $(if $(S),--ipckit-seconds=$(S)) $(SOAK)

@@ -313,7 +313,8 @@ def test_no_object_is_kept_or_lost(submitter, taker):
     gc.collect()
     after = [sys.getrefcount(each) for each in (data, answer, callback, finish, None)]
     assert after[:4] == before[:4]
-    assert abs(after[4] - before[4] - 1000) < 200, "seen has 1,000 more of None"
+    if sys.version_info < (3, 12):  # later None is immortal, and its references are not counted
+        assert abs(after[4] - before[4] - 1000) < 200, "seen has 1,000 more of None"
     assert sys.getallocatedblocks() - blocks < 200
     assert submitter.outstanding() == 0
 
