@@ -10,7 +10,7 @@ import sys
 
 OURS = "ipckit-linux"
 
-_NEEDED = ("cffi", "_cffi_backend", "msgspec", "posix_ipc", "sysv_ipc", "uvloop")
+_NEEDED = ("cffi", "_cffi_backend", "msgspec", "uvloop")
 
 
 def clash() -> str:

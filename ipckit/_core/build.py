@@ -10,7 +10,13 @@ from pathlib import Path
 
 from cffi import FFI
 
-WHOLE = ["base/word.h", "process/parent_death.h", "queues/sysv.h", "trace/trace.h"]
+WHOLE = [
+    "base/word.h",
+    "process/parent_death.h",
+    "queues/posix.h",
+    "queues/sysv.h",
+    "trace/trace.h",
+]
 """Headers that cffi reads as they are: they have no code, and no directive of two lines."""
 
 DIRECTIVE = re.compile(r"^#.*\n", re.MULTILINE)

@@ -3,8 +3,9 @@
 Contract  docs/contracts/queue.md; Q2, Q8 and Q10 are System V's alone.
 Kernel    mq_open(3), mq_send(3), mq_receive(3), mq_unlink(3), poll(2); limits in
           /proc/sys/fs/mqueue/. All waits are poll(): mq_timedsend's clock can be set back.
-Stands on the posix_ipc package, ipckit._core (python/queues/messages.h), ipckit.errors,
-          ipckit._spawning, ipckit._timeouts, ipckit.queue.contract.
+Stands on ipckit.queue.posix_calls (posix_ipc, or the C core), ipckit._core
+          (python/queues/messages.h), ipckit.errors, ipckit._spawning, ipckit._timeouts,
+          ipckit.queue.contract.
 Outlives  the process: a queue stays in the kernel until remove(), and then until all have closed.
 Invariant the descriptor never blocks (O_NONBLOCK), so no call holds up a thread but poll().
 """
@@ -18,9 +19,7 @@ import select
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Self
-
-import posix_ipc
+from typing import ClassVar, Self
 
 from ipckit._closing import Closing
 from ipckit._core._messages import Posix
@@ -43,6 +42,7 @@ from ipckit.queue.contract import (
     as_bytes,
     check_number,
 )
+from ipckit.queue.posix_calls import CALLS, Calls, MessageQueue
 
 __all__ = ["PosixQueue", "PosixStatistics"]
 
@@ -118,9 +118,10 @@ class PosixQueue(Closing, Posix):
 
     __slots__ = ("__weakref__", "_in", "_max_size", "_mq", "_name", "_out")
 
-    def __init__(self, mq: Any) -> None:
+    _calls: ClassVar[Calls] = CALLS
+
+    def __init__(self, mq: MessageQueue) -> None:
         """Use create(), open() or open_or_create() instead."""
-        mq.block = False
         self._mq = mq
         self._begin(mq.mqd, Message, None)
         self._name: str = mq.name
@@ -155,8 +156,7 @@ class PosixQueue(Closing, Posix):
         check_number("mode", mode, 0, 0o777)
         check_number("max_messages", max_messages, 1, 2**31 - 1)
         check_number("max_message_size", max_message_size, 1, 2**31 - 1)
-        sizes = (max_messages, max_message_size)
-        queue = cls(_open(name, posix_ipc.O_CREX, mode, *sizes))
+        queue = cls(_made(cls._calls, name, mode, max_messages, max_message_size))
         if queue.statistics().mode != mode:  # the umask took some rights away
             try:
                 queue.set(mode=mode)
@@ -173,7 +173,7 @@ class PosixQueue(Closing, Posix):
         Raises NotFound; AccessDenied without either right. Source: mq_open(3).
         """
         _check_name(name)
-        return cls(_open(name, 0, 0, 0, 0))
+        return cls(_found(cls._calls, name))
 
     @classmethod
     def open_or_create(
@@ -233,8 +233,8 @@ class PosixQueue(Closing, Posix):
             )
         self._open()
         try:
-            self._mq.send(body, None, priority)
-        except posix_ipc.BusyError:
+            self._mq.send(body, priority)
+        except BlockingIOError:
             detail = f"{size} bytes beside {self._mq.max_messages} messages, which are all; {_FULL}"
             raise from_errno("mq_send", errno.EAGAIN, detail) from None
 
@@ -253,7 +253,7 @@ class PosixQueue(Closing, Posix):
         self._open()
         try:
             body, priority = self._mq.receive()
-        except posix_ipc.BusyError:
+        except BlockingIOError:
             raise from_errno(
                 "mq_receive", errno.EAGAIN, f"no message in {self._name}; {_EMPTY}"
             ) from None
@@ -345,12 +345,12 @@ class PosixQueue(Closing, Posix):
                 f"removed before",
             )
         try:
-            posix_ipc.unlink_message_queue(self._name)
-        except posix_ipc.ExistentialError:
+            self._calls.unlink(self._name)
+        except FileNotFoundError:
             raise NotFound(
                 errno.ENOENT, f"mq_unlink: no queue is named {self._name}; it was removed before"
             ) from None
-        except posix_ipc.PermissionsError:
+        except PermissionError:
             raise AccessDenied(
                 errno.EACCES,
                 f"mq_unlink: {self._name} is not ours; its owner, or root, can remove it",
@@ -361,8 +361,8 @@ class PosixQueue(Closing, Posix):
     def _is_anothers(self) -> bool:
         """Whether a queue that is not this one has the name. False where it may not be opened."""
         try:
-            named = posix_ipc.MessageQueue(self._name, write=False)
-        except (posix_ipc.Error, OSError, ValueError):
+            named = self._calls.find(self._name, writable=False)
+        except OSError:
             return False
         try:
             return not os.path.samestat(os.fstat(named.mqd), os.fstat(self._open()))
@@ -427,40 +427,44 @@ def _unpickled(cls: type[PosixQueue], name: str, device: int, inode: int) -> Pos
     raise replaced("mq_open", name)
 
 
-def _open(name: str, flags: int, mode: int, max_messages: int, max_message_size: int) -> Any:
+def _made(
+    calls: Calls, name: str, mode: int, max_messages: int, max_message_size: int
+) -> MessageQueue:
     try:
-        if flags:
-            return posix_ipc.MessageQueue(name, flags, mode, max_messages, max_message_size)
-        return posix_ipc.MessageQueue(name)
-    except posix_ipc.ExistentialError:
-        if flags:
-            raise AlreadyExists(
-                errno.EEXIST, f"mq_open: there is a queue {name}; open() takes it"
+        return calls.make(name, mode, max_messages, max_message_size)
+    except FileExistsError:
+        raise AlreadyExists(
+            errno.EEXIST, f"mq_open: there is a queue {name}; open() takes it"
+        ) from None
+    except OSError as exc:
+        if exc.errno == errno.EINVAL:
+            raise ValueError(
+                f"max_messages={max_messages}, max_message_size={max_message_size}: the limits are "
+                f"{_limit('msg_max')} (msg_max) and {_limit('msgsize_max')} (msgsize_max) in "
+                "/proc/sys/fs/mqueue; more needs CAP_SYS_RESOURCE"
             ) from None
+        sizes = f"{name}, {max_messages} x {max_message_size} bytes"
+        raise _not_opened(name, exc, sizes) from None
+
+
+def _found(calls: Calls, name: str) -> MessageQueue:
+    try:
+        return calls.find(name)
+    except FileNotFoundError:
         raise NotFound(
             errno.ENOENT, f"mq_open: there is no queue {name}; create() makes one"
         ) from None
-    except posix_ipc.PermissionsError:
-        raise AccessDenied(
+    except OSError as exc:
+        raise _not_opened(name, exc, name) from None
+
+
+def _not_opened(name: str, exc: OSError, what: str) -> Exception:
+    if isinstance(exc, PermissionError):
+        return AccessDenied(
             errno.EACCES,
             f"mq_open: {name} may not be read and written; its owner can set() another mode",
-        ) from None
-    except ValueError:
-        raise ValueError(
-            f"max_messages={max_messages}, max_message_size={max_message_size}: the limits are "
-            f"{_limit('msg_max')} (msg_max) and {_limit('msgsize_max')} (msgsize_max) in "
-            "/proc/sys/fs/mqueue; more needs CAP_SYS_RESOURCE"
-        ) from None
-    except OSError as exc:
-        detail = f"{name}, {max_messages} x {max_message_size} bytes; see `ulimit -q`, `ulimit -n`"
-        raise from_errno("mq_open", exc.errno or _missing_errno(str(exc)), detail) from None
-
-
-def _missing_errno(text: str) -> int:
-    """Return the errno that posix_ipc keeps to itself when it has a text of its own."""
-    if text.startswith("Insufficient space"):
-        return errno.ENOSPC
-    return errno.ENFILE if text.startswith("The system limit") else errno.EMFILE
+        )
+    return from_errno("mq_open", exc.errno or 0, f"{what}; see `ulimit -q`, `ulimit -n`")
 
 
 def _check_name(name: str) -> None:

@@ -7,7 +7,7 @@ from time import monotonic
 
 import pytest
 from deadlines import LOOK
-from message_queues import fill, make_posix, queue, run, typed  # noqa: F401  (fixtures)
+from message_queues import MAKERS, POSIX, fill, queue, run, typed  # noqa: F401  (fixtures)
 from timing import soonest
 
 from ipckit.errors import (
@@ -61,7 +61,7 @@ def test_q6_async_waits_end_with_what_they_wait_for(queue, run):
     assert run(full()) == b"last"
 
 
-@pytest.mark.parametrize("maker", [SysvQueue.create, make_posix])
+@pytest.mark.parametrize("maker", [SysvQueue.create, *(MAKERS[each] for each in POSIX)])
 def test_q11_close_wakes_who_waits_in_a_loop(maker, run):
     """Q11: with MisuseError, and the loop is usable afterwards."""
     queue = maker()
@@ -69,7 +69,7 @@ def test_q11_close_wakes_who_waits_in_a_loop(maker, run):
     async def closed_meanwhile():
         waiting = [asyncio.create_task(queue.areceive()) for _ in range(2)]
         await asyncio.sleep(0.02)
-        queue.remove() if maker is make_posix else SysvQueue.open_id(queue.id).remove()
+        queue.remove() if isinstance(queue, PosixQueue) else SysvQueue.open_id(queue.id).remove()
         queue.close()
         results = await asyncio.gather(*waiting, return_exceptions=True)
         await asyncio.sleep(0)

@@ -8,7 +8,7 @@ import uuid
 
 import pytest
 from deadlines import LOOK
-from message_queues import fill, later, make_posix, queue, ranked, run, typed  # noqa: F401  (fixtures)
+from message_queues import fill, later, make_posix, posix, queue, ranked, run, typed  # noqa: F401  (fixtures)
 from timing import soonest
 
 from ipckit.errors import (
@@ -18,7 +18,7 @@ from ipckit.errors import (
     QueueFull,
     QueueRemoved,
 )
-from ipckit.queue import Message, PosixQueue, SysvQueue
+from ipckit.queue import Message, SysvQueue
 
 
 def test_q1_first_in_first_out(queue):
@@ -250,7 +250,7 @@ def test_q11_close_detaches(queue):
             call()
 
 
-def test_q11_close_leaves_the_queue_to_others():
+def test_q11_close_leaves_the_queue_to_others(posix):
     """Q11: and a with block closes."""
     with SysvQueue.create() as one:
         other = SysvQueue.open_id(one.id)
@@ -259,8 +259,8 @@ def test_q11_close_leaves_the_queue_to_others():
     other.remove()
     other.close()
 
-    with make_posix() as first:
-        second = PosixQueue.open(first.name)
+    with make_posix(posix) as first:
+        second = posix.open(first.name)
         first.send_nowait(b"x")
     assert second.receive_nowait().body == b"x"
     second.unlink()
@@ -284,11 +284,11 @@ def test_q15_statistics_and_set(typed):
     assert len(typed) == 1 and typed.key is None and isinstance(typed.id, int)
 
 
-def test_q15_posix_statistics_and_set():
+def test_q15_posix_statistics_and_set(posix):
     """Q15: the mode is what was asked for, whatever the umask."""
     before = os.umask(0o077)
     try:
-        queue = PosixQueue.create(f"/ipckit-{uuid.uuid4().hex}", mode=0o640, max_messages=3)
+        queue = posix.create(f"/ipckit-{uuid.uuid4().hex}", mode=0o640, max_messages=3)
     finally:
         os.umask(before)
     with queue:

@@ -10,8 +10,9 @@ import os
 from pathlib import Path
 
 import pytest
+from message_queues import posix  # noqa: F401  (a fixture)
 
-from ipckit import Int, NotFound, PosixQueue, Table
+from ipckit import Int, NotFound, Table
 from ipckit.server.config.settings import Settings
 from ipckit.server.tasks.ledger import TaskLedger
 
@@ -33,12 +34,12 @@ def test_a_table_that_was_made_again_stays():
     opened.close()
 
 
-def test_a_posix_queue_that_was_made_again_stays():
+def test_a_posix_queue_that_was_made_again_stays(posix):
     """F23: the messages of the other one are there still."""
-    old = PosixQueue.create(f"/{NAME}", max_message_size=64)
-    opened = PosixQueue.open(f"/{NAME}")
+    old = posix.create(f"/{NAME}", max_message_size=64)
+    opened = posix.open(f"/{NAME}")
     old.remove()
-    with old, opened, PosixQueue.create(f"/{NAME}", max_message_size=64) as new:
+    with old, opened, posix.create(f"/{NAME}", max_message_size=64) as new:
         new.send(b"kept", timeout=0)
         for one in (old, opened):
             with pytest.raises(NotFound, match="another queue by now, which stays"):

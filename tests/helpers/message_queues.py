@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
 import threading
 import uuid
+from functools import partial
 
 import pytest
 import uvloop
@@ -16,15 +18,30 @@ from ipckit.errors import (
     QueueFull,
     QueueRemoved,
 )
-from ipckit.queue import MemoryPriorityQueue, MemoryQueue, PosixQueue, SysvQueue
+from ipckit.queue import MemoryPriorityQueue, MemoryQueue, PosixQueue, SysvQueue, posix_core
 
 
-def make_posix():
-    return PosixQueue.create(f"/ipckit-test-{uuid.uuid4().hex}", max_messages=5)
+class CorePosixQueue(PosixQueue):
+    """PosixQueue as it is where posix_ipc has no wheel: by the C core alone."""
+
+    __slots__ = ()
+    _calls = posix_core
+
+
+POSIX = {"posix-core": CorePosixQueue}
+if PosixQueue._calls is not posix_core:
+    POSIX["posix-package"] = PosixQueue
+"""What the tests of POSIX queues run for, on this Python."""
+
+
+def make_posix(kind=PosixQueue):
+    return kind.create(f"/ipckit-test-{uuid.uuid4().hex}", max_messages=5)
 
 
 TYPED = {"sysv": SysvQueue.create, "memory": MemoryQueue}
-PRIORITY = {"posix": make_posix, "memory-priority": MemoryPriorityQueue}
+PRIORITY = {name: partial(make_posix, kind) for name, kind in POSIX.items()} | {
+    "memory-priority": MemoryPriorityQueue
+}
 MAKERS = TYPED | PRIORITY
 
 
@@ -53,10 +70,25 @@ def ranked(request):
     yield from made(PRIORITY[request.param])
 
 
+@pytest.fixture(params=sorted(POSIX))
+def posix(request):
+    """The class."""
+    return POSIX[request.param]
+
+
 @pytest.fixture(params=[asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
 def run(request):
     with asyncio.Runner(loop_factory=request.param) as runner:
         yield lambda coroutine: runner.run(asyncio.wait_for(coroutine, LOOK))
+
+
+def segment_and_semaphores() -> tuple[int, int]:
+    """Make a System V segment and a set of one semaphore; return their identifiers."""
+    first, second = (
+        subprocess.run(command, capture_output=True, text=True, timeout=LOOK, check=True).stdout
+        for command in (["ipcmk", "-M", "4096"], ["ipcmk", "-S", "1"])
+    )
+    return int(first.split()[-1]), int(second.split()[-1])
 
 
 def fill(queue) -> int:

@@ -8,14 +8,12 @@
 #include "locks/lockword.h"
 
 #include "base/clock.h"
+#include "base/kernel.h"
 
 #include <errno.h>
 #include <limits.h>
-#include <linux/futex.h>
 #include <sched.h>
-#include <sys/syscall.h>
 #include <time.h>
-#include <unistd.h>
 
 #define SECOND_NS 1000000000ull
 

@@ -9,15 +9,15 @@
  */
 #include "locks/slots.h"
 
+#include "base/kernel.h"
+
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/futex.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #ifndef __GLIBC__
@@ -223,7 +223,7 @@ ipk_slot_join(const struct ipk_registry *registry, struct ipk_slot *slots, uint3
 		result = hold(slot);
 		if (result)
 			break;
-		slot->tid = (uint32_t)syscall(SYS_gettid);
+		slot->tid = (uint32_t)ipk_thread_id();
 		slot->pid_namespace = where;
 		slot->started = me.started;
 		__atomic_store_n(&slot->waits_for, 0, __ATOMIC_RELEASE);

@@ -21,6 +21,7 @@
 #include "queues/sysv.h"
 
 #include "base/clock.h"
+#include "base/kernel.h"
 #include "process/signals.h"
 
 #include <errno.h>
@@ -28,13 +29,6 @@
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
-
-#ifndef sigev_notify_thread_id
-#define sigev_notify_thread_id _sigev_un._tid
-#endif
-#ifndef MSG_COPY
-#define MSG_COPY 040000
-#endif
 
 #define SECOND INT64_C(1000000000)
 #define MILLISECOND INT64_C(1000000)
@@ -72,7 +66,7 @@ alarm_start(struct alarm *alarm, int64_t timeout_ns)
 	memset(&event, 0, sizeof event);
 	event.sigev_notify = SIGEV_THREAD_ID;
 	event.sigev_signo = IPK_SIGNAL_QUEUE_WAIT;
-	event.sigev_notify_thread_id = gettid();
+	event.sigev_notify_thread_id = ipk_thread_id();
 	if (timer_create(CLOCK_MONOTONIC, &event, &alarm->timer) != 0)
 		return errno == EAGAIN ? -ENOMEM : -errno; /* EAGAIN would read as "no room" */
 

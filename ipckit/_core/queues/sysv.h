@@ -1,7 +1,8 @@
 /*
  * queues/sysv.h - System V message queues with a time limit on every wait.
  *
- * queues/ is System V queues with a time limit, and a thread that waits at one for an event loop.
+ * queues/ is System V queues with a time limit, a thread that waits at one for an event loop, and
+ * POSIX queues.
  *
  * timeout_ns, everywhere: -1 waits for ever, 0 tries once, > 0 nanoseconds of CLOCK_MONOTONIC.
  * Results are evened out, so that one errno has one meaning:

@@ -19,7 +19,8 @@ enum {
 	BITS_A_WORD = 64, /* of a bitmap's word */
 };
 
-static const char magic[8] = "ipckit\nT"; /* a text mode that changes the newline is seen */
+/* Eight characters and no NUL. A text mode that changes the newline is seen. */
+static const char magic[8] = {'i', 'p', 'c', 'k', 'i', 't', '\n', 'T'};
 
 struct header {
 	char magic[8];

@@ -86,7 +86,7 @@ stop_signal_soon(pid_t pid, int64_t patience_ns)
 }
 
 static int
-resume(pid_t pid, int how, int signal_number)
+resume(pid_t pid, enum __ptrace_request how, int signal_number)
 {
 	return ptrace(how, pid, NULL, (void *)(intptr_t)signal_number) != 0 ? -ECHILD : 0;
 }

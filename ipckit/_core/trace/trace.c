@@ -32,7 +32,7 @@ traced_stop(pid_t pid)
 /* Let it go on by `how` (PTRACE_CONT, PTRACE_SINGLESTEP) until it traps; other signals are its
  * own. 0 or -ECHILD. */
 static int
-resume(pid_t pid, int how)
+resume(pid_t pid, enum __ptrace_request how)
 {
 	int signal_number = 0;
 

@@ -6,6 +6,7 @@ Stands on ipckit.cli.bench.{rounds,yardsticks}; leaves no queue, table or proces
 from __future__ import annotations
 
 import asyncio
+import importlib
 import multiprocessing
 import socket
 import threading
@@ -14,9 +15,6 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import partial
 from typing import Any
-
-import posix_ipc
-import sysv_ipc
 
 from ipckit.cli.bench.rounds import Rounds, Row, in_a_process, timed
 from ipckit.cli.bench.yardsticks import (
@@ -61,27 +59,39 @@ def _queue(rounds: int) -> Iterator[Row]:
     with ExitStack() as made:
         ours = SysvQueue.create()
         made.callback(ours.remove)
-        theirs = sysv_ipc.MessageQueue(None, sysv_ipc.IPC_CREX)
-        made.callback(theirs.remove)
         posix = PosixQueue.create(name)
         made.callback(posix.remove)
-        plain = posix_ipc.MessageQueue(f"{name}-2", posix_ipc.O_CREX, max_message_size=8192)
-        made.callback(plain.close)
-        made.callback(plain.unlink)
         simple: Any = FORK.SimpleQueue()
         made.callback(simple.close)
         runs = {
             "sysv": there_and_back(ours.send, ours.receive),
-            "sysv_ipc": there_and_back(theirs.send, theirs.receive),
             "posix": there_and_back(posix.send, posix.receive),
-            "posix_ipc": there_and_back(plain.send, plain.receive),
             "multiprocessing.SimpleQueue": there_and_back(simple.put, simple.get),
         }
+        if sysv_ipc := _installed("sysv_ipc"):
+            theirs = sysv_ipc.MessageQueue(None, sysv_ipc.IPC_CREX)
+            made.callback(theirs.remove)
+            runs["sysv_ipc"] = there_and_back(theirs.send, theirs.receive)
+        if posix_ipc := _installed("posix_ipc"):
+            plain = posix_ipc.MessageQueue(f"{name}-2", posix_ipc.O_CREX, max_message_size=8192)
+            made.callback(plain.close)
+            made.callback(plain.unlink)
+            runs["posix_ipc"] = there_and_back(plain.send, plain.receive)
         found = Rounds(runs, rounds)
     what = "SysvQueue, a message of 100 bytes sent and received"
-    yield found.row(what, "sysv", "sysv_ipc", "ns")
+    if sysv_ipc:
+        yield found.row(what, "sysv", "sysv_ipc", "ns")
     yield found.row(what, "sysv", "multiprocessing.SimpleQueue", "ns")
-    yield found.row("PosixQueue, the same", "posix", "posix_ipc", "ns")
+    if posix_ipc:
+        yield found.row("PosixQueue, the same", "posix", "posix_ipc", "ns")
+
+
+def _installed(package: str) -> Any:
+    """Return the package; None where it is not installed: ipckit does without it there."""
+    try:
+        return importlib.import_module(package)
+    except ModuleNotFoundError:
+        return None
 
 
 def _table(rounds: int) -> Iterator[Row]:

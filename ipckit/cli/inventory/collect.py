@@ -1,7 +1,7 @@
 """The whole inventory: the kernel's lists, what lies in runtime directories, and the run records.
 
 Contract  nothing is changed. What a live process makes or removes during the look may be missed.
-Stands on ipckit.cli.inventory.{kernel,processes,entry}, ipckit.server.rundir.run_record.
+Stands on ipckit.cli.inventory.{kernel,system_v,processes,entry}, ipckit.server.rundir.run_record.
 """
 
 from __future__ import annotations
@@ -12,11 +12,10 @@ import stat
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-import sysv_ipc
-
 from ipckit.cli.inventory import kernel
 from ipckit.cli.inventory.entry import IDLE, LEAKED, USED, Entry, Run, judged
 from ipckit.cli.inventory.processes import Users
+from ipckit.cli.inventory.system_v import OBJECTS
 from ipckit.errors import from_errno
 from ipckit.server.monitoring.control_socket import control_sockets
 from ipckit.server.rundir import leftovers
@@ -144,9 +143,9 @@ def _removed(entry: Entry) -> bool:
     thing = entry.thing
     try:
         if "shm" in thing:
-            sysv_ipc.remove_shared_memory(thing["shm"])
+            OBJECTS.remove_segment(thing["shm"])
         elif "sem" in thing:
-            sysv_ipc.remove_semaphore(thing["sem"])
+            OBJECTS.remove_semaphores(thing["sem"])
         elif "mqueue" in thing:
             # The file that was listed: its name may be another queue's in another IPC namespace.
             if os.lstat(thing["mqueue"]).st_ino != thing["inode"]:
@@ -154,9 +153,9 @@ def _removed(entry: Entry) -> bool:
             os.unlink(thing["mqueue"])
         else:
             return leftovers.remove(thing)
-    except (sysv_ipc.ExistentialError, FileNotFoundError):
+    except FileNotFoundError:
         return False
-    except (sysv_ipc.PermissionsError, PermissionError):
+    except PermissionError:
         raise from_errno(
             "remove", 13, f"{entry.name} belongs to user {entry.owner}; be that user, or root"
         ) from None

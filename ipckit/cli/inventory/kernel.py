@@ -11,11 +11,10 @@ import os
 import stat
 from collections.abc import Iterator
 
-import posix_ipc
-
 from ipckit.cli.inventory.entry import Entry
 from ipckit.cli.inventory.processes import Users
 from ipckit.errors import IPCError
+from ipckit.queue.posix_calls import CALLS
 from ipckit.server.tasks.named_ledger import PREFIX as LEDGER
 from ipckit.server.tasks.named_ledger import tasks_in
 from ipckit.table import Table
@@ -102,17 +101,11 @@ def own_mqueue_mount() -> str | None:
     if not mounts:
         return None
     try:
-        probe = posix_ipc.MessageQueue(
-            f"/ipckit-ls-{os.urandom(8).hex()}",
-            posix_ipc.O_CREX,
-            mode=0o600,
-            max_messages=1,
-            max_message_size=1,
-        )
-    except (posix_ipc.Error, OSError):  # no room for one more: those there are must do
+        probe = CALLS.make(f"/ipckit-ls-{os.urandom(8).hex()}", 0o600, 1, 1)
+    except OSError:  # no room for one more: those there are must do
         return next(filter(_shows_ours, mounts), None)
     try:
-        probe.unlink()
+        CALLS.unlink(probe.name)
         device = os.fstat(probe.mqd).st_dev
     finally:
         probe.close()
@@ -127,8 +120,8 @@ def _shows_ours(mount: str) -> bool:
     """Whether a queue that is listed here is the one that mq_open(3) gives."""
     with contextlib.suppress(OSError):
         for name in os.listdir(mount):
-            with contextlib.suppress(posix_ipc.Error, OSError):
-                queue = posix_ipc.MessageQueue(f"/{name}", write=False)
+            with contextlib.suppress(OSError):
+                queue = CALLS.find(f"/{name}", writable=False)
                 try:
                     listed = os.lstat(os.path.join(mount, name))
                     return os.path.samestat(os.fstat(queue.mqd), listed)

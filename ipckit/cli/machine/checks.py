@@ -55,6 +55,8 @@ _LOW_SHM = 16 * 2**20
 _LONGEST_SOCKET = 107
 _SOCKET_NAME = len("/control-4194304.sock")
 _MQUEUE = "/proc/sys/fs/mqueue/msg_max"
+_INSTEAD = {"posix_ipc", "sysv_ipc"}
+"""The C core does their part where they are not installed: not every Python has wheels of them."""
 _MODULES = ("ipckit._core._ipk", "ipckit._core._rows", "uvloop", "sysv_ipc", "posix_ipc", "msgspec")
 
 
@@ -140,16 +142,22 @@ def _other_distribution() -> Check:
 
 
 def _modules() -> Check:
-    missing = []
+    missing, there, instead = [], [], []
     for name in _MODULES:
         try:
             importlib.import_module(name)
         except ImportError as why:
-            missing.append(f"{name} ({why})")
+            if name in _INSTEAD and why.name == name:
+                instead.append(name)
+            else:
+                missing.append(f"{name} ({why})")
+        else:
+            there.append(name)
     if missing:
         step = f"pip install --force-reinstall {_distribution.OURS}"
         return Check("modules", WRONG, f"cannot be imported: {', '.join(missing)}", step)
-    return Check("modules", OK, ", ".join(_MODULES))
+    core = f"; the C core does the part of {' and '.join(instead)}" if instead else ""
+    return Check("modules", OK, f"{', '.join(there)}{core}")
 
 
 def _kernel_calls() -> Check:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import subprocess
 import sys
@@ -23,9 +24,10 @@ def test_it_measures_everything_and_gives_one_document():
     )
     rows = json.loads(run.stdout)["rows"]
     assert run.stderr == ""
-    assert {row["beside"] for row in rows} >= {
-        "sysv_ipc", "posix_ipc", "Manager().dict()", "two bare Python loops",
-        "multiprocessing.Pool", "a bare uvloop Protocol",
+    packages = {name for name in ("sysv_ipc", "posix_ipc") if importlib.util.find_spec(name)}
+    assert {row["beside"] for row in rows} >= packages | {
+        "Manager().dict()", "two bare Python loops", "multiprocessing.Pool",
+        "a bare uvloop Protocol",
     }  # fmt: skip
     assert all(row["ours"] > 0 and row["theirs"] > 0 and row["ratio"] > 0 for row in rows)
 
@@ -50,7 +52,8 @@ def test_it_tells_a_sentence_for_each_and_names_what_there_is():
     run = subprocess.run(
         [*IPCKIT, "queue", "--rounds", "1"], capture_output=True, text=True, timeout=RUN, check=True
     )
-    assert len(run.stdout.splitlines()) == 3
+    packages = sum(map(bool, map(importlib.util.find_spec, ("sysv_ipc", "posix_ipc"))))
+    assert len(run.stdout.splitlines()) == 1 + packages
     assert "SysvQueue" in run.stdout
     wrong = subprocess.run(
         [*IPCKIT, "queues"], capture_output=True, text=True, timeout=RUN, check=False

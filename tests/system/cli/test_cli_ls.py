@@ -11,6 +11,7 @@ import sys
 import pytest
 from command import ipckit, ipckit_json
 from leaks import shm_files, sysv_queues
+from message_queues import segment_and_semaphores
 from serving import LOOK
 
 from ipckit import NotFound, PosixQueue, SysvQueue
@@ -195,14 +196,11 @@ def test_a_table_says_who_has_it_and_what_is_in_it(directory):
 
 
 def test_objects_that_are_not_ours_are_removed_only_by_name(directory, others):
-    sysv_ipc = pytest.importorskip("sysv_ipc")
-    segment = sysv_ipc.SharedMemory(None, sysv_ipc.IPC_CREX, size=4096)
-    segment.detach()
-    semaphore = sysv_ipc.Semaphore(None, sysv_ipc.IPC_CREX)
+    segment, semaphores = segment_and_semaphores()
     path = f"/dev/shm/test.{os.getpid()}"
     with open(path, "w", encoding="ascii") as file:
         file.write("x" * 100)
-    mine = {f"queue:{others.id}", f"shm:{segment.id}", f"sem:{semaphore.id}", path}
+    mine = {f"queue:{others.id}", f"shm:{segment}", f"sem:{semaphores}", path}
     found = ls(directory)
     assert mine <= {*found} and not any(found[name]["ours"] for name in mine)
     assert found[path]["size"] == 100

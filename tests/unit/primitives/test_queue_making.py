@@ -11,6 +11,7 @@ import uuid
 
 import pytest
 from deadlines import LOOK
+from message_queues import posix  # noqa: F401  (a fixture)
 
 from ipckit.errors import AccessDenied, AlreadyExists, NotFound, QueueRemoved, SystemCallError
 from ipckit.queue import PosixQueue, SysvQueue
@@ -115,10 +116,10 @@ def denied(call) -> bool:
 
 
 @pytest.mark.needs_root
-def test_rights(key, name):
+def test_rights(key, name, posix):
     """AccessDenied for another user: each right on its own; nothing is changed or left."""
     queue = SysvQueue.create(key, mode=0o600)
-    posix = PosixQueue.create(name, max_message_size=64)
+    ranked = posix.create(name, max_message_size=64)
 
     def stranger():
         mine = SysvQueue.open(key)
@@ -130,7 +131,7 @@ def test_rights(key, name):
                 denied(lambda: mine.set(mode=0o666)),
                 denied(mine.remove),
                 denied(lambda: SysvQueue.open_id(mine.id)),
-                denied(lambda: PosixQueue.open(name)),
+                denied(lambda: posix.open(name)),
                 denied(lambda: SysvQueue.create(max_bytes=2**30)),
             ]
         )
@@ -139,16 +140,16 @@ def test_rights(key, name):
     queue.set(mode=0o602)  # others may write: send only
     assert in_child(lambda: SysvQueue.open(key).send_nowait(b"x") is None) == 0
     assert queue.receive_nowait().body == b"x"
-    posix.close()
+    ranked.close()
 
 
-def test_posix_by_name(name):
+def test_posix_by_name(name, posix):
     with pytest.raises(NotFound, match=name):
-        PosixQueue.open(name)
-    made = PosixQueue.create(name, max_messages=2, max_message_size=10)
+        posix.open(name)
+    made = posix.create(name, max_messages=2, max_message_size=10)
     with pytest.raises(AlreadyExists, match=name):
-        PosixQueue.create(name)
-    found = PosixQueue.open_or_create(name, max_messages=5)
+        posix.create(name)
+    found = posix.open_or_create(name, max_messages=5)
     assert found.statistics().max_messages == 2 and found.name == name
     assert not os.get_inheritable(found.fileno())
     made.remove()
@@ -161,29 +162,29 @@ def test_posix_by_name(name):
         assert queue.fileno() == -1
 
 
-def test_posix_wrong_arguments(name):
+def test_posix_wrong_arguments(name, posix):
     for wrong in ("", "x", "/", "/a/b", "/" + "a" * 255, "/a\0", "/.", "/.."):
-        for call in (PosixQueue.create, PosixQueue.open, PosixQueue.open_or_create):
+        for call in (posix.create, posix.open, posix.open_or_create):
             with pytest.raises(ValueError):
                 call(wrong)
     with pytest.raises(TypeError):
-        PosixQueue.open(b"/x")
+        posix.open(b"/x")
     for wrong in ({"mode": 0o1000}, {"max_messages": 0}, {"max_message_size": 0}):
         with pytest.raises(ValueError):
-            PosixQueue.create(name, **wrong)
+            posix.create(name, **wrong)
     with pytest.raises((ValueError, SystemCallError), match="1000000"):
-        PosixQueue.create(name, max_messages=1_000_000)
+        posix.create(name, max_messages=1_000_000)
     with pytest.raises(NotFound):
-        PosixQueue.open(name)
+        posix.open(name)
 
 
-def test_many_open_or_create_at_once(key, name):
+def test_many_open_or_create_at_once(key, name, posix):
     """One queue, whoever comes first."""
     ids, names = [], []
 
     def go():
         ids.append(SysvQueue.open_or_create(key).id)
-        queue = PosixQueue.open_or_create(name)
+        queue = posix.open_or_create(name)
         names.append(os.fstat(queue.fileno()).st_ino)
         queue.close()
 
@@ -219,13 +220,13 @@ def test_importing_the_pure_part_loads_no_core():
     assert os.spawnv(os.P_WAIT, sys.executable, [sys.executable, "-c", code]) == 0
 
 
-def test_a_posix_queue_over_the_users_limit_has_its_errno():
-    """The library beneath gives none; the text says where the limit is."""
+def test_a_posix_queue_over_the_users_limit_has_its_errno(posix):
+    """posix_ipc gives none; the text says where the limit is."""
     before = resource.getrlimit(resource.RLIMIT_MSGQUEUE)
     resource.setrlimit(resource.RLIMIT_MSGQUEUE, (1000, before[1]))
     try:
         with pytest.raises(SystemCallError, match="10 x 8192 bytes; see `ulimit -q`") as refused:
-            PosixQueue.create(f"/ipckit-making-{os.getpid()}")
+            posix.create(f"/ipckit-making-{os.getpid()}")
     finally:
         resource.setrlimit(resource.RLIMIT_MSGQUEUE, before)
     assert refused.value.errno == errno.EMFILE
