@@ -26,7 +26,7 @@ def confined(place: dict[str, Any], *words: str, python: str = sys.executable) -
         text=True,
         timeout=RUN + LOOK,
         check=False,
-        env={**os.environ, "PYTHONPATH": str(TESTS)},
+        env={**os.environ, "PYTHONPATH": str(TESTS), "XDG_RUNTIME_DIR": ""},
     )
     if done.returncode == IMPOSSIBLE:
         missing(done.stderr)

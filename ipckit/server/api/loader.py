@@ -45,7 +45,7 @@ _OF_THE_MODULE = ("ssl", "package_length_func")
 """Settings that cannot leave the process that made them; the manager needs neither."""
 
 _LATE = "importlib.metadata"
-"""What invalidate_caches() imports since Python 3.12: in a child it may be too late, as the setting
+"""What invalidate_caches() imports since Python 3.13: in a child it may be too late, as the setting
 `user` may name one that cannot read it."""
 
 

@@ -204,6 +204,14 @@ def server_without_tasks() -> None:
     served(task_worker_num=0)
 
 
+def server_of_nobody() -> None:
+    served(user="nobody")
+
+
+def server_of_nobody_without_tasks() -> None:
+    served(user="nobody", task_worker_num=0)
+
+
 def server_queue() -> None:
     served(task_ipc_mode=2)
 
@@ -250,6 +258,8 @@ SUBJECTS = {
     "channel": channel,
     "server without tasks": server_without_tasks,
     "server": server,
+    "server of nobody": server_of_nobody,
+    "server of nobody without tasks": server_of_nobody_without_tasks,
     "server with a queue": server_queue,
     "server with a ledger": server_ledger,
     "ptrace engine": traced,

@@ -11,6 +11,7 @@ import dataclasses
 import errno
 import json
 import os
+import pwd
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,7 @@ def place(name: str) -> dict[str, Any]:
     return {"places": [name]}
 
 
+RUNTIME = f"/var/tmp/ipckit-{os.geteuid()}" if os.geteuid() else "/run/ipckit"
 MOUNT_SHM = "mount -t tmpfs -o mode=1777 tmpfs /dev/shm"
 MOUNT_PROC = "mount -t proc proc /proc"
 ULIMIT = "the limit of the size of a file is 65536 bytes: raise it (ulimit -f)"
@@ -144,12 +146,17 @@ PLACES = [
         each(
             SERVERS,
             "SystemCallError",
-            "mkdir: Read-only file system: /run/ipckit cannot be made",
+            f"mkdir: Read-only file system: {RUNTIME} cannot be made",
             "choose another with runtime_dir",
         ),
         {
             "runtime directory": Said(
-                "wrong", ("/run/ipckit cannot be made in /run", "runtime_dir", "docker run --tmpfs")
+                "wrong",
+                (
+                    f"{RUNTIME} cannot be made in {os.path.dirname(RUNTIME)}",
+                    "runtime_dir",
+                    f"docker run --tmpfs {os.path.dirname(RUNTIME)}",
+                ),
             )
         },
     ),
@@ -245,10 +252,14 @@ ROWS = [*PLACES, *refusals()]
 @pytest.mark.parametrize("row", ROWS, ids=str)
 def test_each_part_works_or_names_what_is_missing(row):
     """P6, P7."""
-    told = confined(row.place, str(HERE / "subjects.py"), *SUBJECTS)
+    subjects_work_or_say(row, SUBJECTS)
+
+
+def subjects_work_or_say(row: Row, subjects: tuple[str, ...]) -> None:
+    told = confined(row.place, str(HERE / "subjects.py"), *subjects)
     assert told["code"] == 0, told
     found = {name: (kind, text) for name, kind, text in map(json.loads, told["out"].splitlines())}
-    assert {*found} == {*SUBJECTS}
+    assert {*found} == {*subjects}
     wrong = {
         name: said
         for name, said in found.items()
@@ -261,6 +272,10 @@ def test_each_part_works_or_names_what_is_missing(row):
 @pytest.mark.parametrize("row", ROWS, ids=str)
 def test_doctor_names_it_beforehand(row):
     """P7: and nothing else is wrong."""
+    doctor_says(row)
+
+
+def doctor_says(row: Row) -> None:
     words = ("doctor", "--set", "max_connection=1", "--set", "backlog=1", "--json")
     told = confined(row.place, "-m", "ipckit", *words)
     assert told["out"], told
@@ -272,3 +287,60 @@ def test_doctor_names_it_beforehand(row):
     assert wrong == {name for name, said in row.doctor.items() if said.kind == "wrong"}
     assert told["code"] == bool(wrong)
     assert told["left"] == []
+
+
+@pytest.mark.needs_root
+def test_a_group_with_less_memory_than_a_table(group):
+    """P6: the table is refused, and not its process killed; all that fits works."""
+    row = Row(
+        "64 MiB for the group",
+        {"group": str(group)},
+        {
+            "large table": Said(
+                "SystemCallError",
+                (
+                    "posix_fallocate: Cannot allocate memory: a table of 1500000 rows needs ",
+                    "the memory limit of the control group leaves ",
+                    "raise it (memory.max, docker run --memory)",
+                ),
+            ),
+            "server with a ledger": Said(
+                "SystemCallError",
+                (
+                    "posix_fallocate: Cannot allocate memory: a task ledger of ",
+                    "lower task_memory",
+                    "the memory limit of the control group leaves ",
+                ),
+            ),
+        },
+        {"memory of the control group": Said("note", ("MiB are left under its limit", "SIGKILL"))},
+    )
+    subjects_work_or_say(row, (*SUBJECTS, "large table"))
+    doctor_says(row)
+
+
+@pytest.mark.needs_root
+def test_a_root_that_may_not_become_another_user():
+    """In a user namespace of one user, as in some containers without root: P5."""
+    nobody = pwd.getpwnam("nobody")
+    row = Row(
+        "a root alone",
+        {"uid": 0},
+        {
+            "server of nobody": Said(
+                "SystemCallError",
+                (
+                    f" of spill files, for user {nobody.pw_uid}; it takes CAP_CHOWN ",
+                    "and a user that this user namespace knows",
+                ),
+            ),
+            "server of nobody without tasks": Said(
+                "BootFailed",
+                (
+                    f"to become user {nobody.pw_uid}, group {nobody.pw_gid}; it takes CAP_SETUID ",
+                    "docker run --cap-add SETUID --cap-add SETGID",
+                ),
+            ),
+        },
+    )
+    subjects_work_or_say(row, ("server", *row.errors))
