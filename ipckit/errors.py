@@ -13,6 +13,7 @@ import contextlib as _contextlib
 import errno as _errno
 import os
 import queue as _queue
+import resource as _resource
 from collections.abc import Iterator as _Iterator
 
 __all__ = [
@@ -199,17 +200,47 @@ _BY_ERRNO: dict[int, type[SystemCallError]] = {
 }
 
 
-def from_errno(call: str, code: int, detail: str) -> SystemCallError:
+_FILTERED = frozenset(
+    {
+        "eventfd",
+        "memfd_create",
+        "msgget",
+        "pidfd_open",
+        "prctl",
+        "prctl or timer_create",
+        "ptrace",
+    }
+)
+"""Calls that need no right: EPERM is of a seccomp filter, ENOSYS of one or of the kernel."""
+
+
+def from_errno(call: str, code: int, detail: str, remedy: str = "") -> SystemCallError:
     """Return (not raise) the exception for `call` having failed with errno `code`.
 
-    `detail` says what was asked for, what the limit was, in numbers, and what to do.
+    `detail` says what was asked for, and what the limit was, in numbers. `remedy` says what to do,
+    where the errno itself does not say it.
     """
     cls = _BY_CALL.get(call, {}).get(code) or _BY_ERRNO.get(code, SystemCallError)
-    return cls(code, f"{call}: {os.strerror(code)}: {detail}")
+    remedy = _remedy(call, code) or remedy
+    return cls(code, "; ".join(filter(None, (f"{call}: {os.strerror(code)}: {detail}", remedy))))
+
+
+def _remedy(call: str, code: int) -> str:
+    """Return what to do about an errno of a call, whatever was asked for; "": that depends."""
+    if call in _FILTERED and code in (_errno.EPERM, _errno.ENOSYS):
+        return (
+            f"a seccomp filter refuses {call}, or this kernel does not have it: allow it in the "
+            f"container (docker run --security-opt seccomp=PROFILE); see `ipckit doctor`"
+        )
+    if code == _errno.EFBIG:
+        most = _resource.getrlimit(_resource.RLIMIT_FSIZE)[0]
+        if most != _resource.RLIM_INFINITY:
+            return f"the limit of the size of a file is {most} bytes: raise it (ulimit -f)"
+    return ""
 
 
 @_contextlib.contextmanager
-def system_call(name: str, detail: str) -> _Iterator[None]:
+def system_call(name: str, detail: str, remedy: str = "") -> _Iterator[None]:
     """Raise an OSError of the block as the exception for this call, as from_errno() gives it.
 
     One of ours passes through: it names its call already.
@@ -219,4 +250,4 @@ def system_call(name: str, detail: str) -> _Iterator[None]:
     except IPCError:
         raise
     except OSError as exc:
-        raise from_errno(name, exc.errno or _errno.EIO, detail) from None
+        raise from_errno(name, exc.errno or _errno.EIO, detail, remedy) from None

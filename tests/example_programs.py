@@ -113,7 +113,7 @@ def serve(tmp_path):
     running: list[Example] = []
 
     def start(name: str, *arguments: str) -> Example:
-        running.append(Example(name, tmp_path / f"{name}.log", *arguments))
+        running.append(Example(name, tmp_path / f"{Path(name).name}.log", *arguments))
         return running[-1]
 
     yield start

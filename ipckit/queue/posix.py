@@ -3,7 +3,7 @@
 Contract  docs/contracts/queue.md; Q2, Q8 and Q10 are System V's alone.
 Kernel    mq_open(3), mq_send(3), mq_receive(3), mq_unlink(3), poll(2); limits in
           /proc/sys/fs/mqueue/. All waits are poll(): mq_timedsend's clock can be set back.
-Stands on ipckit.queue.posix_calls (posix_ipc, or the C core), ipckit._core
+Stands on ipckit.queue.{posix_calls,posix_open} (posix_ipc, or the C core), ipckit._core
           (python/queues/messages.h), ipckit.errors, ipckit._spawning, ipckit._timeouts,
           ipckit.queue.contract.
 Outlives  the process: a queue stays in the kernel until remove(), and then until all have closed.
@@ -19,7 +19,7 @@ import select
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 from ipckit._closing import Closing
 from ipckit._core._messages import Posix
@@ -35,6 +35,7 @@ from ipckit.errors import (
     QueueFull,
     from_errno,
 )
+from ipckit.queue import posix_open
 from ipckit.queue.contract import (
     MAX_PRIORITY,
     Body,
@@ -152,11 +153,11 @@ class PosixQueue(Closing, Posix):
 
         Crash: the queue may stay, perhaps with fewer rights. Source: mq_open(3), mq_overview(7).
         """
-        _check_name(name)
+        posix_open.check_name(name)
         check_number("mode", mode, 0, 0o777)
         check_number("max_messages", max_messages, 1, 2**31 - 1)
         check_number("max_message_size", max_message_size, 1, 2**31 - 1)
-        queue = cls(_made(cls._calls, name, mode, max_messages, max_message_size))
+        queue = cls(posix_open.made(cls._calls, name, mode, max_messages, max_message_size))
         if queue.statistics().mode != mode:  # the umask took some rights away
             try:
                 queue.set(mode=mode)
@@ -172,8 +173,8 @@ class PosixQueue(Closing, Posix):
 
         Raises NotFound; AccessDenied without either right. Source: mq_open(3).
         """
-        _check_name(name)
-        return cls(_found(cls._calls, name))
+        posix_open.check_name(name)
+        return cls(posix_open.found(cls._calls, name))
 
     @classmethod
     def open_or_create(
@@ -425,69 +426,6 @@ def _unpickled(cls: type[PosixQueue], name: str, device: int, inode: int) -> Pos
         return queue
     queue.close()
     raise replaced("mq_open", name)
-
-
-def _made(
-    calls: Calls, name: str, mode: int, max_messages: int, max_message_size: int
-) -> MessageQueue:
-    try:
-        return calls.make(name, mode, max_messages, max_message_size)
-    except FileExistsError:
-        raise AlreadyExists(
-            errno.EEXIST, f"mq_open: there is a queue {name}; open() takes it"
-        ) from None
-    except OSError as exc:
-        if exc.errno == errno.EINVAL:
-            raise ValueError(
-                f"max_messages={max_messages}, max_message_size={max_message_size}: the limits are "
-                f"{_limit('msg_max')} (msg_max) and {_limit('msgsize_max')} (msgsize_max) in "
-                "/proc/sys/fs/mqueue; more needs CAP_SYS_RESOURCE"
-            ) from None
-        sizes = f"{name}, {max_messages} x {max_message_size} bytes"
-        raise _not_opened(name, exc, sizes) from None
-
-
-def _found(calls: Calls, name: str) -> MessageQueue:
-    try:
-        return calls.find(name)
-    except FileNotFoundError:
-        raise NotFound(
-            errno.ENOENT, f"mq_open: there is no queue {name}; create() makes one"
-        ) from None
-    except OSError as exc:
-        raise _not_opened(name, exc, name) from None
-
-
-def _not_opened(name: str, exc: OSError, what: str) -> Exception:
-    if isinstance(exc, PermissionError):
-        return AccessDenied(
-            errno.EACCES,
-            f"mq_open: {name} may not be read and written; its owner can set() another mode",
-        )
-    return from_errno("mq_open", exc.errno or 0, f"{what}; see `ulimit -q`, `ulimit -n`")
-
-
-def _check_name(name: str) -> None:
-    if not isinstance(name, str):
-        raise TypeError(f"name={name!r}: must be a str")
-    rest = name[1:]
-    size = len(os.fsencode(rest))
-    if (
-        name[:1] != "/"
-        or "/" in rest
-        or "\0" in rest
-        or not 1 <= size <= 254
-        or rest in {".", ".."}
-    ):
-        raise ValueError(f"name={name!r}: must be '/' and 1..254 bytes without '/'")
-
-
-def _limit(name: str) -> str:
-    try:
-        with open(f"/proc/sys/fs/mqueue/{name}") as file:
-            return file.read().strip()
-    except OSError:
-        return "unknown"
 
 
 def _closed() -> MisuseError:

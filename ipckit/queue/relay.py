@@ -18,7 +18,7 @@ import weakref
 from typing import Any, NamedTuple
 
 from ipckit._core import check, ffi, lib
-from ipckit.errors import MisuseError
+from ipckit.errors import MisuseError, system_call
 from ipckit.queue.contract import check_choice
 
 __all__ = ["QueueRelay", "Seen", "Wakeup"]
@@ -70,7 +70,8 @@ class QueueRelay:
         check_choice(type, exclude, None)
         self._relay = ffi.new("struct ipk_relay *")
         self._type_seen = ffi.new("int64_t *")
-        self._fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        with system_call("eventfd", "to wait at a queue", "raise ulimit -n"):
+            self._fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         flags = lib.MSG_EXCEPT if exclude else 0
         try:
             check(

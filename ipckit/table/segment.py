@@ -86,7 +86,8 @@ def make_named(name: str, size: int, schema: Schema, mode: int) -> int:
 
 def unnamed_file() -> int:
     """Return the descriptor of an empty file of shared memory that has no name yet, mode 0600."""
-    with system_call("open", f"an unnamed file in {FOLDER}"):
+    remedy = f"mount it (mount -t tmpfs -o mode=1777 tmpfs {FOLDER}), or give no name"
+    with system_call("open", f"an unnamed file in {FOLDER}", remedy):
         return os.open(FOLDER, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
 
 
@@ -94,7 +95,7 @@ def give_name(fd: int, path: str) -> None:
     """Link an unnamed file into its folder: there, whole, or not at all. AlreadyExists."""
     what = f"naming the table {path}"
     # A directory descriptor makes it linkat(2), which follows the link that /proc gives.
-    with system_call("open", f"/proc/self/fd, {what}"):
+    with system_call("open", f"/proc/self/fd, {what}", "mount it: mount -t proc proc /proc"):
         folder = os.open("/proc/self/fd", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         with system_call("linkat", what):
@@ -217,8 +218,9 @@ def _fill(fd: int, size: int, schema: Schema) -> None:
         raise from_errno(
             "posix_fallocate",
             exc.errno or errno.EIO,
-            f"a table of {size} rows needs {total} bytes of shared memory; make it smaller, or"
-            " free some (see df /dev/shm)",
+            f"a table of {size} rows needs {total} bytes of shared memory",
+            f"make it smaller, or free some (see df {FOLDER}), or make that larger (docker run "
+            f"--shm-size)",
         ) from None
     with system_call("mmap", f"a table of {total} bytes"):
         memory = mmap.mmap(fd, total)

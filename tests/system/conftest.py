@@ -62,3 +62,26 @@ def certificate(tmp_path_factory):
     )
     path.write_bytes(path.read_bytes() + Path(f"{path}.crt").read_bytes())
     return path
+
+
+@pytest.fixture
+def group():
+    """A control group with 64 MiB of memory; gives the file that takes a process into it."""
+    for base, name in (
+        ("/sys/fs/cgroup/memory", "memory.limit_in_bytes"),
+        ("/sys/fs/cgroup", "memory.max"),
+    ):
+        path = Path(base) / f"ipckit-test-{os.getpid()}"
+        try:
+            path.mkdir()
+        except OSError:
+            continue
+        try:
+            (path / name).write_text(str(64 * 2**20))
+            yield path / "cgroup.procs"
+            return
+        except OSError:
+            continue
+        finally:
+            path.rmdir()
+    pytest.skip("no control group for memory can be made here")

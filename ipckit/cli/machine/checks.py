@@ -8,8 +8,6 @@ Stands on ipckit._distribution, ipckit.cli.inventory, ipckit.server.tasks.spill,
 
 from __future__ import annotations
 
-import ctypes
-import errno
 import importlib
 import os
 import platform
@@ -19,18 +17,17 @@ import resource
 import stat
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ipckit import _cgroup, _distribution
+from ipckit import _distribution
+from ipckit.cli.machine import calls
+from ipckit.cli.machine.check import NOTE, OK, WRONG, Check
 from ipckit.cli.machine.facts import Facts
 
 if TYPE_CHECKING:
     from ipckit.cli.machine.limits import Limit
 
 __all__ = ["NOTE", "OK", "WRONG", "Check", "examine", "of_limits", "removes_ipc", "runtime_place"]
-
-OK, NOTE, WRONG = "ok", "note", "wrong"
 
 _SHM = "/dev/shm"  # noqa: S108  (where POSIX shared memory is)
 _LOGIND = (
@@ -40,38 +37,13 @@ _LOGIND = (
     "/run/systemd/logind.conf.d",
     "/etc/systemd/logind.conf.d",
 )
-_FUTEX_WAITV = 449
-_PR_SET_PDEATHSIG, _PR_GET_PDEATHSIG = 1, 2
-_ROBUST_LIST = {
-    "x86_64": (274, 273),
-    "aarch64": (100, 99),
-    "riscv64": (100, 99),
-    "ppc64le": (299, 300),
-    "s390x": (305, 304),
-}
-"""Numbers of get_robust_list(2) and set_robust_list(2), which the C library does not give."""
 _FIRST_USER = 1000
 _LOW_SHM = 16 * 2**20
 _LONGEST_SOCKET = 107
 _SOCKET_NAME = len("/control-4194304.sock")
-_MQUEUE = "/proc/sys/fs/mqueue/msg_max"
 _INSTEAD = {"posix_ipc", "sysv_ipc"}
 """The C core does their part where they are not installed: not every Python has wheels of them."""
 _MODULES = ("ipckit._core._ipk", "ipckit._core._rows", "uvloop", "sysv_ipc", "posix_ipc", "msgspec")
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One answer. `step`: what to do next, where it is not ok."""
-
-    name: str
-    state: str
-    found: str
-    step: str = ""
-
-    def form(self) -> dict[str, Any]:
-        """Return it for JSON."""
-        return asdict(self)
 
 
 def examine(facts: Facts, directories: Callable[[], Sequence[str]]) -> list[Check]:
@@ -80,17 +52,20 @@ def examine(facts: Facts, directories: Callable[[], Sequence[str]]) -> list[Chec
         "python": _python,
         "distribution": _other_distribution,
         "modules": _modules,
-        "kernel calls": _kernel_calls,
-        "robust lists": _robust_lists,
-        "futex_waitv": _futex_waitv,
-        "queues": _queues,
+        "/proc": _proc,
+        "kernel calls": calls.kernel_calls,
+        "robust lists": calls.robust_lists,
+        "futex_waitv": calls.futex_waitv,
+        "queues": calls.queues,
+        "ptrace": calls.ptrace,
         "named segments": _unnamed_files,
         "shared memory": lambda: _shared_memory(facts),
-        "memory of the control group": lambda: group_memory(_cgroup.memory_left(), facts.shm_free),
+        "memory of the control group": lambda: _group_memory(facts),
         "file size": lambda: file_size(resource.getrlimit(resource.RLIMIT_FSIZE)[0]),
         "runtime directory": lambda: runtime_place(directories()[0]),
         "XDG_RUNTIME_DIR": _session_directory,
         "RemoveIPC": _remove_ipc,
+        "orphans": _orphans,
         "leaked objects": lambda: _leftovers(directories()),
     }
     return [_made(name, check) for name, check in checks.items()]
@@ -160,80 +135,15 @@ def _modules() -> Check:
     return Check("modules", OK, f"{', '.join(there)}{core}")
 
 
-def _kernel_calls() -> Check:
-    missing = []
-    calls: tuple[tuple[str, Callable[[], int]], ...] = (
-        ("pidfd_open (Linux 5.3)", lambda: os.pidfd_open(os.getpid())),
-        ("memfd_create (3.17)", lambda: os.memfd_create("ipckit.doctor")),
-        ("eventfd (2.6.22)", lambda: os.eventfd(0)),
+def _proc() -> Check:
+    if os.path.isdir("/proc/self/fd"):
+        return Check("/proc", OK, "mounted")
+    return Check(
+        "/proc",
+        WRONG,
+        "it is not mounted: tables, locks and servers open files by it, and limits are not known",
+        "mount -t proc proc /proc",
     )
-    for name, call in calls:
-        try:
-            os.close(call())
-        except OSError as why:
-            missing.append(f"{name}: {why.strerror}")
-    try:
-        _death_signal()
-    except OSError as why:
-        missing.append(f"prctl, by which children end with the manager: {why.strerror}")
-    if missing:
-        step = "use a newer kernel, or a container profile (seccomp) that allows these calls"
-        return Check("kernel calls", WRONG, "; ".join(missing), step)
-    return Check("kernel calls", OK, "pidfd_open, memfd_create, eventfd, prctl")
-
-
-def _death_signal() -> None:
-    """Set the signal of our parent's death to what it is. OSError: prctl(2) is refused."""
-    libc, number = ctypes.CDLL(None, use_errno=True), ctypes.c_int()
-    if libc.prctl(_PR_GET_PDEATHSIG, ctypes.byref(number)) or libc.prctl(_PR_SET_PDEATHSIG, number):
-        code = ctypes.get_errno()
-        raise OSError(code, os.strerror(code))
-
-
-def _robust_lists() -> Check:
-    name, numbers = "robust lists", _ROBUST_LIST.get(platform.machine())
-    if numbers is None:
-        return Check(name, NOTE, f"not looked at on {platform.machine()}")
-    libc = ctypes.CDLL(None, use_errno=True)
-    head, size = ctypes.c_void_p(), ctypes.c_size_t()
-    get, set_ = numbers
-    if libc.syscall(get, 0, ctypes.byref(head), ctypes.byref(size)) or libc.syscall(
-        set_, head, size
-    ):
-        return Check(
-            name,
-            WRONG,
-            f"set_robust_list is refused ({os.strerror(ctypes.get_errno())}): the lock of a "
-            f"process that dies is never released",
-            "use a container profile (seccomp) that allows get_robust_list and set_robust_list",
-        )
-    return Check(name, OK, "the kernel releases the locks of the dead")
-
-
-def _futex_waitv() -> Check:
-    ctypes.set_errno(0)
-    ctypes.CDLL(None, use_errno=True).syscall(_FUTEX_WAITV, None, 0, 0, None, 0)
-    if ctypes.get_errno() in (errno.ENOSYS, errno.EPERM):
-        return Check(
-            "futex_waitv",
-            NOTE,
-            "this kernel has none, or forbids it: a process that waits for a dead one's row lock "
-            "looks every 5 ms instead",
-            "Linux 5.16 or newer has it",
-        )
-    return Check("futex_waitv", OK, "there is one")
-
-
-def _queues() -> Check:
-    missing = [
-        what
-        for what, path in (("System V queues", "/proc/sysvipc/msg"), ("POSIX queues", _MQUEUE))
-        if not os.path.exists(path)
-    ]
-    if missing:
-        step = "use a kernel with CONFIG_SYSVIPC and CONFIG_POSIX_MQUEUE, and mount /proc"
-        return Check("queues", WRONG, f"there are no {' nor '.join(missing)}", step)
-    return Check("queues", OK, "System V and POSIX")
 
 
 def _unnamed_files() -> Check:
@@ -252,11 +162,18 @@ def _unnamed_files() -> Check:
 def _shared_memory(facts: Facts) -> Check:
     if facts.shm_free is None or facts.shm_size is None:
         return Check("shared memory", WRONG, f"there is no {_SHM}", f"mount a tmpfs at {_SHM}")
-    found = f"{facts.shm_free / 2**20:,.0f} of {facts.shm_size / 2**20:,.0f} MiB are free"
+    unit, word = (2**20, "MiB") if facts.shm_size >= 2**20 else (2**10, "KiB")
+    found = f"{facts.shm_free / unit:,.0f} of {facts.shm_size / unit:,.0f} {word} are free"
     if facts.shm_free < _LOW_SHM:
-        step = "free some (ipckit ls), or make it larger: ipckit limits"
+        step = "free some (ipckit ls), or make it larger (docker run --shm-size): ipckit limits"
         return Check("shared memory", WRONG, f"{_SHM} is full: {found}", step)
     return Check("shared memory", OK, found)
+
+
+def _group_memory(facts: Facts) -> Check:
+    if not os.path.exists("/proc/self/cgroup"):
+        return Check("memory of the control group", NOTE, "not known: /proc does not say the group")
+    return group_memory(facts.cgroup_memory, facts.shm_free)
 
 
 def group_memory(left: float | None, shm_free: int | None) -> Check:
@@ -315,7 +232,8 @@ def runtime_place(path: str) -> Check:
             parent = os.path.dirname(parent)
         if os.access(parent, os.W_OK | os.X_OK):
             return Check(name, OK, f"{path} is made by the first server")
-        return Check(name, WRONG, f"{path} cannot be made in {parent}", f"make it, {other}")
+        step = f"make it, {other}, or docker run --tmpfs {parent}"
+        return Check(name, WRONG, f"{path} cannot be made in {parent}", step)
     except OSError as why:
         return Check(name, WRONG, f"{path}: {why.strerror}", f"mend it, {other}")
     if not stat.S_ISDIR(found.st_mode):
@@ -402,7 +320,29 @@ def _user_name(uid: int) -> str:
         return str(uid)
 
 
+def _orphans() -> Check:
+    """A PID 1 that is no init: what its children leave behind are zombies, for ever."""
+    name = "orphans"
+    if not os.path.isdir("/proc/self/fd"):
+        return Check(name, NOTE, "not known without /proc")
+    zombies = 0
+    for pid in filter(str.isdecimal, os.listdir("/proc")):
+        state, parent, *_ = [*_text(f"/proc/{pid}/stat").rpartition(")")[2].split(), "", ""]
+        zombies += (state, parent) == ("Z", "1")
+    if zombies:
+        first = _text("/proc/1/comm").strip()
+        return Check(
+            name,
+            NOTE,
+            f"{zombies} processes have ended, and PID 1 ({first}) does not reap them",
+            "have an init as PID 1: docker run --init",
+        )
+    return Check(name, OK, "PID 1 reaps them")
+
+
 def _leftovers(directories: Sequence[str]) -> Check:
+    if not os.path.isdir("/proc/self/fd"):
+        return Check("leaked objects", NOTE, "not known without /proc")
     # Only now: what it needs may be just what is missing.
     from ipckit.cli.inventory.collect import collect  # noqa: PLC0415
     from ipckit.cli.inventory.entry import KEPT, LEAKED  # noqa: PLC0415

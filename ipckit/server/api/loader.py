@@ -44,6 +44,10 @@ __all__ = ["Application", "LoadFailed"]
 _OF_THE_MODULE = ("ssl", "package_length_func")
 """Settings that cannot leave the process that made them; the manager needs neither."""
 
+_LATE = "importlib.metadata"
+"""What invalidate_caches() imports since Python 3.13: in a child it may be too late, as the setting
+`user` may name one that cannot read it."""
+
 
 class LoadFailed(Exception):
     """The module cannot be loaded, or has no such server; the text says why."""
@@ -132,6 +136,7 @@ class Application:
 
         Raises LoadFailed (with the traceback, if it is the module's), and as Server() does.
         """
+        importlib.import_module(_LATE)
         form = self._form = _ask_a_child(self)
         first, *more = form.ports
         server = Server(first.host, first.port, sock_type=first.type, **form.settings)  # type: ignore[arg-type]

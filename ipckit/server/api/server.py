@@ -40,6 +40,7 @@ from ipckit.server.rundir.runtime_dir import runtime_directory
 from ipckit.server.supervision.manager import Manager
 from ipckit.server.system.acquire import Undo, system_call
 from ipckit.server.system.fork import check_may_fork, fill_standard_descriptors
+from ipckit.server.system.process_state import check_proc
 from ipckit.server.system.signals import ManagerSignals
 
 __all__ = ["Server"]
@@ -187,6 +188,7 @@ class Server(ClientCalls, TaskCalls):
         self._opened()
         self._check_tasks()
         check_may_fork()
+        check_proc()
         self._settings = self._settings.with_whole_paths()
         fill_standard_descriptors()
         processes = len(self._user_processes)

@@ -51,10 +51,16 @@ def fit_descriptors(settings: Settings, explicit: set[str], user_processes: int 
     needed = settings.max_connection + others
     if hard != resource.RLIM_INFINITY and needed > hard:
         fitting = hard - others
-        if "max_connection" in explicit or fitting < 1:
+        if fitting < 1:
+            raise SettingsError(
+                f"the hard limit of descriptors is {hard}, and these processes need {others} and "
+                f"one for each connection (max_connection={settings.max_connection}): raise it "
+                f"(ulimit -Hn, docker run --ulimit nofile={needed})"
+            )
+        if "max_connection" in explicit:
             raise SettingsError(
                 f"max_connection={settings.max_connection} needs {needed} descriptors, the hard "
-                f"limit is {hard}: at most {max(fitting, 0)}, or raise it (ulimit -Hn)"
+                f"limit is {hard}: at most {fitting}, or raise it (ulimit -Hn)"
             )
         log.warning(
             "max_connection lowered to %d: the hard limit of descriptors is %d", fitting, hard

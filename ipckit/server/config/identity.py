@@ -12,7 +12,7 @@ import os
 import pwd
 from dataclasses import dataclass
 
-from ipckit.errors import SettingsError
+from ipckit.errors import SettingsError, system_call
 
 __all__ = ["Identity", "group_id", "is_ours", "resolve", "user_id"]
 
@@ -46,15 +46,17 @@ class Identity:
     name: str | None
 
     def assume(self) -> None:
-        """Become it, for good."""
+        """Become it, for good. Raises SystemCallError: the kernel refuses it to root."""
         if (os.geteuid(), os.getegid()) == (self.uid, self.gid):
             return
-        if self.name is None:
-            os.setgroups([self.gid])
-        else:
-            os.initgroups(self.name, self.gid)
-        os.setgid(self.gid)
-        os.setuid(self.uid)
+        remedy = "it takes CAP_SETUID and CAP_SETGID (docker run --cap-add SETUID --cap-add SETGID)"
+        with system_call("setuid", f"to become user {self.uid}, group {self.gid}", remedy):
+            if self.name is None:
+                os.setgroups([self.gid])
+            else:
+                os.initgroups(self.name, self.gid)
+            os.setgid(self.gid)
+            os.setuid(self.uid)
 
 
 def is_ours(uid: int, identity: Identity | None) -> bool:

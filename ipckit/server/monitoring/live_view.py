@@ -24,12 +24,12 @@ from typing import Any
 
 from ipckit._closing import Closing
 from ipckit._core import _ledger
-from ipckit.errors import AccessDenied, NotFound
+from ipckit.errors import AccessDenied, NotFound, SystemCallError, system_call
 from ipckit.server.monitoring.stats import gather
 from ipckit.server.shared.histogram import percentiles
 from ipckit.server.shared.scoreboard import Phase, Row, ScoreboardView
 from ipckit.server.shared.task_load import Refusals
-from ipckit.server.system.process_state import GONE, process_state
+from ipckit.server.system.process_state import GONE, is_gone, process_state
 
 __all__ = ["Snapshot", "Watched", "WorkerSnapshot"]
 
@@ -115,10 +115,15 @@ class Watched(Closing):
         self.pid = pid
         with contextlib.ExitStack() as undo:
             try:
-                self._pidfd = os.pidfd_open(pid)
-            except ProcessLookupError:
+                with system_call("pidfd_open", f"process {pid}", "raise ulimit -n"):
+                    self._pidfd = os.pidfd_open(pid)
+            except SystemCallError as exc:
+                if exc.errno != errno.ESRCH:
+                    raise
                 raise NotFound(errno.ESRCH, f"there is no process {pid}") from None
             undo.callback(os.close, self._pidfd)
+            if is_gone(pid):  # a zombie, which its parent does not reap
+                raise NotFound(errno.ESRCH, f"process {pid} has ended")
             self.board = ScoreboardView(self._board_memory())
             about = self.board.about
             self.started_at = float(about["started_at"])

@@ -8,6 +8,7 @@ Fork      `Process` is made in the child, right after the fork, with all signals
 from __future__ import annotations
 
 import asyncio
+import errno
 import faulthandler
 import logging
 import os
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from ipckit._core import check, lib
 from ipckit._core import process as this_process
-from ipckit.errors import MisuseError, QueueFull
+from ipckit.errors import MisuseError, QueueFull, SystemCallError
 from ipckit.server.log import limited, log, log_callback_error
 from ipckit.server.messaging import pickle_codec, wire
 from ipckit.server.messaging.wire import CLOSE_RESET, Head, Kind
@@ -93,12 +94,17 @@ class Process(ABC):
         """Turn the just forked child into this process; return its exit code."""
         as_child()
         _enable_stack_dumps()
-        if runtime.identity is not None:
-            runtime.identity.assume()  # first: it clears the signal of a parent's death
         this_process.server_process = f"{cls.role} {place}"
-        grace = 0 if cls.taskworker else _LAST_GRACE_NS
-        made = lib.ipk_die_with_parent(runtime.manager_pid, grace)
-        check(made, "prctl or timer_create", "so that this process ends with the manager")
+        try:
+            if runtime.identity is not None:
+                runtime.identity.assume()  # first: it clears the signal of a parent's death
+            grace = 0 if cls.taskworker else _LAST_GRACE_NS
+            made = lib.ipk_die_with_parent(runtime.manager_pid, grace)
+            check(made, "prctl or timer_create", "so that this process ends with the manager")
+        except SystemCallError as exc:
+            if exc.errno == errno.ESRCH:  # the manager is gone: nobody hears it
+                raise
+            return _boot_failed(runtime, place, "its start")
         if server._application is not None:
             unblock()  # a thread of the module keeps the mask
             try:
@@ -268,13 +274,11 @@ def _post_to_manager(runtime: Runtime, place: int, kind: Kind, number: int, body
 def _boot_failed(runtime: Runtime, place: int, what: str) -> int:
     text = traceback.format_exc()
     log.error("worker %d: %s failed\n%s", place // 2, what, text)
-    _post_to_manager(
-        runtime,
-        place,
-        Kind.BOOT_FAILED,
-        0,
-        text.encode("utf-8", "backslashreplace")[-wire.INLINE :],
-    )
+    body = text.encode("utf-8", "backslashreplace")[-wire.INLINE :]
+    while not runtime.post_to_manager(Kind.BOOT_FAILED, place, 0, body):
+        if os.getppid() != runtime.manager_pid:
+            break  # nothing may end this process with the manager yet
+        time.sleep(0.001)
     return EXIT_BOOT_FAILED
 
 

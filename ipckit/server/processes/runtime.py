@@ -32,7 +32,7 @@ from ipckit.server.ports.port import OpenPort
 from ipckit.server.rundir.run_record import RunRecord
 from ipckit.server.rundir.runtime_dir import LETTERS
 from ipckit.server.shared.scoreboard import Scoreboard
-from ipckit.server.system.acquire import Undo, hold_name, socket_pair
+from ipckit.server.system.acquire import Undo, hold_name, socket_pair, system_call
 from ipckit.server.system.fork import open_pidfd
 from ipckit.server.tasks.dead_letters import DeadLetters
 from ipckit.server.tasks.external_queue import ForeignQueue
@@ -89,6 +89,8 @@ class Runtime:
         identity = resolve(settings.user, settings.group)
         if settings.task_worker_num and settings.dead_letter_path is not None:
             DeadLetters(_absolute(settings.dead_letter_path)).prepare()
+        with system_call("eventfd", "for the event loops of workers", "raise ulimit -n"):
+            os.close(os.eventfd(0))
         workers, task_workers = settings.worker_num, settings.task_worker_num
         progress = Progress()
         with Undo() as undo:

@@ -102,10 +102,10 @@ def shared_file(name: str, size: int) -> int:
     Raises SystemCallError, and leaves nothing.
     """
     detail = f"{size} bytes of shared memory for {name}"
-    with system_call("memfd_create", f"{detail}; raise ulimit -n"):
+    with system_call("memfd_create", detail, "raise ulimit -n"):
         fd = os.memfd_create(name, os.MFD_CLOEXEC)
     try:
-        with system_call("ftruncate", f"{detail}; raise ulimit -f"):
+        with system_call("ftruncate", detail):
             os.ftruncate(fd, size)
     except BaseException:
         os.close(fd)

@@ -22,7 +22,7 @@ import time
 from collections.abc import Callable
 from typing import NoReturn
 
-from ipckit.errors import MisuseError, SystemCallError, from_errno
+from ipckit.errors import MisuseError, from_errno
 from ipckit.server.log import limited
 from ipckit.server.system.acquire import mapped
 from ipckit.server.system.signals import all_blocked
@@ -97,17 +97,10 @@ def open_pidfd(pid: int) -> int:
     try:
         return os.pidfd_open(pid)
     except OSError as exc:
-        raise _pidfd_error(pid, exc.errno or errno.EINVAL) from None
-
-
-def _pidfd_error(pid: int, code: int) -> SystemCallError:
-    if code in (errno.EMFILE, errno.ENFILE):
-        wanted = "raise the limit of descriptors (ulimit -n, fs.file-max)"
-    elif code in (errno.EPERM, errno.ENOSYS):
-        wanted = "allow it in the seccomp filter of the container"
-    else:
-        wanted = "see pidfd_open(2)"
-    return from_errno("pidfd_open", code, f"process {pid}; {wanted}")
+        code = exc.errno or errno.EINVAL
+        full = code in (errno.EMFILE, errno.ENFILE)
+        remedy = "raise the limit of descriptors (ulimit -n, fs.file-max)" if full else ""
+        raise from_errno("pidfd_open", code, f"process {pid}", remedy) from None
 
 
 def flush_output() -> None:

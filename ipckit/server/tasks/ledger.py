@@ -98,7 +98,7 @@ class TaskLedger:
         """Whether it was there before: then it stays if this start fails."""
         with Undo() as undo:
             undo.callback(self._close_wakeups)
-            with system_call("eventfd", f"{self.places + 1} of them; raise ulimit -n"):
+            with system_call("eventfd", f"{self.places + 1} of them", "raise ulimit -n"):
                 for _ in range(self.places + 1):
                     self.wakeups.append(os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK))
             if self.name is None:

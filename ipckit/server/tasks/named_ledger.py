@@ -87,8 +87,9 @@ def _make(name: str, shape: Shape) -> mmap.mmap:
         )
         with system_call(
             "posix_fallocate",
-            f"a task ledger of {size} bytes of shared memory: lower task_memory, or free some "
-            f"(see df /dev/shm)",
+            f"a task ledger of {size} bytes of shared memory",
+            f"lower task_memory, or free some (see df {FOLDER}), or make that larger (docker run "
+            f"--shm-size)",
         ):
             os.posix_fallocate(fd, 0, size)
         memory = mapped(fd, size)

@@ -73,7 +73,11 @@ class SpillDirectory:
                 self._stat = os.fstat(self._fd)
                 self._owner = self._stat.st_uid
             if identity is not None:
-                with system_call("fchown", detail):
+                remedy = (
+                    "it takes CAP_CHOWN (docker run --cap-add CHOWN), and a user that this user "
+                    "namespace knows"
+                )
+                with system_call("fchown", f"{detail}, for user {identity.uid}", remedy):
                     os.fchown(self._fd, identity.uid, identity.gid)
                     self._owner = identity.uid
             undo.pop_all()

@@ -4,20 +4,24 @@ Contract  Instructions are counted within the C libraries that the machine names
           (parts of their file names; none: every library but Python's and the system's own). The
           victim begins alone; at the scheduled instruction it is killed, or held until all others
           have made their calls or wait for it, and then goes on or is killed.
-          x86-64 only: OSError with ENOSYS elsewhere.
+          x86-64 only: SystemCallError with ENOSYS elsewhere, and where ptrace is refused.
 Stands on ptrace(2), as tests of the table's core do (`trace/trace.h`).
 """
 
 from __future__ import annotations
 
 import errno
+import functools
 import os
+import platform
 import re
+import signal
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from ipckit._core import ffi, lib
+from ipckit.errors import SystemCallError, from_errno
 from ipckit.testing.engines.common import finish, fork_branches
 from ipckit.testing.errors import MachineError
 from ipckit.testing.histories.history import History
@@ -42,6 +46,7 @@ MOST = (1 << 32) - 1
 
 def run(machine: Machine, program: Program, schedule: Schedule, crew: Crew) -> tuple[History, int]:
     """Run a program once; also give how many instructions the victim's call did."""
+    _check_ptrace()
     fork_branches(crew, machine, program, schedule, lambda _worker: None)
     assert schedule.victim is not None
     lane, call, at = schedule.victim
@@ -74,6 +79,23 @@ def run(machine: Machine, program: Program, schedule: Schedule, crew: Crew) -> t
     history = finish(crew, machine, program)
     called, returned = crew.log.counts(lane)
     return history, done if at >= ALL and called > call and returned > call else 0
+
+
+@functools.cache
+def _check_ptrace() -> None:
+    """Raise SystemCallError where no process can be traced: a child asks to be."""
+    pid = os.fork()
+    if pid == 0:
+        os._exit(-lib.ipk_trace_me())  # it stops in that call
+    status = os.waitpid(pid, os.WUNTRACED)[1]
+    if os.WIFSTOPPED(status):
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        return
+    what = "engine = 'ptrace' cannot step a process; engines 'real' and 'stepped' do without"
+    if platform.machine() != "x86_64":
+        raise SystemCallError(errno.ENOSYS, f"ptrace: {what}; it needs x86-64")
+    raise from_errno("ptrace", os.waitstatus_to_exitcode(status), what)
 
 
 def _kill(crew: Crew, victim: Member) -> None:
@@ -124,8 +146,6 @@ def _hold(victim: Member, libraries: Sequence[str], count: int) -> tuple[int, bo
         os.sched_setaffinity(0, before)
         if result != -errno.ECHILD:
             os.sched_setaffinity(victim.pid, before)
-    if result == -errno.ENOSYS:
-        raise OSError(errno.ENOSYS, "engine = 'ptrace' needs x86-64; use 'real' or 'stepped'")
     if result == 0:
         return done[0], True
     if result == 1:

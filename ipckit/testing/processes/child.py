@@ -10,6 +10,7 @@ Blocks    between its phases and while it is held, until the parent writes its e
 from __future__ import annotations
 
 import faulthandler
+import functools
 import gc
 import os
 import random
@@ -21,6 +22,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from ipckit._core import ffi, lib
+from ipckit.errors import from_errno
 from ipckit.testing.histories.values import Raised
 from ipckit.testing.processes.bytecode import Steps
 from ipckit.testing.processes.shared_log import SharedLog
@@ -168,6 +170,17 @@ def _timer(number: int, ns: int) -> Any:
     made = ffi.new("struct ipk_timer *")
     lib.ipk_signal_after(made, number, max(ns, 1))
     return made
+
+
+@functools.cache
+def check_ends_with_parent() -> None:
+    """Raise SystemCallError where a process of a run could outlive this one: a child tries."""
+    parent, pid = os.getpid(), os.fork()
+    if pid == 0:
+        os._exit(-lib.ipk_die_with_parent(parent, 0))
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    if code > 0:
+        raise from_errno("prctl", code, "so that the processes of a run end with it")
 
 
 def forked(parent: int, lane: int, body: Any) -> int:

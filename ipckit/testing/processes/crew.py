@@ -21,6 +21,7 @@ from types import TracebackType
 from typing import Self
 
 from ipckit._core import lib
+from ipckit.errors import system_call
 from ipckit.testing.errors import MachineError
 from ipckit.testing.histories.history import History
 from ipckit.testing.histories.operation import UNDER_WAY, Event, Operation
@@ -31,6 +32,7 @@ from ipckit.testing.processes.child import (
     YIELDED,
     Child,
     Refused,
+    check_ends_with_parent,
     forked,
 )
 from ipckit.testing.processes.progress import Progress, cpu_ns, state
@@ -53,7 +55,8 @@ class Member:
 
     def __init__(self, lane: int, pid: int, go: int) -> None:
         self.lane, self.pid, self.go = lane, pid, go
-        self.pidfd = os.pidfd_open(pid)
+        with system_call("pidfd_open", f"process {pid} of the run", "raise ulimit -n"):
+            self.pidfd = os.pidfd_open(pid)
         self.alive = True
         self.reports: list[bytes] = []
         self.died_at = 0
@@ -68,6 +71,7 @@ class Crew:
     """The processes of one run."""
 
     def __init__(self, log: SharedLog, seconds: float) -> None:
+        check_ends_with_parent()
         self.log = log
         self.seconds = seconds
         self.deadline = time.monotonic() + seconds
@@ -78,8 +82,14 @@ class Crew:
         self._stoppable: set[int] = set()
         self._while_held = Progress()
         self._overdue = Progress()  # of the late ones, after the deadline
-        self._read, self._write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        self._stacks = os.memfd_create("ipckit-stacks", os.MFD_CLOEXEC)
+        with contextlib.ExitStack() as undo:
+            with system_call("pipe2", "for the processes of the run", "raise ulimit -n"):
+                self._read, self._write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+            undo.callback(os.close, self._read)
+            undo.callback(os.close, self._write)
+            with system_call("memfd_create", "for stacks of the run", "raise ulimit -n"):
+                self._stacks = os.memfd_create("ipckit-stacks", os.MFD_CLOEXEC)
+            undo.pop_all()
         self._poll = select.poll()
         self._poll.register(self._read, select.POLLIN)
         log.clear()
@@ -109,7 +119,8 @@ class Crew:
 
     def fork(self, lane: int, body: Callable[[Child], None]) -> Member:
         """Start a process that runs `body` and then waits to be ended."""
-        go = os.eventfd(0, os.EFD_CLOEXEC)
+        with system_call("eventfd", "to wake a process of the run", "raise ulimit -n"):
+            go = os.eventfd(0, os.EFD_CLOEXEC)
         parent = os.getpid()
 
         def run() -> None:
@@ -117,7 +128,16 @@ class Crew:
             while True:
                 signal.pause()
 
-        member = Member(lane, forked(parent, lane, run), go)
+        pid = 0
+        try:
+            pid = forked(parent, lane, run)
+            member = Member(lane, pid, go)
+        except BaseException:
+            if pid:
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
+            os.close(go)
+            raise
         self._poll.register(member.pidfd, select.POLLIN)
         self.members.append(member)
         return member

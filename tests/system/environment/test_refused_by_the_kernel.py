@@ -6,7 +6,6 @@ A seccomp filter refuses system calls in a process of its own; a control group i
 from __future__ import annotations
 
 import json
-import os
 import platform
 import resource
 import subprocess
@@ -149,29 +148,6 @@ def test_what_is_not_known_is_no_limit(tmp_path, own):
     where = tree(tmp_path, own, {})
     assert _cgroup.memory_left(*where) is None
     assert _cgroup.memory_left("/none", "/none") is None
-
-
-@pytest.fixture
-def group():
-    """A control group with 64 MiB of memory; gives the file that takes a process into it."""
-    for base, name in (
-        ("/sys/fs/cgroup/memory", "memory.limit_in_bytes"),
-        ("/sys/fs/cgroup", "memory.max"),
-    ):
-        path = Path(base) / f"ipckit-test-{os.getpid()}"
-        try:
-            path.mkdir()
-        except OSError:
-            continue
-        try:
-            (path / name).write_text(str(64 * MIB))
-            yield path / "cgroup.procs"
-            return
-        except OSError:
-            continue
-        finally:
-            path.rmdir()
-    pytest.skip("no control group for memory can be made here")
 
 
 @pytest.mark.needs_root

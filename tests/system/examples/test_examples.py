@@ -57,6 +57,21 @@ def test_tasks_from_another_process(serve):
     assert "task worker 1 got ['resize', '传真.png', {'width': 320}]" in printed
 
 
+def test_the_server_of_the_container(serve):
+    with serve("container/server.py").client() as client:
+        client.send(b"hello\n")
+        assert client.recv() == b"HELLO\n"
+
+
+def test_what_the_dockerfile_copies_is_there():
+    """It is not built here; docker is no tool of the suites."""
+    text = (EXAMPLES / "container" / "Dockerfile").read_text()
+    copied = re.findall(r"^COPY (?!--from)(\S+) ", text, re.MULTILINE)
+    assert copied == [".", "examples/container/server.py"]
+    assert all((EXAMPLES.parent / path).exists() for path in copied)
+    assert f'CMD ["python", "{copied[1].rpartition("/")[2]}"]' in text, "no shell takes its SIGTERM"
+
+
 @pytest.mark.needs_php
 def test_tasks_from_php(serve):
     server = serve("queue_server.py")
@@ -180,6 +195,8 @@ def test_a_database_connection_for_each_task_worker(serve, tmp_path):
 
 def test_the_list_of_examples_is_whole():
     listed = set(re.findall(r"^\| `(\S+)` \|", (EXAMPLES / "README.md").read_text(), re.MULTILINE))
-    folders = {f"{path.name}/" for path in EXAMPLES.iterdir() if path.is_dir()} - {"__pycache__/"}
-    there = {path.name for path in EXAMPLES.iterdir() if path.suffix in {".py", ".php"}} | folders
+    folders = {f"{path.name}/" for path in EXAMPLES.iterdir() if path.is_dir()}
+    there = {path.name for path in EXAMPLES.glob("*.py")}
+    there |= {f"php/{path.name}" for path in EXAMPLES.glob("php/*.php")}
+    there |= folders - {"__pycache__/", "php/"}
     assert listed == there

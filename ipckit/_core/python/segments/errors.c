@@ -7,6 +7,7 @@
 #include "python/segments/segment.h"
 
 #include <errno.h>
+#include <unistd.h>
 
 PyObject *segment_misuse;
 PyObject *segment_timeout;
@@ -70,6 +71,11 @@ segment_join(struct segment *segment)
 		(void)segment_raise_errno(code, "join",
 				  "this thread writes to 1024 shared segments already; close some");
 	else
-		(void)segment_raise_errno(code, "join", "the segment's descriptor, or /proc, is gone");
+		(void)segment_raise_errno(
+		    code, "join",
+		    access("/proc/self/fd", X_OK) == 0
+			? "the segment's descriptor was closed"
+			: "a shared segment is opened by /proc/self/fd, and there is no /proc; mount "
+			  "it: mount -t proc proc /proc");
 	return NULL;
 }
