@@ -40,8 +40,8 @@ Sent = tuple[Any, int, int, int]
 _sent: weakref.WeakKeyDictionary[Any, dict[int, Any]] = weakref.WeakKeyDictionary()
 """What each process that is being started gets: multiprocessing takes a descriptor only once."""
 
-_received: set[int] = set()
-"""Descriptors that this process owns because they were sent to it. A pickle may name one twice."""
+_received: dict[int, tuple[int, int]] = {}
+"""The descriptors that were sent to this process, with their files. Two pickles may name one."""
 
 
 def _popen() -> Any:
@@ -54,27 +54,29 @@ def is_spawning() -> bool:
     return _popen() is not None
 
 
-def descriptor_for_child(fd: int, owner: str, instead: str) -> Sent:
+def descriptor_for_child(
+    fd: int, owner: str, instead: str, file: tuple[int, int] | None = None
+) -> Sent:
     """Return what stands for `fd` in the pickle of an `owner`, which is a class's name.
 
-    MisuseError: no process is being started; `instead` says what else the caller can do.
+    MisuseError: no process is being started (`instead` says what else the caller can do), or `fd`
+    is not of the `file` any more, its device and inode.
     """
     popen = _popen()
     if popen is None:
         raise only_inherited(owner, instead)
     from multiprocessing.reduction import DupFd  # noqa: PLC0415  (loaded, as there is a popen)
 
-    try:
-        found = os.fstat(fd)
-    except OSError:
+    found = _file_of(fd)
+    if found is None or found != (file or found):
         raise MisuseError(
             f"the descriptor of this {owner}, {fd}, was closed by another part of the program: "
-            f"leave its descriptors open"
-        ) from None
+            f"leave it open"
+        )
     sent = _sent.setdefault(popen, {})
     if fd not in sent:
         sent[fd] = DupFd(fd)
-    return sent[fd], found.st_dev, found.st_ino, os.getpid()
+    return sent[fd], *found, os.getpid()
 
 
 def receive_descriptor(sent: Sent) -> int:
@@ -89,18 +91,21 @@ def receive_descriptor(sent: Sent) -> int:
         and all(isinstance(number, int) for number in sent[1:])
     ):
         raise TypeError(f"{sent!r} is no descriptor that a process was started with")
-    wrapper, *file, sender = sent
+    wrapper, device, inode, sender = sent
     try:
         fd: int = wrapper.detach()
-        found = os.fstat(fd)
-    except (OSError, TypeError, IndexError, OverflowError):
-        raise _not_ours() from None
-    if [found.st_dev, found.st_ino] != file:
-        raise _not_ours()
-    if sender == os.getpid() or fd in _received:  # another object has that one
+        found = _file_of(fd)
+    except (OSError, TypeError, IndexError, OverflowError):  # this process got none
+        found = None
+    if found != (device, inode):
+        raise MisuseError(
+            "the descriptor of this pickle is not in this process: only a process that is started "
+            "with the object in its args can unpickle it"
+        )
+    if sender == os.getpid() or _received.get(fd) == found:  # another object has that one
         return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 0)
     os.set_inheritable(fd, False)
-    _received.add(fd)
+    _received[fd] = device, inode
     return fd
 
 
@@ -135,8 +140,9 @@ def replaced(call: str, name: str) -> NotFound:
     )
 
 
-def _not_ours() -> MisuseError:
-    return MisuseError(
-        "the descriptor of this pickle is not in this process: only a process that is started with "
-        "the object in its args can unpickle it"
-    )
+def _file_of(fd: int) -> tuple[int, int] | None:
+    try:
+        found = os.fstat(fd)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino

@@ -149,7 +149,7 @@ class _Home:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Send the descriptor. A pickle holds each arena once."""
-        return _received, (descriptor_for_child(self.arena.fileno(), "arena", _INSTEAD),)
+        return _received, (descriptor_for_child(self.arena.fileno(), "arena", _INSTEAD, self.file),)
 
 
 class _Arenas:

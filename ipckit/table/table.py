@@ -252,7 +252,7 @@ class Table(Closing, Rows):
         extra = additions(self, _OWN)
         if self._name is not None and not is_spawning():
             return _opened, (type(self), self._name, *self._file), extra
-        sent = descriptor_for_child(fd, type(self).__name__, "give the table a name")
+        sent = descriptor_for_child(fd, type(self).__name__, "give the table a name", self._file)
         return _received, (type(self), self._name, sent), extra
 
     @classmethod

@@ -229,6 +229,7 @@ def answer(end: Channel) -> None:
     (fd,) = frame.fds
     assert os.read(fd, 1) == b"x"
     end.send(frame.body * 50_000, ident=frame.ident, timeout=LOOK)
+    end.close()
 
 
 def answered(ours: Channel, theirs: Channel) -> bool:
@@ -285,8 +286,9 @@ def _() -> Iterator[tuple[Any, Check]]:
 
 def greet(listening: socket.socket) -> None:
     peer, _ = listening.accept()
-    peer.sendall(b"whole\nand a part")
-    assert peer.recv(1) == b""
+    with peer, listening:
+        peer.sendall(b"whole\nand a part")
+        assert peer.recv(1) == b""
 
 
 def ended(process: multiprocessing.Process) -> bool:
@@ -387,10 +389,14 @@ def child(name: str, thing: Any) -> None:
         ERROR.write_text(f"{type(error).__name__}: {error}")
 
 
-def serve(conn: Any) -> None:
-    """Unpickle what comes, work on it, say how it went."""
-    while (asked := conn.recv()) is not None:
-        name, data = asked
+def serve(conn: Any, other_end: Any) -> None:
+    """Unpickle what comes, work on it, say how it went; end with the program."""
+    other_end.close()
+    while True:
+        try:
+            name, data = conn.recv()
+        except EOFError:
+            return
         child(name, pickle.loads(data))
         conn.send("done")
 
@@ -446,7 +452,7 @@ def main(method: str) -> None:
     os.chdir(FOLDER)
     fork = multiprocessing.get_context("fork")
     server, theirs = fork.Pipe()
-    process = fork.Process(target=serve, args=(theirs,))
+    process = fork.Process(target=serve, args=(theirs, server))
     process.start()
     theirs.close()
     if method != "pickle":
@@ -457,7 +463,7 @@ def main(method: str) -> None:
         found[name] = cell(name, method, server)
         assert open_now() - before[0] == set(), f"{name} by {method} leaves descriptors"
         assert objects() - before[1] == set(), f"{name} by {method} leaves objects"
-    server.send(None)
+    server.close()
     process.join(LOOK)
     print(json.dumps(found))
 
