@@ -2,9 +2,8 @@
 # Behaviour: a tool of sys.monitoring has INSTRUCTION events. A second tool asks for them, too. From
 #            then on the first tool gets none for the functions that have run before.
 #            sys.monitoring.restart_events() brings them back.
-# Seen:      CPython 3.12.1, 3.13.0.
-# Source:    Python/instrumentation.c, add_per_instruction_tools(); the page of sys.monitoring says
-#            that tools do not disturb each other.
+# Seen:      CPython 3.12.1, 3.13.0, 3.14.10.
+# Source:    Python/instrumentation.c, add_per_instruction_tools().
 set -euo pipefail
 python=${1:-python3}
 "$python" - <<'PYTHON'

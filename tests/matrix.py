@@ -27,6 +27,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from deadlines import LOOK
+
 ROOT = Path(__file__).resolve().parents[1]
 SUPPORTED = ("3.11", "3.12", "3.13", "3.14")
 NEXT = ("3.15",)
@@ -135,7 +137,7 @@ def asked(command: Sequence[str], path: str, root: str = "") -> Interpreter | No
     """What an interpreter says of itself; None: it does not run, or is free-threaded."""
     try:
         done = subprocess.run(
-            [*command, "-c", ASK], capture_output=True, text=True, timeout=60, check=True
+            [*command, "-c", ASK], capture_output=True, text=True, timeout=LOOK, check=True
         )
     except (OSError, subprocess.SubprocessError):
         return None
