@@ -304,7 +304,7 @@ def test_q16_a_pickle_opens_a_system_v_queue(key):
 def test_q16_a_pickle_opens_a_posix_queue():
     """Q16: the same one, or NotFound."""
     name = f"/ipckit-q16-{os.getpid()}"
-    with PosixQueue.create(name) as queue:
+    with PosixQueue.create(name, max_message_size=64) as queue:
         data = pickle.dumps(queue)
         with pickle.loads(data) as twin:
             assert twin.name == name
@@ -313,7 +313,7 @@ def test_q16_a_pickle_opens_a_posix_queue():
         queue.remove()
     with pytest.raises(NotFound, match="there is no queue"):
         pickle.loads(data)
-    with PosixQueue.create(name) as other:
+    with PosixQueue.create(name, max_message_size=64) as other:
         with pytest.raises(NotFound, match="another one has the name"):
             pickle.loads(data)
         other.remove()

@@ -106,7 +106,7 @@ def sysv_queue() -> None:
 
 
 def posix_queue() -> None:
-    with ipckit.PosixQueue.create("/contained") as queue:
+    with ipckit.PosixQueue.create("/contained", max_message_size=64) as queue:
         try:
             child(lambda: queue.send(b"one", timeout=SECONDS))
             assert queue.receive(timeout=SECONDS).body == b"one"

@@ -190,7 +190,7 @@ def _() -> Iterator[tuple[Any, Check]]:
 
 @shared("`PosixQueue`", lambda queue: queue.send(queue.receive(timeout=LOOK).body, priority=4))
 def _() -> Iterator[tuple[Any, Check]]:
-    with PosixQueue.create(f"/ipckit-start-{os.getpid()}") as queue:
+    with PosixQueue.create(f"/ipckit-start-{os.getpid()}", max_message_size=64) as queue:
         queue.send(b"there")
         try:
             yield queue, lambda: queue.receive(timeout=0) == (4, b"there")

@@ -167,7 +167,7 @@ def test_without_the_packages_everything_works(tmp_path):
     code = f"""
 from ipckit import PosixQueue
 from ipckit.cli import main
-queue = PosixQueue.create("/ipckit-absent-{os.getpid()}")
+queue = PosixQueue.create("/ipckit-absent-{os.getpid()}", max_message_size=64)
 queue.send(b"there")
 assert queue.receive(timeout=0).body == b"there"
 queue.remove()
