@@ -6,6 +6,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 BUILT  := $(VENV)/.built
+CROSS  := $(VENV)/.cross
 PYTEST := $(BIN)/python -m pytest -q
 # So many tests at a time, each process of pytest with namespaces of its own (tests/leaks.py).
 TOGETHER = --no-header --dist worksteal --tx '$(1)*popen//python=$(BIN)/python tests/leaks.py'
@@ -22,7 +23,7 @@ SOAK   := $(foreach each,$(SYSTEM_SOAK),tests/system/$(dir $(each))test_$(notdir
 CORE   := $(shell find ipckit -name __init__.py) $(shell find ipckit/_core -name "*.[ch]") ipckit/_core/build.py CMakeLists.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build check test suites forks soak sweep storm inject demo bench docs c-test killers weak news clean
+.PHONY: help setup build check test suites forks soak sweep storm inject demo bench docs c-test killers weak wheel news clean
 
 help: ## print this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
@@ -35,6 +36,11 @@ $(READY): pyproject.toml
 
 $(BUILT): $(READY) $(CORE)
 	$(BIN)/python -m pip install -q --no-build-isolation -e .
+	touch $@
+
+# The compiler of the published wheel, 100 MB: only what needs it installs it.
+$(CROSS): pyproject.toml $(READY)
+	$(BIN)/python -m pip install -q --group wheel
 	touch $@
 
 setup: $(BUILT) ## make the virtual environment in .venv and build the C core
@@ -52,7 +58,7 @@ check: $(BUILT) ## format, lint, types, tiers, fast tests (under a minute)
 test: $(BUILT) ## everything: check, the C tests with sanitizers, and all slow suites
 	$(MAKE) --no-print-directory -j3 --output-sync=line suites forks check c-test weak sweep storm
 
-suites: $(BUILT)
+suites: $(BUILT) $(CROSS)
 	$(PYTEST) $(call TOGETHER,3) $(filter-out $(FAST) $(FORKS),$(SUITES))
 
 forks: $(BUILT)
@@ -96,6 +102,9 @@ bench: $(BUILT) ## measure, and write the figures of the docs (B=name: only one 
 
 docs: $(BUILT) ## build the documentation, warnings are errors
 	$(BIN)/python -m sphinx -q -E -W --keep-going -b html docs build/docs
+
+wheel: $(READY) $(CROSS) ## build and check the wheel to publish, for glibc 2.28 and newer, into dist/
+	$(BIN)/python tests/packaging/manylinux.py dist
 
 news: ## write a changelog fragment: make news NAME=part/slug.feature M="..."
 	@test -n "$$M" -a -d "newsfragments/$${NAME%/*}" || { echo 'usage: make news NAME=part/slug.feature M="Added ..."'; echo "part: $$(ls -x newsfragments)"; exit 2; }
