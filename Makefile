@@ -11,6 +11,7 @@ VENV   := .venv$(addprefix -,$(VERSION))
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 BUILT  := $(VENV)/.built
+CROSS  := $(VENV)/.cross
 PYTEST := $(BIN)/python -m pytest -q
 # So many tests at a time, each process of pytest with namespaces of its own (tests/leaks.py).
 TOGETHER = --no-header --dist worksteal --tx '$(1)*popen//python=$(BIN)/python tests/leaks.py'
@@ -28,7 +29,7 @@ CORE   := $(shell find ipckit -name __init__.py) $(shell find ipckit/_core -name
 BUILD_DIR := $(if $(VERSION),-C 'build-dir=build/cmake-$(VERSION)/{wheel_tag}-{state}')
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build check test matrix suites forks soak sweep storm inject demo bench docs c-test killers weak news clean
+.PHONY: help setup build check test matrix suites forks soak sweep storm inject demo bench docs c-test killers weak wheel news clean
 
 help: ## print this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
@@ -41,6 +42,11 @@ $(READY): pyproject.toml
 
 $(BUILT): $(READY) $(CORE)
 	$(BIN)/python -m pip install -q --no-build-isolation $(BUILD_DIR) -e .
+	touch $@
+
+# The compiler of the published wheel, 100 MB: only what needs it installs it.
+$(CROSS): pyproject.toml $(READY)
+	$(BIN)/python -m pip install -q --group wheel
 	touch $@
 
 setup: $(BUILT) ## make the virtual environment in .venv and build the C core (PYTHON=python3.13: in .venv-3.13)
@@ -58,7 +64,7 @@ check: $(BUILT) ## format, lint, types, tiers, fast tests (under a minute)
 test: $(BUILT) ## everything: check, the C tests with sanitizers, and all slow suites
 	$(MAKE) --no-print-directory -j3 --output-sync=line suites forks check c-test weak sweep storm
 
-suites: $(BUILT)
+suites: $(BUILT) $(CROSS)
 	$(PYTEST) $(call TOGETHER,3) $(filter-out $(FAST) $(FORKS),$(SUITES))
 
 forks: $(BUILT)
@@ -105,6 +111,9 @@ bench: $(BUILT) ## measure, and write the figures of the docs (B=name: only one 
 
 docs: $(BUILT) ## build the documentation, warnings are errors
 	$(BIN)/python -m sphinx -q -E -W --keep-going -b html docs build/docs
+
+wheel: $(READY) $(CROSS) ## build and check the wheel to publish, for glibc 2.28 and newer, into dist/
+	$(BIN)/python tests/packaging/manylinux.py dist
 
 news: ## write a changelog fragment: make news NAME=part/slug.feature M="..."
 	@test -n "$$M" -a -d "newsfragments/$${NAME%/*}" || { echo 'usage: make news NAME=part/slug.feature M="Added ..."'; echo "part: $$(ls -x newsfragments)"; exit 2; }

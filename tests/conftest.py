@@ -9,6 +9,7 @@ skip is a failure.
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import time
@@ -47,6 +48,10 @@ NEEDS = {
     "needs_strace": ("strace", lambda: shutil.which("strace") is not None),
     "needs_systemd": ("systemd", lambda: shutil.which("systemd-socket-activate") is not None),
     "needs_tmux": ("tmux", lambda: shutil.which("tmux") is not None),
+    "needs_ziglang": (
+        "the group `wheel` of pyproject.toml (make wheel)",
+        lambda: importlib.util.find_spec("ziglang") is not None,
+    ),
     "needs_zsh": ("zsh", lambda: shutil.which("zsh") is not None),
 }
 

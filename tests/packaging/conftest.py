@@ -19,6 +19,7 @@ from deadlines import RUN
 
 ROOT = Path(__file__).parents[2]
 COMPILER = ("cc", "gcc", "as", "ld", "ar", "ranlib")
+MANYLINUX = Path(__file__).with_name("manylinux.py")
 MADE_WITH = str(sysconfig.get_config_var("CC")).split()[0]
 """The compiler that this Python was made with: CMake gets its name as the one to use."""
 
@@ -70,11 +71,11 @@ def wheel(sdist, only_a_compiler, tmp_path_factory):
 
 
 @pytest.fixture(scope="package")
-def manylinux(wheel, tmp_path_factory):
-    """The wheel as it would be published."""
+def manylinux(sdist, tmp_path_factory):
+    """The wheel as it is published: `make wheel` makes it in the same way."""
     folder = tmp_path_factory.mktemp("manylinux")
     tools = Path(sys.executable).parent
-    run(sys.executable, "-m", "auditwheel", "repair", "-w", folder, wheel, path=tools)
+    run(sys.executable, MANYLINUX, "--sdist", sdist, folder, path=tools)
     (made,) = folder.iterdir()
     return made
 

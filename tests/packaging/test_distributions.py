@@ -10,6 +10,7 @@ import zipfile
 from email.parser import Parser
 from pathlib import Path, PurePosixPath
 
+import pytest
 from deadlines import RUN
 
 from .conftest import ROOT, run
@@ -63,11 +64,13 @@ def test_the_wheel_holds_types_and_licence_and_no_sources(wheel):
     assert set(told.get_all("Provides-Extra")) == {"completion", "metrics", "testing", "top", "web"}
 
 
+@pytest.mark.needs_ziglang
 def test_the_published_wheel_says_which_linux_it_is_for(manylinux):
-    platforms = manylinux.name.split("-cp311-abi3-")[1]
-    assert platforms.startswith("manylinux_2_"), manylinux.name
+    platforms = manylinux.name.removesuffix(".whl").split("-cp311-abi3-")[1]
+    assert platforms == "manylinux_2_28_x86_64"
 
 
+@pytest.mark.needs_ziglang
 def test_the_wheel_works_without_a_compiler(installed, tmp_path):
     empty = tmp_path / "empty"
     empty.mkdir()
@@ -75,6 +78,7 @@ def test_the_wheel_works_without_a_compiler(installed, tmp_path):
     assert said == "answer b'HELLO\\n'\ndone\n"
 
 
+@pytest.mark.needs_ziglang
 def test_the_command_is_installed(installed):
     usage = run(installed.with_name("ipckit"), "--help", path=installed.parent)
     assert "usage: ipckit" in usage

@@ -29,6 +29,7 @@ def pyright(installed: Path, file: Path) -> list[str]:
     return [str(program), "--level", "error", "--pythonpath", str(installed), str(file)]
 
 
+@pytest.mark.needs_ziglang
 @pytest.mark.parametrize("checker", [mypy, pyright])
 def test_the_public_types_are_known(checker, installed, tmp_path):
     """Each line of user_code.py is right, but those that say they are wrong, which are refused."""

@@ -18,6 +18,11 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+/* locks/slots.h: the word of a robust mutex says that its owner died. */
+#ifndef __GLIBC__
+#error "ipckit needs glibc, not musl (Alpine): use an image such as debian:stable-slim"
+#endif
+
 #define IPK_CACHE_LINE 64
 
 #endif

@@ -20,10 +20,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#ifndef __GLIBC__
-#error "a slot reads the word of a glibc mutex"
-#endif
-
 enum { GENERATION_SHIFT = 16, GENERATION_MASK = 0x3fff };
 
 /* What /proc says of a thread. */
