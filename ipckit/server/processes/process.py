@@ -52,6 +52,9 @@ CHECK_SECONDS = 1.0
 """How long a process sleeps at most before it checks whether it is to end: a program may take away
 its SIGTERM."""
 
+_LASTING = (errno.EPERM, errno.ENOSYS, errno.EINVAL)
+"""Refusals at the start of a process that the next one would meet too."""
+
 _LAST_GRACE_NS = 1_500_000_000
 
 
@@ -102,7 +105,7 @@ class Process(ABC):
             made = lib.ipk_die_with_parent(runtime.manager_pid, grace)
             check(made, "prctl or timer_create", "so that this process ends with the manager")
         except SystemCallError as exc:
-            if exc.errno == errno.ESRCH:  # the manager is gone: nobody hears it
+            if exc.errno not in _LASTING:
                 raise
             return _boot_failed(runtime, place, "its start")
         if server._application is not None:
