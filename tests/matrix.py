@@ -3,7 +3,7 @@
 usage: tests/matrix.py [--roots "FOLDER ..."] [--rounds N] [SUITE ...]
 
 An interpreter is looked for on PATH, in pyenv's versions, and in each root: the folder of a Debian,
-as debootstrap makes it, in which the suites run by chroot(2). Of each version the newest is taken.
+as debootstrap makes it, in which the suites run by pivot_root(2). Of each version the newest is taken.
 `make build PYTHON=...` gives each an environment of its own, .venv-3.X. The C tests have no Python
 in them and are not run here.
 
@@ -42,6 +42,8 @@ SUITES: Mapping[str, Sequence[str]] = {
     "packaging": ("packaging",),
     "inject": ("inject",),
 }
+SHARED = "/etc/resolv.conf /etc/hosts /etc/pip.conf /etc/xdg/pip /etc/ssl /opt/wheels /opt/pypi"
+"""What a root has of the machine, if that has it: names of hosts, and how pip is set up."""
 ASK = "import platform, sys; print(platform.python_version(), sys.abiflags or '-', platform.libc_ver()[1])"
 
 
@@ -164,19 +166,25 @@ def inside(interpreter: Interpreter, command: str) -> list[str]:
     """The command that runs one of ours where the interpreter is."""
     if not interpreter.root:
         return ["bash", "-c", command]
-    # In mounts of its own, which end with it. What pip needs is the machine's.
+    # In mounts of its own, which end with it. pivot_root(2), not chroot(2): in a chroot no process
+    # may make a user namespace, or change the propagation of mounts. What pip needs is the machine's.
     here, root = shlex.quote(str(ROOT)), shlex.quote(interpreter.root)
     script = f"""
 set -e
 mount --make-rprivate /
+mount --bind {root} {root}
 for folder in proc sys dev; do mount --rbind /$folder {root}/$folder; done
-mkdir -p {root}{here}
-mount --bind {here} {root}{here}
-for file in /etc/resolv.conf /etc/pip.conf /etc/ssl /etc/xdg/pip /opt/wheels /opt/pypi; do
-  if [ -d $file ]; then mkdir -p {root}$file; elif [ -e $file ]; then mkdir -p $(dirname {root}$file); touch {root}$file; else continue; fi
-  mount --bind $(readlink -f $file) {root}$file
+for path in {here} {SHARED}; do
+  if [ -d $path ]; then mkdir -p {root}$path
+  elif [ -e $path ]; then mkdir -p $(dirname {root}$path); touch {root}$path
+  else continue; fi
+  mount --bind $(readlink -f $path) {root}$path
 done
-exec chroot {root} bash -c {shlex.quote(f"cd {here}; {command}")}
+cd {root}
+pivot_root . .
+umount -l .
+cd {here}
+{command}
 """
     return ["unshare", "--mount", "bash", "-c", script]
 

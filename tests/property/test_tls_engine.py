@@ -98,11 +98,13 @@ def test_a_failed_handshake_says_why_and_makes_an_alert(contexts):
     assert server.receive(b"GET / HTTP/1.1\r\n\r\n") == []
     assert server.failure == "http request" and not server.is_open
     server = TLSEngine(contexts[0])
-    client = TLSEngine(ssl.create_default_context(), server_side=False)
+    distrusting = ssl.create_default_context()
+    distrusting.check_hostname = False  # Python 3.14 wants a name then, and the certificate is ours
+    client = TLSEngine(distrusting, server_side=False)
     client.shake()
     server.receive(client.outgoing())
     client.receive(server.outgoing())
     assert "certificate verify failed" in client.failure
-    assert "self" in client.failure or "hostname" in client.failure, client.failure
+    assert "self" in client.failure, client.failure
     assert server.receive(client.outgoing()) == []
     assert server.failure == "tlsv1 alert unknown ca"
