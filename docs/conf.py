@@ -27,6 +27,7 @@ nitpick_ignore_regex = [
     # Types of annotations that are no names of ours to be used: the pages describe what they take.
     ("py:class", r"ipckit\.(server\.api\.server\._Callback|testing\.spec\.Op)"),
     ("py:class", r"ipckit\.table\.schema\.(Column|Schema)"),
+    ("py:class", r"ipckit\.queue\.posix_calls\.MessageQueue"),
     ("py:class", r"ipckit\.server\.tasks\.(runner\.CurrentTask|retry_policy\.Failure)"),
     (
         "py:class",

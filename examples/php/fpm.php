@@ -24,7 +24,7 @@ $data = json_decode(file_get_contents("php://input"), true);
 if ($_SERVER["REQUEST_METHOD"] !== "POST" || $data === null) {
     answer(400, ["error" => "POST the task's data as JSON"]);
 }
-$key = ftok(__DIR__ . "/queue_server.py", "q");
+$key = ftok(dirname(__DIR__) . "/queue_server.py", "q");
 if (!msg_queue_exists($key)) {
     answer(503, ["error" => "no queue: is queue_server.py running?"]);
 }

@@ -3,7 +3,7 @@
 //
 // php examples/php/producer.php
 
-$key = ftok(__DIR__ . "/queue_server.py", "q");
+$key = ftok(dirname(__DIR__) . "/queue_server.py", "q");
 if (!msg_queue_exists($key)) {
     fwrite(STDERR, "no queue: is queue_server.py running?\n");
     exit(1);

@@ -8,6 +8,8 @@ Contract  addresses and the settings of the whole server stay as they were at th
           user processes and the settings of ports are the module's as each process finds it. The
           manager's events run in a child of their own each, which the manager waits for, as it
           waits for a callback.
+Imports   importlib.metadata before any process changes its user: invalidate_caches() imports it
+          since Python 3.13, and the setting `user` may name one that cannot read it.
 Stands on ipckit.server.api.server, ipckit.server.ports.bind, importlib.
 Fork      a process loads after the fork, under its own user, before anything else runs in it.
 Crash     a module that cannot be loaded is a failed boot: of the server at its start, of the new
@@ -18,6 +20,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import importlib.metadata
 import logging
 import os
 import pickle
@@ -43,10 +46,6 @@ __all__ = ["Application", "LoadFailed"]
 
 _OF_THE_MODULE = ("ssl", "package_length_func")
 """Settings that cannot leave the process that made them; the manager needs neither."""
-
-_LATE = "importlib.metadata"
-"""What invalidate_caches() imports since Python 3.13: in a child it may be too late, as the setting
-`user` may name one that cannot read it."""
 
 
 class LoadFailed(Exception):
@@ -136,7 +135,6 @@ class Application:
 
         Raises LoadFailed (with the traceback, if it is the module's), and as Server() does.
         """
-        importlib.import_module(_LATE)
         form = self._form = _ask_a_child(self)
         first, *more = form.ports
         server = Server(first.host, first.port, sock_type=first.type, **form.settings)  # type: ignore[arg-type]

@@ -49,13 +49,17 @@ class Identity:
         """Become it, for good. Raises SystemCallError: the kernel refuses it to root."""
         if (os.geteuid(), os.getegid()) == (self.uid, self.gid):
             return
+        what = f"to become user {self.uid}, group {self.gid}"
         remedy = "it takes CAP_SETUID and CAP_SETGID (docker run --cap-add SETUID --cap-add SETGID)"
-        with system_call("setuid", f"to become user {self.uid}, group {self.gid}", remedy):
-            if self.name is None:
+        if self.name is None:
+            with system_call("setgroups", what, remedy):
                 os.setgroups([self.gid])
-            else:
+        else:
+            with system_call("initgroups", what, remedy):
                 os.initgroups(self.name, self.gid)
+        with system_call("setgid", what, remedy):
             os.setgid(self.gid)
+        with system_call("setuid", what, remedy):
             os.setuid(self.uid)
 
 
