@@ -60,8 +60,8 @@ check: $(BUILT) ## format, lint, types, tiers, fast tests (under a minute)
 	$(PYTEST) $(call TOGETHER,2) $(FAST)
 
 # Much of `suites` and `forks` waits, and the others compute: beside each other they take half the
-# time.
-test: $(BUILT) ## everything: check, the C tests with sanitizers, and all slow suites
+# time. What `suites` needs is made before, so that it is among the first three.
+test: $(BUILT) $(CROSS) ## everything: check, the C tests with sanitizers, and all slow suites
 	$(MAKE) --no-print-directory -j3 --output-sync=line suites forks check c-test weak sweep storm
 
 suites: $(BUILT) $(CROSS)
