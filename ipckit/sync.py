@@ -174,7 +174,7 @@ class _Arenas:
         """Return the arena of a descriptor that was sent here, mapped already or now."""
         try:
             found = os.fstat(fd)
-            with self.guard:
+            with self.guard, system_call("mmap", "an arena of locks and numbers that was sent"):
                 home = self._mapped.get((found.st_dev, found.st_ino))
                 if home is None:
                     home = _Home(fd, [])  # its cells are given out where it was made
@@ -183,6 +183,9 @@ class _Arenas:
         except ValueError:
             os.close(fd)
             raise SegmentCorrupt("the descriptor is no arena of locks and numbers") from None
+        except BaseException:
+            os.close(fd)
+            raise
         os.close(fd)
         return home
 

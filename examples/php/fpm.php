@@ -2,7 +2,7 @@
 // A page that posts tasks into the queue of the running queue_server.py, under php-fpm.
 //
 // nginx: location = /tasks { include fastcgi_params; fastcgi_pass unix:/run/php/php-fpm.sock;
-//                            fastcgi_param SCRIPT_FILENAME /srv/app/fpm.php; }
+//                            fastcgi_param SCRIPT_FILENAME /srv/app/php/fpm.php; }
 // curl -d '{"resize": "photo.jpg"}' http://127.0.0.1/tasks                -> {"posted": true}
 //
 // The pool runs as the server's user, or the server has message_queue_mode=0o660 and its group.

@@ -15,7 +15,7 @@ from deadlines import LOOK
 from ipckit import sync
 from ipckit._spawning import descriptor_for_child, receive_descriptor
 from ipckit.channel import Channel, channel
-from ipckit.errors import MisuseError, SegmentCorrupt
+from ipckit.errors import AccessDenied, MisuseError, SegmentCorrupt
 from ipckit.sync import Atomic, Lock
 from ipckit.table import Int, Table, table
 
@@ -147,6 +147,39 @@ def test_a_table_or_an_arena_from_another_file(make):
     with pytest.raises(SegmentCorrupt, match="no arena"):
         sync._received(sent(fd))
     assert not is_open(fd)
+
+
+def test_an_arena_that_may_not_be_mapped_is_not_called_damaged():
+    number = Atomic(1)
+    fd = os.open(f"/proc/self/fd/{number._cell.home.arena.fileno()}", os.O_RDONLY)
+    sync._arenas._mapped.pop(number._cell.home.file)
+    with pytest.raises(AccessDenied, match="mmap: Permission denied"):
+        sync._received(sent(fd))
+    assert not is_open(fd)
+    sync._arenas._mapped[number._cell.home.file] = number._cell.home
+
+
+def test_no_address_space_for_an_arena_is_named():
+    """It was a ValueError about a descriptor that the caller has never seen."""
+    program = """
+import resource
+from ipckit import Atomic
+from ipckit.errors import SystemCallError
+kept = Atomic()
+size = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (size, resource.RLIM_INFINITY))
+from ipckit import sync
+try:
+    sync._Home.made()
+except SystemCallError as exc:
+    text = str(exc)
+resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY,) * 2)
+print(text)
+"""
+    ran = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=LOOK, check=False
+    )
+    assert "mmap: Cannot allocate memory: shared memory for locks and numbers" in ran.stdout, ran
 
 
 def test_an_end_of_a_channel_from_another_file():

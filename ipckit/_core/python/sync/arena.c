@@ -26,7 +26,7 @@ arena_new(PyTypeObject *type, PyObject *args, PyObject *keywords)
 	struct arena *self;
 	const char *why;
 	unsigned int cells;
-	int code;
+	int code = -EUCLEAN;
 	int fd;
 
 	(void)keywords;
@@ -38,8 +38,13 @@ arena_new(PyTypeObject *type, PyObject *args, PyObject *keywords)
 	self->segment = cells ? segment_open(fd, cells, &code, &why) : NULL;
 	if (!self->segment) {
 		Py_DECREF(self);
-		PyErr_SetString(PyExc_ValueError, "the descriptor is no arena of that many cells");
-		return NULL;
+		if (code == -EUCLEAN) {
+			PyErr_SetString(PyExc_ValueError,
+					"the descriptor is no arena of that many cells");
+			return NULL;
+		}
+		errno = -code; /* no memory, or no right to write: it may well be one */
+		return PyErr_SetFromErrno(PyExc_OSError);
 	}
 	return (PyObject *)self;
 }
