@@ -59,10 +59,10 @@ check: $(BUILT) ## format, lint, types, tiers, fast tests (under a minute)
 	$(BIN)/lint-imports
 	$(PYTEST) $(call TOGETHER,2) $(FAST)
 
-# Much of `suites` and `forks` waits, and the others compute: beside each other they take half the
-# time. What `suites` needs is made before, so that it is among the first three.
+# Two cores, two at a time: `suites`, much of which waits, and beside it the others, which compute.
+# `forks` is the last, because it keeps both cores busy when `suites` is over.
 test: $(BUILT) $(CROSS) ## everything: check, the C tests with sanitizers, and all slow suites
-	$(MAKE) --no-print-directory -j3 --output-sync=line suites forks check c-test weak sweep storm
+	$(MAKE) --no-print-directory -j2 --output-sync=line suites check c-test weak sweep storm forks
 
 suites: $(BUILT) $(CROSS)
 	$(PYTEST) $(call TOGETHER,3) $(filter-out $(FAST) $(FORKS),$(SUITES))
@@ -86,7 +86,7 @@ killers: $(READY)
 	tests/c/run $(CURDIR)/$(BIN) plain
 
 inject: $(BUILT) ## 3,000 system calls that fail, on every way of a server; prints the counts (2 minutes)
-	PYTHONPATH=tests $(BIN)/python -m inject --size 3900
+	PYTHONPATH=tests $(BIN)/python -m inject --size 3700
 
 weak: ## the table's sources under a weak memory model, the ledger's under preemption; sound, and with faults
 	tests/weak/run

@@ -106,7 +106,7 @@ def keep_it_busy(server: Small) -> None:
 
 
 @pytest.mark.parametrize(
-    ("role", "steps", "apart"), [("manager", 700, 23), ("worker", 120, 7), ("task worker", 60, 5)]
+    ("role", "steps", "apart"), [("manager", 700, 23), ("worker", 120, 10), ("task worker", 60, 10)]
 )
 def test_a_sigterm_at_any_line(small, role, steps, apart):
     """F42, S18: in the manager's turns and a reload, in a worker's and a task worker's loop."""
@@ -178,7 +178,7 @@ def test_a_second_signal_while_files_are_removed(small, tmp_path):
     run = tmp_path / "run"
     ours = str(Path(ipckit.server.__file__).parent) + os.sep
     settings = f"{SETTINGS}, runtime_dir={str(run)!r}"
-    for at in range(1, 400, 1 if ALL else 13):
+    for at in range(1, 400, 1 if ALL else 23):
         code = PROGRAM.format(ours=ours, role="manager, at its end", at=at)
         server = small(f"RUN = {str(run)!r}\n{code}{REMOVED}", settings)
         server.process.send_signal(signal.SIGTERM)
