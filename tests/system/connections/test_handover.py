@@ -354,7 +354,9 @@ def test_what_another_process_sends_comes_in_its_order_through_reloads(small):
         came = line._file.readline()
         if came != b"%d\n" % number:
             following = [came, *(line._file.readline() for _ in range(10))]
-            pytest.fail(f"{number} is due; {following} came, after {reloads} reloads: {server.end()}")
+            pytest.fail(
+                f"{number} is due; {following} came, after {reloads} reloads: {server.end()}"
+            )
         if number % 1000 == 500:  # so often that one comes while another is under way
             server.process.send_signal(signal.SIGUSR1)
             reloads += 1
