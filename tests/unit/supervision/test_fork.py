@@ -13,16 +13,18 @@ from leaks import state
 from serving import wait_for
 
 PROGRAM = """
-import os, select
+import os
 from ipckit.server.system import fork
 
 opened = os.pidfd_open
+waits, told = os.pipe()
 
 def slow(pid, flags=0):
-    select.select([], [], [], 0.05)  # the child is there and waits
+    os.read(waits, 1)  # the child is there and its wait fails
     return opened(pid, flags)
 
 def raises(*_):
+    os.write(told, b"x")
     raise {error}
 
 os.pidfd_open = slow
