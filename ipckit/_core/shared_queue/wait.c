@@ -1,0 +1,212 @@
+/*
+ * shared_queue/wait.c - sleeping until there may be a message, or room, and waking one that does.
+ *
+ * Owns      asleep, sleeps; epoch and ticket of a part.  Stands on locks, futex(2), futex_waitv(2).
+ * State     queue->woken, private to the process.
+ *
+ * Invariants
+ *   W1  A thread that is about to sleep says so and then tries once more. A thread that leaves a
+ *       message, or room, does so and then looks for sleepers. The four accesses are sequentially
+ *       consistent, so at least one of the two sees the other.
+ *   W2  A sleeper's epoch is odd, and sleeping is refused once it is even. A waker makes it even and
+ *       wakes; every other process that finds the sleeper wakes it, too, once for each sleep. So a
+ *       waker that is stopped in between holds up nobody.
+ *   W3  A sleeper also sleeps on the `live` words of the other slots, so the death of a thread that
+ *       should have woken it, or that has a message, wakes it. A thread that joins wakes all.
+ * Blocks    ipk_queue_sleep.
+ */
+#include "base/clock.h"
+#include "base/kernel.h"
+#include "shared_queue/internal.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <time.h>
+
+#define SECOND_NS UINT64_C(1000000000)
+
+enum {
+	MOST_WORDS = 128,	/* of futex_waitv(2) */
+	BLIND_NS = 5000000,	/* without futex_waitv(2): deaths are looked for after each */
+	CROWD_NS = 150000000,	/* with more threads than words */
+};
+
+static uint64_t *
+map_of(const struct ipk_queue *queue, enum ipk_queue_event event, uint32_t slot)
+{
+	return &queue->head->asleep[event][slot / IPK_QUEUE_MAP];
+}
+
+static uint64_t
+bit_of(uint32_t slot)
+{
+	return UINT64_C(1) << slot % IPK_QUEUE_MAP;
+}
+
+/* W2. Whether this process has not woken it in this sleep. */
+static int
+is_asleep(const struct ipk_queue *queue, uint32_t slot)
+{
+	return !queue->woken || queue->woken[slot] != (LOAD_SEQ_CST(&queue->parts[slot].epoch) | 1);
+}
+
+static void
+wake_slot(const struct ipk_queue *queue, uint32_t slot)
+{
+	uint32_t *word = &queue->parts[slot].epoch;
+	uint32_t epoch = LOAD_SEQ_CST(word);
+
+	/* An even epoch is of the sleep before it: (epoch - 1) | 1 is the same as for the odd one. */
+	if (queue->woken)
+		queue->woken[slot] = epoch & 1 ? epoch : epoch - 1;
+	if (epoch & 1)
+		(void)COMPARE_EXCHANGE(word, &epoch, epoch + 1);
+	ipk_wake(word, 1);
+}
+
+void
+ipk_queue_wake(const struct ipk_queue *queue, enum ipk_queue_event event)
+{
+	uint32_t best = UINT32_MAX;
+	uint64_t first = UINT64_MAX;
+
+	for (uint32_t map = 0; map < IPK_QUEUE_MAPS; map++) {
+		uint64_t bits = LOAD_SEQ_CST(&queue->head->asleep[event][map]); /* W1 */
+
+		for (; bits; bits &= bits - 1) {
+			uint32_t slot = map * IPK_QUEUE_MAP + (uint32_t)__builtin_ctzll(bits);
+			uint64_t ticket = LOAD_RELAXED(&queue->parts[slot].ticket);
+
+			if (ticket < first && is_asleep(queue, slot)) {
+				first = ticket;
+				best = slot;
+			}
+		}
+	}
+	if (best != UINT32_MAX)
+		wake_slot(queue, best);
+}
+
+void
+ipk_queue_wake_all(const struct ipk_queue *queue)
+{
+	for (int event = 0; event < IPK_QUEUE_EVENTS; event++)
+		for (uint32_t map = 0; map < IPK_QUEUE_MAPS; map++) {
+			uint64_t bits = LOAD_SEQ_CST(&queue->head->asleep[event][map]);
+
+			for (; bits; bits &= bits - 1)
+				wake_slot(queue, map * IPK_QUEUE_MAP +
+							 (uint32_t)__builtin_ctzll(bits));
+		}
+}
+
+void
+ipk_queue_announce(const struct ipk_queue *queue, const struct ipk_party *party,
+		   enum ipk_queue_event event)
+{
+	struct ipk_queue_part *part = ipk_queue_part_of(queue, party);
+	uint32_t slot = ipk_queue_me(party) - 1;
+	uint32_t epoch = LOAD_RELAXED(&part->epoch);
+
+	STORE_RELAXED(&part->ticket,
+		      __atomic_add_fetch(&queue->head->sleeps, 1, __ATOMIC_RELAXED));
+	if (!(epoch & 1))
+		STORE_SEQ_CST(&part->epoch, epoch + 1);
+	(void)FETCH_OR(map_of(queue, event, slot), bit_of(slot));
+}
+
+void
+ipk_queue_awake(const struct ipk_queue *queue, const struct ipk_party *party,
+		enum ipk_queue_event event)
+{
+	struct ipk_queue_part *part = ipk_queue_part_of(queue, party);
+	uint32_t slot = ipk_queue_me(party) - 1;
+	uint32_t epoch = LOAD_SEQ_CST(&part->epoch);
+
+	(void)FETCH_CLEAR(map_of(queue, event, slot), bit_of(slot));
+	if (epoch & 1)
+		(void)COMPARE_EXCHANGE(&part->epoch, &epoch, epoch + 1);
+}
+
+/* W3. The words of all other threads; how many, or -1: one of them died. */
+static int
+watch_others(const struct ipk_queue *queue, uint32_t me, struct futex_waitv *words, int *crowd)
+{
+	uint32_t used = LOAD_SEQ_CST(&queue->head->slots_used);
+	int count = 0;
+
+	*crowd = 0;
+	for (uint32_t slot = 0; slot < used && slot < IPK_QUEUE_SLOTS; slot++) {
+		uint32_t *live = ipk_owner_live(queue->slots, IPK_QUEUE_SLOTS, slot + 1);
+		uint32_t generation = LOAD_ACQUIRE(&queue->slots[slot].generation);
+		uint32_t seen;
+
+		if (slot + 1 == me || LOAD_ACQUIRE(&queue->parts[slot].recovered) == generation)
+			continue;
+		seen = ipk_watch(live);
+		if (ipk_slot_is_dead(queue->slots, slot))
+			return -1;
+		if (count == MOST_WORDS - 1) {
+			*crowd = 1;
+			break;
+		}
+		words[count++] = (struct futex_waitv){
+			.val = seen, .uaddr = (uintptr_t)live, .flags = FUTEX_32};
+	}
+	return count;
+}
+
+static uint64_t
+earlier(uint64_t a, uint64_t b) /* 0: never */
+{
+	return a && (!b || a < b) ? a : b;
+}
+
+int
+ipk_queue_sleep(const struct ipk_queue *queue, const struct ipk_party *party,
+		enum ipk_queue_event event, uint64_t deadline_ns)
+{
+	struct ipk_queue_part *part = ipk_queue_part_of(queue, party);
+	struct futex_waitv words[MOST_WORDS];
+	uint32_t epoch = LOAD_SEQ_CST(&part->epoch);
+	uint64_t now = ipk_now_ns();
+	uint64_t until = deadline_ns;
+	int64_t due = LOAD_SEQ_CST(&queue->head->next_due);
+	struct timespec time;
+	int crowd;
+	int count;
+	int code = 0;
+
+	if (deadline_ns && now >= deadline_ns) {
+		code = -ETIMEDOUT;
+		goto out;
+	}
+	count = epoch & 1 ? watch_others(queue, ipk_queue_me(party), words + 1, &crowd) : -1;
+	if (count < 0)
+		goto out;
+	if (event == IPK_QUEUE_MESSAGE && due != INT64_MAX)
+		until = earlier(until, due > 0 ? (uint64_t)due : 1);
+	if (crowd)
+		until = earlier(until, now + CROWD_NS);
+	words[0] = (struct futex_waitv){
+		.val = epoch, .uaddr = (uintptr_t)&part->epoch, .flags = FUTEX_32};
+	time = (struct timespec){.tv_sec = (time_t)(until / SECOND_NS),
+				 .tv_nsec = (long)(until % SECOND_NS)};
+	if (syscall(SYS_futex_waitv, words, (unsigned int)count + 1, 0, until ? &time : NULL,
+		    CLOCK_MONOTONIC) < 0) {
+		if (errno == EINTR) {
+			code = -EINTR;
+		} else if (errno == ENOSYS || errno == EPERM) { /* before Linux 5.16, or forbidden */
+			until = earlier(until, now + BLIND_NS);
+			time = (struct timespec){.tv_sec = (time_t)(until / SECOND_NS),
+						 .tv_nsec = (long)(until % SECOND_NS)};
+			if (syscall(SYS_futex, &part->epoch, FUTEX_WAIT_BITSET, epoch, &time, NULL,
+				    FUTEX_BITSET_MATCH_ANY) != 0 &&
+			    errno == EINTR)
+				code = -EINTR;
+		}
+	}
+out:
+	ipk_queue_awake(queue, party, event);
+	return code;
+}
