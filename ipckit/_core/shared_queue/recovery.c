@@ -66,6 +66,8 @@ recover_slot(const struct ipk_queue *queue, uint32_t me, uint32_t slot)
 
 		if (ipk_queue_owner_of(word) == slot + 1)
 			recover_record(queue, me, index, word);
+		else if (ipk_queue_state_of(word) == IPK_QUEUE_DELAYED) /* perhaps it did not say so */
+			ipk_queue_lower_due(queue, LOAD_RELAXED(&queue->records[index].due));
 	}
 	for (int event = 0; event < IPK_QUEUE_EVENTS; event++)
 		(void)FETCH_CLEAR(&queue->head->asleep[event][slot / IPK_QUEUE_MAP],
