@@ -375,7 +375,7 @@ class PosixQueue(Closing, Posix):
 
         An asend() or areceive() that waits in this process gets MisuseError.
         """
-        fd, self._id = self._id, -1
+        fd = self._end()
         if fd >= 0:
             self._in.refuse(fd)
             self._out.refuse(fd)

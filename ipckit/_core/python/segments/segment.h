@@ -24,13 +24,16 @@ struct segment {
 	void *base;
 	uint64_t bytes;
 	long handles; /* atomic: those that are open */
-	long users;   /* atomic: they, and the threads that have a slot; unmapped at 0 */
+	long users;   /* atomic: they, and the threads that have a slot; retired at 0 */
+	struct segment *next_retired;
 };
 
 /* -- membership.c: which slots the threads of this process have -- */
 
 /* Once per process. 0, or an errno. */
 int membership_setup(void);
+/* At the calling thread's end its slots and its hazard pointers are given back. */
+void membership_ends_with_thread(void);
 /* A table's segment, or an arena with that many cells (0: a table). Takes over `fd` when it
  * succeeds. NULL: *code is -errno, *why a text or NULL. */
 struct segment *segment_open(int fd, uint32_t cells, int *code, const char **why);
@@ -45,6 +48,25 @@ struct ipk_party *segment_party(struct segment *segment, int *code);
 struct ipk_party *segment_party_if_any(struct segment *segment);
 /* The calling thread gives its slot back. 0, -EBUSY: it holds a row's lock; or another -errno. */
 int segment_release_slot(struct segment *segment);
+
+/* For hazards.c: unmap a retired segment, and close its descriptor. */
+void segment_unmap(struct segment *segment);
+
+/* -- hazards.c: a segment stays mapped while a call is inside it -- */
+
+/* Enter the segment that a handle has, until segment_leave(). NULL: the handle has none (no
+ * exception), or raised: MemoryError, RecursionError. */
+struct segment *segment_enter(struct segment *const *place);
+/* Whether a call of this thread is inside it. */
+int segment_is_entered(const struct segment *segment);
+/* Leave the segment that this thread entered last. */
+void segment_leave(void);
+/* It has no users any more: unmap it when no call is inside it. */
+void segment_retire(struct segment *segment);
+void hazards_end_thread(void);
+void hazards_before_fork(void);
+void hazards_after_fork_in_parent(void);
+void hazards_after_fork_in_child(void);
 
 /* -- errors.c -- */
 

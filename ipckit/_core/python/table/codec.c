@@ -9,6 +9,7 @@
  * how, is written once.
  */
 #include "python/table/rows.h"
+#include "python/threads.h"
 
 #include <string.h>
 
@@ -206,10 +207,11 @@ value_to_object(const struct ipk_column *column, const uint64_t *words)
 	}
 }
 
-/* A dict of plain values only; runs no Python code but a str's hash. */
+/* A dict of plain values only; runs no Python code but a str's hash. The dict is not changed
+ * meanwhile: its items are borrowed. */
 static enum encoded
-encode_dict(const struct ipk_table *table, const struct columns *columns, PyObject *object,
-	    uint64_t *row, unsigned char *given)
+encode_items(const struct ipk_table *table, const struct columns *columns, PyObject *object,
+	     uint64_t *row, unsigned char *given)
 {
 	Py_ssize_t position = 0;
 	Py_ssize_t expected = 0;
@@ -240,6 +242,18 @@ encode_dict(const struct ipk_table *table, const struct columns *columns, PyObje
 		expected = column + 1;
 	}
 	return ENCODED;
+}
+
+static enum encoded
+encode_dict(const struct ipk_table *table, const struct columns *columns, PyObject *object,
+	    uint64_t *row, unsigned char *given)
+{
+	enum encoded done;
+
+	BEGIN_EXCLUSIVE(object);
+	done = encode_items(table, columns, object, row, given);
+	END_EXCLUSIVE();
+	return done;
 }
 
 int
