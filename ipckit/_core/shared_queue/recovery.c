@@ -96,6 +96,17 @@ ipk_queue_recover(const struct ipk_queue *queue, const struct ipk_party *party)
 	return found;
 }
 
+uint32_t
+ipk_queue_held(const struct ipk_queue *queue, const struct ipk_party *party)
+{
+	uint32_t me = ipk_queue_me(party);
+	uint32_t held = 0;
+
+	for (uint32_t index = 0; index < queue->shape.messages; index++)
+		held += ipk_queue_owner_of(LOAD_ACQUIRE(&queue->records[index].word)) == me;
+	return held;
+}
+
 int
 ipk_queue_join(const struct ipk_queue *queue, const struct ipk_registry *registry,
 	       struct ipk_party *party)

@@ -95,6 +95,9 @@ int ipk_queue_attach(struct ipk_queue *queue, void *base, uint64_t bytes, const 
 int ipk_queue_join(const struct ipk_queue *queue, const struct ipk_registry *registry,
 		   struct ipk_party *party);
 
+/* How many messages the thread has: FILLING, LEASED or CLEARING. */
+uint32_t ipk_queue_held(const struct ipk_queue *queue, const struct ipk_party *party);
+
 /* -- send.c -- */
 
 /* Take a free record for a body of `size` bytes, and its pages: FILLING. 0; -ENOSPC: no record, or

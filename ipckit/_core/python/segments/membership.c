@@ -42,9 +42,14 @@ holds_lock(const struct membership *member)
 {
 	const struct segment *segment = member->segment;
 
-	if (segment->is_table)
+	switch (segment->kind) {
+	case SEGMENT_TABLE:
 		return ipk_table_locks_held(&segment->table, &member->party) > 0;
-	return ipk_sync_locks_held(&segment->sync, &member->party) > 0;
+	case SEGMENT_ARENA:
+		return ipk_sync_locks_held(&segment->sync, &member->party) > 0;
+	default:
+		return ipk_queue_held(&segment->queue, &member->party) > 0;
+	}
 }
 
 /* Between two tries at a registry that another thread has, without the mutex. 0 or -EINTR. */
@@ -138,17 +143,28 @@ membership_setup(void)
 static int
 attach(struct segment *segment, uint32_t cells, const char **why)
 {
-	segment->is_table = cells == 0;
-	if (segment->is_table)
+	int code;
+
+	switch (segment->kind) {
+	case SEGMENT_TABLE:
 		return ipk_table_attach(&segment->table, segment->base, segment->bytes, why);
-	if (segment->bytes < ipk_sync_bytes(cells))
-		return -EUCLEAN;
-	ipk_sync_attach(&segment->sync, segment->base, cells);
-	return 0;
+	case SEGMENT_ARENA:
+		if (segment->bytes < ipk_sync_bytes(cells))
+			return -EUCLEAN;
+		ipk_sync_attach(&segment->sync, segment->base, cells);
+		return 0;
+	default:
+		segment->woken = calloc(IPK_QUEUE_SLOTS, sizeof(uint32_t));
+		if (!segment->woken)
+			return -ENOMEM;
+		code = ipk_queue_attach(&segment->queue, segment->base, segment->bytes, why);
+		segment->queue.woken = segment->woken;
+		return code;
+	}
 }
 
 struct segment *
-segment_open(int fd, uint32_t cells, int *code, const char **why)
+segment_open(int fd, enum segment_kind kind, uint32_t cells, int *code, const char **why)
 {
 	struct segment *segment = calloc(1, sizeof(*segment));
 	struct stat seen;
@@ -157,6 +173,7 @@ segment_open(int fd, uint32_t cells, int *code, const char **why)
 	*code = -ENOMEM;
 	if (!segment)
 		return NULL;
+	segment->kind = kind;
 	*code = fstat(fd, &seen) == 0 ? 0 : -errno;
 	if (*code == 0 && seen.st_size <= 0) {
 		*why = "it is empty";
@@ -170,6 +187,7 @@ segment_open(int fd, uint32_t cells, int *code, const char **why)
 			(void)munmap(segment->base, segment->bytes);
 	}
 	if (*code) {
+		free(segment->woken);
 		free(segment);
 		return NULL;
 	}
@@ -206,6 +224,7 @@ segment_unmap(struct segment *segment)
 	    (uint64_t)seen.st_dev == segment->registry.dev &&
 	    (uint64_t)seen.st_ino == segment->registry.ino)
 		(void)close(segment->registry.fd);
+	free(segment->woken);
 	free(segment);
 }
 
@@ -266,9 +285,16 @@ try_to_join(struct membership *member)
 	int code;
 
 	(void)pthread_mutex_lock(&registry_mutex);
-	code = segment->is_table
-		       ? ipk_table_join(&segment->table, &segment->registry, &member->party)
-		       : ipk_sync_join(&segment->sync, &segment->registry, &member->party);
+	switch (segment->kind) {
+	case SEGMENT_TABLE:
+		code = ipk_table_join(&segment->table, &segment->registry, &member->party);
+		break;
+	case SEGMENT_ARENA:
+		code = ipk_sync_join(&segment->sync, &segment->registry, &member->party);
+		break;
+	default:
+		code = ipk_queue_join(&segment->queue, &segment->registry, &member->party);
+	}
 	/* Under the mutex: a fork in another thread sees all of it or nothing. */
 	if (code == 0) {
 		member->next = mine;

@@ -11,16 +11,21 @@
 #include <Python.h>
 
 #include "locks/arena.h"
+#include "shared_queue/shared_queue.h"
 #include "table/table.h"
+
+enum segment_kind { SEGMENT_TABLE, SEGMENT_ARENA, SEGMENT_QUEUE };
 
 /* A mapped segment, shared by the handles and the threads of this process. */
 struct segment {
-	int is_table; /* else an arena of locks and numbers */
+	enum segment_kind kind;
 	union {
 		struct ipk_table table;
 		struct ipk_sync sync;
+		struct ipk_queue queue;
 	};
 	struct ipk_registry registry;
+	uint32_t *woken; /* of a queue: what its core remembers for this process */
 	void *base;
 	uint64_t bytes;
 	long handles; /* atomic: those that are open */
@@ -34,9 +39,10 @@ struct segment {
 int membership_setup(void);
 /* At the calling thread's end its slots and its hazard pointers are given back. */
 void membership_ends_with_thread(void);
-/* A table's segment, or an arena with that many cells (0: a table). Takes over `fd` when it
- * succeeds. NULL: *code is -errno, *why a text or NULL. */
-struct segment *segment_open(int fd, uint32_t cells, int *code, const char **why);
+/* The segment of a file; `cells`: of an arena. Takes over `fd` when it succeeds. NULL: *code is
+ * -errno, *why a text or NULL. */
+struct segment *segment_open(int fd, enum segment_kind kind, uint32_t cells, int *code,
+			     const char **why);
 void segment_keep(struct segment *segment);
 void segment_drop(struct segment *segment);
 /* A handle is closed. Threads that have a slot give it back when they next join something. */
