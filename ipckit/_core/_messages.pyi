@@ -7,6 +7,7 @@ from ipckit.queue.contract import Body, Message
 class _Queue:
     _id: int
     def _begin(self, queue_id: int, message: type[Message], given: Sized | None, /) -> None: ...
+    def _end(self) -> int: ...
 
 # What a subclass of Sysv defines, and Sysv calls by name with the arguments that it was given.
 @type_check_only

@@ -6,6 +6,7 @@ Python strings. The generated module only includes our headers; CMake compiles t
 """
 
 import re
+import sysconfig
 from pathlib import Path
 
 from cffi import FFI
@@ -34,5 +35,5 @@ beside = {path.relative_to(here).as_posix().replace(".cdef.h", ".h") for path in
 ffibuilder.set_source(
     "ipckit._core._ipk",
     "".join(f'#include "{header}"\n' for header in sorted(beside.union(WHOLE))),
-    py_limited_api=True,
+    py_limited_api=not sysconfig.get_config_var("Py_GIL_DISABLED"),
 )

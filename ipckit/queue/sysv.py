@@ -357,7 +357,7 @@ class SysvQueue(Closing, Sysv):
         An areceive() that waits in this process gets MisuseError; a receive() of another thread
         waits on.
         """
-        queue_id, self._id = self._id, -1
+        queue_id = self._end()
         if queue_id >= 0:
             self._waits.close(queue_id)
 

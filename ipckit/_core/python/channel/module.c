@@ -10,9 +10,10 @@
  *
  * Wire form  as ipckit.channel.frames has it.
  * Kernel     sendmsg(2), recvmsg(2), unix(7) SCM_RIGHTS.
- * Blocks     never (MSG_DONTWAIT), so the GIL is held.  State  none.
+ * Blocks     never (MSG_DONTWAIT), so the GIL is held where there is one.  State  none.
  */
 #include "python/arguments.h"
+#include "python/threads.h"
 
 #include <errno.h>
 #include <stdint.h>
@@ -203,10 +204,16 @@ static PyMethodDef methods[] = {
 	{NULL, NULL, 0, NULL},
 };
 
+static PyModuleDef_Slot slots[] = {
+	NO_GIL_SLOT
+	{0, NULL},
+};
+
 static struct PyModuleDef definition = {
 	.m_base = PyModuleDef_HEAD_INIT,
 	.m_name = "_frames",
 	.m_methods = methods,
+	.m_slots = slots,
 };
 
 PyMODINIT_FUNC PyInit__frames(void);

@@ -4,6 +4,7 @@
  * Stands on messages.h, which has the invariants.
  */
 #include "python/queues/messages.h"
+#include "python/threads.h"
 
 struct usual {
 	message_try *try;
@@ -36,8 +37,8 @@ usual_type(const struct usual *usual, PyObject *const *values, PyObject *names, 
 
 /* NULL without an exception: the subclass has to do it. */
 static PyObject *
-tried(const struct usual *usual, PyObject *self, PyObject *const *args, Py_ssize_t count,
-      PyObject *names)
+try_usual(const struct usual *usual, PyObject *self, PyObject *const *args, Py_ssize_t count,
+	  PyObject *names)
 {
 	struct queue *queue = (struct queue *)self;
 	PyObject *body = NULL;
@@ -53,6 +54,19 @@ tried(const struct usual *usual, PyObject *self, PyObject *const *args, Py_ssize
 		return NULL; /* what a wait took comes first; or it has no size: an exception */
 	}
 	return usual_type(usual, args + count, names, &type) ? usual->try(queue, body, type) : NULL;
+}
+
+/* The same, with the queue for itself (U3). */
+static PyObject *
+tried(const struct usual *usual, PyObject *self, PyObject *const *args, Py_ssize_t count,
+      PyObject *names)
+{
+	PyObject *result;
+
+	BEGIN_EXCLUSIVE(self);
+	result = try_usual(usual, self, args, count, names);
+	END_EXCLUSIVE();
+	return result;
 }
 
 /* self.method(*args, **keywords) */

@@ -12,6 +12,8 @@
  * Invariants
  *   U1  a try sends or takes one message whole, or leaves everything to the subclass.
  *   U2  no call waits, so the GIL is held: to give it away costs as much as the system call.
+ *   U3  a try and `_end` have the queue for themselves, also without a GIL: the id that a try uses
+ *       is not closed, and its number not given to another file, before the try is over.
  */
 #ifndef IPK_PYTHON_QUEUES_MESSAGES_H
 #define IPK_PYTHON_QUEUES_MESSAGES_H
@@ -26,7 +28,7 @@ struct queue {
 	PyObject_HEAD
 	PyObject *message; /* the class of what is received: a tuple's (type, body) */
 	PyObject *given;   /* what comes first: messages that a wait took. NULL: there are none */
-	int id;		   /* of a System V queue, or the descriptor of a POSIX one; -1: closed */
+	int id;		   /* atomic; of a System V queue, or a POSIX one's descriptor; -1: closed */
 };
 
 /* One try. A new reference; or NULL without an exception: the subclass has to do it. */

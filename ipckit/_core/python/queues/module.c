@@ -8,6 +8,7 @@
 #include "python/arguments.h"
 #include "python/queues/messages.h"
 #include "python/references.h"
+#include "python/threads.h"
 
 #include <structmember.h>
 
@@ -32,8 +33,22 @@ begin(PyObject *self, PyObject *args)
 	Py_RETURN_NONE;
 }
 
+/* _end() -> the id, which this queue has no more; -1: it was closed before. */
+static PyObject *
+end(PyObject *self, PyObject *unused)
+{
+	int id;
+
+	(void)unused;
+	BEGIN_EXCLUSIVE(self);
+	id = EXCHANGE(&((struct queue *)self)->id, -1);
+	END_EXCLUSIVE();
+	return PyLong_FromLong(id);
+}
+
 static PyMethodDef sysv_methods[] = {
 	{"_begin", begin, METH_VARARGS, NULL},
+	{"_end", end, METH_NOARGS, NULL},
 	{"_take_now", sysv_take_now, METH_O, NULL},
 	{"send", FAST_KEYWORDS(sysv_send),
 	 PyDoc_STR(
@@ -81,6 +96,7 @@ static PyMethodDef sysv_methods[] = {
 
 static PyMethodDef posix_methods[] = {
 	{"_begin", begin, METH_VARARGS, NULL},
+	{"_end", end, METH_NOARGS, NULL},
 	{"send", FAST_KEYWORDS(posix_send),
 	 PyDoc_STR(
 		 "send($self, body, *, priority=0, timeout=None)\n--\n\n"
@@ -188,7 +204,8 @@ PyInit__messages(void)
 	PyObject *module = PyModule_Create(&definition);
 
 	if (module && (add_queue(module, "ipckit._core._messages.Sysv", sysv_methods) < 0 ||
-		       add_queue(module, "ipckit._core._messages.Posix", posix_methods) < 0))
+		       add_queue(module, "ipckit._core._messages.Posix", posix_methods) < 0 ||
+		       declare_no_gil(module) < 0))
 		Py_CLEAR(module);
 	return module;
 }

@@ -89,17 +89,26 @@ end_thread(void *unused)
 			segment_drop(member->segment);
 		free(member);
 	}
+	hazards_end_thread();
+}
+
+void
+membership_ends_with_thread(void)
+{
+	(void)pthread_setspecific(at_thread_end, &mine);
 }
 
 static void
 before_fork(void)
 {
 	(void)pthread_mutex_lock(&registry_mutex);
+	hazards_before_fork();
 }
 
 static void
 after_fork_in_parent(void)
 {
+	hazards_after_fork_in_parent();
 	(void)pthread_mutex_unlock(&registry_mutex);
 }
 
@@ -107,6 +116,7 @@ static void
 after_fork_in_child(void)
 {
 	(void)pthread_mutex_init(&registry_mutex, NULL);
+	hazards_after_fork_in_child();
 	while (mine) {
 		struct membership *member = mine;
 
@@ -181,10 +191,15 @@ segment_keep(struct segment *segment)
 void
 segment_drop(struct segment *segment)
 {
+	if (__atomic_sub_fetch(&segment->users, 1, __ATOMIC_ACQ_REL) == 0)
+		segment_retire(segment);
+}
+
+void
+segment_unmap(struct segment *segment)
+{
 	struct stat seen;
 
-	if (__atomic_sub_fetch(&segment->users, 1, __ATOMIC_ACQ_REL) > 0)
-		return;
 	(void)munmap(segment->base, segment->bytes);
 	/* The program may have closed it, and the number be another file's. */
 	if (fstat(segment->registry.fd, &seen) == 0 &&
@@ -302,7 +317,7 @@ segment_party(struct segment *segment, int *code)
 		free(member);
 		return NULL;
 	}
-	(void)pthread_setspecific(at_thread_end, &mine);
+	membership_ends_with_thread();
 	return &member->party;
 }
 

@@ -11,6 +11,7 @@
 #include <Python.h>
 
 #include "locks/arena.h"
+#include "python/segments/hazards.h"
 #include "table/table.h"
 
 /* A mapped segment, shared by the handles and the threads of this process. */
@@ -24,13 +25,16 @@ struct segment {
 	void *base;
 	uint64_t bytes;
 	long handles; /* atomic: those that are open */
-	long users;   /* atomic: they, and the threads that have a slot; unmapped at 0 */
+	long users;   /* atomic: they, and the threads that have a slot; retired at 0 */
+	struct segment *next_retired;
 };
 
 /* -- membership.c: which slots the threads of this process have -- */
 
 /* Once per process. 0, or an errno. */
 int membership_setup(void);
+/* At the calling thread's end its slots and its hazard pointers are given back. */
+void membership_ends_with_thread(void);
 /* A table's segment, or an arena with that many cells (0: a table). Takes over `fd` when it
  * succeeds. NULL: *code is -errno, *why a text or NULL. */
 struct segment *segment_open(int fd, uint32_t cells, int *code, const char **why);
@@ -45,6 +49,9 @@ struct ipk_party *segment_party(struct segment *segment, int *code);
 struct ipk_party *segment_party_if_any(struct segment *segment);
 /* The calling thread gives its slot back. 0, -EBUSY: it holds a row's lock; or another -errno. */
 int segment_release_slot(struct segment *segment);
+
+/* For hazards.c: unmap a retired segment, and close its descriptor. */
+void segment_unmap(struct segment *segment);
 
 /* -- errors.c -- */
 

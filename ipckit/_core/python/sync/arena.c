@@ -6,6 +6,7 @@
  * Blocks    Mutex.acquire, without the GIL; it handles signals while it waits.
  * `ipckit.sync` has the classes for users, which choose the arena and the cell.
  */
+#include "base/atomics.h"
 #include "base/clock.h"
 #include "python/sync/sync.h"
 
@@ -177,7 +178,7 @@ acquire(struct cell *self, PyObject *timeout)
 			return 0;
 	}
 	if (code >= 0) {
-		self->recovered = code == 1;
+		STORE_RELAXED(&self->recovered, code == 1);
 		return 1;
 	}
 	if (code == -EDEADLK)
@@ -249,7 +250,7 @@ static PyObject *
 mutex_recovered(PyObject *self, void *unused)
 {
 	(void)unused;
-	return PyBool_FromLong(((struct cell *)self)->recovered);
+	return PyBool_FromLong(LOAD_RELAXED(&((struct cell *)self)->recovered));
 }
 
 /* -- the types -- */

@@ -14,7 +14,7 @@ struct cell {
 	PyObject *arena;
 	struct segment *segment; /* the arena's */
 	uint32_t index;
-	int recovered; /* of a Mutex */
+	int recovered; /* atomic; of a Mutex */
 };
 
 #define SYNC_NAMED(call) (PyCFunction)(void (*)(void)) call, METH_VARARGS | METH_KEYWORDS

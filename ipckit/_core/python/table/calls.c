@@ -28,7 +28,7 @@ read_row(struct rows *self, const struct segment *segment, const struct ipk_key 
 	code = column < 0 ? ipk_table_get(table, key, buffer.words)
 			  : ipk_table_get_column(table, key, (uint32_t)column, buffer.words);
 	if (code < 0)
-		(void)rows_refuse(self, key, code);
+		(void)rows_refuse(self, segment, key, code);
 	else if (code == 0 && missing)
 		result = Py_NewRef(missing);
 	else if (code == 0)
@@ -54,7 +54,7 @@ get(struct rows *self, PyObject *key_object, PyObject *name, PyObject *missing)
 	if (key_from_object(&segment->table, &self->columns, key_object, &key) == 0 &&
 	    (!name || (column = columns_find(&self->columns, name)) >= 0))
 		result = read_row(self, segment, &key, column, key_object, missing);
-	rows_leave(self);
+	segment_leave();
 	return result;
 }
 
@@ -88,9 +88,9 @@ rows_contains(PyObject *object, PyObject *key_object)
 	if (key_from_object(&segment->table, &self->columns, key_object, &key) == 0) {
 		code = ipk_table_has(&segment->table, &key);
 		if (code < 0)
-			code = rows_refuse(self, &key, code);
+			code = rows_refuse(self, segment, &key, code);
 	}
-	rows_leave(self);
+	segment_leave();
 	return code;
 }
 
@@ -129,7 +129,7 @@ write_row(PyObject *self, PyObject *key, PyObject *row, enum ipk_write how)
 		}
 		rows_give_back(&buffer);
 	}
-	rows_end(&attempt);
+	segment_leave();
 	return result;
 }
 
@@ -181,7 +181,7 @@ delete_row(PyObject *self, PyObject *key, PyObject **row)
 		}
 		rows_give_back(&buffer);
 	}
-	rows_end(&attempt);
+	segment_leave();
 	return result;
 }
 
@@ -293,7 +293,7 @@ change_by(PyObject *self, const char *call, int down, PyObject *const *args, Py_
 	    rows_begin(&attempt, (struct rows *)self, places[0]) < 0)
 		return NULL;
 	result = change(&attempt, places[1], places[2], down);
-	rows_end(&attempt);
+	segment_leave();
 	return result;
 }
 
@@ -348,6 +348,6 @@ ROWS_FAST(rows_compare_and_set)
 		}
 		rows_give_back(&expected);
 	}
-	rows_end(&attempt);
+	segment_leave();
 	return code < 0 ? NULL : PyBool_FromLong(code);
 }

@@ -9,6 +9,7 @@
  * how, is written once.
  */
 #include "python/table/rows.h"
+#include "python/threads.h"
 
 #include <string.h>
 
@@ -206,10 +207,11 @@ value_to_object(const struct ipk_column *column, const uint64_t *words)
 	}
 }
 
-/* A dict of plain values only; runs no Python code but a str's hash. */
+/* A dict of plain values only; runs no Python code but a str's hash. The dict is not changed
+ * during the call: its items are borrowed. */
 static enum encoded
-encode_dict(const struct ipk_table *table, const struct columns *columns, PyObject *object,
-	    uint64_t *row, unsigned char *given)
+encode_items(const struct ipk_table *table, const struct columns *columns, PyObject *object,
+	     uint64_t *row, unsigned char *given)
 {
 	Py_ssize_t position = 0;
 	Py_ssize_t expected = 0;
@@ -242,6 +244,18 @@ encode_dict(const struct ipk_table *table, const struct columns *columns, PyObje
 	return ENCODED;
 }
 
+static enum encoded
+encode_dict(const struct ipk_table *table, const struct columns *columns, PyObject *object,
+	    uint64_t *row, unsigned char *given)
+{
+	enum encoded done;
+
+	BEGIN_EXCLUSIVE(object);
+	done = encode_items(table, columns, object, row, given);
+	END_EXCLUSIVE();
+	return done;
+}
+
 int
 row_from_object(const struct ipk_table *table, const struct columns *columns, PyObject *object,
 		uint64_t *row, unsigned char *given)
@@ -267,7 +281,7 @@ row_from_object(const struct ipk_table *table, const struct columns *columns, Py
 PyObject *
 row_to_object(const struct ipk_table *table, const struct columns *columns, const uint64_t *row)
 {
-	PyObject *result = PyDict_Copy(columns->blank);
+	PyObject *result = NEW_LIKE(columns->blank);
 
 	for (uint32_t i = 0; result && i < table->column_count; i++) {
 		const struct ipk_column *column = &table->columns[i];

@@ -2,20 +2,21 @@
  * python/table/handle.c - a process's handle of a table: opening and closing it, and what each
  * call shares.
  *
- * Owns      struct rows.  Stands on python/segments/membership, codec.c.
+ * Owns      struct rows.  Stands on python/segments, codec.c.
  * State     none.
  * Blocks    rows_again, while another thread or process is inside the same bucket, or has the
  *           row's user lock: without the GIL, and signals are handled.
  */
 #include "python/table/rows.h"
+#include "python/threads.h"
 
 #include <errno.h>
 #include <string.h>
 
 int
-rows_refuse(const struct rows *self, const struct ipk_key *key, int code)
+rows_refuse(const struct rows *self, const struct segment *segment, const struct ipk_key *key,
+	    int code)
 {
-	const struct segment *segment = self->segment ? self->segment : self->closed;
 	PyObject *shown;
 	int result;
 
@@ -53,27 +54,16 @@ rows_refuse(const struct rows *self, const struct ipk_key *key, int code)
 struct segment *
 rows_enter(struct rows *self)
 {
-	if (!self->segment || !self->columns.schema) {
-		if (self->refusals)
-			(void)segment_raise(PyObject_CallMethod(
-				self->refusals, self->ended ? "closed" : "not_made", NULL));
-		else
-			PyErr_SetString(segment_misuse, "Rows is a base: use ipckit.table.Table");
-		return NULL;
-	}
-	self->inside++;
-	return self->segment;
-}
+	struct segment *segment = self->columns.schema ? segment_enter(&self->segment) : NULL;
 
-void
-rows_leave(struct rows *self)
-{
-	struct segment *closed = self->closed;
-
-	if (--self->inside == 0 && closed) {
-		self->closed = NULL;
-		segment_drop(closed);
-	}
+	if (segment || PyErr_Occurred())
+		return segment;
+	if (self->refusals)
+		(void)segment_raise(PyObject_CallMethod(
+			self->refusals, LOAD_RELAXED(&self->ended) ? "closed" : "not_made", NULL));
+	else
+		PyErr_SetString(segment_misuse, "Rows is a base: use ipckit.table.Table");
+	return NULL;
 }
 
 uint64_t *
@@ -85,15 +75,10 @@ rows_borrow(struct rows *self, const struct segment *segment, struct buffer *buf
 	buffer->lender = NULL;
 	if (words <= sizeof(buffer->small) / sizeof(buffer->small[0]))
 		return buffer->words;
-	if (!self->scratch_taken && !self->scratch)
-		self->scratch = PyMem_Malloc(words * sizeof(uint64_t));
-	if (!self->scratch_taken && self->scratch) {
-		self->scratch_taken = 1;
-		buffer->lender = self;
-		buffer->words = self->scratch;
-	} else {
+	buffer->lender = self;
+	buffer->words = EXCHANGE(&self->scratch, NULL);
+	if (!buffer->words)
 		buffer->words = PyMem_Malloc(words * sizeof(uint64_t));
-	}
 	if (!buffer->words)
 		(void)PyErr_NoMemory();
 	return buffer->words;
@@ -102,10 +87,8 @@ rows_borrow(struct rows *self, const struct segment *segment, struct buffer *buf
 void
 rows_give_back(struct buffer *buffer)
 {
-	if (buffer->lender)
-		buffer->lender->scratch_taken = 0;
-	else if (buffer->words != buffer->small)
-		PyMem_Free(buffer->words);
+	if (buffer->lender) /* another call may have given one back, too: one is kept */
+		PyMem_Free(EXCHANGE(&buffer->lender->scratch, buffer->words));
 }
 
 int
@@ -120,21 +103,11 @@ rows_begin(struct attempt *attempt, struct rows *self, PyObject *key)
 		return -1;
 	attempt->table = &attempt->segment->table;
 	attempt->party = segment_join(attempt->segment);
-	if (!attempt->party) {
-		rows_leave(self);
-		return -1;
-	}
-	if (key && key_from_object(attempt->table, &self->columns, key, &attempt->key) < 0) {
-		rows_leave(self);
-		return -1;
-	}
-	return 0;
-}
-
-void
-rows_end(struct attempt *attempt)
-{
-	rows_leave(attempt->rows);
+	if (attempt->party &&
+	    (!key || key_from_object(attempt->table, &self->columns, key, &attempt->key) == 0))
+		return 0;
+	segment_leave();
+	return -1;
 }
 
 int
@@ -151,7 +124,7 @@ rows_again(struct attempt *attempt, int code)
 	if (waited == -ETIMEDOUT) {
 		PyErr_SetNone(segment_timeout); /* its caller says how long it waited */
 	} else if (attempt->uninterruptible || PyErr_CheckSignals() == 0) {
-		if (attempt->rows->segment == attempt->segment)
+		if (LOAD_RELAXED(&attempt->rows->segment) == attempt->segment)
 			return 1;
 		(void)segment_raise(PyObject_CallMethod(attempt->rows->refusals, "closed", NULL));
 	}
@@ -164,7 +137,7 @@ rows_finish(const struct attempt *attempt, int code, int more)
 {
 	if (more < 0)
 		return -1;
-	return code < 0 ? rows_refuse(attempt->rows, &attempt->key, code) : code;
+	return code < 0 ? rows_refuse(attempt->rows, attempt->segment, &attempt->key, code) : code;
 }
 
 /* attach(fd) -> (rows, key_size, bytes, ((name, type, size), ...)); takes over fd if it succeeds. */
@@ -295,7 +268,7 @@ rows_descriptor(PyObject *object, PyObject *unused)
 	if (!segment)
 		return NULL;
 	result = PyLong_FromLong(segment->registry.fd);
-	rows_leave(self);
+	segment_leave();
 	return result;
 }
 
@@ -303,30 +276,26 @@ PyObject *
 rows_close(PyObject *object, PyObject *unused)
 {
 	struct rows *self = (struct rows *)object;
-	struct segment *segment = self->segment;
+	struct segment *segment = LOAD_RELAXED(&self->segment);
 	int code;
 
 	(void)unused;
 	if (!segment) {
-		self->ended = 1;
+		STORE_RELAXED(&self->ended, 1);
 		Py_RETURN_NONE;
 	}
-	code = segment_release_slot(segment);
+	/* A call of this thread that is inside has its slot: the next join gives that back. */
+	code = segment_is_entered(segment) ? 0 : segment_release_slot(segment);
 	if (code == -EBUSY) {
 		PyErr_SetString(segment_misuse, "this thread is inside a `with table.lock()` block "
 					       "of this table; leave it first");
 		return NULL;
 	}
 	/* Another reason means that the slot stays taken until the thread ends; that is no loss. */
-	self->ended = 1;
-	if (self->segment == segment) {
-		self->segment = NULL;
-		if (self->inside) {
-			segment_keep(segment);
-			self->closed = segment;
-		}
+	STORE_RELAXED(&self->ended, 1);
+	segment = EXCHANGE(&self->segment, NULL); /* of two that close, one has it */
+	if (segment)
 		segment_close(segment);
-	}
 	Py_RETURN_NONE;
 }
 

@@ -7,13 +7,14 @@
  * Blocks    verify: see rows_again. The rest never.
  */
 #include "python/table/rows.h"
+#include "python/threads.h"
 
 enum kind { KEYS, VALUES, ITEMS };
 
 struct rows_iterator {
 	PyObject_HEAD
-	struct rows *rows; /* NULL: at the end */
-	uint32_t position;
+	PyObject *rows;	   /* NULL: at the end */
+	uint32_t position; /* atomic */
 	enum kind kind;
 };
 
@@ -28,7 +29,7 @@ rows_length(PyObject *self)
 	if (!segment)
 		return -1;
 	count = (Py_ssize_t)ipk_table_count(&segment->table);
-	rows_leave((struct rows *)self);
+	segment_leave();
 	return count;
 }
 
@@ -48,11 +49,11 @@ iterate(PyObject *self, enum kind kind)
 
 	if (!rows_enter((struct rows *)self))
 		return NULL;
-	rows_leave((struct rows *)self);
+	segment_leave();
 	iterator = PyObject_New(struct rows_iterator, iterator_type);
 	if (!iterator)
 		return NULL;
-	iterator->rows = (struct rows *)Py_NewRef(self);
+	iterator->rows = Py_NewRef(self);
 	iterator->position = 0;
 	iterator->kind = kind;
 	return (PyObject *)iterator;
@@ -90,7 +91,7 @@ iterator_free(PyObject *object)
 {
 	PyTypeObject *type = Py_TYPE(object);
 
-	Py_XDECREF((PyObject *)((struct rows_iterator *)object)->rows);
+	Py_XDECREF(((struct rows_iterator *)object)->rows);
 	PyObject_Free(object);
 	Py_DECREF(type);
 }
@@ -113,32 +114,62 @@ show(const struct rows *rows, const struct ipk_table *table, const uint64_t *cop
 	return Py_BuildValue("(NN)", key, row);
 }
 
+/* A reference to the rows, which the iterator gives up `at_end`; NULL: it has none. */
+static PyObject *
+rows_of(struct rows_iterator *self, int at_end)
+{
+	PyObject *rows;
+
+	BEGIN_EXCLUSIVE(self);
+	rows = self->rows;
+	if (at_end)
+		self->rows = NULL;
+	else
+		Py_XINCREF(rows);
+	END_EXCLUSIVE();
+	return rows;
+}
+
+/* 1 *result is what comes next, 0 there is none, -1 raised. Of threads that have one iterator, each
+ * gets another row: the thread that moves the position. */
+static int
+next_row(struct rows_iterator *self, struct rows *rows, PyObject **result)
+{
+	struct segment *segment = rows_enter(rows);
+	uint32_t before = LOAD_RELAXED(&self->position);
+	struct buffer buffer;
+	uint32_t position;
+	int code = -1;
+
+	if (!segment)
+		return -1;
+	if (rows_borrow(rows, segment, &buffer)) {
+		do {
+			position = before;
+			code = ipk_table_next(&segment->table, &position, buffer.words);
+		} while (code > 0 && !COMPARE_EXCHANGE(&self->position, &before, position));
+		if (code < 0)
+			(void)rows_refuse(rows, segment, NULL, code);
+		else if (code > 0)
+			*result = show(rows, &segment->table, buffer.words, self->kind);
+		rows_give_back(&buffer);
+	}
+	segment_leave();
+	return code < 0 ? -1 : code > 0;
+}
+
 /* The next key, row, or pair; NULL without an exception when there is none. */
 static PyObject *
 iterator_next(PyObject *object)
 {
 	struct rows_iterator *self = (struct rows_iterator *)object;
-	struct rows *rows = self->rows;
+	PyObject *rows = rows_of(self, 0);
 	PyObject *result = NULL;
-	struct segment *segment;
-	struct buffer buffer;
-	int code = -1;
+	int code = rows ? next_row(self, (struct rows *)rows, &result) : -1;
 
-	if (!rows || !(segment = rows_enter(rows)))
-		return NULL;
-	if (rows_borrow(rows, segment, &buffer)) {
-		code = ipk_table_next(&segment->table, &self->position, buffer.words);
-		if (code < 0)
-			(void)rows_refuse(rows, NULL, code);
-		else if (code > 0)
-			result = show(rows, &segment->table, buffer.words, self->kind);
-		rows_give_back(&buffer);
-	}
-	rows_leave(rows);
-	if (code == 0) {
-		self->rows = NULL;
-		Py_DECREF(rows);
-	}
+	Py_XDECREF(rows);
+	if (code == 0)
+		Py_XDECREF(rows_of(self, 1));
 	return result;
 }
 
@@ -153,7 +184,7 @@ rows_lock_load(PyObject *self, PyObject *unused)
 	if (!segment)
 		return NULL;
 	load = ipk_table_lock_load(&segment->table);
-	rows_leave((struct rows *)self);
+	segment_leave();
 	return Py_BuildValue("(II)", load.locked, load.waiting);
 }
 
@@ -175,7 +206,7 @@ rows_verify(PyObject *self, PyObject *unused)
 		code = ipk_table_verify(attempt.table, attempt.party, &state, &attempt.obstacle);
 	} while ((more = rows_again(&attempt, code)) > 0);
 	code = rows_finish(&attempt, code, more);
-	rows_end(&attempt);
+	segment_leave();
 	if (code < 0)
 		return NULL;
 	findings = PyList_New(0);

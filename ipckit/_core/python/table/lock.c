@@ -6,6 +6,7 @@
  *           somebody is inside the bucket.
  */
 #include "python/table/rows.h"
+#include "python/threads.h"
 
 #include <errno.h>
 
@@ -59,7 +60,7 @@ rows_lock(PyObject *self, PyObject *args)
 			result = show_locked(&attempt, taken, cell, code, buffer.words);
 		rows_give_back(&buffer);
 	}
-	rows_end(&attempt);
+	segment_leave();
 	return result;
 }
 
@@ -100,6 +101,7 @@ rows_unlock(PyObject *self, PyObject *args)
 {
 	struct attempt attempt;
 	unsigned long cell;
+	PyObject *number;
 	PyObject *taken;
 	PyObject *row;
 	int code = -1;
@@ -110,7 +112,11 @@ rows_unlock(PyObject *self, PyObject *args)
 		PyErr_SetString(segment_misuse, "nothing is locked");
 		return NULL;
 	}
-	cell = PyLong_AsUnsignedLong(PyList_GetItem(taken, 0));
+	number = LIST_ITEM(taken, 0);
+	if (!number)
+		return NULL;
+	cell = PyLong_AsUnsignedLong(number);
+	Py_DECREF(number);
 	if (PyErr_Occurred() || rows_begin(&attempt, (struct rows *)self, NULL) < 0)
 		return NULL;
 	attempt.uninterruptible = 1;
@@ -119,7 +125,7 @@ rows_unlock(PyObject *self, PyObject *args)
 		code = unlock(&attempt, (uint32_t)cell, row);
 	else
 		PyErr_SetString(PyExc_ValueError, "no such cell");
-	rows_end(&attempt);
+	segment_leave();
 	if (code < 0 || PyList_SetSlice(taken, 0, 1, NULL) < 0)
 		return NULL;
 	Py_RETURN_NONE;

@@ -8,6 +8,7 @@
 #include "python/arguments.h"
 #include "python/sync/sync.h"
 #include "python/table/rows.h"
+#include "python/threads.h"
 
 static PyMethodDef rows_methods[] = {
 	{"get", FAST_KEYWORDS(rows_get),
@@ -116,7 +117,8 @@ PyInit__rows(void)
 		return NULL;
 	module = PyModule_Create(&rows_module);
 	type = module ? PyType_FromSpec(&rows_spec) : NULL;
-	if (!type || PyModule_AddObjectRef(module, "Rows", type) < 0 || sync_setup(module) < 0)
+	if (!type || PyModule_AddObjectRef(module, "Rows", type) < 0 || sync_setup(module) < 0 ||
+	    declare_no_gil(module) < 0)
 		Py_CLEAR(module);
 	Py_XDECREF(type);
 	return module;

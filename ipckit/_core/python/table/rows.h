@@ -6,6 +6,7 @@
  * core: the first one (cffi) makes segments; nothing is reachable by both.
  *
  * The GIL is held during a call of the core, which never waits, and given away for every wait.
+ * Nothing relies on it: a free-threaded CPython has none (python/threads.h).
  */
 #ifndef IPK_PYTHON_TABLE_ROWS_H
 #define IPK_PYTHON_TABLE_ROWS_H
@@ -51,20 +52,16 @@ PyObject *row_to_object(const struct ipk_table *table, const struct columns *col
 
 struct rows {
 	PyObject_HEAD
-	struct segment *segment; /* NULL: not yet, or closed */
-	struct segment *closed;	 /* by another thread, or by code run from a call that is inside */
-	int inside;		 /* calls */
-	int ended;		 /* close() was called */
+	struct segment *segment; /* atomic; NULL: not yet, or closed */
+	int ended;		 /* atomic: close() was called */
 	struct columns columns;
 	PyObject *refusals; /* ipckit.table.contract: the errors, in words */
-	uint64_t *scratch;  /* a copy too large for the stack; one call at a time has it */
-	int scratch_taken;
+	uint64_t *scratch;  /* atomic: for a copy too large for the stack; NULL: a call has it */
 };
 
-/* Every call is between enter() and leave(): a close() in between takes effect after it. Any
- * Python code, even a garbage collection, may bring one. NULL: raised. */
+/* Every call is between enter() and segment_leave(): a close() in between takes effect after it.
+ * Any Python code, even a garbage collection, may bring one. NULL: raised. */
 struct segment *rows_enter(struct rows *self);
-void rows_leave(struct rows *self);
 
 /* A place for one copy of a row. */
 struct buffer {
@@ -89,15 +86,15 @@ struct attempt {
 	int uninterruptible;	   /* leave signals for later: the call must end */
 };
 
-/* Enter, join, take the key (NULL: none). 0, then end(); -1: raised. */
+/* Enter, join, take the key (NULL: none). 0, then segment_leave(); -1: raised. */
 int rows_begin(struct attempt *attempt, struct rows *self, PyObject *key);
-void rows_end(struct attempt *attempt);
 /* After the core's `code`: 1 call again, 0 it is an answer or an error of the core, -1 raised. */
 int rows_again(struct attempt *attempt, int code);
 /* The core's answer to an attempt whose loop ended with `more`; negative: raised. */
 int rows_finish(const struct attempt *attempt, int code, int more);
 /* Raise for a negative result of the core; -1. */
-int rows_refuse(const struct rows *self, const struct ipk_key *key, int code);
+int rows_refuse(const struct rows *self, const struct segment *segment, const struct ipk_key *key,
+		int code);
 
 PyObject *rows_attach(PyObject *self, PyObject *fd);
 PyObject *rows_refuse_by(PyObject *self, PyObject *refusals);
