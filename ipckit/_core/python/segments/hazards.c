@@ -75,7 +75,7 @@ hazards_after_fork_in_parent(void)
 void
 hazards_after_fork_in_child(void)
 {
-	(void)pthread_mutex_init(&retired_mutex, NULL);
+	(void)pthread_mutex_unlock(&retired_mutex);
 	for (struct hazards *each = all_hazards; each; each = each->next) {
 		if (each == own_hazards)
 			continue;
