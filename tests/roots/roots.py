@@ -1,7 +1,5 @@
 """Roots of Debian's releases, and programs that run in one of them: what a fresh machine is.
 
-    python tests/roots/roots.py            make every root that is not there yet
-
 Contract  `root()` returns the folder of a release: its C library, a Python and a shell, and no
           compiler. It is made once, from Debian's mirror, in IPCKIT_ROOTS (~/.cache/ipckit-roots).
           Debian 11 has no Python that is new enough: one is compiled in a root of that release which
@@ -17,12 +15,13 @@ import os
 import shlex
 import shutil
 import subprocess
-import sys
 import tarfile
 import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+
+from deadlines import RUN
 
 CACHE = Path(os.environ.get("IPCKIT_ROOTS", "~/.cache/ipckit-roots")).expanduser()
 MIRROR = "http://deb.debian.org/debian"
@@ -48,7 +47,9 @@ RELEASES = {
         Release("trixie", "3.13", "/usr/bin/python3.13", "python3"),
     )
 }
-COMPILING = "diffutils,findutils,gcc,grep,libc6-dev,libsqlite3-dev,libssl-dev,make,mawk,sed,zlib1g-dev"
+COMPILING = (
+    "diffutils,findutils,gcc,grep,libc6-dev,libsqlite3-dev,libssl-dev,make,mawk,sed,zlib1g-dev"
+)
 COMPILE = """
 set -e
 ln -sf mawk /usr/bin/awk  # the packages are extracted, and not configured
@@ -141,17 +142,8 @@ def inside(folder: Path, mnt: Path, srv: Path, *what: str, rights: str = "ro") -
 
 def command(*words: str | Path) -> str:
     """Return what a command printed. RuntimeError: it failed, with what it printed."""
-    done = subprocess.run(words, capture_output=True, text=True, timeout=3600, check=False)
+    done = subprocess.run(words, capture_output=True, text=True, timeout=RUN * 6, check=False)
     if done.returncode != 0:
         shown = shlex.join(map(str, words))[-300:]
         raise RuntimeError(f"{shown}: {done.returncode}\n{done.stdout}\n{done.stderr}")
     return done.stdout
-
-
-def main(names: Sequence[str]) -> None:
-    for name in names or RELEASES:
-        print(root(name))
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])
