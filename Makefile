@@ -29,7 +29,7 @@ CORE   := $(shell find ipckit -name __init__.py) $(shell find ipckit/_core -name
 BUILD_DIR := $(if $(VERSION),-C 'build-dir=build/cmake-$(VERSION)/{wheel_tag}-{state}')
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build check test matrix suites forks soak sweep storm inject demo bench docs c-test killers weak wheel news clean
+.PHONY: help setup build check test matrix suites forks soak sweep storm inject demo bench docs c-test killers weak wheel roots news clean
 
 help: ## print this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
@@ -65,13 +65,13 @@ test: $(BUILT) $(CROSS) ## everything: check, the C tests with sanitizers, and a
 	$(MAKE) --no-print-directory -j2 --output-sync=line suites check c-test weak sweep storm forks
 
 suites: $(BUILT) $(CROSS)
-	$(PYTEST) $(call TOGETHER,3) $(filter-out $(FAST) $(FORKS),$(SUITES))
+	$(PYTEST) $(call TOGETHER,3) $(filter-out $(FAST) $(FORKS) tests/roots,$(SUITES))
 
 forks: $(BUILT)
 	$(PYTEST) $(call TOGETHER,2) $(FORKS)
 
-matrix: ## the suites on every Python that is here (ON="fast seeded": only these; ROUNDS=3; ROOTS=/a/debian)
-	$(PYTHON) tests/matrix.py --roots "$(ROOTS)" $(if $(ROUNDS),--rounds $(ROUNDS)) $(ON)
+matrix: ## the suites on every Python that is here (ON="fast seeded": only these; VERSIONS="3.12 3.13"; ROUNDS=3; ROOTS=/a/debian)
+	$(PYTHON) tests/matrix.py --roots "$(ROOTS)" --versions "$(VERSIONS)" $(if $(ROUNDS),--rounds $(ROUNDS)) $(ON)
 
 soak: $(BUILT) killers ## the suites with a soak size, in full size (S=n: n seconds for each machine of the harness)
 	IPCKIT_SOAK=1 $(PYTEST) -s --timeout 7200 $(if $(S),--ipckit-seconds=$(S)) $(SOAK)
@@ -114,6 +114,9 @@ docs: $(BUILT) ## build the documentation, warnings are errors
 
 wheel: $(READY) $(CROSS) ## build and check the wheel to publish, for glibc 2.28 and newer, into dist/
 	$(BIN)/python tests/packaging/manylinux.py dist
+
+roots: $(READY) $(CROSS) ## the wheel on fresh Debian 11, 12 and 13 (as root, with mmdebstrap; 15 minutes the first time)
+	$(PYTEST) -s --timeout 7200 tests/roots
 
 news: ## write a changelog fragment: make news NAME=part/slug.feature M="..."
 	@test -n "$$M" -a -d "newsfragments/$${NAME%/*}" || { echo 'usage: make news NAME=part/slug.feature M="Added ..."'; echo "part: $$(ls -x newsfragments)"; exit 2; }

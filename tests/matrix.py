@@ -1,6 +1,6 @@
 """The suites on every supported Python that this machine has, and a table of what was green.
 
-usage: tests/matrix.py [--roots "FOLDER ..."] [--rounds N] [SUITE ...]
+usage: tests/matrix.py [--roots "FOLDER ..."] [--rounds N] [--versions "3.12 ..."] [SUITE ...]
 
 An interpreter is looked for on PATH, in pyenv's versions, and in each root: the folder of a Debian,
 as debootstrap makes it, in which the suites run by pivot_root(2). Of each version the newest is taken.
@@ -41,7 +41,20 @@ SUITES: Mapping[str, Sequence[str]] = {
     "system": ("system",),
     "packaging": ("packaging",),
     "inject": ("inject",),
+    "smoke": (
+        "contract",
+        "system/connections/test_unix_reloads.py",
+        "system/primitives/test_start_methods.py",
+        "system/supervision/test_reload_wait.py",
+        "system/tasks/test_tasks.py",
+        *(
+            f"seeded/test_seeded_bugs.py::test_a_bug_in_python_is_found[{machine}-0]"
+            for machine in ("NonAtomicIncrement", "ReadOutsideTheLock", "LostWakeUp", "StealByPid")
+        ),
+    ),
 }
+NOT_ASKED = {"smoke"}
+"""Parts of the others, for the gate. Without a name all suites but these are run."""
 SHARED = "/etc/resolv.conf /etc/hosts /etc/pip.conf /etc/xdg/pip /etc/ssl /opt/wheels /opt/pypi"
 """What a root has of the machine, if that has it: names of hosts, and how pip is set up."""
 ASK = "import platform, sys; print(platform.python_version(), sys.abiflags or '-', platform.libc_ver()[1])"
@@ -202,7 +215,7 @@ def suite_on(interpreter: Interpreter, suite: str, logs: Path, turn: int) -> Res
     name = f"{interpreter.version}-{suite}-{turn}"
     report, python = logs / f"{name}.xml", f".venv-{interpreter.version}/bin/python"
     report.unlink(missing_ok=True)
-    paths = " ".join(f"tests/{each}" for each in SUITES[suite])
+    paths = " ".join(shlex.quote(f"tests/{each}") for each in SUITES[suite])
     together = shlex.quote(f"2*popen//python={python} tests/leaks.py")
     code = run(
         interpreter,
@@ -219,13 +232,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--roots", default="", help="folders of a Debian, with blanks between")
     parser.add_argument("--rounds", type=int, default=1, help="so many times each")
+    parser.add_argument("--versions", default="", help="only these, with blanks between")
     parser.add_argument("suites", nargs="*", metavar="SUITE", help=f"of {', '.join(SUITES)}")
     options = parser.parse_args()
     if unknown := [each for each in options.suites if each not in SUITES]:
         parser.error(f"there is no suite {unknown[0]}: take one of {', '.join(SUITES)}")
-    suites, logs = options.suites or list(SUITES), ROOT / "build/matrix"
+    suites = options.suites or [each for each in SUITES if each not in NOT_ASKED]
+    logs = ROOT / "build/matrix"
     logs.mkdir(parents=True, exist_ok=True)
     found = newest(look(options.roots.split()))
+    if options.versions:
+        found = {each: found[each] for each in options.versions.split() if each in found}
     results: dict[Interpreter, dict[str, Result]] = {}
     for version, each in found.items():
         where = f"{each.path} in {each.root}" if each.root else each.path

@@ -7,6 +7,7 @@ Fork      the core keeps no process-wide state of its own; each function says wh
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from ipckit._distribution import why_not
@@ -23,6 +24,11 @@ except ImportError as exc:
 
 ffi: Any = _ffi
 lib: Any = _lib
+
+if "t" in sys.abiflags:  # a free-threaded Python
+    # cffi 2.1 completes a struct's type at its first use, and two threads may do that at once.
+    for name in ffi.list_types()[1]:
+        ffi.typeof(f"struct {name}").fields  # noqa: B018
 
 __all__ = ["check", "ffi", "lib", "process"]
 

@@ -238,6 +238,9 @@ class PosixQueue(Closing, Posix):
         except BlockingIOError:
             detail = f"{size} bytes beside {self._mq.max_messages} messages, which are all; {_FULL}"
             raise from_errno("mq_send", errno.EAGAIN, detail) from None
+        except OSError:
+            self._open()  # MisuseError: another thread closed it
+            raise
 
     def _receive(self, *, timeout: float | None = None) -> Message:
         """See receive()."""
@@ -258,6 +261,9 @@ class PosixQueue(Closing, Posix):
             raise from_errno(
                 "mq_receive", errno.EAGAIN, f"no message in {self._name}; {_EMPTY}"
             ) from None
+        except OSError:
+            self._open()  # MisuseError: another thread closed it
+            raise
         return Message(priority, body)
 
     async def asend(

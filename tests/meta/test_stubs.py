@@ -53,7 +53,7 @@ CALLED_BY_NAME = {
     ("_messages", "_SysvCases", "queues"): r"^METHOD\(sysv(_\w+),",
     ("_messages", "_PosixCases", "queues"): r"^METHOD\(posix(_\w+),",
     ("_rows", "_Schema", "table"): r'->schema,\s*"(\w+)"',
-    ("_rows", "_Refusals", "table"): r'->refusals,\s*(?:self->ended \? )?"(\w+)"(?: : "(\w+)")?',
+    ("_rows", "_Refusals", "table"): r'->refusals,\s*(?:\S+ \? )?"(\w+)"(?: : "(\w+)")?',
 }
 
 

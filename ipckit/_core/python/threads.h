@@ -24,6 +24,9 @@
 /* No other thread is between these two lines with the same object. A wait in between opens it. */
 #define BEGIN_EXCLUSIVE(object) Py_BEGIN_CRITICAL_SECTION(object)
 #define END_EXCLUSIVE() Py_END_CRITICAL_SECTION()
+/* An empty dict that gets the keys of this one, in their order. A copy of a dict that threads share
+ * would take its lock each time. */
+#define NEW_LIKE(dict) ((void)(dict), PyDict_New())
 /* In the m_slots of a module. */
 #define NO_GIL_SLOT {Py_mod_gil, Py_MOD_GIL_NOT_USED},
 /* A new reference to the item, or NULL with an exception. */
@@ -42,6 +45,7 @@ declare_no_gil(PyObject *module)
 #define PUBLISH(place, value) STORE_RELEASE((place), (value))
 #define BEGIN_EXCLUSIVE(object) {
 #define END_EXCLUSIVE() }
+#define NEW_LIKE(dict) PyDict_Copy(dict)
 #define NO_GIL_SLOT
 #define LIST_ITEM(list, index) Py_XNewRef(PyList_GetItem((list), (index)))
 

@@ -90,10 +90,16 @@ def test_the_table_has_a_row_for_each_and_says_which_could_not_be_set_up():
 
 
 def test_each_folder_of_suites_is_in_the_matrix():
-    """A new folder of tests must be given its place; these have no Python of ours, or no tests."""
-    others = {"c", "weak", "steps", "helpers", "__pycache__"}
+    """A new folder of tests must be given its place. Some have no Python of ours, or no tests, and
+    roots/ has Pythons of its own."""
+    others = {"c", "weak", "steps", "helpers", "roots", "__pycache__"}
     folders = {each.name for each in (ROOT / "tests").iterdir() if each.is_dir()} - others
-    assert folders == {folder for suite in SUITES.values() for folder in suite}
+    assert folders == {path.split("/")[0] for suite in SUITES.values() for path in suite}
+
+
+def test_each_path_of_a_suite_is_there():
+    paths = [path.split("::")[0] for suite in SUITES.values() for path in suite]
+    assert [path for path in paths if not (ROOT / "tests" / path).exists()] == []
 
 
 def test_a_suite_that_is_not_there_is_refused():

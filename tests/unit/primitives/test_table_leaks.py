@@ -99,11 +99,13 @@ def test_a_call_leaves_nothing_behind(name):
         rounds(50)  # caches fill
         files = open_descriptors()
         grown = []
-        for _ in range(3):  # free lists come and go; a leak is there each time, 200 of it
+        # Free lists come and go, and the caches of 3.12 and later fill for longer. A leak is there each
+        # time, 200 of it.
+        while not grown or (grown[-1] >= 100 and len(grown) < 8):
             blocks = sys.getallocatedblocks()
             rounds(200)
             grown.append(sys.getallocatedblocks() - blocks)
-        assert min(grown) < 100
+        assert grown[-1] < 100, grown
         assert open_descriptors() == files
         assert table.verify() == []
 

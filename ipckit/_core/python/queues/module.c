@@ -10,8 +10,6 @@
 #include "python/references.h"
 #include "python/threads.h"
 
-#include <structmember.h>
-
 /* _begin(id, message, given): before anything else; `given` has a length, or is None. */
 static PyObject *
 begin(PyObject *self, PyObject *args)
@@ -158,9 +156,28 @@ queue_free(PyObject *self)
 	Py_DECREF((PyObject *)type);
 }
 
-static PyMemberDef queue_members[] = {
-	{"_id", T_INT, offsetof(struct queue, id), 0, NULL},
-	{NULL, 0, 0, 0, NULL},
+static PyObject *
+queue_id(PyObject *self, void *unused)
+{
+	(void)unused;
+	return PyLong_FromLong(LOAD_RELAXED(&((struct queue *)self)->id));
+}
+
+static int
+queue_set_id(PyObject *self, PyObject *value, void *unused)
+{
+	long id = value ? PyLong_AsLong(value) : -1;
+
+	(void)unused;
+	if (PyErr_Occurred())
+		return -1;
+	STORE_RELAXED(&((struct queue *)self)->id, (int)id);
+	return 0;
+}
+
+static PyGetSetDef queue_properties[] = {
+	{"_id", queue_id, queue_set_id, NULL, NULL},
+	{NULL, NULL, NULL, NULL, NULL},
 };
 
 /* A type of these methods, and what every queue has. */
@@ -172,7 +189,7 @@ add_queue(PyObject *module, const char *name, PyMethodDef *methods)
 		{Py_tp_dealloc, (void *)queue_free},
 		{Py_tp_traverse, (void *)queue_traverse},
 		{Py_tp_clear, (void *)queue_clear},
-		{Py_tp_members, queue_members},
+		{Py_tp_getset, queue_properties},
 		{Py_tp_methods, methods},
 		{Py_tp_doc, "The usual case of sending and receiving; the base of a queue's class."},
 		{0, NULL},

@@ -3,7 +3,7 @@
  *
  * Owns      each thread's hazard pointers; the list of retired segments.
  * Stands on membership.c, which unmaps.
- * State     `own` (per thread), `all_hazards`, `retired` under `retired_mutex`.
+ * State     `own_hazards` (per thread), `all_hazards`, `retired_segments` under `retired_mutex`.
  * Blocks    never.
  * Source    Michael, "Hazard Pointers: Safe Memory Reclamation for Lock-Free Objects", 2004.
  *
@@ -24,18 +24,9 @@
 #include <pthread.h>
 #include <stdlib.h>
 
-enum { DEEPEST = 64 }; /* calls inside each other: Python code that a call runs makes the next */
-
-struct hazards {
-	struct hazards *next; /* of all threads */
-	int taken;	      /* atomic: by a living thread */
-	int depth;
-	struct segment *segment[DEEPEST];
-};
-
-static __thread struct hazards *own __attribute__((tls_model("initial-exec")));
+__thread struct hazards *own_hazards __attribute__((tls_model("initial-exec")));
+struct segment *retired_segments;   /* changed under the mutex */
 static struct hazards *all_hazards; /* atomic: grows only */
-static struct segment *retired;	    /* atomic; changed under the mutex */
 static pthread_mutex_t retired_mutex = PTHREAD_MUTEX_INITIALIZER;
 
 /* The calling thread's; NULL: no memory. */
@@ -60,9 +51,9 @@ take_hazards(void)
 void
 hazards_end_thread(void)
 {
-	struct hazards *mine = own;
+	struct hazards *mine = own_hazards;
 
-	own = NULL;
+	own_hazards = NULL;
 	if (mine) {
 		mine->depth = 0;
 		STORE_RELEASE(&mine->taken, 0);
@@ -84,11 +75,11 @@ hazards_after_fork_in_parent(void)
 void
 hazards_after_fork_in_child(void)
 {
-	(void)pthread_mutex_init(&retired_mutex, NULL);
+	(void)pthread_mutex_unlock(&retired_mutex);
 	for (struct hazards *each = all_hazards; each; each = each->next) {
-		if (each == own)
+		if (each == own_hazards)
 			continue;
-		for (int i = 0; i < DEEPEST; i++)
+		for (int i = 0; i < DEEPEST_CALL; i++)
 			each->segment[i] = NULL;
 		each->depth = 0;
 		each->taken = 0;
@@ -99,18 +90,17 @@ static int
 is_hazard(const struct segment *segment)
 {
 	for (struct hazards *each = LOAD_ACQUIRE(&all_hazards); each; each = each->next)
-		for (int i = 0; i < DEEPEST; i++)
+		for (int i = 0; i < DEEPEST_CALL; i++)
 			if (LOAD_SEQ_CST(&each->segment[i]) == segment)
 				return 1;
 	return 0;
 }
 
-/* Unmap the retired segments that no call is inside of. */
-static void
-reclaim(void)
+void
+hazards_reclaim(void)
 {
 	struct segment *unused = NULL;
-	struct segment **link = &retired;
+	struct segment **link = &retired_segments;
 	struct segment *each;
 
 	(void)pthread_mutex_lock(&retired_mutex);
@@ -134,60 +124,35 @@ void
 segment_retire(struct segment *segment)
 {
 	(void)pthread_mutex_lock(&retired_mutex);
-	segment->next_retired = retired;
-	PUBLISH(&retired, segment);
+	segment->next_retired = retired_segments;
+	PUBLISH(&retired_segments, segment);
 	(void)pthread_mutex_unlock(&retired_mutex);
-	reclaim();
+	hazards_reclaim();
 }
 
-struct segment *
-segment_enter(struct segment *const *place)
+struct hazards *
+hazards_ready(void)
 {
-	struct hazards *mine = own;
-	struct segment *segment;
-
-	if (!mine) {
-		mine = own = take_hazards();
-		if (!mine) {
+	if (!own_hazards) {
+		own_hazards = take_hazards();
+		if (!own_hazards) {
 			(void)PyErr_NoMemory();
 			return NULL;
 		}
 		membership_ends_with_thread();
 	}
-	if (mine->depth == DEEPEST) {
-		PyErr_Format(PyExc_RecursionError,
-			     "%d calls of tables run inside each other in this thread", DEEPEST);
-		return NULL;
-	}
-	do {
-		segment = LOAD_ACQUIRE(place);
-		if (!segment)
-			break;
-		PUBLISH(&mine->segment[mine->depth], segment);
-	} while (LOAD_ACQUIRE(place) != segment);
-	if (segment)
-		mine->depth++;
-	else
-		STORE_RELEASE(&mine->segment[mine->depth], NULL);
-	return segment;
+	if (own_hazards->depth < DEEPEST_CALL)
+		return own_hazards;
+	PyErr_Format(PyExc_RecursionError, "%d calls of tables run inside each other in this thread",
+		     DEEPEST_CALL);
+	return NULL;
 }
 
 int
 segment_is_entered(const struct segment *segment)
 {
-	for (int i = 0; own && i < own->depth; i++)
-		if (own->segment[i] == segment)
+	for (int i = 0; own_hazards && i < own_hazards->depth; i++)
+		if (own_hazards->segment[i] == segment)
 			return 1;
 	return 0;
-}
-
-void
-segment_leave(void)
-{
-	struct hazards *mine = own;
-
-	mine->depth--;
-	PUBLISH(&mine->segment[mine->depth], NULL);
-	if (LOAD_ACQUIRE(&retired))
-		reclaim();
 }

@@ -120,8 +120,8 @@ after_fork_in_parent(void)
 static void
 after_fork_in_child(void)
 {
-	(void)pthread_mutex_init(&registry_mutex, NULL);
 	hazards_after_fork_in_child();
+	(void)pthread_mutex_unlock(&registry_mutex); /* it is this thread's, as before the fork */
 	while (mine) {
 		struct membership *member = mine;
 

@@ -11,6 +11,7 @@
 #include <Python.h>
 
 #include "locks/arena.h"
+#include "python/segments/hazards.h"
 #include "shared_queue/shared_queue.h"
 #include "table/table.h"
 
@@ -57,22 +58,6 @@ int segment_release_slot(struct segment *segment);
 
 /* For hazards.c: unmap a retired segment, and close its descriptor. */
 void segment_unmap(struct segment *segment);
-
-/* -- hazards.c: a segment stays mapped while a call is inside it -- */
-
-/* Enter the segment that a handle has, until segment_leave(). NULL: the handle has none (no
- * exception), or raised: MemoryError, RecursionError. */
-struct segment *segment_enter(struct segment *const *place);
-/* Whether a call of this thread is inside it. */
-int segment_is_entered(const struct segment *segment);
-/* Leave the segment that this thread entered last. */
-void segment_leave(void);
-/* It has no users any more: unmap it when no call is inside it. */
-void segment_retire(struct segment *segment);
-void hazards_end_thread(void);
-void hazards_before_fork(void);
-void hazards_after_fork_in_parent(void);
-void hazards_after_fork_in_child(void);
 
 /* -- errors.c -- */
 

@@ -208,7 +208,7 @@ value_to_object(const struct ipk_column *column, const uint64_t *words)
 }
 
 /* A dict of plain values only; runs no Python code but a str's hash. The dict is not changed
- * meanwhile: its items are borrowed. */
+ * during the call: its items are borrowed. */
 static enum encoded
 encode_items(const struct ipk_table *table, const struct columns *columns, PyObject *object,
 	     uint64_t *row, unsigned char *given)
@@ -281,7 +281,7 @@ row_from_object(const struct ipk_table *table, const struct columns *columns, Py
 PyObject *
 row_to_object(const struct ipk_table *table, const struct columns *columns, const uint64_t *row)
 {
-	PyObject *result = PyDict_Copy(columns->blank);
+	PyObject *result = NEW_LIKE(columns->blank);
 
 	for (uint32_t i = 0; result && i < table->column_count; i++) {
 		const struct ipk_column *column = &table->columns[i];
