@@ -59,10 +59,10 @@ check: $(BUILT) ## format, lint, types, tiers, fast tests (under a minute)
 	$(BIN)/lint-imports
 	$(PYTEST) $(call TOGETHER,2) $(FAST)
 
-# Two cores, two at a time: `suites`, much of which waits, and beside it the others, which compute.
-# `forks` is the last, because it keeps both cores busy when `suites` is over.
+# Three at a time: `suites`, much of which waits, beside two that compute.
+# `forks` begins at once, because it is the longest of those that compute.
 test: $(BUILT) $(CROSS) ## everything: check, the C tests with sanitizers, and all slow suites
-	$(MAKE) --no-print-directory -j2 --output-sync=line suites check c-test weak sweep storm forks
+	$(MAKE) --no-print-directory -j3 --output-sync=line suites forks check c-test weak sweep storm
 
 suites: $(BUILT) $(CROSS)
 	$(PYTEST) $(call TOGETHER,3) $(filter-out $(FAST) $(FORKS) tests/roots,$(SUITES))

@@ -54,7 +54,7 @@ SUITES: Mapping[str, Sequence[str]] = {
     ),
 }
 NOT_ASKED = {"smoke"}
-"""Parts of the others, for the gate. Without a name all suites but these are run."""
+"""Parts of the others. Without a name all suites but these are run."""
 SHARED = "/etc/resolv.conf /etc/hosts /etc/pip.conf /etc/xdg/pip /etc/ssl /opt/wheels /opt/pypi"
 """What a root has of the machine, if that has it: names of hosts, and how pip is set up."""
 ASK = "import platform, sys; print(platform.python_version(), sys.abiflags or '-', platform.libc_ver()[1])"

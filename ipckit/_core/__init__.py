@@ -27,8 +27,8 @@ lib: Any = _lib
 
 if "t" in sys.abiflags:  # a free-threaded Python
     # cffi 2.1 completes a struct's type at its first use, and two threads may do that at once.
-    for name in ffi.list_types()[1]:
-        ffi.typeof(f"struct {name}").fields  # noqa: B018
+    for _struct in ffi.list_types()[1]:
+        ffi.typeof(f"struct {_struct}").fields  # noqa: B018
 
 __all__ = ["check", "ffi", "lib", "process"]
 

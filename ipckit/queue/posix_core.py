@@ -46,8 +46,9 @@ class MessageQueue:
         return ffi.unpack(room, size), int(priority[0])
 
     def close(self) -> None:
-        """Close the descriptor."""
-        _checked(lib.ipk_mq_close(self.mqd))
+        """Close the descriptor; later calls are EBADF."""
+        mqd, self.mqd = self.mqd, -1
+        _checked(lib.ipk_mq_close(mqd))
 
     def _attributes(self) -> Any:
         found = ffi.new("struct ipk_mq_attributes *")

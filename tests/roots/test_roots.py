@@ -16,6 +16,7 @@ from deadlines import RUN
 
 from .roots import RELEASES, inside, root
 
+pytestmark = pytest.mark.needs_root
 HERE = Path(__file__).parent
 PROJECT = HERE.parents[1]
 SMOKE = HERE.parent / "packaging/smoke.py"

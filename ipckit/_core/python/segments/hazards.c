@@ -55,7 +55,9 @@ hazards_end_thread(void)
 
 	own_hazards = NULL;
 	if (mine) {
-		mine->depth = 0;
+		/* A thread that Python ends in a wait (at the interpreter's end) is inside a call. */
+		while (mine->depth > 0)
+			STORE_RELEASE(&mine->segment[--mine->depth], NULL);
 		STORE_RELEASE(&mine->taken, 0);
 	}
 }

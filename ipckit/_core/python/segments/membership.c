@@ -253,8 +253,8 @@ segment_party_if_any(struct segment *segment)
 	return member ? &member->party : NULL;
 }
 
-/* Give back the slots in segments that this process has closed, in whatever thread; whether there
- * are as many left as a thread may have. */
+/* Give back the slots in segments that this process has closed, in whatever thread, and in which no
+ * call of this thread is inside; whether there are as many left as a thread may have. */
 static int
 too_many(void)
 {
@@ -265,7 +265,7 @@ too_many(void)
 		struct membership *member = *link;
 
 		if (__atomic_load_n(&member->segment->handles, __ATOMIC_ACQUIRE) == 0 &&
-		    !holds_lock(member) && release_slot(member) == 0) {
+		    !segment_is_entered(member->segment) && !holds_lock(member) && release_slot(member) == 0) {
 			*link = member->next;
 			segment_drop(member->segment);
 			free(member);

@@ -72,7 +72,9 @@ int segment_errors_setup(void);
 int segment_raise(PyObject *error);
 /* Raise the error of a system call's -errno; -1. */
 int segment_raise_errno(int code, const char *call, const char *detail);
-/* The thread's party in the segment; a wait for it handles signals. NULL: raised. */
+/* The thread's party in the segment; a wait for it handles signals. NULL: raised.
+ * Python code ends the life of a party: it may fork, and the child joins for itself. So a call joins
+ * after its last Python code, and again after each that a wait brings. */
 struct ipk_party *segment_join(struct segment *segment);
 
 #endif

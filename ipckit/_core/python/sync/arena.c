@@ -176,6 +176,9 @@ acquire(struct cell *self, PyObject *timeout)
 			return -1;
 		if (waited == -ETIMEDOUT)
 			return 0;
+		party = segment_join(self->segment); /* a signal's handler may fork */
+		if (!party)
+			return -1;
 	}
 	if (code >= 0) {
 		STORE_RELAXED(&self->recovered, code == 1);

@@ -119,7 +119,8 @@ write_row(PyObject *self, PyObject *key, PyObject *row, enum ipk_write how)
 		return -1;
 	if (rows_borrow(attempt.rows, attempt.segment, &buffer)) {
 		if (row_from_object(attempt.table, &attempt.rows->columns, row, buffer.words,
-				    given) == 0) {
+				    given) == 0 &&
+		    rows_join(&attempt) == 0) {
 			do {
 				code = ipk_table_write(attempt.table, attempt.party, &attempt.key,
 						       how, buffer.words, given,
@@ -168,7 +169,7 @@ delete_row(PyObject *self, PyObject *key, PyObject **row)
 
 	if (rows_begin(&attempt, (struct rows *)self, key) < 0)
 		return -1;
-	if (rows_borrow(attempt.rows, attempt.segment, &buffer)) {
+	if (rows_join(&attempt) == 0 && rows_borrow(attempt.rows, attempt.segment, &buffer)) {
 		do {
 			code = ipk_table_delete(attempt.table, attempt.party, &attempt.key,
 						row ? buffer.words : NULL, &attempt.obstacle);
@@ -267,7 +268,7 @@ change(struct attempt *attempt, PyObject *name, PyObject *step, int down)
 	int code;
 	int more;
 
-	if (column < 0 || take_step(attempt, column, step, down, &by) < 0)
+	if (column < 0 || take_step(attempt, column, step, down, &by) < 0 || rows_join(attempt) < 0)
 		return NULL;
 	do {
 		code = ipk_table_incr(attempt->table, attempt->party, &attempt->key,
@@ -319,7 +320,8 @@ compare_and_set(struct attempt *attempt, PyObject *const *places, uint64_t *expe
 
 	if (column < 0 ||
 	    value_from_object(attempt->table, columns, column, places[2], expected) < 0 ||
-	    value_from_object(attempt->table, columns, column, places[3], value) < 0)
+	    value_from_object(attempt->table, columns, column, places[3], value) < 0 ||
+	    rows_join(attempt) < 0)
 		return -1;
 	do {
 		code = ipk_table_compare_and_set(attempt->table, attempt->party, &attempt->key,

@@ -102,12 +102,18 @@ rows_begin(struct attempt *attempt, struct rows *self, PyObject *key)
 	if (!attempt->segment)
 		return -1;
 	attempt->table = &attempt->segment->table;
-	attempt->party = segment_join(attempt->segment);
-	if (attempt->party &&
-	    (!key || key_from_object(attempt->table, &self->columns, key, &attempt->key) == 0))
+	attempt->party = NULL;
+	if (!key || key_from_object(attempt->table, &self->columns, key, &attempt->key) == 0)
 		return 0;
 	segment_leave();
 	return -1;
+}
+
+int
+rows_join(struct attempt *attempt)
+{
+	attempt->party = segment_join(attempt->segment);
+	return attempt->party ? 0 : -1;
 }
 
 int
@@ -125,10 +131,12 @@ rows_again(struct attempt *attempt, int code)
 		PyErr_SetNone(segment_timeout); /* its caller says how long it waited */
 	} else if (attempt->uninterruptible || PyErr_CheckSignals() == 0) {
 		if (LOAD_RELAXED(&attempt->rows->segment) == attempt->segment)
-			return 1;
+			return rows_join(attempt) < 0 ? -1 : 1; /* a signal's handler may fork */
 		(void)segment_raise(PyObject_CallMethod(attempt->rows->refusals, "closed", NULL));
 	}
-	ipk_table_give_up(attempt->party);
+	attempt->party = segment_party_if_any(attempt->segment);
+	if (attempt->party)
+		ipk_table_give_up(attempt->party);
 	return -1;
 }
 

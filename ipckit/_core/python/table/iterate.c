@@ -202,6 +202,10 @@ rows_verify(PyObject *self, PyObject *unused)
 	if (rows_begin(&attempt, (struct rows *)self, NULL) < 0)
 		return NULL;
 	attempt.key.size = 0;
+	if (rows_join(&attempt) < 0) {
+		segment_leave();
+		return NULL;
+	}
 	do {
 		code = ipk_table_verify(attempt.table, attempt.party, &state, &attempt.obstacle);
 	} while ((more = rows_again(&attempt, code)) > 0);

@@ -24,7 +24,10 @@ show_locked(struct attempt *attempt, PyObject *taken, uint32_t cell, int code, c
 	attempt->uninterruptible = 1;
 	attempt->deadline = 0;
 	if (!row) {
-		while (rows_again(attempt, ipk_table_abort(attempt->table, attempt->party, cell,
+		/* A garbage collection may have forked: the child does not have the lock. */
+		attempt->party = segment_party_if_any(attempt->segment);
+		while (attempt->party &&
+		       rows_again(attempt, ipk_table_abort(attempt->table, attempt->party, cell,
 							   &attempt->obstacle)) > 0)
 			;
 		(void)PyList_SetSlice(taken, 0, PyList_Size(taken), NULL);
@@ -51,7 +54,7 @@ rows_lock(PyObject *self, PyObject *args)
 	    rows_begin(&attempt, (struct rows *)self, key) < 0)
 		return NULL;
 	attempt.deadline = deadline;
-	if (rows_borrow(attempt.rows, attempt.segment, &buffer)) {
+	if (rows_join(&attempt) == 0 && rows_borrow(attempt.rows, attempt.segment, &buffer)) {
 		do {
 			code = ipk_table_lock(attempt.table, attempt.party, &attempt.key,
 					      buffer.words, &cell, &attempt.obstacle);
@@ -76,8 +79,9 @@ unlock(struct attempt *attempt, uint32_t cell, PyObject *row)
 
 	if (!rows_borrow(attempt->rows, attempt->segment, &buffer))
 		return -1;
-	if (row == Py_None ||
-	    row_from_object(table, &attempt->rows->columns, row, buffer.words, given) == 0) {
+	if ((row == Py_None ||
+	     row_from_object(table, &attempt->rows->columns, row, buffer.words, given) == 0) &&
+	    rows_join(attempt) == 0) {
 		do {
 			code = row == Py_None ? ipk_table_abort(table, attempt->party, cell,
 								&attempt->obstacle)

@@ -79,15 +79,17 @@ struct attempt {
 	struct rows *rows;
 	struct segment *segment;
 	struct ipk_table *table;
-	struct ipk_party *party;
+	struct ipk_party *party; /* NULL: not joined */
 	struct ipk_obstacle obstacle;
 	struct ipk_key key;
 	uint64_t deadline; /* 0: none */
 	int uninterruptible;	   /* leave signals for later: the call must end */
 };
 
-/* Enter, join, take the key (NULL: none). 0, then segment_leave(); -1: raised. */
+/* Enter, take the key (NULL: none). 0, then segment_leave(); -1: raised. */
 int rows_begin(struct attempt *attempt, struct rows *self, PyObject *key);
+/* Join, when every argument is taken: no Python code runs between this and the core. 0, -1: raised. */
+int rows_join(struct attempt *attempt);
 /* After the core's `code`: 1 call again, 0 it is an answer or an error of the core, -1 raised. */
 int rows_again(struct attempt *attempt, int code);
 /* The core's answer to an attempt whose loop ended with `more`; negative: raised. */
