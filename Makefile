@@ -78,6 +78,8 @@ soak: $(BUILT) killers ## the suites with a soak size, in full size (S=n: n seco
 	build/c/plain/tests/c/kill_sweep all 1
 	build/c/plain/tests/c/kill_ledger 1
 	build/c/plain/tests/c/kill_storm 1000000 100
+	build/c/plain/tests/c/kill_queue 1 1
+	build/c/plain/tests/c/kill_queue_storm 1000000 100
 
 c-test: $(BUILT) ## the C tests under ASan, UBSan and TSan
 	tests/c/run $(CURDIR)/$(BIN)
@@ -97,9 +99,11 @@ sweep: killers ## kill -9 after every instruction of the table's and the ledger'
 	build/c/plain/tests/c/kill_sync
 	build/c/plain/tests/c/kill_session
 	build/c/plain/tests/c/kill_ledger 10
+	build/c/plain/tests/c/kill_queue 1 40
 
 storm: killers ## kill -9 at random, 20,000 times, of eight processes that work on one table
 	build/c/plain/tests/c/kill_storm
+	build/c/plain/tests/c/kill_queue_storm
 
 demo: $(BUILT) ## the main job: 10,000 mails by task workers over a System V queue
 	$(BIN)/ipckit demo

@@ -19,7 +19,7 @@ from bench.curves import Curve
 from ipckit.cli.bench.rounds import Row, shown
 
 NAMES = (
-    "queue", "channel", "sync", "framing", "table", "task", "pools", "echo", "memory", "syscalls",
+    "queue", "shared_queue", "channel", "sync", "framing", "table", "task", "pools", "echo", "memory", "syscalls",
     "scale", "checker", "instructions",
 )  # fmt: skip
 OUT = Path("build/bench")

@@ -12,9 +12,26 @@ import time
 from ipckit._timeouts import deadline_of
 from ipckit.errors import MessageTooLarge, MisuseError, QueueEmpty, QueueFull
 
-__all__ = ["PAGE", "as_buffer", "closed", "deadline_ns", "due_ns", "empty", "full", "too_large"]
+__all__ = [
+    "MAX_BYTES",
+    "MAX_MESSAGES",
+    "PAGE",
+    "age_of",
+    "as_buffer",
+    "closed",
+    "deadline_ns",
+    "due_ns",
+    "empty",
+    "full",
+    "no_turn",
+    "not_made",
+    "too_large",
+]
 
 PAGE = 4096
+"""Bytes: long bodies have whole pages."""
+MAX_MESSAGES = 2**23
+MAX_BYTES = (2**31 - 1) * PAGE
 _CENTURY = 100 * 365 * 86400.0
 
 
@@ -35,11 +52,19 @@ def due_ns(delay: float) -> int:
     return time.monotonic_ns() + int(delay * 1e9) if delay else 0
 
 
+def age_of(sent_ns: int) -> float:
+    """Return how many seconds ago a message was sent."""
+    return max(0.0, (time.monotonic_ns() - sent_ns) / 1e9)
+
+
 def as_buffer(body: object) -> memoryview:
-    """Return the bytes of a body, without a copy. TypeError; BufferError: it is not contiguous."""
+    """Return the bytes of a body; without a copy, if they lie beside each other. TypeError."""
     if not isinstance(body, bytes | bytearray | memoryview):
         raise TypeError(f"body must be bytes, bytearray or memoryview, not {type(body).__name__}")
-    return memoryview(body).cast("B")
+    try:
+        return memoryview(body).cast("B")
+    except TypeError:  # every second byte, or none at all
+        return memoryview(bytes(body))
 
 
 def full(size: int, messages: int, pages: int) -> QueueFull:
@@ -48,6 +73,10 @@ def full(size: int, messages: int, pages: int) -> QueueFull:
         f"send: no room for {size} bytes; the queue holds {messages} messages and"
         f" {pages * PAGE} bytes of long bodies",
     )
+
+
+def no_turn() -> QueueFull:
+    return QueueFull(errno.EAGAIN, "send: others of this loop waited before; wait longer")
 
 
 def empty() -> QueueEmpty:
@@ -62,7 +91,7 @@ def too_large(size: int, pages: int) -> MessageTooLarge:
 
 
 def closed() -> MisuseError:
-    return MisuseError("the queue was closed: open it again")
+    return MisuseError("this queue object is closed; open() the queue again")
 
 
 def not_made() -> MisuseError:

@@ -13,7 +13,10 @@
 #define IPK_QUEUE_POSITIONS ((UINT64_C(1) << 40) - 1) /* positions and turns go round at 2^40 */
 #define IPK_QUEUE_RECORDS ((UINT64_C(1) << 24) - 1)   /* of a cell: record + 1 */
 
-enum { IPK_QUEUE_MAP = 64, IPK_QUEUE_MAPS = IPK_QUEUE_SLOTS / IPK_QUEUE_MAP };
+enum {
+	IPK_QUEUE_MAP = 64,
+	IPK_QUEUE_MAPS = (IPK_QUEUE_SLOTS + IPK_QUEUE_MAP - 1) / IPK_QUEUE_MAP,
+};
 
 struct ipk_queue_head {
 	char magic[8];
@@ -44,6 +47,7 @@ struct ipk_queue_part {
 	uint32_t next_record; /* where it looks for a free one */
 	uint32_t epoch;	     /* changes with each wake-up; its owner sleeps on it */
 	uint32_t recovered;  /* the last generation whose things were recovered */
+	uint64_t redelivered;
 };
 
 struct ipk_queue_record {
@@ -107,6 +111,10 @@ int ipk_queue_ring_take(const struct ipk_queue *queue, uint32_t me, struct ipk_q
 			uint64_t *position);
 /* Whether the ring is empty at this position, still. */
 int ipk_queue_ring_empty_at(const struct ipk_queue *queue, uint64_t position);
+/* Whether the ring has a message. 1, 0, -EUCLEAN. */
+int ipk_queue_ring_has(const struct ipk_queue *queue);
+/* The cell of the first message, at a look. */
+uint64_t ipk_queue_ring_peek(const struct ipk_queue *queue);
 /* R4: a message that was at `position` is over: its entry is cleared. */
 void ipk_queue_ring_clear(const struct ipk_queue *queue, uint32_t record, uint64_t position);
 /* The position at which a record has an entry. 1, 0: it has none. */
@@ -121,14 +129,16 @@ void ipk_queue_record_free(const struct ipk_queue *queue, uint32_t me, uint32_t 
 			   uint64_t word);
 /* A message was given back, or its delay is over: it is found. */
 void ipk_queue_mark_back(const struct ipk_queue *queue, uint32_t record);
+/* Whether one that was given back is QUEUED. */
+int ipk_queue_back_has(const struct ipk_queue *queue);
 /* Lease the message of the lowest turn among those that were given back. 1; 0: there is none. */
 int ipk_queue_back_take(const struct ipk_queue *queue, uint32_t me, struct ipk_queue_lease *lease);
 /* A message that has been leased again is not in the map. */
 void ipk_queue_forget_back(const struct ipk_queue *queue, uint32_t record);
 /* Something is DELAYED until then. */
 void ipk_queue_lower_due(const struct ipk_queue *queue, int64_t due);
-/* Queue what is due at `now`. */
-void ipk_queue_wake_due(const struct ipk_queue *queue, int64_t now);
+/* Queue what is due by now. */
+void ipk_queue_wake_due(const struct ipk_queue *queue);
 /* The word of a message that comes back from a lease, whose word is given. */
 uint64_t ipk_queue_word_back(const struct ipk_queue *queue, uint64_t word, int64_t due);
 
@@ -143,12 +153,12 @@ int ipk_queue_pages_take(const struct ipk_queue *queue, const struct ipk_party *
 void ipk_queue_pages_free(const struct ipk_queue *queue, struct ipk_queue_record *record);
 /* The same, whatever its chain says: for one that its owner did not finish. */
 void ipk_queue_pages_reclaim(const struct ipk_queue *queue, struct ipk_queue_record *record);
+/* How many are free. */
+uint32_t ipk_queue_pages_left(const struct ipk_queue *queue);
 
 /* -- wait.c -- */
 
 /* Wake one thread that waits for this. */
 void ipk_queue_wake(const struct ipk_queue *queue, enum ipk_queue_event event);
-/* Wake all. */
-void ipk_queue_wake_all(const struct ipk_queue *queue);
 
 #endif

@@ -174,11 +174,21 @@ ipk_queue_pages_reclaim(const struct ipk_queue *queue, struct ipk_queue_record *
 	STORE_RELAXED(&record->reservation, 0);
 }
 
+uint32_t
+ipk_queue_pages_left(const struct ipk_queue *queue)
+{
+	uint32_t left = 0;
+
+	for (uint32_t page = 0; page < queue->shape.pages; page++)
+		left += LOAD_RELAXED(&queue->page_of[page]) == 0;
+	return left;
+}
+
 int
 ipk_queue_next_extent(const struct ipk_queue *queue, uint32_t index, struct ipk_queue_extent *extent)
 {
 	struct ipk_queue_record *record = &queue->records[index];
-	uint64_t size = LOAD_RELAXED(&record->size);
+	uint64_t size = extent->total;
 	uint32_t pages = queue->shape.pages;
 	uint32_t page = extent->next_page;
 	uint64_t room = IPK_QUEUE_PAGE;

@@ -8,45 +8,47 @@
  *   T1  "There is none" is answered when the ring is empty at a position, no message that was given
  *       back is QUEUED after that, and the ring is still empty at that position.
  */
-#include "base/clock.h"
 #include "shared_queue/internal.h"
 
 #include <errno.h>
 #include <limits.h>
 #include <string.h>
 
-static void
-look_for_due(const struct ipk_queue *queue)
+/* One that was given back by a lease before, or perhaps was. 1, 0. */
+static int
+take_back(const struct ipk_queue *queue, const struct ipk_party *party,
+	  struct ipk_queue_lease *lease)
 {
-	int64_t due = LOAD_RELAXED(&queue->head->next_due);
-	int64_t now;
+	struct ipk_queue_part *part = ipk_queue_part_of(queue, party);
 
-	if (due == INT64_MAX)
-		return;
-	now = (int64_t)ipk_now_ns();
-	if (due <= now)
-		ipk_queue_wake_due(queue, now);
+	if (!ipk_queue_back_take(queue, ipk_queue_me(party), lease))
+		return 0;
+	if (ipk_queue_attempt_of(lease->word) > 1)
+		STORE_RELAXED(&part->redelivered, LOAD_RELAXED(&part->redelivered) + 1);
+	return 1;
 }
 
 int
 ipk_queue_take(const struct ipk_queue *queue, const struct ipk_party *party,
 	       struct ipk_queue_lease *lease)
 {
-	uint32_t me = ipk_queue_me(party);
+	struct ipk_queue_part *part = ipk_queue_part_of(queue, party);
 
 	for (;;) {
 		uint64_t position;
 		int code;
 
-		look_for_due(queue);
-		if (ipk_queue_back_take(queue, me, lease))
+		ipk_queue_wake_due(queue);
+		if (take_back(queue, party, lease))
 			return 1;
-		code = ipk_queue_ring_take(queue, me, lease, &position);
-		if (code > 0 && ipk_queue_attempt_of(lease->word) > 1)
+		code = ipk_queue_ring_take(queue, ipk_queue_me(party), lease, &position);
+		if (code > 0 && ipk_queue_attempt_of(lease->word) > 1) {
 			ipk_queue_forget_back(queue, lease->record);
+			STORE_RELAXED(&part->redelivered, LOAD_RELAXED(&part->redelivered) + 1);
+		}
 		if (code)
 			return code;
-		if (ipk_queue_back_take(queue, me, lease))
+		if (take_back(queue, party, lease))
 			return 1;
 		if (ipk_queue_ring_empty_at(queue, position)) /* T1 */
 			return 0;
@@ -70,9 +72,10 @@ ipk_queue_message_of(const struct ipk_queue *queue, const struct ipk_queue_lease
 }
 
 int
-ipk_queue_copy(const struct ipk_queue *queue, const struct ipk_queue_lease *lease, void *bytes)
+ipk_queue_copy(const struct ipk_queue *queue, const struct ipk_queue_lease *lease, void *bytes,
+	       uint64_t size)
 {
-	struct ipk_queue_extent extent = {0};
+	struct ipk_queue_extent extent = {.total = size};
 	int more;
 
 	while ((more = ipk_queue_next_extent(queue, lease->record, &extent)) > 0)
@@ -81,24 +84,48 @@ ipk_queue_copy(const struct ipk_queue *queue, const struct ipk_queue_lease *leas
 }
 
 int
+ipk_queue_begin_clearing(const struct ipk_queue *queue, const struct ipk_party *party,
+			 struct ipk_queue_lease *lease)
+{
+	uint64_t word = lease->word;
+	uint64_t clearing = ipk_queue_moved(word, ipk_queue_me(party), IPK_QUEUE_CLEARING);
+
+	if (!COMPARE_EXCHANGE(&queue->records[lease->record].word, &word, clearing))
+		return -ESTALE;
+	lease->word = clearing;
+	return 0;
+}
+
+void
+ipk_queue_end_clearing(const struct ipk_queue *queue, const struct ipk_party *party,
+		       const struct ipk_queue_lease *lease)
+{
+	struct ipk_queue_record *record = &queue->records[lease->record];
+
+	if (LOAD_RELAXED(&record->word) != lease->word)
+		return; /* its thread ended, and another process has cleared it */
+	if (LOAD_RELAXED(&record->reservation))
+		ipk_queue_pages_free(queue, record);
+	ipk_queue_record_free(queue, ipk_queue_me(party), lease->record, lease->word);
+	ipk_queue_wake(queue, IPK_QUEUE_ROOM);
+}
+
+int
 ipk_queue_acknowledge(const struct ipk_queue *queue, const struct ipk_party *party,
 		      const struct ipk_queue_lease *lease)
 {
 	struct ipk_queue_record *record = &queue->records[lease->record];
-	uint32_t me = ipk_queue_me(party);
-	uint64_t word = lease->word;
+	struct ipk_queue_lease clearing = *lease;
 
-	if (LOAD_RELAXED(&record->word) != word)
+	if (LOAD_RELAXED(&record->word) != lease->word)
 		return -ESTALE;
 	if (LOAD_RELAXED(&record->reservation)) {
-		uint64_t clearing = ipk_queue_moved(word, me, IPK_QUEUE_CLEARING);
-
-		if (!COMPARE_EXCHANGE(&record->word, &word, clearing))
+		if (ipk_queue_begin_clearing(queue, party, &clearing))
 			return -ESTALE;
-		word = clearing;
-		ipk_queue_pages_free(queue, record);
+		ipk_queue_end_clearing(queue, party, &clearing);
+		return 0;
 	}
-	ipk_queue_record_free(queue, me, lease->record, word);
+	ipk_queue_record_free(queue, ipk_queue_me(party), lease->record, lease->word);
 	ipk_queue_wake(queue, IPK_QUEUE_ROOM);
 	return 0;
 }

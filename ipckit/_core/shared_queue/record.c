@@ -12,8 +12,12 @@
  *       beginning, none took place in between: the queue was full.
  *   F3  A message that was given back has its old turn, which is lower than that of every entry of
  *       the ring that is not taken. Its bit in `back` is set before its word is QUEUED.
+ *   F4  next_due is at most the `due` of every message that is DELAYED, or its process is about to lower
+ *       it. It is raised by a process that looks through all records again afterwards, and lowered by
+ *       one that has written DELAYED before. So at least one of the two sees the other.
  * Blocks    never.
  */
+#include "base/clock.h"
 #include "shared_queue/internal.h"
 
 #include <errno.h>
@@ -85,12 +89,15 @@ ipk_queue_record_take(const struct ipk_queue *queue, uint32_t me, struct ipk_que
 	uint64_t last = 0;
 	uint32_t steady = 0;
 
+	if (find_free(queue, me, lease)) /* the counts below are in cache lines of other processes */
+		return 0;
 	for (;;) {
 		uint64_t completed = frees(queue, 0);
 		uint64_t begun;
 
 		if (find_free(queue, me, lease))
 			return 0;
+		FENCE(__ATOMIC_ACQUIRE);
 		begun = frees(queue, 1);
 		/* A thread that was stopped inside a free holds up no other. */
 		steady = begun == last ? steady + 1 : 0;
@@ -114,11 +121,11 @@ ipk_queue_record_free(const struct ipk_queue *queue, uint32_t me, uint32_t index
 	highest = (turn > highest ? turn : highest) + 1;
 	STORE_RELAXED(&record->highest, highest); /* F1 */
 	begun = LOAD_RELAXED(&part->frees_begun) + 1;
-	STORE_SEQ_CST(&part->frees_begun, begun);
+	STORE_RELEASE(&part->frees_begun, begun);
 	(void)COMPARE_EXCHANGE(&record->word, &word,
 			       ipk_queue_make_word(highest & IPK_QUEUE_POSITIONS, 0, 0,
 						   IPK_QUEUE_FREE));
-	STORE_SEQ_CST(&part->frees_completed, begun);
+	STORE_RELEASE(&part->frees_completed, begun);
 }
 
 /* -- what was given back -- */
@@ -177,6 +184,15 @@ find_back(const struct ipk_queue *queue, struct ipk_queue_lease *best, int *any)
 }
 
 int
+ipk_queue_back_has(const struct ipk_queue *queue)
+{
+	struct ipk_queue_lease best;
+	int any;
+
+	return LOAD_SEQ_CST(&queue->head->any_back) && find_back(queue, &best, &any);
+}
+
+int
 ipk_queue_back_take(const struct ipk_queue *queue, uint32_t me, struct ipk_queue_lease *lease)
 {
 	int any;
@@ -226,12 +242,12 @@ ipk_queue_lower_due(const struct ipk_queue *queue, int64_t due)
 			return;
 }
 
-void
-ipk_queue_wake_due(const struct ipk_queue *queue, int64_t now)
+/* Queue what is due at `now`; the least `due` of the others. */
+static int64_t
+queue_due(const struct ipk_queue *queue, int64_t now)
 {
-	/* A later one that is found on the way is noted again, and so is one that comes meanwhile. */
-	if (EXCHANGE(&queue->head->next_due, INT64_MAX) == INT64_MAX)
-		return;
+	int64_t least = INT64_MAX;
+
 	for (uint32_t record = 0; record < queue->shape.messages; record++) {
 		uint64_t word = LOAD_SEQ_CST(&queue->records[record].word);
 		int64_t due = LOAD_RELAXED(&queue->records[record].due);
@@ -239,7 +255,7 @@ ipk_queue_wake_due(const struct ipk_queue *queue, int64_t now)
 		if (ipk_queue_state_of(word) != IPK_QUEUE_DELAYED)
 			continue;
 		if (due > now) {
-			ipk_queue_lower_due(queue, due);
+			least = due < least ? due : least;
 			continue;
 		}
 		ipk_queue_mark_back(queue, record);
@@ -247,6 +263,23 @@ ipk_queue_wake_due(const struct ipk_queue *queue, int64_t now)
 				     ipk_queue_moved(word, 0, IPK_QUEUE_QUEUED)))
 			ipk_queue_wake(queue, IPK_QUEUE_MESSAGE);
 	}
+	return least;
+}
+
+void
+ipk_queue_wake_due(const struct ipk_queue *queue)
+{
+	int64_t first = LOAD_RELAXED(&queue->head->next_due);
+	int64_t now;
+
+	if (first == INT64_MAX)
+		return;
+	now = (int64_t)ipk_now_ns();
+	if (first > now)
+		return;
+	/* F4. Until it is raised, each process that looks does the same. */
+	if (COMPARE_EXCHANGE(&queue->head->next_due, &first, queue_due(queue, now)))
+		ipk_queue_lower_due(queue, queue_due(queue, 0));
 }
 
 uint64_t

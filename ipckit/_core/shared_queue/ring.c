@@ -20,7 +20,7 @@
 
 #include <errno.h>
 
-enum { TRIES = 1 << 24 }; /* each that fails is another thread's success: more are damage */
+enum { TRIES = 1 << 16 }; /* each that fails is another thread's success: more are damage */
 
 /* Positions that follow each other lie in different cache lines. */
 static uint64_t *
@@ -49,6 +49,15 @@ static uint64_t
 emptied(const struct ipk_queue *queue, uint64_t position)
 {
 	return ((position + (UINT64_C(1) << queue->ring_bits)) & IPK_QUEUE_POSITIONS) << 24;
+}
+
+/* R3. Whether a hint is behind a cell that is more than a round ahead of it: only damage leaves that. */
+static int
+is_lost(const struct ipk_queue *queue, const uint64_t *hint, uint64_t position, uint64_t seen)
+{
+	uint64_t ahead = ((seen >> 24) - position) & IPK_QUEUE_POSITIONS;
+
+	return ahead > UINT64_C(1) << queue->ring_bits && LOAD_SEQ_CST(hint) == position;
 }
 
 static void
@@ -118,10 +127,54 @@ ipk_queue_ring_put(const struct ipk_queue *queue, uint32_t record, uint64_t word
 				ipk_queue_make_word(position, 0, 0, IPK_QUEUE_QUEUED));
 			return 0;
 		}
-		if (seen >> 24 == position || ipk_queue_before(position, seen >> 24))
+		if (seen >> 24 != position && !ipk_queue_before(position, seen >> 24))
+			settle(queue, cell, seen);
+		else if (!is_lost(queue, &queue->head->tail, position, seen))
 			advance(&queue->head->tail, position); /* R3: published, or taken since */
 		else
-			settle(queue, cell, seen);
+			return -EUCLEAN;
+	}
+	return -EUCLEAN;
+}
+
+/* A message of the ring that no receiver has, as it was seen. */
+struct first {
+	uint64_t position;
+	uint64_t *cell;
+	uint64_t seen;
+	uint64_t word;
+};
+
+/* The first one. 1; 0: the ring is empty at first->position; -EUCLEAN. */
+static int
+find_first(const struct ipk_queue *queue, struct first *first)
+{
+	for (uint32_t tries = 0; tries < TRIES; tries++) {
+		uint64_t at = LOAD_SEQ_CST(&queue->head->head) & IPK_QUEUE_POSITIONS;
+		uint64_t *cell = cell_of(queue, at);
+		uint64_t seen = LOAD_SEQ_CST(cell);
+		uint64_t word;
+
+		if (seen >> 24 != at) {
+			if (ipk_queue_before(seen >> 24, at) ||
+			    is_lost(queue, &queue->head->head, at, seen))
+				return -EUCLEAN;
+			advance(&queue->head->head, at);
+			continue;
+		}
+		*first = (struct first){at, cell, seen, 0};
+		if ((seen & IPK_QUEUE_RECORDS) == 0)
+			return 0;
+		if (!is_record(queue, seen))
+			return -EUCLEAN;
+		word = word_of_entry(queue, cell, seen);
+		first->word = word;
+		if (waits_there(word, at))
+			return 1;
+		if (ipk_queue_state_of(word) == IPK_QUEUE_FILLING)
+			continue; /* the entry is gone */
+		(void)COMPARE_EXCHANGE(cell, &seen, emptied(queue, at));
+		advance(&queue->head->head, at);
 	}
 	return -EUCLEAN;
 }
@@ -131,43 +184,38 @@ ipk_queue_ring_take(const struct ipk_queue *queue, uint32_t me, struct ipk_queue
 		    uint64_t *position)
 {
 	for (uint32_t tries = 0; tries < TRIES; tries++) {
-		uint64_t at = LOAD_SEQ_CST(&queue->head->head) & IPK_QUEUE_POSITIONS;
-		uint64_t *cell = cell_of(queue, at);
-		uint64_t seen = LOAD_SEQ_CST(cell);
-		uint64_t leased;
-		uint64_t word;
+		struct first first;
+		uint32_t attempt;
+		int code = find_first(queue, &first);
 
-		if (seen >> 24 != at) {
-			if (ipk_queue_before(seen >> 24, at))
-				return -EUCLEAN;
-			advance(&queue->head->head, at);
+		*position = first.position;
+		if (code <= 0)
+			return code;
+		attempt = ipk_queue_attempt_of(first.word);
+		attempt += attempt < IPK_QUEUE_ATTEMPTS;
+		lease->record = (uint32_t)(first.seen & IPK_QUEUE_RECORDS) - 1;
+		lease->word = ipk_queue_make_word(first.position, attempt, me, IPK_QUEUE_LEASED);
+		if (!COMPARE_EXCHANGE(&queue->records[lease->record].word, &first.word, lease->word))
 			continue;
-		}
-		*position = at;
-		if ((seen & IPK_QUEUE_RECORDS) == 0)
-			return 0;
-		if (!is_record(queue, seen))
-			return -EUCLEAN;
-		word = word_of_entry(queue, cell, seen);
-		if (waits_there(word, at)) {
-			uint32_t attempt = ipk_queue_attempt_of(word);
-
-			attempt += attempt < IPK_QUEUE_ATTEMPTS;
-			leased = ipk_queue_make_word(at, attempt, me, IPK_QUEUE_LEASED);
-			lease->record = (uint32_t)(seen & IPK_QUEUE_RECORDS) - 1;
-			lease->word = leased;
-			if (!COMPARE_EXCHANGE(&queue->records[lease->record].word, &word, leased))
-				continue;
-			(void)COMPARE_EXCHANGE(cell, &seen, emptied(queue, at));
-			advance(&queue->head->head, at);
-			return 1;
-		}
-		if (ipk_queue_state_of(word) == IPK_QUEUE_FILLING)
-			continue; /* the entry is gone */
-		(void)COMPARE_EXCHANGE(cell, &seen, emptied(queue, at));
-		advance(&queue->head->head, at);
+		(void)COMPARE_EXCHANGE(first.cell, &first.seen, emptied(queue, first.position));
+		advance(&queue->head->head, first.position);
+		return 1;
 	}
 	return -EUCLEAN;
+}
+
+int
+ipk_queue_ring_has(const struct ipk_queue *queue)
+{
+	struct first first;
+
+	return find_first(queue, &first);
+}
+
+uint64_t
+ipk_queue_ring_peek(const struct ipk_queue *queue)
+{
+	return LOAD_RELAXED(cell_of(queue, LOAD_RELAXED(&queue->head->head) & IPK_QUEUE_POSITIONS));
 }
 
 int

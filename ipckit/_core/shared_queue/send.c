@@ -62,9 +62,9 @@ ipk_queue_reserve(const struct ipk_queue *queue, const struct ipk_party *party, 
 
 int
 ipk_queue_fill(const struct ipk_queue *queue, const struct ipk_queue_lease *lease,
-	       const void *bytes)
+	       const void *bytes, uint64_t size)
 {
-	struct ipk_queue_extent extent = {0};
+	struct ipk_queue_extent extent = {.total = size};
 	int more;
 
 	while ((more = ipk_queue_next_extent(queue, lease->record, &extent)) > 0)

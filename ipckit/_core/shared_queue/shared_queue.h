@@ -25,6 +25,10 @@
 
 #include "locks/lockword.h"
 
+#ifndef IPK_QUEUE_SLOTS
+#define IPK_QUEUE_SLOTS 512 /* threads that may have joined at the same time */
+#endif
+
 enum ipk_queue_state {
 	IPK_QUEUE_FREE = 0,
 	IPK_QUEUE_FILLING = 1,	/* its sender puts it together, or it has a place in the ring */
@@ -39,7 +43,6 @@ enum ipk_queue_state {
 enum {
 	IPK_QUEUE_INLINE = 192,	 /* bytes of a body inside the record */
 	IPK_QUEUE_PAGE = 4096,	 /* bytes of a page: a longer body has pages alone */
-	IPK_QUEUE_SLOTS = 512,	 /* threads that may have joined at the same time */
 	IPK_QUEUE_ATTEMPTS = 255, /* more attempts than that are not counted */
 	IPK_QUEUE_MAX_MESSAGES = 1 << 23,
 	IPK_QUEUE_FINDINGS = 16,
@@ -104,9 +107,9 @@ uint32_t ipk_queue_held(const struct ipk_queue *queue, const struct ipk_party *p
  * not so many pages, is free; -EMSGSIZE: the queue has not so many; -EAGAIN: wait for the obstacle. */
 int ipk_queue_reserve(const struct ipk_queue *queue, const struct ipk_party *party, uint64_t size,
 		      struct ipk_queue_lease *lease, struct ipk_obstacle *obstacle);
-/* Copy the body, all of it, into a message that is FILLING, ours. 0, -EUCLEAN. */
+/* Copy the body, of the size that was reserved, into a message that is FILLING, ours. 0, -EUCLEAN. */
 int ipk_queue_fill(const struct ipk_queue *queue, const struct ipk_queue_lease *lease,
-		   const void *bytes);
+		   const void *bytes, uint64_t size);
 /* Send it: QUEUED, behind all others. 0, -EUCLEAN. */
 int ipk_queue_publish(const struct ipk_queue *queue, const struct ipk_party *party,
 		       const struct ipk_queue_lease *lease);
@@ -122,20 +125,42 @@ int ipk_queue_take(const struct ipk_queue *queue, const struct ipk_party *party,
 /* Read a message that is LEASED, ours. -EUCLEAN: its size or its pages are out of range. */
 int ipk_queue_message_of(const struct ipk_queue *queue, const struct ipk_queue_lease *lease,
 			 struct ipk_queue_message *message);
-/* Copy its body, all of it. 0, -EUCLEAN. */
-int ipk_queue_copy(const struct ipk_queue *queue, const struct ipk_queue_lease *lease, void *bytes);
+/* Copy its body, of the size that ipk_queue_message_of() told. 0, -EUCLEAN. */
+int ipk_queue_copy(const struct ipk_queue *queue, const struct ipk_queue_lease *lease, void *bytes,
+		   uint64_t size);
 /* It is done, and gone. 0, -ESTALE: it is not ours any more. */
 int ipk_queue_acknowledge(const struct ipk_queue *queue, const struct ipk_party *party,
 			  const struct ipk_queue_lease *lease);
+/* The same in two steps: no receiver gets it any more, and its memory stays as it is between them.
+ * The first one changes lease->word. 0, -ESTALE. */
+int ipk_queue_begin_clearing(const struct ipk_queue *queue, const struct ipk_party *party,
+			     struct ipk_queue_lease *lease);
+void ipk_queue_end_clearing(const struct ipk_queue *queue, const struct ipk_party *party,
+			    const struct ipk_queue_lease *lease);
 /* It is for another receiver, from `due` on (CLOCK_MONOTONIC ns; 0: now), in its old place; DEAD
  * after its last attempt. 0, -ESTALE. */
 int ipk_queue_give_back(const struct ipk_queue *queue, const struct ipk_queue_lease *lease,
 			int64_t due);
 
+/* -- dead.c -- */
+
+/* Whether the record's message is DEAD; *lease then names it. */
+int ipk_queue_find_dead(const struct ipk_queue *queue, uint32_t record,
+			struct ipk_queue_lease *lease);
+/* What was read of it since then is of that message: nobody has retried or discarded it. */
+int ipk_queue_is_still(const struct ipk_queue *queue, const struct ipk_queue_lease *lease);
+/* It is QUEUED in its old place, with no attempt counted. 0, -ESTALE. */
+int ipk_queue_retry(const struct ipk_queue *queue, const struct ipk_queue_lease *lease);
+/* It is gone. 0, -ESTALE. */
+int ipk_queue_discard(const struct ipk_queue *queue, const struct ipk_party *party,
+		      const struct ipk_queue_lease *lease);
+
 /* -- pages.c -- */
 
-/* One part of a body's memory. Zeroed before the first. */
+/* One part of a body's memory. Zeroed before the first, but for `total`, the bytes of the body: they are
+ * read from the record once, so that no process can change how much is copied. */
 struct ipk_queue_extent {
+	uint64_t total;
 	unsigned char *start;
 	uint64_t size;
 	uint64_t offset; /* of the part in the body */
@@ -155,10 +180,15 @@ int ipk_queue_recover(const struct ipk_queue *queue, const struct ipk_party *par
 
 enum ipk_queue_event { IPK_QUEUE_MESSAGE = 0, IPK_QUEUE_ROOM = 1, IPK_QUEUE_EVENTS = 2 };
 
+/* A moment's look, without a change: what a wait may be over for. */
+int ipk_queue_seems_ready(const struct ipk_queue *queue, const struct ipk_party *party,
+			  enum ipk_queue_event event);
+/* Whether there is a message, or a record and pages for `size` bytes. -EUCLEAN. */
+int ipk_queue_is_ready(const struct ipk_queue *queue, enum ipk_queue_event event, uint64_t size);
 /* Say that this thread is about to wait. It then tries once more what it wants, and calls one of the
- * two below. */
+ * two below. *ticket: its place among those that wait, over the sleeps of one call; 0 at first. */
 void ipk_queue_announce(const struct ipk_queue *queue, const struct ipk_party *party,
-			enum ipk_queue_event event);
+			enum ipk_queue_event event, uint64_t *ticket);
 /* Wait until there may be a message, or room, or until a thread that has joined dies; not after
  * `deadline_ns` (CLOCK_MONOTONIC; 0: none). 0: try again; -ETIMEDOUT; -EINTR. */
 int ipk_queue_sleep(const struct ipk_queue *queue, const struct ipk_party *party,
@@ -166,6 +196,13 @@ int ipk_queue_sleep(const struct ipk_queue *queue, const struct ipk_party *party
 /* It does not wait. */
 void ipk_queue_awake(const struct ipk_queue *queue, const struct ipk_party *party,
 		     enum ipk_queue_event event);
+/* Another thread of this process: end the sleep of `party`, and refuse the one that it has announced. */
+void ipk_queue_interrupt(const struct ipk_queue *queue, const struct ipk_party *party);
+/* Wake all that wait: they look again. */
+void ipk_queue_wake_all(const struct ipk_queue *queue);
+/* A thread that was woken does not take what there is: wake the next one behind its ticket; 0: the
+ * first. */
+void ipk_queue_pass_on(const struct ipk_queue *queue, enum ipk_queue_event event, uint64_t ticket);
 
 /* -- verify.c -- */
 
@@ -173,10 +210,17 @@ struct ipk_queue_counts {
 	uint32_t in[IPK_QUEUE_STATES];
 	uint32_t free_pages;
 	int64_t oldest; /* when the oldest that is not over was sent; 0: there is none */
+	uint64_t sent;	/* since the queue was made */
+	uint64_t redelivered; /* leases that were not their message's first */
 };
 
 /* Count; each record is read one time. Any process. */
 void ipk_queue_count(const struct ipk_queue *queue, struct ipk_queue_counts *counts);
+/* How many messages are QUEUED. */
+uint32_t ipk_queue_depth(const struct ipk_queue *queue);
+/* A message that is LEASED: whose it is (a thread's id in its own pid namespace), 0: it is not leased. */
+uint32_t ipk_queue_holder(const struct ipk_queue *queue, uint32_t record,
+			  struct ipk_queue_lease *lease);
 /* Which rule is broken, NULL: none. While no thread is at work. */
 const char *ipk_queue_verify(const struct ipk_queue *queue);
 

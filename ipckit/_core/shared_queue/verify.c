@@ -21,8 +21,33 @@ ipk_queue_count(const struct ipk_queue *queue, struct ipk_queue_counts *counts)
 		    (!counts->oldest || sent < counts->oldest))
 			counts->oldest = sent;
 	}
-	for (uint32_t page = 0; page < queue->shape.pages; page++)
-		counts->free_pages += LOAD_RELAXED(&queue->page_of[page]) == 0;
+	counts->free_pages = ipk_queue_pages_left(queue);
+	counts->sent = LOAD_RELAXED(&queue->head->tail);
+	for (uint32_t slot = 0; slot < IPK_QUEUE_SLOTS; slot++)
+		counts->redelivered += LOAD_RELAXED(&queue->parts[slot].redelivered);
+}
+
+uint32_t
+ipk_queue_depth(const struct ipk_queue *queue)
+{
+	uint32_t depth = 0;
+
+	for (uint32_t index = 0; index < queue->shape.messages; index++)
+		depth += ipk_queue_state_of(LOAD_ACQUIRE(&queue->records[index].word)) ==
+			 IPK_QUEUE_QUEUED;
+	return depth;
+}
+
+uint32_t
+ipk_queue_holder(const struct ipk_queue *queue, uint32_t record, struct ipk_queue_lease *lease)
+{
+	uint64_t word = LOAD_ACQUIRE(&queue->records[record].word);
+	uint32_t owner = ipk_queue_owner_of(word);
+
+	*lease = (struct ipk_queue_lease){record, word};
+	if (ipk_queue_state_of(word) != IPK_QUEUE_LEASED || owner == 0 || owner > IPK_QUEUE_SLOTS)
+		return 0;
+	return LOAD_RELAXED(&queue->slots[owner - 1].tid);
 }
 
 /* How many pages a record has by its chain; UINT32_MAX: the chain is broken. */

@@ -11,6 +11,7 @@
  *   W2  A sleeper's epoch is odd, and sleeping is refused once it is even. A waker makes it even and
  *       wakes; every other process that finds the sleeper wakes it, too, once for each sleep. So a
  *       waker that is stopped in between holds up nobody.
+ *       One that was woken and finds too few pages for its message wakes the next, which may need fewer.
  *   W3  A sleeper also sleeps on the `live` words of the other slots, so the death of a thread that
  *       should have woken it, or that has a message, wakes it. A thread that joins wakes all.
  * Blocks    ipk_queue_sleep.
@@ -64,8 +65,9 @@ wake_slot(const struct ipk_queue *queue, uint32_t slot)
 	ipk_wake(word, 1);
 }
 
-void
-ipk_queue_wake(const struct ipk_queue *queue, enum ipk_queue_event event)
+/* Wake the first of those whose ticket is higher than `after`. */
+static void
+wake_next(const struct ipk_queue *queue, enum ipk_queue_event event, uint64_t after)
 {
 	uint32_t best = UINT32_MAX;
 	uint64_t first = UINT64_MAX;
@@ -77,7 +79,7 @@ ipk_queue_wake(const struct ipk_queue *queue, enum ipk_queue_event event)
 			uint32_t slot = map * IPK_QUEUE_MAP + (uint32_t)__builtin_ctzll(bits);
 			uint64_t ticket = LOAD_RELAXED(&queue->parts[slot].ticket);
 
-			if (ticket < first && is_asleep(queue, slot)) {
+			if (ticket > after && ticket < first && is_asleep(queue, slot)) {
 				first = ticket;
 				best = slot;
 			}
@@ -85,6 +87,18 @@ ipk_queue_wake(const struct ipk_queue *queue, enum ipk_queue_event event)
 	}
 	if (best != UINT32_MAX)
 		wake_slot(queue, best);
+}
+
+void
+ipk_queue_wake(const struct ipk_queue *queue, enum ipk_queue_event event)
+{
+	wake_next(queue, event, 0);
+}
+
+void
+ipk_queue_pass_on(const struct ipk_queue *queue, enum ipk_queue_event event, uint64_t ticket)
+{
+	wake_next(queue, event, ticket);
 }
 
 void
@@ -100,16 +114,46 @@ ipk_queue_wake_all(const struct ipk_queue *queue)
 		}
 }
 
+int
+ipk_queue_seems_ready(const struct ipk_queue *queue, const struct ipk_party *party,
+		      enum ipk_queue_event event)
+{
+	uint32_t record;
+
+	if (event == IPK_QUEUE_MESSAGE)
+		return (ipk_queue_ring_peek(queue) & IPK_QUEUE_RECORDS) != 0 ||
+		       LOAD_RELAXED(&queue->head->any_back);
+	record = LOAD_RELAXED(&ipk_queue_part_of(queue, party)->next_record) % queue->shape.messages;
+	return ipk_queue_state_of(LOAD_RELAXED(&queue->records[record].word)) == IPK_QUEUE_FREE;
+}
+
+int
+ipk_queue_is_ready(const struct ipk_queue *queue, enum ipk_queue_event event, uint64_t size)
+{
+	if (event == IPK_QUEUE_MESSAGE) {
+		ipk_queue_wake_due(queue);
+		return ipk_queue_back_has(queue) ? 1 : ipk_queue_ring_has(queue);
+	}
+	if (size > IPK_QUEUE_INLINE &&
+	    (uint64_t)ipk_queue_pages_left(queue) * IPK_QUEUE_PAGE < size)
+		return 0;
+	for (uint32_t index = 0; index < queue->shape.messages; index++)
+		if (ipk_queue_state_of(LOAD_SEQ_CST(&queue->records[index].word)) == IPK_QUEUE_FREE)
+			return 1;
+	return 0;
+}
+
 void
 ipk_queue_announce(const struct ipk_queue *queue, const struct ipk_party *party,
-		   enum ipk_queue_event event)
+		   enum ipk_queue_event event, uint64_t *ticket)
 {
 	struct ipk_queue_part *part = ipk_queue_part_of(queue, party);
 	uint32_t slot = ipk_queue_me(party) - 1;
 	uint32_t epoch = LOAD_RELAXED(&part->epoch);
 
-	STORE_RELAXED(&part->ticket,
-		      __atomic_add_fetch(&queue->head->sleeps, 1, __ATOMIC_RELAXED));
+	if (!*ticket)
+		*ticket = __atomic_add_fetch(&queue->head->sleeps, 1, __ATOMIC_RELAXED);
+	STORE_RELAXED(&part->ticket, *ticket);
 	if (!(epoch & 1))
 		STORE_SEQ_CST(&part->epoch, epoch + 1);
 	(void)FETCH_OR(map_of(queue, event, slot), bit_of(slot));
@@ -126,6 +170,17 @@ ipk_queue_awake(const struct ipk_queue *queue, const struct ipk_party *party,
 	(void)FETCH_CLEAR(map_of(queue, event, slot), bit_of(slot));
 	if (epoch & 1)
 		(void)COMPARE_EXCHANGE(&part->epoch, &epoch, epoch + 1);
+}
+
+void
+ipk_queue_interrupt(const struct ipk_queue *queue, const struct ipk_party *party)
+{
+	uint32_t *word = &ipk_queue_part_of(queue, party)->epoch;
+	uint32_t epoch = LOAD_SEQ_CST(word);
+
+	if (epoch & 1)
+		(void)COMPARE_EXCHANGE(word, &epoch, epoch + 1);
+	ipk_wake(word, 1);
 }
 
 /* W3. The words of all other threads; how many, or -1: one of them died. */

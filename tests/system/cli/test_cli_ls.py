@@ -14,7 +14,7 @@ from leaks import shm_files, sysv_queues
 from message_queues import segment_and_semaphores
 from serving import LOOK
 
-from ipckit import NotFound, PosixQueue, SysvQueue
+from ipckit import NotFound, PosixQueue, SharedQueue, SysvQueue
 from ipckit.cli.inventory.collect import collect, remove
 
 CALLBACKS = """
@@ -297,3 +297,21 @@ def test_a_posix_queue_that_was_made_again_is_not_removed():
             assert remove([entry], []) == []
             again.send(b"x", timeout=0)
             again.remove()
+
+
+def test_a_shared_queue_that_nobody_has(directory):
+    """It is named, with what is in it; one that is damaged, too; and it is removed by its name."""
+    name = f"test.{os.getpid()}"
+    with SharedQueue.create(name, max_messages=8, max_bytes=4096, max_attempts=1) as queue:
+        queue.send_many([b"dead", b"leased", b"waits"])
+        queue.lease().give_back()
+        with queue.lease():
+            entry = ls(directory)[f"shared-queue:{name}"]
+            assert (entry["verdict"], entry["users"]) == ("used", [os.getpid()])
+            assert (entry["kind"], entry["ours"]) == ("shared queue", True)
+            assert entry["content"] == "1 of 8 messages, 1 leased, 1 dead"
+    assert ls(directory)[f"shared-queue:{name}"]["verdict"] == "idle"
+    with open(f"/dev/shm/ipckit-queue.{name}", "r+b") as file:
+        file.write(b"damaged")
+    assert "not readable" in ls(directory)[f"shared-queue:{name}"]["content"]
+    assert ipckit_json("rm", name, "--yes")["removed"] == [f"shared-queue:{name}"]

@@ -37,6 +37,7 @@ from ipckit import (
     PeerGone,
     PosixQueue,
     Server,
+    SharedQueue,
     Str,
     SysvQueue,
     Table,
@@ -194,6 +195,36 @@ def _() -> Iterator[tuple[Any, Check]]:
         queue.send(b"there")
         try:
             yield queue, lambda: queue.receive(timeout=0) == (4, b"there")
+        finally:
+            queue.remove()
+
+
+def answer_in_place(queue: SharedQueue) -> None:
+    with queue.lease(timeout=LOOK) as job, queue.reserve(job.size, timeout=LOOK) as space:
+        assert job.attempt == 2
+        space.buffer[:] = bytes(job.body)[::-1]
+
+
+def answered_in_place(queue: SharedQueue) -> bool:
+    body = queue.receive(timeout=0).body
+    return body == bytes(range(256))[::-1] * 20 and not len(queue) and not queue.verify()
+
+
+@shared("`SharedQueue` without a name", answer_in_place)
+def _() -> Iterator[tuple[Any, Check]]:
+    with SharedQueue(max_messages=4, max_bytes=1 << 20) as queue:
+        queue.send(bytes(range(256)) * 20)
+        queue.lease().give_back()
+        yield queue, lambda: answered_in_place(queue)
+
+
+@shared("`SharedQueue` with a name", answer_in_place)
+def _() -> Iterator[tuple[Any, Check]]:
+    with SharedQueue.create("start-methods", max_messages=4, max_bytes=1 << 20) as queue:
+        queue.send(bytes(range(256)) * 20)
+        queue.lease().give_back()
+        try:
+            yield queue, lambda: answered_in_place(queue)
         finally:
             queue.remove()
 

@@ -34,6 +34,7 @@ struct membership {
 enum { FIRST_PAUSE_NS = 100000, LONGEST_PAUSE_NS = 10000000 };
 
 static __thread struct membership *mine;
+static uint32_t forks;
 static pthread_mutex_t registry_mutex = PTHREAD_MUTEX_INITIALIZER;
 static pthread_key_t at_thread_end;
 
@@ -121,6 +122,7 @@ static void
 after_fork_in_child(void)
 {
 	hazards_after_fork_in_child();
+	forks++;
 	(void)pthread_mutex_unlock(&registry_mutex); /* it is this thread's, as before the fork */
 	while (mine) {
 		struct membership *member = mine;
@@ -320,24 +322,16 @@ join(struct membership *member)
 }
 
 struct ipk_party *
-segment_party(struct segment *segment, int *code)
+segment_party_of_c_thread(struct segment *segment, int *code)
 {
-	struct membership *member = mine;
+	struct membership *member = calloc(1, sizeof(*member));
 
-	if (member && member->segment == segment)
-		return &member->party;
-	member = find_membership(segment);
-	if (member)
-		return &member->party;
 	*code = -ENOMEM;
-	member = calloc(1, sizeof(*member));
 	if (!member)
 		return NULL;
 	member->segment = segment;
 	segment_keep(segment);
-	Py_BEGIN_ALLOW_THREADS
 	*code = join(member);
-	Py_END_ALLOW_THREADS
 	if (*code) {
 		segment_drop(segment);
 		free(member);
@@ -345,6 +339,29 @@ segment_party(struct segment *segment, int *code)
 	}
 	membership_ends_with_thread();
 	return &member->party;
+}
+
+struct ipk_party *
+segment_party(struct segment *segment, int *code)
+{
+	struct membership *member = mine;
+	struct ipk_party *party;
+
+	if (member && member->segment == segment)
+		return &member->party;
+	member = find_membership(segment);
+	if (member)
+		return &member->party;
+	Py_BEGIN_ALLOW_THREADS
+	party = segment_party_of_c_thread(segment, code);
+	Py_END_ALLOW_THREADS
+	return party;
+}
+
+uint32_t
+segment_forks(void)
+{
+	return forks;
 }
 
 int

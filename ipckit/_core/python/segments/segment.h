@@ -53,6 +53,10 @@ void segment_close(struct segment *segment);
 struct ipk_party *segment_party(struct segment *segment, int *code);
 /* The same, if it has joined. */
 struct ipk_party *segment_party_if_any(struct segment *segment);
+/* As segment_party(), of a thread that Python does not know; it has no signals. */
+struct ipk_party *segment_party_of_c_thread(struct segment *segment, int *code);
+/* How many forks are between this process and the one that loaded the module. */
+uint32_t segment_forks(void);
 /* The calling thread gives its slot back. 0, -EBUSY: it holds a row's lock; or another -errno. */
 int segment_release_slot(struct segment *segment);
 

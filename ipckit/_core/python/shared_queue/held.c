@@ -2,69 +2,26 @@
  * python/shared_queue/held.c - the types Lease and Reservation: a message in shared memory that this
  * process has.
  *
- * Owns      struct held.  Stands on wait.c.
+ * Owns      struct held.  Stands on wait.c, body.c.
  * State     a held message keeps its segment mapped, also after the queue's close().
  * Blocks    queue_lease and queue_reserve, as queue_get().
  *
- * Invariant
- *   L1  A message is over (acknowledged, given back, sent, abandoned) only when no buffer of it is
- *       exported: what others write into its memory afterwards is in no view.
+ * Invariants
+ *   L1  A message's memory is given to others (its record is freed, QUEUED or sent) only when no buffer
+ *       of it is exported: what others write into it afterwards is in no view.
+ *   L2  A message that is acknowledged while a view of it is in use is CLEARING: no receiver gets it
+ *       again. Its memory is freed when the last view is released.
+ *   L3  A message is its thread's. A child of a fork has the object and not the message.
  */
 #include "python/arguments.h"
-#include "python/shared_queue/door.h"
+#include "python/shared_queue/held.h"
 
 #include <errno.h>
-#include <string.h>
-#include <sys/mman.h>
 
 static PyTypeObject *lease_type;
 static PyTypeObject *reservation_type;
 
 /* -- making -- */
-
-/* Map the parts of a body beside each other. 0, -errno. */
-static int
-map_parts(struct held *held, uint64_t size)
-{
-	const struct ipk_queue *queue = &held->segment->queue;
-	struct ipk_queue_extent extent = {0};
-	uint64_t bytes = (size + IPK_QUEUE_PAGE - 1) / IPK_QUEUE_PAGE * IPK_QUEUE_PAGE;
-	unsigned char *place = mmap(NULL, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	int more = 1;
-
-	if (place == MAP_FAILED)
-		return -errno;
-	while (more > 0 && (more = ipk_queue_next_extent(queue, held->lease.record, &extent)) > 0) {
-		uint64_t part = (extent.size + IPK_QUEUE_PAGE - 1) / IPK_QUEUE_PAGE * IPK_QUEUE_PAGE;
-		off_t offset = extent.start - (unsigned char *)held->segment->base;
-
-		if (mmap(place + extent.offset, part, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
-			 held->segment->registry.fd, offset) == MAP_FAILED)
-			more = -errno;
-	}
-	if (more < 0) {
-		(void)munmap(place, bytes);
-		return more;
-	}
-	held->start = held->mapped = place;
-	return 0;
-}
-
-/* Where the body is, in one part. 0, -errno. */
-static int
-find_body(struct held *held)
-{
-	const struct ipk_queue *queue = &held->segment->queue;
-	struct ipk_queue_extent extent = {0};
-	int code = ipk_queue_message_of(queue, &held->lease, &held->message);
-
-	if (code == 0)
-		code = ipk_queue_next_extent(queue, held->lease.record, &extent);
-	if (code < 0)
-		return code;
-	held->start = extent.start; /* of an empty body: the record's */
-	return extent.size == held->message.size ? 0 : map_parts(held, held->message.size);
-}
 
 /* What the call has leased, as an object. NULL: raised; the message is not ours. */
 static PyObject *
@@ -75,12 +32,13 @@ hold(PyTypeObject *type, struct queue_call *call, int writable)
 	int code = 0;
 
 	if (held) {
-		held->handle = Py_NewRef((PyObject *)call->handle);
+		held->refusals = Py_NewRef(call->handle->refusals);
 		held->segment = call->segment;
 		held->lease = call->lease;
 		held->writable = writable;
+		held->forks = segment_forks();
 		segment_keep(call->segment);
-		code = find_body(held);
+		code = held_find_body(held);
 		if (code == 0)
 			return (PyObject *)held;
 		if (code == -EUCLEAN)
@@ -110,13 +68,29 @@ QUEUE_FAST(queue_lease)
 	    queue_begin(&call, self, places[0]) < 0)
 		return NULL;
 	call.event = IPK_QUEUE_MESSAGE;
+	call.size = 0;
 	code = queue_get(&call);
 	if (code > 0)
 		held = hold(lease_type, &call, 0);
 	else if (code == 0)
-		(void)queue_refuse(call.handle, "empty", "()");
+		queue_refuse_call(&call);
 	queue_end(&call);
 	return held;
+}
+
+/* 0 and more; -1: raised. */
+static Py_ssize_t
+size_of(PyObject *number)
+{
+	Py_ssize_t size = PyLong_Check(number) ? PyLong_AsSsize_t(number) : -1;
+
+	if (size >= 0)
+		return size;
+	if (!PyLong_Check(number))
+		PyErr_Format(PyExc_TypeError, "size=%R: must be an int", number);
+	else if (!PyErr_Occurred() || PyErr_ExceptionMatches(PyExc_OverflowError))
+		PyErr_Format(PyExc_ValueError, "size=%R: must be 0..2**63-1 bytes", number);
+	return -1;
 }
 
 QUEUE_FAST(queue_reserve)
@@ -130,14 +104,8 @@ QUEUE_FAST(queue_reserve)
 
 	if (place_arguments("reserve", names, 1, 2, args, count, keywords, places) < 0)
 		return NULL;
-	size = PyLong_AsSsize_t(places[0]);
-	if (size == -1 && PyErr_Occurred())
-		return NULL;
-	if (size < 0) {
-		PyErr_Format(PyExc_ValueError, "size=%zd: must be at least 0", size);
-		return NULL;
-	}
-	if (queue_begin(&call, self, places[1]) < 0)
+	size = size_of(places[0]);
+	if (size < 0 || queue_begin(&call, self, places[1]) < 0)
 		return NULL;
 	call.event = IPK_QUEUE_ROOM;
 	call.size = (uint64_t)size;
@@ -145,105 +113,56 @@ QUEUE_FAST(queue_reserve)
 	if (code > 0)
 		held = hold(reservation_type, &call, 1);
 	else if (code == 0)
-		(void)queue_refuse(call.handle, "full", "(KII)", (unsigned long long)call.size,
-				   call.queue->shape.messages, call.queue->shape.pages);
+		queue_refuse_call(&call);
 	queue_end(&call);
 	return held;
 }
+/* -- its end -- */
 
-/* -- its memory -- */
-
+/* 0 when the message is ours still; -1 raised. */
 static int
-held_get_buffer(PyObject *self, Py_buffer *view, int flags)
+check_ours(const struct held *held)
 {
-	struct held *held = (struct held *)self;
-
-	if (!held->segment) {
-		view->obj = NULL;
-		PyErr_SetString(PyExc_BufferError, "the message is over: its memory is not ours");
-		return -1;
-	}
-	if (PyBuffer_FillInfo(view, self, held->start, (Py_ssize_t)held->message.size,
-			      !held->writable, flags) < 0)
-		return -1;
-	held->exports++;
-	return 0;
-}
-
-static void
-held_release_buffer(PyObject *self, Py_buffer *view)
-{
-	(void)view;
-	((struct held *)self)->exports--;
-}
-
-/* body, buffer: the memoryview, the same one each time. */
-static PyObject *
-held_view(PyObject *self, void *unused)
-{
-	struct held *held = (struct held *)self;
-
-	(void)unused;
-	if (!held->view)
-		held->view = PyMemoryView_FromObject(self);
-	return Py_XNewRef(held->view);
-}
-
-/* L1. 0; -1 raised: some view of it is still in use. */
-static int
-release_view(struct held *held)
-{
-	PyObject *released;
-
-	if (held->view) {
-		released = PyObject_CallMethod(held->view, "release", NULL);
-		if (!released)
-			return -1;
-		Py_DECREF(released);
-		Py_CLEAR(held->view);
-	}
-	if (held->exports == 0)
+	if (held->forks != segment_forks())
+		PyErr_SetString(segment_misuse, "the message is the parent's: a child of a fork has "
+						"none of its leases and reservations");
+	else if (!held->segment || held->clearing)
+		PyErr_SetString(segment_misuse, "the message is over: it was acknowledged, given "
+						"back, sent or abandoned before");
+	else
 		return 0;
-	PyErr_SetString(PyExc_BufferError, "a view of the message's memory is in use: release it "
-					   "first (memoryview.release(), or del the array)");
 	return -1;
 }
 
-/* -- its end -- */
-
-static void
-forget(struct held *held)
-{
-	struct segment *segment = held->segment;
-
-	if (held->mapped)
-		(void)munmap(held->mapped, (held->message.size + IPK_QUEUE_PAGE - 1) /
-						   IPK_QUEUE_PAGE * IPK_QUEUE_PAGE);
-	held->mapped = NULL;
-	held->segment = NULL;
-	segment_drop(segment);
-}
-
-/* The calling thread's party, when the message is ours still; NULL: raised. */
+/* The calling thread's party, when the message is ours still and in no view; NULL: raised. */
 static struct ipk_party *
 begin_end(struct held *held)
 {
-	if (!held->segment) {
-		PyErr_SetString(segment_misuse, "the message is over: it was acknowledged, given "
-						"back, sent or abandoned before");
+	if (check_ours(held) < 0 || held_release_view(held) < 0)
 		return NULL;
-	}
-	return release_view(held) < 0 ? NULL : segment_join(held->segment);
+	return segment_join(held->segment);
+}
+
+/* 0, or -1 raised, for a result of the core. */
+static int
+check_code(int code)
+{
+	if (code == -ESTALE)
+		PyErr_SetString(segment_misuse, "the message is not ours any more: the thread that "
+						"leased it has ended, so it was given back");
+	else if (code == -EUCLEAN)
+		PyErr_SetString(segment_corrupt, "the queue's segment is damaged: its ring is full");
+	else if (code < 0)
+		PyErr_Format(segment_internal, "the queue's core returned %d", code);
+	return code < 0 ? -1 : 0;
 }
 
 static PyObject *
 ended(struct held *held, int code)
 {
-	forget(held);
-	if (code < 0) {
-		PyErr_Format(segment_internal, "the queue's core returned %d", code);
+	held_forget(held);
+	if (check_code(code) < 0)
 		return NULL;
-	}
 	Py_RETURN_NONE;
 }
 
@@ -251,12 +170,22 @@ static PyObject *
 lease_acknowledge(PyObject *self, PyObject *unused)
 {
 	struct held *held = (struct held *)self;
-	struct ipk_party *party = begin_end(held);
+	struct ipk_party *party = NULL;
 
 	(void)unused;
+	if (check_ours(held) == 0) {
+		if (held_release_view(held) < 0)
+			PyErr_Clear(); /* L2 */
+		party = segment_join(held->segment);
+	}
 	if (!party)
 		return NULL;
-	return ended(held, ipk_queue_acknowledge(&held->segment->queue, party, &held->lease));
+	if (held->exports == 0)
+		return ended(held, ipk_queue_acknowledge(&held->segment->queue, party, &held->lease));
+	if (check_code(ipk_queue_begin_clearing(&held->segment->queue, party, &held->lease)) < 0)
+		return NULL;
+	held->clearing = 1;
+	Py_RETURN_NONE;
 }
 
 /* give_back(delay=0) */
@@ -272,9 +201,7 @@ lease_give_back(PyObject *self, PyObject *const *args, Py_ssize_t count, PyObjec
 	if (place_arguments("give_back", names, 0, 1, args, count, keywords, places) < 0)
 		return NULL;
 	if (places[0]) {
-		PyObject *refusals = ((struct queue_handle *)held->handle)->refusals;
-
-		deadline = PyObject_CallMethod(refusals, "due_ns", "(O)", places[0]);
+		deadline = PyObject_CallMethod(held->refusals, "due_ns", "(O)", places[0]);
 		if (!deadline)
 			return NULL;
 		due = PyLong_AsLongLong(deadline);
@@ -328,10 +255,11 @@ leave(PyObject *self, PyObject *args, PyCFunction well, PyCFunction badly)
 	PyObject *error;
 	PyObject *trace;
 	PyObject *result;
+	struct held *held = (struct held *)self;
 
 	if (!PyArg_ParseTuple(args, "OOO", &kind, &error, &trace))
 		return NULL;
-	if (!((struct held *)self)->segment)
+	if (!held->segment || held->clearing || held->forks != segment_forks())
 		Py_RETURN_NONE;
 	if (kind == Py_None)
 		return well(self, NULL);
@@ -361,6 +289,25 @@ reservation_exit(PyObject *self, PyObject *args)
 	return leave(self, args, reservation_send, reservation_abandon);
 }
 
+/* Nobody has the object any more: it is given back, or not sent. */
+static void
+give_up(struct held *held)
+{
+	struct ipk_party *party;
+	PyObject *kind;
+	PyObject *error;
+	PyObject *trace;
+
+	PyErr_Fetch(&kind, &error, &trace);
+	party = segment_join(held->segment);
+	if (!held->writable)
+		(void)ipk_queue_give_back(&held->segment->queue, &held->lease, 0);
+	else if (party)
+		ipk_queue_abandon(&held->segment->queue, party, &held->lease);
+	PyErr_Restore(kind, error, trace);
+	held_forget(held);
+}
+
 static void
 held_free(PyObject *self)
 {
@@ -368,22 +315,27 @@ held_free(PyObject *self)
 	PyTypeObject *type = Py_TYPE(self);
 
 	/* A view has a reference to this object, so there is none by now. */
-	if (held->segment) {
-		struct ipk_party *party = segment_party_if_any(held->segment);
-
-		if (!held->writable)
-			(void)ipk_queue_give_back(&held->segment->queue, &held->lease, 0);
-		else if (party || (party = segment_join(held->segment)))
-			ipk_queue_abandon(&held->segment->queue, party, &held->lease);
-		PyErr_Clear();
-		forget(held);
-	}
-	Py_XDECREF(held->handle);
+	if (held->segment && held->forks == segment_forks())
+		give_up(held);
+	else if (held->segment)
+		held_forget(held); /* L3 */
+	Py_XDECREF(held->view);
+	Py_XDECREF(held->refusals);
 	((freefunc)PyType_GetSlot(type, Py_tp_free))(self);
 	Py_DECREF(type);
 }
 
 /* -- the types -- */
+
+static PyObject *
+held_reduce(PyObject *self, PyObject *unused)
+{
+	(void)self;
+	(void)unused;
+	PyErr_SetString(PyExc_TypeError, "a lease or a reservation belongs to this thread: send a copy "
+					 "of its bytes, or share the queue");
+	return NULL;
+}
 
 static PyObject *
 lease_attempt(PyObject *self, void *unused)
@@ -402,13 +354,15 @@ held_size(PyObject *self, void *unused)
 static PyMethodDef lease_methods[] = {
 	{"acknowledge", lease_acknowledge, METH_NOARGS,
 	 PyDoc_STR("acknowledge($self)\n--\n\n"
-		   "Remove the message for good. BufferError: a view of its body is in use; nothing "
-		   "was changed.\nMisuseError: it is over.")},
+		   "Remove the message for good: no receiver gets it again. Its memory is free when "
+		   "the last\nview of its body is gone. MisuseError: it is over, or its thread has "
+		   "ended.")},
 	{"give_back", FAST_KEYWORDS(lease_give_back),
 	 PyDoc_STR("give_back($self, delay=0)\n--\n\n"
 		   "Put the message back into its old place, for another receiver, `delay` seconds "
 		   "from now.\n\nAfter its last attempt it is dead: see SharedQueue.dead. BufferError: "
 		   "a view of its body is\nin use; nothing was changed. MisuseError: it is over.")},
+	{"__reduce__", held_reduce, METH_NOARGS, NULL},
 	{"__enter__", held_enter, METH_NOARGS, NULL},
 	{"__exit__", lease_exit, METH_VARARGS,
 	 PyDoc_STR("Acknowledge; after an exception, give back.")},
@@ -434,6 +388,7 @@ static PyMethodDef reservation_methods[] = {
 	{"abandon", reservation_abandon, METH_NOARGS,
 	 PyDoc_STR("abandon($self)\n--\n\n"
 		   "Give the space back; no message is sent. As send() otherwise.")},
+	{"__reduce__", held_reduce, METH_NOARGS, NULL},
 	{"__enter__", held_enter, METH_NOARGS, NULL},
 	{"__exit__", reservation_exit, METH_VARARGS,
 	 PyDoc_STR("Send; after an exception, abandon.")},

@@ -9,8 +9,6 @@
 
 #include <errno.h>
 
-enum { LONG = 1 << 18 }; /* bytes: others may run while so many are copied */
-
 /* Send one body; 1, 0: no room in the time, -1 raised. */
 static int
 send_one(struct queue_call *call, const char *bytes, Py_ssize_t size)
@@ -22,12 +20,12 @@ send_one(struct queue_call *call, const char *bytes, Py_ssize_t size)
 	code = queue_get(call);
 	if (code <= 0)
 		return code;
-	if (size >= LONG) {
+	if (size >= QUEUE_LONG) {
 		Py_BEGIN_ALLOW_THREADS
-		code = ipk_queue_fill(call->queue, &call->lease, bytes);
+		code = ipk_queue_fill(call->queue, &call->lease, bytes, call->size);
 		Py_END_ALLOW_THREADS
 	} else {
-		code = ipk_queue_fill(call->queue, &call->lease, bytes);
+		code = ipk_queue_fill(call->queue, &call->lease, bytes, call->size);
 	}
 	if (code == 0)
 		code = ipk_queue_publish(call->queue, call->party, &call->lease);
@@ -37,25 +35,32 @@ send_one(struct queue_call *call, const char *bytes, Py_ssize_t size)
 	return queue_raise(call, code);
 }
 
-/* The same of any object; TypeError: it is not bytes. */
+/* What is sent: bytes, or a memoryview of bytes, by the class' rules. A new reference; NULL: raised. */
+static PyObject *
+plain_body(const struct queue_handle *handle, PyObject *body)
+{
+	if (PyBytes_CheckExact(body))
+		return Py_NewRef(body);
+	if (!handle->refusals) {
+		PyErr_SetString(segment_misuse, "Queue is a base: use ipckit.queue.SharedQueue");
+		return NULL;
+	}
+	return PyObject_CallMethod(handle->refusals, "as_buffer", "(O)", body);
+}
+
+/* Send what plain_body() returned; as send_one(). */
 static int
-send_object(struct queue_call *call, PyObject *body)
+send_plain(struct queue_call *call, PyObject *plain)
 {
 	Py_buffer buffer;
-	PyObject *plain;
 	int code;
 
-	if (PyBytes_CheckExact(body))
-		return send_one(call, PyBytes_AsString(body), PyBytes_Size(body));
-	plain = PyObject_CallMethod(call->handle->refusals, "as_buffer", "(O)", body);
-	if (!plain)
+	if (PyBytes_CheckExact(plain))
+		return send_one(call, PyBytes_AsString(plain), PyBytes_Size(plain));
+	if (PyObject_GetBuffer(plain, &buffer, PyBUF_SIMPLE) < 0)
 		return -1;
-	code = PyObject_GetBuffer(plain, &buffer, PyBUF_SIMPLE);
-	if (code == 0) {
-		code = send_one(call, buffer.buf, buffer.len);
-		PyBuffer_Release(&buffer);
-	}
-	Py_DECREF(plain);
+	code = send_one(call, buffer.buf, buffer.len);
+	PyBuffer_Release(&buffer);
 	return code;
 }
 
@@ -63,16 +68,17 @@ static PyObject *
 send_body(PyObject *self, PyObject *body, PyObject *timeout, int now)
 {
 	struct queue_call call;
-	int code;
+	PyObject *plain = plain_body((struct queue_handle *)self, body);
+	int code = -1;
 
-	if (queue_begin(&call, self, timeout) < 0)
-		return NULL;
-	call.now |= now;
-	code = send_object(&call, body);
-	if (code == 0)
-		(void)queue_refuse(call.handle, "full", "(KII)", (unsigned long long)call.size,
-				   call.queue->shape.messages, call.queue->shape.pages);
-	queue_end(&call);
+	if (plain && queue_begin(&call, self, timeout) == 0) {
+		call.now |= now;
+		code = send_plain(&call, plain);
+		if (code == 0)
+			queue_refuse_call(&call);
+		queue_end(&call);
+	}
+	Py_XDECREF(plain);
 	if (code <= 0)
 		return NULL;
 	Py_RETURN_NONE;
@@ -126,12 +132,12 @@ consume(struct queue_call *call)
 	if (body) {
 		char *bytes = PyBytes_AsString(body);
 
-		if (message.size >= LONG) {
+		if (message.size >= QUEUE_LONG) {
 			Py_BEGIN_ALLOW_THREADS
-			code = ipk_queue_copy(call->queue, &call->lease, bytes);
+			code = ipk_queue_copy(call->queue, &call->lease, bytes, message.size);
 			Py_END_ALLOW_THREADS
 		} else {
-			code = ipk_queue_copy(call->queue, &call->lease, bytes);
+			code = ipk_queue_copy(call->queue, &call->lease, bytes, message.size);
 		}
 	}
 	if (code == 0 && body)
@@ -157,11 +163,12 @@ receive_message(PyObject *self, PyObject *timeout, int now)
 		return NULL;
 	call.now |= now;
 	call.event = IPK_QUEUE_MESSAGE;
+	call.size = 0;
 	code = queue_get(&call);
 	if (code > 0)
 		message = consume(&call);
 	else if (code == 0)
-		(void)queue_refuse(call.handle, "empty", "()");
+		queue_refuse_call(&call);
 	queue_end(&call);
 	return message;
 }
@@ -183,31 +190,69 @@ queue_receive_nowait(PyObject *self, PyObject *unused)
 	return receive_message(self, NULL, 1);
 }
 
-/* Every body in turn: wait for the first, and send what has room now. How many; -1: raised, and it was
- * the first. */
-static Py_ssize_t
-send_all(struct queue_call *call, PyObject *bodies)
+/* The bodies as send_plain() takes them, each checked. NULL: raised. */
+static PyObject *
+plain_bodies(const struct queue_handle *handle, PyObject *bodies)
 {
-	Py_ssize_t total = PySequence_Size(bodies);
-	Py_ssize_t sent = 0;
+	PyObject *plain;
+	Py_ssize_t total;
 
-	while (total >= 0 && sent < total) {
-		PyObject *body = PySequence_GetItem(bodies, sent);
-		int code = body ? send_object(call, body) : -1;
+	if (PyBytes_Check(bodies) || PyByteArray_Check(bodies) || PyMemoryView_Check(bodies)) {
+		PyErr_SetString(PyExc_TypeError, "bodies must be an iterable of bodies, not one body");
+		return NULL;
+	}
+	plain = PySequence_List(bodies);
+	total = plain ? PyList_Size(plain) : 0;
+	for (Py_ssize_t i = 0; i < total; i++) {
+		PyObject *body = LIST_ITEM(plain, i);
+		PyObject *item = body ? plain_body(handle, body) : NULL;
 
 		Py_XDECREF(body);
-		if (code < 0) {
-			if (!sent)
-				return -1;
-			PyErr_Clear(); /* it is raised by the next call, which begins with it */
-			break;
+		if (!item || PyList_SetItem(plain, i, item) < 0) {
+			Py_DECREF(plain);
+			return NULL;
 		}
-		if (code == 0)
-			break;
+	}
+	return plain;
+}
+
+/* 0, or -1 raised: one of them fits no empty queue. */
+static int
+check_sizes(struct queue_call *call, PyObject *plain)
+{
+	for (Py_ssize_t i = 0; i < PyList_Size(plain); i++) {
+		PyObject *body = PyList_GetItem(plain, i);
+
+		call->size = (uint64_t)PyObject_Size(body);
+		if (call->size > IPK_QUEUE_INLINE &&
+		    call->size > (uint64_t)call->queue->shape.pages * IPK_QUEUE_PAGE)
+			return queue_raise(call, -EMSGSIZE);
+	}
+	return 0;
+}
+
+/* Wait for the first, and send what has room now. How many, or -1: raised, and none was sent. */
+static Py_ssize_t
+send_all(struct queue_call *call, PyObject *plain)
+{
+	Py_ssize_t total = PyList_Size(plain);
+	Py_ssize_t sent = 0;
+	int code = 1;
+
+	if (check_sizes(call, plain) < 0)
+		return -1;
+	while (sent < total && (code = send_plain(call, PyList_GetItem(plain, sent))) > 0) {
 		sent++;
 		call->now = 1;
 	}
-	return total < 0 ? -1 : sent;
+	if (sent || !total) {
+		if (code < 0)
+			PyErr_Clear(); /* the caller sends the rest again, and meets it then */
+		return sent;
+	}
+	if (code == 0)
+		queue_refuse_call(call);
+	return -1;
 }
 
 QUEUE_FAST(queue_send_many)
@@ -215,23 +260,17 @@ QUEUE_FAST(queue_send_many)
 	static const char *const names[] = {"bodies", "timeout"};
 	struct queue_call call;
 	PyObject *places[2];
-	Py_ssize_t sent;
+	PyObject *plain;
+	Py_ssize_t sent = -1;
 
 	if (place_arguments("send_many", names, 1, 2, args, count, keywords, places) < 0)
 		return NULL;
-	if (!PySequence_Check(places[0]) || PyBytes_Check(places[0])) {
-		PyErr_Format(PyExc_TypeError, "bodies=%R: must be a sequence of bodies", places[0]);
-		return NULL;
+	plain = plain_bodies((struct queue_handle *)self, places[0]);
+	if (plain && queue_begin(&call, self, places[1]) == 0) {
+		sent = send_all(&call, plain);
+		queue_end(&call);
 	}
-	if (queue_begin(&call, self, places[1]) < 0)
-		return NULL;
-	sent = send_all(&call, places[0]);
-	if (sent == 0 && PySequence_Size(places[0]) > 0) {
-		(void)queue_refuse(call.handle, "full", "(KII)", (unsigned long long)call.size,
-				   call.queue->shape.messages, call.queue->shape.pages);
-		sent = -1;
-	}
-	queue_end(&call);
+	Py_XDECREF(plain);
 	return sent < 0 ? NULL : PyLong_FromSsize_t(sent);
 }
 
@@ -259,6 +298,7 @@ QUEUE_FAST(queue_receive_many)
 		return NULL;
 	}
 	call.event = IPK_QUEUE_MESSAGE;
+	call.size = 0;
 	while (PyList_Size(messages) < most && (code = queue_get(&call)) > 0) {
 		Py_ssize_t place = PyList_Size(messages);
 		PyObject *message;
@@ -280,7 +320,7 @@ QUEUE_FAST(queue_receive_many)
 	}
 	if (PyList_Size(messages) == 0) {
 		if (code == 0)
-			(void)queue_refuse(call.handle, "empty", "()");
+			queue_refuse_call(&call);
 		Py_CLEAR(messages);
 	} else if (code < 0) {
 		PyErr_Clear(); /* what was taken is not lost; the next call meets it again */

@@ -2,14 +2,12 @@
  * python/shared_queue/module.c - the module `_shared_queue` and its type Queue, of which
  * ipckit.queue.SharedQueue is a subclass.
  *
- * Owns      the handle: opening and closing it, what it counts.
+ * Owns      the handle: opening and closing it.
  * Stands on python/segments, shared_queue/.  State  none.  Blocks  never.
  */
 #include "python/arguments.h"
 #include "python/shared_queue/door.h"
 #include "python/threads.h"
-
-#include <errno.h>
 
 /* attach(fd, message, refusals) -> (messages, pages, attempts); takes over fd if it succeeds. */
 static PyObject *
@@ -55,8 +53,11 @@ queue_close(PyObject *object, PyObject *unused)
 	if (segment && !segment_is_entered(segment))
 		(void)segment_release_slot(segment); /* a lease of this thread keeps it */
 	segment = EXCHANGE(&self->segment, NULL);
-	if (segment)
+	queue_unwatch(self);
+	if (segment) {
+		ipk_queue_wake_all(&segment->queue); /* threads of this process, too: they find it closed */
 		segment_close(segment);
+	}
 	Py_RETURN_NONE;
 }
 
@@ -73,56 +74,26 @@ queue_free(PyObject *object)
 	Py_DECREF(type);
 }
 
-/* Enter it for a look; NULL: raised. */
-static struct segment *
-look(struct queue_handle *self)
-{
-	struct segment *segment = segment_enter(&self->segment);
-
-	if (!segment && !PyErr_Occurred() && self->refusals)
-		(void)queue_refuse(self, LOAD_RELAXED(&self->ended) ? "closed" : "not_made", "()");
-	else if (!segment && !PyErr_Occurred())
-		PyErr_SetString(segment_misuse, "Queue is a base: use ipckit.queue.SharedQueue");
-	return segment;
-}
-
-/* _count() -> (free, filling, queued, leased, delayed, dead, free pages, ns the oldest was sent at) */
+/* _watch(event) -> a descriptor, see watch.c; event: 0 a message, 1 room. */
 static PyObject *
-queue_count(PyObject *self, PyObject *unused)
+queue_descriptor_of(PyObject *self, PyObject *event)
 {
-	struct segment *segment = look((struct queue_handle *)self);
-	struct ipk_queue_counts counts;
+	long number = PyLong_AsLong(event);
+	int fd;
 
-	(void)unused;
-	if (!segment)
+	if (number < 0 || number >= IPK_QUEUE_EVENTS) {
+		if (!PyErr_Occurred())
+			PyErr_SetString(PyExc_ValueError, "event: 0 or 1");
 		return NULL;
-	ipk_queue_count(&segment->queue, &counts);
-	segment_leave();
-	return Py_BuildValue("(IIIIIIIL)", counts.in[IPK_QUEUE_FREE], counts.in[IPK_QUEUE_FILLING],
-			     counts.in[IPK_QUEUE_QUEUED], counts.in[IPK_QUEUE_LEASED],
-			     counts.in[IPK_QUEUE_DELAYED], counts.in[IPK_QUEUE_DEAD],
-			     counts.free_pages, (long long)counts.oldest);
-}
-
-/* _verify() -> the rule that is broken, or None */
-static PyObject *
-queue_verify(PyObject *self, PyObject *unused)
-{
-	struct segment *segment = look((struct queue_handle *)self);
-	const char *broken;
-
-	(void)unused;
-	if (!segment)
-		return NULL;
-	broken = ipk_queue_verify(&segment->queue);
-	segment_leave();
-	return Py_BuildValue("z", broken);
+	}
+	fd = queue_watch((struct queue_handle *)self, (enum ipk_queue_event)number);
+	return fd < 0 ? NULL : PyLong_FromLong(fd);
 }
 
 static PyObject *
 queue_descriptor(PyObject *self, PyObject *unused)
 {
-	struct segment *segment = look((struct queue_handle *)self);
+	struct segment *segment = queue_look((struct queue_handle *)self);
 	PyObject *result;
 
 	(void)unused;
@@ -133,23 +104,124 @@ queue_descriptor(PyObject *self, PyObject *unused)
 	return result;
 }
 
+/* size_of(messages, pages, attempts) -> bytes of the segment */
+static PyObject *
+size_of(PyObject *module, PyObject *args)
+{
+	struct ipk_queue_shape shape;
+	int64_t bytes;
+
+	(void)module;
+	if (!PyArg_ParseTuple(args, "III", &shape.messages, &shape.pages, &shape.attempts))
+		return NULL;
+	bytes = ipk_queue_bytes(&shape);
+	if (bytes >= 0)
+		return PyLong_FromLongLong(bytes);
+	PyErr_SetString(PyExc_ValueError, "no queue has these sizes");
+	return NULL;
+}
+
+/* lay_out(memory, messages, pages, attempts): write an empty queue into zeroed memory */
+static PyObject *
+lay_out(PyObject *module, PyObject *args)
+{
+	struct ipk_queue_shape shape;
+	Py_buffer memory;
+	int code;
+
+	(void)module;
+	if (!PyArg_ParseTuple(args, "w*III", &memory, &shape.messages, &shape.pages, &shape.attempts))
+		return NULL;
+	code = ipk_queue_format(memory.buf, (uint64_t)memory.len, &shape);
+	PyBuffer_Release(&memory);
+	if (code == 0)
+		Py_RETURN_NONE;
+	PyErr_SetString(PyExc_ValueError, "no queue of these sizes is in so much memory");
+	return NULL;
+}
+
+static PyMethodDef functions[] = {
+	{"size_of", size_of, METH_VARARGS, NULL},
+	{"lay_out", lay_out, METH_VARARGS, NULL},
+	{NULL, NULL, 0, NULL},
+};
 static PyMethodDef queue_methods[] = {
-	{"send", FAST_KEYWORDS(queue_send), PyDoc_STR("send($self, body, timeout=None)\n--\n\n")},
-	{"send_nowait", queue_send_nowait, METH_O, PyDoc_STR("send_nowait($self, body, /)\n--\n\n")},
+	{"send", FAST_KEYWORDS(queue_send),
+	 PyDoc_STR("send($self, body, timeout=None)\n--\n\n"
+		   "Put one message on the queue; wait until there is room.\n\n"
+		   "Args:\n"
+		   "    body: 0..max_bytes bytes. Copied once, into the shared memory.\n"
+		   "    timeout: seconds; None waits for ever, 0 tries once.\n\n"
+		   "Raises:\n"
+		   "    QueueFull: no room in that time. MessageTooLarge: it fits no empty queue. Nothing\n"
+		   "    was sent in either case. SystemCallError: 512 threads use the queue.\n\n"
+		   "Blocks: at most `timeout`. Signals: waits on after a handler that returns.\n"
+		   "Crash: the message is either wholly on the queue or not there.")},
+	{"send_nowait", queue_send_nowait, METH_O,
+	 PyDoc_STR("send_nowait($self, body, /)\n--\n\n"
+		   "Put one message on the queue, or raise QueueFull at once. As send() otherwise.")},
 	{"send_many", FAST_KEYWORDS(queue_send_many),
-	 PyDoc_STR("send_many($self, bodies, timeout=None)\n--\n\n")},
-	{"receive", FAST_KEYWORDS(queue_receive), PyDoc_STR("receive($self, timeout=None)\n--\n\n")},
+	 PyDoc_STR("send_many($self, bodies, timeout=None)\n--\n\n"
+		   "Put messages on the queue: wait for room for the first, and send as many as have room "
+		   "then.\n\n"
+		   "Args:\n"
+		   "    bodies: an iterable of bodies. All are checked before the first is sent.\n"
+		   "    timeout: as of send().\n\n"
+		   "Returns: how many were sent, from the first on.\n\n"
+		   "Raises as send(); then none was sent. Crash: each message by itself as with send().")},
+	{"receive", FAST_KEYWORDS(queue_receive),
+	 PyDoc_STR("receive($self, timeout=None)\n--\n\n"
+		   "Take the oldest message off the queue; wait until one comes.\n\n"
+		   "Args:\n"
+		   "    timeout: seconds; None waits for ever, 0 tries once.\n\n"
+		   "Returns: Message(type, body); type is 1.\n\n"
+		   "Raises QueueEmpty: none in that time.\n\n"
+		   "Blocks: at most `timeout`. Signals: waits on after a handler that returns.\n"
+		   "Crash: the message is on the queue again, with one more attempt, or gone. With lease()\n"
+		   "it stays until it is acknowledged.")},
 	{"receive_nowait", queue_receive_nowait, METH_NOARGS,
-	 PyDoc_STR("receive_nowait($self)\n--\n\n")},
+	 PyDoc_STR("receive_nowait($self)\n--\n\n"
+		   "Take one message off the queue, or raise QueueEmpty at once. As receive() "
+		   "otherwise.")},
 	{"receive_many", FAST_KEYWORDS(queue_receive_many),
-	 PyDoc_STR("receive_many($self, most, timeout=None)\n--\n\n")},
-	{"lease", FAST_KEYWORDS(queue_lease), PyDoc_STR("lease($self, timeout=None)\n--\n\n")},
+	 PyDoc_STR("receive_many($self, most, timeout=None)\n--\n\n"
+		   "Wait for a message, and take up to `most` (1 or more) of those that are there then.\n\n"
+		   "Returns: a list of Message, oldest first. Raises and crash: as receive().")},
+	{"lease", FAST_KEYWORDS(queue_lease),
+	 PyDoc_STR("lease($self, timeout=None)\n--\n\n"
+		   "Lease the oldest message; wait until one comes.\n\n"
+		   "Use it in a `with` block: the end of the block acknowledges, an exception gives it "
+		   "back.\n\n"
+		   "Args:\n"
+		   "    timeout: as of receive().\n\n"
+		   "Returns: a Lease, of the calling thread.\n\n"
+		   "Raises QueueEmpty: none in that time. SystemCallError: a body in several parts could "
+		   "not be\nmapped in one piece; the message was given back.\n\n"
+		   "Blocks: at most `timeout`. Crash: the message is given back, with one more attempt.")},
 	{"reserve", FAST_KEYWORDS(queue_reserve),
-	 PyDoc_STR("reserve($self, size, timeout=None)\n--\n\n")},
+	 PyDoc_STR("reserve($self, size, timeout=None)\n--\n\n"
+		   "Take space for a message of `size` bytes, to write it in place; wait until there is "
+		   "room.\n\n"
+		   "Use it in a `with` block: the end of the block sends, an exception gives the space "
+		   "back.\n\n"
+		   "Args:\n"
+		   "    size: 0..max_bytes bytes.\n"
+		   "    timeout: as of send().\n\n"
+		   "Returns: a Reservation, of the calling thread.\n\n"
+		   "Raises as send(). SystemCallError: space in several parts could not be mapped in one "
+		   "piece.\n\n"
+		   "Blocks: at most `timeout`. Crash: the space is free.")},
 	{"_attach", queue_attach, METH_VARARGS, NULL},
 	{"_close", queue_close, METH_NOARGS, NULL},
+	{"_watch", queue_descriptor_of, METH_O, NULL},
 	{"_count", queue_count, METH_NOARGS, NULL},
+	{"_depth", queue_depth, METH_NOARGS, NULL},
 	{"_verify", queue_verify, METH_NOARGS, NULL},
+	{"_holders", queue_holders, METH_NOARGS, NULL},
+	{"_dead", queue_dead, METH_NOARGS, NULL},
+	{"_dead_body", queue_dead_body, METH_O, NULL},
+	{"_retry", queue_retry, METH_O, NULL},
+	{"_discard", queue_discard, METH_O, NULL},
 	{"_descriptor", queue_descriptor, METH_NOARGS, NULL},
 	{NULL, NULL, 0, NULL},
 };
@@ -170,6 +242,7 @@ static PyModuleDef definition = {
 	.m_base = PyModuleDef_HEAD_INIT,
 	.m_name = "_shared_queue",
 	.m_doc = "Messages of a shared queue as Python objects, over the C core.",
+	.m_methods = functions,
 	.m_size = -1, /* one interpreter: slots belong to threads of the process */
 };
 

@@ -13,9 +13,8 @@
 #include <unistd.h>
 
 enum {
-	SPINS = 40,	   /* tries before it sleeps, where another CPU may bring what it waits for */
-	PAUSES_A_SPIN = 30,
-	SECOND_NS = 1000000000,
+	SPINS = 400,	/* looks before it sleeps, where another CPU may bring what it waits for */
+	NOW_LATCHES = 3, /* waits for the allocator, of some milliseconds each, in a call that may not wait */
 };
 
 PyObject *
@@ -37,6 +36,16 @@ queue_refuse(const struct queue_handle *handle, const char *which, const char *f
 	Py_XDECREF(arguments);
 	(void)segment_raise(error);
 	return NULL;
+}
+
+void
+queue_refuse_call(const struct queue_call *call)
+{
+	if (call->event == IPK_QUEUE_MESSAGE)
+		(void)queue_refuse(call->handle, "empty", "()");
+	else
+		(void)queue_refuse(call->handle, "full", "(KII)", (unsigned long long)call->size,
+				   call->queue->shape.messages, call->queue->shape.pages);
 }
 
 int
@@ -72,31 +81,35 @@ take_deadline(struct queue_call *call, PyObject *timeout)
 	return PyErr_Occurred() ? -1 : 0;
 }
 
+struct segment *
+queue_look(struct queue_handle *handle)
+{
+	struct segment *segment = segment_enter(&handle->segment);
+
+	if (segment || PyErr_Occurred())
+		return segment;
+	if (handle->refusals)
+		(void)queue_refuse(handle, LOAD_RELAXED(&handle->ended) ? "closed" : "not_made", "()");
+	else
+		PyErr_SetString(segment_misuse, "Queue is a base: use ipckit.queue.SharedQueue");
+	return NULL;
+}
+
 int
 queue_begin(struct queue_call *call, PyObject *object, PyObject *timeout)
 {
-	struct queue_handle *handle = (struct queue_handle *)object;
-
-	call->handle = handle;
+	call->handle = (struct queue_handle *)object;
 	call->obstacle = (struct ipk_obstacle){0};
+	call->ticket = 0;
+	call->latches = 0;
+	call->party = NULL;
 	if (take_deadline(call, timeout) < 0)
 		return -1;
-	call->segment = segment_enter(&handle->segment);
-	if (!call->segment) {
-		if (!PyErr_Occurred() && handle->refusals)
-			(void)queue_refuse(handle, LOAD_RELAXED(&handle->ended) ? "closed" : "not_made",
-					   "()");
-		else if (!PyErr_Occurred())
-			PyErr_SetString(segment_misuse,
-					"Queue is a base: use ipckit.queue.SharedQueue");
+	call->segment = queue_look(call->handle);
+	if (!call->segment)
 		return -1;
-	}
 	call->queue = &call->segment->queue;
-	call->party = segment_join(call->segment);
-	if (call->party)
-		return 0;
-	segment_leave();
-	return -1;
+	return 0;
 }
 
 void
@@ -106,7 +119,7 @@ queue_end(struct queue_call *call)
 	segment_leave();
 }
 
-/* One try. 1, 0: not now, or an error of the core. */
+/* One try. 1, 0: not now; -EAGAIN: the obstacle; or another error of the core. */
 static int
 try_once(struct queue_call *call)
 {
@@ -114,73 +127,111 @@ try_once(struct queue_call *call)
 
 	if (call->event == IPK_QUEUE_MESSAGE)
 		return ipk_queue_take(call->queue, call->party, &call->lease);
+	call->obstacle.kind = IPK_NOTHING;
 	code = ipk_queue_reserve(call->queue, call->party, call->size, &call->lease,
 				 &call->obstacle);
 	return code == -ENOSPC ? 0 : code == 0 ? 1 : code;
 }
 
-/* 0 go on, -1 raised. */
+/* Look for a moment; whether it is worth another try. */
 static int
-still_open(const struct queue_call *call)
+spin(const struct queue_call *call)
+{
+	static long cpus;
+
+	if (!cpus)
+		cpus = sysconf(_SC_NPROCESSORS_ONLN);
+	for (int looks = 0; cpus > 1 && looks < SPINS; looks++) {
+		if (ipk_queue_seems_ready(call->queue, call->party, call->event))
+			return 1;
+		cpu_relax();
+	}
+	return 0;
+}
+
+static int
+is_over(const struct queue_call *call)
+{
+	return call->now || (call->deadline && ipk_now_ns() >= call->deadline);
+}
+
+/* Wait until a thread that takes pages has them, and try. As wait_and_try(). */
+static int
+wait_for_latch(struct queue_call *call)
+{
+	int code;
+
+	(void)ipk_wait(call->queue->slots, IPK_QUEUE_SLOTS, &call->obstacle,
+		       call->now ? 0 : call->deadline);
+	code = try_once(call);
+	if (code == -EAGAIN && is_over(call) && ++call->latches > NOW_LATCHES)
+		return 0;
+	return code ? code : -EAGAIN;
+}
+
+/* Wait once, and try. 1, 0: not in the time; -EAGAIN: look at signals, and call it again; or another
+ * error of the core. */
+static int
+wait_and_try(struct queue_call *call)
+{
+	int code;
+
+	if (!call->now && spin(call) && (code = try_once(call)) != 0 && code != -EAGAIN)
+		return code;
+	if (ipk_queue_recover(call->queue, call->party) && (code = try_once(call)) != 0)
+		return code;
+	if (is_over(call))
+		return 0;
+	ipk_queue_announce(call->queue, call->party, call->event, &call->ticket);
+	code = try_once(call);
+	if (code == 0 && LOAD_SEQ_CST(&call->handle->segment) != call->segment)
+		code = -EAGAIN; /* queue_close() woke all that had announced */
+	if (code) {
+		ipk_queue_awake(call->queue, call->party, call->event);
+		return code;
+	}
+	code = ipk_queue_sleep(call->queue, call->party, call->event, call->deadline);
+	if (code == 0 && (code = try_once(call)) == 0 && call->size > IPK_QUEUE_INLINE)
+		ipk_queue_pass_on(call->queue, call->event, call->ticket); /* W2 */
+	return code > 0 ? code : -EAGAIN;
+}
+
+/* Between two tries other Python code ran: it may have closed the queue, or be another process by now.
+ * 0, -1 raised. */
+static int
+rejoin(struct queue_call *call)
 {
 	if (PyErr_CheckSignals() < 0)
 		return -1;
-	if (LOAD_RELAXED(&call->handle->segment) == call->segment)
-		return 0;
-	(void)queue_refuse(call->handle, "closed", "()");
-	return -1;
-}
-
-static void
-spin(void)
-{
-	for (int i = 0; i < PAUSES_A_SPIN; i++)
-		cpu_relax();
+	if (LOAD_RELAXED(&call->handle->segment) != call->segment) {
+		(void)queue_refuse(call->handle, "closed", "()");
+		return -1;
+	}
+	call->party = segment_join(call->segment);
+	return call->party ? 0 : -1;
 }
 
 int
 queue_get(struct queue_call *call)
 {
-	static long cpus;
-	int spins = 0;
+	int code;
 
-	if (!cpus)
-		cpus = sysconf(_SC_NPROCESSORS_ONLN);
-	for (;;) {
-		int code = try_once(call);
+	call->party = segment_join(call->segment);
+	if (!call->party)
+		return -1;
+	code = try_once(call);
+	while (code == 0 || code == -EAGAIN) {
+		int latched = code == -EAGAIN && call->obstacle.kind != IPK_NOTHING;
 
-		if (code == -EAGAIN) {
-			Py_BEGIN_ALLOW_THREADS
-			(void)ipk_wait(call->queue->slots, IPK_QUEUE_SLOTS, &call->obstacle,
-				       call->now ? 0 : call->deadline);
-			Py_END_ALLOW_THREADS
-			if (still_open(call) < 0)
-				return -1;
-			continue;
-		}
-		if (code)
-			return code > 0 ? 1 : queue_raise(call, code);
-		if (!call->now && cpus > 1 && spins++ < SPINS) {
-			spin();
-			continue;
-		}
-		if (ipk_queue_recover(call->queue, call->party))
-			continue;
-		if (call->now || (call->deadline && ipk_now_ns() >= call->deadline))
-			return 0;
-		ipk_queue_announce(call->queue, call->party, call->event);
-		code = try_once(call);
-		if (code) {
-			ipk_queue_awake(call->queue, call->party, call->event);
-			if (code == -EAGAIN)
-				continue;
-			return code > 0 ? 1 : queue_raise(call, code);
-		}
 		Py_BEGIN_ALLOW_THREADS
-		code = ipk_queue_sleep(call->queue, call->party, call->event, call->deadline);
+		code = latched ? wait_for_latch(call) : wait_and_try(call);
 		Py_END_ALLOW_THREADS
-		if (still_open(call) < 0)
+		if (code == 0) {
+			queue_watch_again(call);
+			return 0;
+		}
+		if (code == -EAGAIN && rejoin(call) < 0)
 			return -1;
-		spins = SPINS; /* it was woken for something: one try, then sleep again */
 	}
+	return code > 0 ? 1 : queue_raise(call, code);
 }
