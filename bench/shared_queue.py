@@ -1,7 +1,7 @@
 """SharedQueue beside the packages of the index, the standard library, and a ring made by hand.
 
-All ways are from one process to another, or from four to four. A package that is not installed is left
-out: `make bench` installs those that have a wheel.
+All ways are from one process to another, or from four to four. `make bench` installs the packages;
+cloudtoid-interprocess is left out where it has no wheel.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import time
 from collections.abc import Callable, Iterator
 from multiprocessing.shared_memory import SharedMemory
 
-import numpy
+import numpy as np
+from faster_fifo import Queue as FasterFifo
 
 from ipckit.cli.bench.rounds import Rounds, Row
 from ipckit.queue import SharedQueue, SysvQueue
@@ -139,16 +140,12 @@ def cloudtoid() -> dict[str, Callable[[], float]]:
 
 def small() -> Iterator[Row]:
     """Messages of 100 bytes."""
-    from faster_fifo import Queue as FasterFifo  # noqa: PLC0415  (it prints when it is loaded)
-
     fork = multiprocessing.get_context("fork")
     queue, sysv = SharedQueue(), SysvQueue.create()
     fast, full = FasterFifo(loads=bytes, dumps=bytes), fork.Queue()
     receive_many = lambda most: len(queue.receive_many(most))  # noqa: E731
     runs = {
-        "ours": lambda: race(
-            repeat(lambda: queue.send(BODY)), repeat(queue.receive), MESSAGES
-        ),
+        "ours": lambda: race(repeat(lambda: queue.send(BODY)), repeat(queue.receive), MESSAGES),
         "ours, batches": lambda: race(in_batches(queue.send_many), until(receive_many), MESSAGES),
         "ours, leased": lambda: race(repeat(lambda: queue.send(BODY)), leased(queue), MESSAGES),
         "ours, four to four": lambda: race(
@@ -162,7 +159,9 @@ def small() -> Iterator[Row]:
             repeat(lambda: fast.put(BODY, timeout=60)), repeat(lambda: fast.get(timeout=60)), FEW
         ),
         "multiprocessing.Queue": lambda: race(
-            lambda count: [full.put(BODY) for _ in range(count)] and (full.close(), full.join_thread()),
+            lambda count: (
+                [full.put(BODY) for _ in range(count)] and (full.close(), full.join_thread())
+            ),
             repeat(full.get),
             FEW,
         ),
@@ -184,12 +183,14 @@ def small() -> Iterator[Row]:
     yield found.row(what, "ours", "multiprocessing.Queue", "/s", 20, less=False)
     yield found.row(what, "ours", "SysvQueue", "/s", 3, less=False)
     yield found.row("lease and acknowledge", "ours, leased", "ours", "/s", 0.6, less=False)
-    yield found.row("four senders, four receivers", "ours, four to four", "ours", "/s", 0.7, less=False)
+    yield found.row(
+        "four senders, four receivers", "ours, four to four", "ours", "/s", 0.7, less=False
+    )
     yield found.row("asend and areceive", "ours, in event loops", "ours", "/s", 0.5, less=False)
 
 
-def array_of(memory: object) -> numpy.ndarray:
-    return numpy.frombuffer(memory, numpy.uint8)  # type: ignore[call-overload,no-any-return]
+def array_of(memory: object) -> np.ndarray:
+    return np.frombuffer(memory, np.uint8)  # type: ignore[call-overload,no-any-return]
 
 
 def in_place() -> float:
@@ -239,7 +240,7 @@ def by_hand() -> float:
 def through_a_pipe() -> float:
     """An array through multiprocessing.Pipe."""
     ours, theirs = multiprocessing.Pipe()
-    array = numpy.zeros(FRAME, numpy.uint8)
+    array = np.zeros(FRAME, np.uint8)
 
     def send(count: int) -> None:
         for number in range(count):

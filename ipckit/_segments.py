@@ -97,7 +97,9 @@ class NamedSegments:
     def make_anonymous(self, what: str, fill: Callable[[int], None]) -> int:
         """Return the descriptor of a new segment without a name; `fill` writes it."""
         with system_call("memfd_create", what):
-            fd = os.memfd_create("ipckit." + self.kind.replace(" ", "-"), os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+            fd = os.memfd_create(
+                "ipckit." + self.kind.replace(" ", "-"), os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING
+            )
         try:
             fill(fd)
             # No process that inherits it can truncate it under the others.
@@ -192,9 +194,8 @@ class NamedSegments:
             files = os.listdir(FOLDER)
         except FileNotFoundError:
             return []  # a machine without shared memory that has names
-        return sorted(
-            file.removeprefix(self.prefix) for file in files if file.startswith(self.prefix)
-        )
+        found = (file.removeprefix(self.prefix) for file in files if file.startswith(self.prefix))
+        return sorted(name for name in found if _NAME.fullmatch(name))
 
     def _check_file(self, found: os.stat_result, path: str) -> None:
         if not stat.S_ISREG(found.st_mode):

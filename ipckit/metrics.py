@@ -97,7 +97,8 @@ class Watching(Collector):
     """A collector for another process of the server's user, which asks the server nothing.
 
     Gives `ipckit_up` 0, and nothing more of a server, while there is no such one; one that comes
-    later is found. The named shared queues of the user are told of in any case. A stuck server is read as any other. One thread at a time.
+    later is found. The numbers of the user's named shared queues are there in any case. A stuck
+    server is read as any other. One thread at a time.
     """
 
     def __init__(self, path: str | None = None) -> None:

@@ -5,7 +5,7 @@ Stands on ipckit._core._shared_queue (all calls but those of event loops), ipcki
           ipckit._spawning, ipckit.errors, ipckit._timeouts, ipckit.queue.shared_contract,
           ipckit.queue.descriptor_waits.
 Crash     a process that is killed inside a call has sent its message whole or not at all. What it
-          had leased is given back, and what it had reserved is free, at once.
+          had leased is given back immediately, and so is what it had reserved.
 Outlives  the process, if it has a name, until remove(); else it ends with the last process that
           has it.
 """
@@ -77,6 +77,14 @@ class SharedQueue(Closing, _shared_queue.Queue):
     Source: the leases are those of work queues (beanstalkd's reserve, Amazon SQS's visibility).
     """
 
+    _closed: bool
+    _file: tuple[int, int]
+    _in: DescriptorWaits
+    _memory: int
+    _name: str | None
+    _out: DescriptorWaits
+    _shape: tuple[int, int, int]
+
     def __init__(
         self,
         max_messages: int = 1024,
@@ -102,7 +110,9 @@ class SharedQueue(Closing, _shared_queue.Queue):
 
         Args:
             name: 1..200 of A-Z a-z 0-9 . _ -; the segment is /dev/shm/ipckit-queue.NAME.
-            max_messages, max_bytes, max_attempts: as SharedQueue().
+            max_messages: as SharedQueue().
+            max_bytes: as SharedQueue().
+            max_attempts: as SharedQueue().
             mode: rights of the file. Only its owner can open it, and not when others may write.
 
         Raises:
@@ -182,22 +192,20 @@ class SharedQueue(Closing, _shared_queue.Queue):
 
     async def asend(self, body: Body, *, timeout: float | None = None) -> None:  # noqa: ASYNC109
         """As send(), without holding up the loop; several take turns. Cancelled: nothing sent."""
-        if timeout is not None:
-            check_timeout(timeout)
-        if not self._out.waiting:
+        check_timeout(timeout)
+        if timeout == 0 or not self._others_wait(self._out):
             try:
                 return self.send_nowait(body)
             except QueueFull:
                 if timeout == 0:
                     raise
-        await self._waited(_ROOM, lambda: self.send_nowait(body), timeout)
-        return None
+        self._check_size(len(shared_contract.as_buffer(body)))  # before it waits its turn
+        return await self._waited(_ROOM, lambda: self.send_nowait(body), timeout)
 
     async def areceive(self, *, timeout: float | None = None) -> Message:  # noqa: ASYNC109
         """As receive(), without holding up the loop; several take turns. Cancelled: none taken."""
-        if timeout is not None:
-            check_timeout(timeout)
-        if not self._in.waiting:
+        check_timeout(timeout)
+        if timeout == 0 or not self._others_wait(self._in):
             try:
                 return self.receive_nowait()
             except QueueEmpty:
@@ -211,6 +219,8 @@ class SharedQueue(Closing, _shared_queue.Queue):
         `with await queue.alease() as job:`
         """
         check_timeout(timeout)
+        if timeout == 0:
+            return self.lease(0)
         return await self._waited(_MESSAGE, lambda: self.lease(0), timeout)
 
     async def areserve(
@@ -221,6 +231,10 @@ class SharedQueue(Closing, _shared_queue.Queue):
     ) -> Reservation:
         """As reserve(), without holding up the loop; several take turns. Cancelled: no space."""
         check_timeout(timeout)
+        if timeout == 0:
+            return self.reserve(size, 0)
+        check_number("size", size, 0, 2**63 - 1)
+        self._check_size(size)
         return await self._waited(_ROOM, lambda: self.reserve(size, 0), timeout)
 
     def fileno(self) -> int:
@@ -234,7 +248,7 @@ class SharedQueue(Closing, _shared_queue.Queue):
         return -1 if self._closed else self._watch(_MESSAGE)
 
     def statistics(self) -> SharedStatistics:
-        """Return how it stands, in numbers. Exact while no other process is at work; never waits."""
+        """Return how it stands, in numbers; exact while no other process is at work."""
         counts = self._count()
         _, _, queued, leased, delayed, dead, _, pages, sent_ns, sent, redelivered = counts
         waits = queued + leased + delayed
@@ -334,17 +348,32 @@ class SharedQueue(Closing, _shared_queue.Queue):
         self._in = DescriptorWaits()
         self._out = DescriptorWaits()
 
+    def _others_wait(self, waits: DescriptorWaits) -> bool:
+        """Whether a call that comes now is to stand behind others of this process."""
+        if not waits.waiting:
+            return False
+        waits.check_process()
+        return waits.waiting > 0
+
+    def _check_size(self, size: int) -> None:
+        if size > shared_contract.INLINE and size > self.max_bytes:
+            raise shared_contract.too_large(size, self._shape[1])
+
     async def _waited(
-        self, event: int, attempt: Callable[[], _Got], timeout: float | None
+        self,
+        event: int,
+        attempt: Callable[[], _Got],
+        timeout: float | None,  # noqa: ASYNC109  (as of the calls)
     ) -> _Got:
         """Call `attempt` until it has something, in turn with the others of this loop."""
         waits = self._out if event else self._in
         last: QueueEmpty | QueueFull | None = None
+        lock = waits.lock()
         waits.waiting += 1
         try:
-            async with asyncio.timeout(timeout), waits.lock():
+            async with asyncio.timeout(timeout), lock:
                 while True:
-                    fd = self._watch(event)  # before the attempt: one in vain has it tell of the next
+                    fd = self._watch(event)  # before the attempt: one in vain makes it tell
                     try:
                         return attempt()
                     except (QueueEmpty, QueueFull) as nothing:

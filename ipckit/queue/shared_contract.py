@@ -1,7 +1,7 @@
 """What a shared queue refuses, in words, and its deadlines.
 
 The C half (python/shared_queue/) calls these by name, so that each text is written once.
-Stands on ipckit.errors, ipckit._timeouts.  Pure, but for the clock.
+Stands on ipckit.errors, ipckit._timeouts.  Pure, except for the clock.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from ipckit._timeouts import deadline_of
 from ipckit.errors import MessageTooLarge, MisuseError, QueueEmpty, QueueFull
 
 __all__ = [
+    "INLINE",
     "MAX_BYTES",
     "MAX_MESSAGES",
     "PAGE",
@@ -30,6 +31,8 @@ __all__ = [
 
 PAGE = 4096
 """Bytes: long bodies have whole pages."""
+INLINE = 192
+"""Bytes: a body that is not longer needs no page."""
 MAX_MESSAGES = 2**23
 MAX_BYTES = (2**31 - 1) * PAGE
 _CENTURY = 100 * 365 * 86400.0
@@ -63,7 +66,7 @@ def as_buffer(body: object) -> memoryview:
         raise TypeError(f"body must be bytes, bytearray or memoryview, not {type(body).__name__}")
     try:
         return memoryview(body).cast("B")
-    except TypeError:  # every second byte, or none at all
+    except (TypeError, ValueError):  # every second byte, none at all, or of a foreign format
         return memoryview(bytes(body))
 
 
@@ -71,7 +74,7 @@ def full(size: int, messages: int, pages: int) -> QueueFull:
     return QueueFull(
         errno.EAGAIN,
         f"send: no room for {size} bytes; the queue holds {messages} messages and"
-        f" {pages * PAGE} bytes of long bodies",
+        f" {pages * PAGE} bytes of long bodies: receive some, or wait longer",
     )
 
 
@@ -80,7 +83,9 @@ def no_turn() -> QueueFull:
 
 
 def empty() -> QueueEmpty:
-    return QueueEmpty(errno.EAGAIN, "receive: no message in the queue")
+    return QueueEmpty(
+        errno.EAGAIN, "receive: no message in the queue: send one first, or wait longer"
+    )
 
 
 def too_large(size: int, pages: int) -> MessageTooLarge:

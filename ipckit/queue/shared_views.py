@@ -77,7 +77,7 @@ class DeadMessages:
         return len(self._queue._dead())
 
     def __iter__(self) -> Iterator[DeadMessage]:
-        """Give each one, with a copy of its body; one that is removed meanwhile is left out."""
+        """Give each one with a copy of its body, unless it is removed during the iteration."""
         for name, _, attempts, _, sent_ns in sorted(self._queue._dead()):
             body = self._queue._dead_body(name)
             if body is not None:
@@ -107,5 +107,6 @@ class DeadMessages:
 def _no_message(message_id: int) -> NotFound:
     return NotFound(
         errno.ENOENT,
-        f"the queue has no dead message {message_id!r}: it was retried or removed before",
+        f"the queue has no dead message {message_id!r}: it was retried or removed before; "
+        f"iterate over queue.dead",
     )

@@ -16,7 +16,9 @@ PAGE = 4096
 INLINE = 192
 MESSAGES, PAGES, ATTEMPTS = 5, 6, 3
 
-SIZES = st.sampled_from([0, 1, INLINE, INLINE + 1, PAGE, PAGE + 1, 3 * PAGE, 6 * PAGE, 6 * PAGE + 1])
+SIZES = st.sampled_from(
+    [0, 1, INLINE, INLINE + 1, PAGE, PAGE + 1, 3 * PAGE, 6 * PAGE, 6 * PAGE + 1]
+)
 
 
 @dataclass

@@ -117,3 +117,11 @@ def later(call) -> threading.Thread:
     thread = threading.Thread(target=call)
     thread.start()
     return thread
+
+
+@pytest.fixture
+def shared_queue():
+    with SharedQueue(max_messages=8, max_bytes=1 << 20) as queue:
+        yield queue
+        if not repr(queue).endswith("closed>"):  # a test may close it
+            assert queue.verify() == []

@@ -47,10 +47,14 @@ int
 ipk_queue_discard(const struct ipk_queue *queue, const struct ipk_party *party,
 		  const struct ipk_queue_lease *lease)
 {
-	struct ipk_queue_lease clearing = *lease;
-	int code = ipk_queue_begin_clearing(queue, party, &clearing);
+	uint64_t word = lease->word;
+	struct ipk_queue_lease clearing = {
+		.record = lease->record,
+		.word = ipk_queue_moved(word, ipk_queue_me(party), IPK_QUEUE_CLEARING),
+	};
 
-	if (code == 0)
-		ipk_queue_end_clearing(queue, party, &clearing);
-	return code;
+	if (!COMPARE_EXCHANGE(&queue->records[lease->record].word, &word, clearing.word))
+		return -ESTALE;
+	ipk_queue_end_clearing(queue, party, &clearing);
+	return 0;
 }

@@ -14,7 +14,7 @@
 #define IPK_QUEUE_RECORDS ((UINT64_C(1) << 24) - 1)   /* of a cell: record + 1 */
 
 enum {
-	IPK_QUEUE_MAP = 64,
+	IPK_QUEUE_MAP = 64, /* bits of a word of `back` and of `asleep` */
 	IPK_QUEUE_MAPS = (IPK_QUEUE_SLOTS + IPK_QUEUE_MAP - 1) / IPK_QUEUE_MAP,
 };
 
@@ -29,7 +29,8 @@ struct ipk_queue_head {
 	/* what changes */
 	_Alignas(IPK_CACHE_LINE) uint64_t tail; /* a hint: no position before it is empty */
 	_Alignas(IPK_CACHE_LINE) uint64_t head; /* a hint: no entry before it is left */
-	_Alignas(IPK_CACHE_LINE) uint32_t any_back; /* 0: no record has a bit in `back` */
+	_Alignas(IPK_CACHE_LINE) uint64_t marks; /* bits that were ever set in `back` */
+	uint64_t marks_seen;	/* when `marks` was this, no bit was set */
 	uint32_t slots_used;	/* no slot at or behind it was ever taken */
 	int64_t next_due;	/* INT64_MAX: nothing is DELAYED */
 	uint64_t sleeps;	/* the last ticket of a sleeper */
@@ -38,7 +39,7 @@ struct ipk_queue_head {
 	_Alignas(IPK_CACHE_LINE) uint64_t asleep[IPK_QUEUE_EVENTS][IPK_QUEUE_MAPS]; /* slots */
 };
 
-/* What a slot's owner writes; others only read, but for `epoch`. */
+/* What a slot's owner writes; others only read, except `epoch` and `recovered`. */
 struct ipk_queue_part {
 	_Alignas(IPK_CACHE_LINE) uint64_t reservations; /* the number of its last one */
 	uint64_t frees_begun;
@@ -46,7 +47,8 @@ struct ipk_queue_part {
 	uint64_t ticket;     /* of its last sleep */
 	uint32_t next_record; /* where it looks for a free one */
 	uint32_t epoch;	     /* changes with each wake-up; its owner sleeps on it */
-	uint32_t recovered;  /* the last generation whose things were recovered */
+	uint32_t incarnation; /* changes with each thread that joins, before it takes anything */
+	uint32_t recovered;  /* the last incarnation whose things were recovered after its death */
 	uint64_t redelivered;
 };
 
@@ -100,6 +102,16 @@ ipk_queue_before(uint64_t a, uint64_t b)
 	return distance != 0 && distance <= IPK_QUEUE_POSITIONS / 2;
 }
 
+/* Whether the lease is still that of the thread which it was given to. */
+static inline int
+ipk_queue_is_current(const struct ipk_queue *queue, const struct ipk_queue_lease *lease)
+{
+	uint32_t owner = ipk_queue_owner_of(lease->word);
+
+	return owner && owner <= IPK_QUEUE_SLOTS &&
+	       LOAD_SEQ_CST(&queue->parts[owner - 1].incarnation) == lease->incarnation;
+}
+
 /* -- ring.c -- */
 
 /* The cell of one of the first positions is empty. */
@@ -115,6 +127,8 @@ int ipk_queue_ring_empty_at(const struct ipk_queue *queue, uint64_t position);
 int ipk_queue_ring_has(const struct ipk_queue *queue);
 /* The cell of the first message, at a look. */
 uint64_t ipk_queue_ring_peek(const struct ipk_queue *queue);
+/* Whether a message has its entry, so that the ring gives it. */
+int ipk_queue_ring_names(const struct ipk_queue *queue, uint32_t record, uint64_t position);
 /* R4: a message that was at `position` is over: its entry is cleared. */
 void ipk_queue_ring_clear(const struct ipk_queue *queue, uint32_t record, uint64_t position);
 /* The position at which a record has an entry. 1, 0: it has none. */
@@ -124,7 +138,7 @@ int ipk_queue_ring_find(const struct ipk_queue *queue, uint32_t record, uint64_t
 
 /* A free record becomes FILLING, of this slot. 0, -ENOSPC. */
 int ipk_queue_record_take(const struct ipk_queue *queue, uint32_t me, struct ipk_queue_lease *lease);
-/* A record that is FILLING, LEASED or CLEARING, ours, is FREE. Its pages are free already. */
+/* A record that is FILLING, LEASED or CLEARING, of this slot, is FREE. Its pages are free already. */
 void ipk_queue_record_free(const struct ipk_queue *queue, uint32_t me, uint32_t record,
 			   uint64_t word);
 /* A message was given back, or its delay is over: it is found. */
@@ -135,8 +149,8 @@ int ipk_queue_back_has(const struct ipk_queue *queue);
 int ipk_queue_back_take(const struct ipk_queue *queue, uint32_t me, struct ipk_queue_lease *lease);
 /* A message that has been leased again is not in the map. */
 void ipk_queue_forget_back(const struct ipk_queue *queue, uint32_t record);
-/* Something is DELAYED until then. */
-void ipk_queue_lower_due(const struct ipk_queue *queue, int64_t due);
+/* F4. Something is DELAYED until then. Whether it is the first to come due. */
+int ipk_queue_lower_due(const struct ipk_queue *queue, int64_t due);
 /* Queue what is due by now. */
 void ipk_queue_wake_due(const struct ipk_queue *queue);
 /* The word of a message that comes back from a lease, whose word is given. */
@@ -157,6 +171,9 @@ void ipk_queue_pages_reclaim(const struct ipk_queue *queue, struct ipk_queue_rec
 uint32_t ipk_queue_pages_left(const struct ipk_queue *queue);
 
 /* -- wait.c -- */
+
+/* The slot's last thread does not sleep any more. */
+void ipk_queue_forget_sleep(const struct ipk_queue *queue, const struct ipk_party *party);
 
 /* Wake one thread that waits for this. */
 void ipk_queue_wake(const struct ipk_queue *queue, enum ipk_queue_event event);

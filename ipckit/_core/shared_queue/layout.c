@@ -11,7 +11,7 @@
 #include <limits.h>
 #include <string.h>
 
-enum { LAYOUT = 1, ORDER_OF_BYTES = 0x01020304, LEAST_RING_BITS = 4, BITS = 64 };
+enum { LAYOUT = 1, ORDER_OF_BYTES = 0x01020304, LEAST_RING_BITS = 4 };
 
 static const char magic[8] = {'i', 'p', 'c', 'k', 'i', 't', '\n', 'Q'};
 
@@ -50,7 +50,7 @@ make_plan(struct plan *plan, const struct ipk_queue_shape *shape)
 	plan->cells = behind(plan->parts, IPK_QUEUE_SLOTS * sizeof(struct ipk_queue_part),
 			     IPK_CACHE_LINE);
 	plan->back = behind(plan->cells, sizeof(uint64_t) << plan->ring_bits, IPK_CACHE_LINE);
-	plan->page_of = behind(plan->back, (messages + BITS - 1) / BITS * sizeof(uint64_t),
+	plan->page_of = behind(plan->back, (messages + IPK_QUEUE_MAP - 1) / IPK_QUEUE_MAP * sizeof(uint64_t),
 			       IPK_CACHE_LINE);
 	plan->next_page = behind(plan->page_of, shape->pages * sizeof(uint64_t), IPK_CACHE_LINE);
 	plan->records = behind(plan->next_page, shape->pages * sizeof(uint32_t), IPK_QUEUE_PAGE);
@@ -129,22 +129,24 @@ ipk_queue_format(void *base, uint64_t bytes, const struct ipk_queue_shape *shape
 int
 ipk_queue_attach(struct ipk_queue *queue, void *base, uint64_t bytes, const char **why)
 {
-	const struct ipk_queue_head *head = base;
+	struct ipk_queue_head head;
 	struct plan plan;
 
 	*why = NULL;
-	if (bytes < sizeof(*head) || memcmp(head->magic, magic, sizeof(magic)) != 0)
+	if (bytes >= sizeof(head)) /* another process may change it while it is checked */
+		memcpy(&head, base, sizeof(head));
+	if (bytes < sizeof(head) || memcmp(head.magic, magic, sizeof(magic)) != 0)
 		*why = "it is no queue of ipckit";
-	else if (head->layout != LAYOUT || head->byte_order != ORDER_OF_BYTES ||
-		 head->mutex_size != sizeof(pthread_mutex_t))
+	else if (head.layout != LAYOUT || head.byte_order != ORDER_OF_BYTES ||
+		 head.mutex_size != sizeof(pthread_mutex_t))
 		*why = "it is of another version of ipckit, or of another kind of machine";
-	else if (head->checksum != checksum(head) || make_plan(&plan, &head->shape) ||
-		 plan.bytes != head->bytes)
+	else if (head.checksum != checksum(&head) || make_plan(&plan, &head.shape) ||
+		 plan.bytes != head.bytes)
 		*why = "its head is damaged";
 	else if (bytes < plan.bytes)
 		*why = "it is cut off";
 	if (*why)
 		return -EUCLEAN;
-	view(queue, base, &plan, &head->shape);
+	view(queue, base, &plan, &head.shape);
 	return 0;
 }

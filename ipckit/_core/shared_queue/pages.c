@@ -89,7 +89,7 @@ take_run(const struct ipk_queue *queue, struct ipk_queue_record *record, uint32_
 }
 
 /* The lowest free pages, if there are enough: count them, then take them. No other thread takes one
- * meanwhile, so what was free stays free. */
+ * at that time, so what was free stays free. */
 static int
 take_scattered(const struct ipk_queue *queue, struct ipk_queue_record *record, uint32_t count)
 {

@@ -4,9 +4,13 @@
  * Owns      nothing.  Stands on record.c, pages.c, ring.c, wait.c.
  * State     none.  Blocks  never.
  *
- * Invariant
- *   T1  "There is none" is answered when the ring is empty at a position, no message that was given
- *       back is QUEUED after that, and the ring is still empty at that position.
+ * Invariants
+ *   T1  "There is none" is answered when the ring is empty at a position, a look after that finds no
+ *       message that was given back, and the ring is still empty at that position. One that is given back
+ *       during the look may be missed; a thread that waits announces and looks again.
+ *   T2  A message is acknowledged by the thread in whose slot it is LEASED or CLEARING. Another thread
+ *       first makes it its own, CLEARING, by a compare-and-set. So it does not end what
+ *       another process has recovered.
  */
 #include "shared_queue/internal.h"
 
@@ -90,9 +94,11 @@ ipk_queue_begin_clearing(const struct ipk_queue *queue, const struct ipk_party *
 	uint64_t word = lease->word;
 	uint64_t clearing = ipk_queue_moved(word, ipk_queue_me(party), IPK_QUEUE_CLEARING);
 
-	if (!COMPARE_EXCHANGE(&queue->records[lease->record].word, &word, clearing))
+	if (!ipk_queue_is_current(queue, lease) ||
+	    !COMPARE_EXCHANGE(&queue->records[lease->record].word, &word, clearing))
 		return -ESTALE;
 	lease->word = clearing;
+	lease->incarnation = LOAD_RELAXED(&ipk_queue_part_of(queue, party)->incarnation);
 	return 0;
 }
 
@@ -101,12 +107,17 @@ ipk_queue_end_clearing(const struct ipk_queue *queue, const struct ipk_party *pa
 		       const struct ipk_queue_lease *lease)
 {
 	struct ipk_queue_record *record = &queue->records[lease->record];
+	struct ipk_queue_lease own = *lease;
 
-	if (LOAD_RELAXED(&record->word) != lease->word)
-		return; /* its thread ended, and another process has cleared it */
+	if (ipk_queue_owner_of(own.word) != ipk_queue_me(party)) { /* T2 */
+		if (ipk_queue_begin_clearing(queue, party, &own))
+			return; /* its thread ended, and another process has cleared it */
+	} else if (LOAD_SEQ_CST(&record->word) != own.word) {
+		return;
+	}
 	if (LOAD_RELAXED(&record->reservation))
 		ipk_queue_pages_free(queue, record);
-	ipk_queue_record_free(queue, ipk_queue_me(party), lease->record, lease->word);
+	ipk_queue_record_free(queue, ipk_queue_me(party), own.record, own.word);
 	ipk_queue_wake(queue, IPK_QUEUE_ROOM);
 }
 
@@ -117,14 +128,15 @@ ipk_queue_acknowledge(const struct ipk_queue *queue, const struct ipk_party *par
 	struct ipk_queue_record *record = &queue->records[lease->record];
 	struct ipk_queue_lease clearing = *lease;
 
-	if (LOAD_RELAXED(&record->word) != lease->word)
-		return -ESTALE;
-	if (LOAD_RELAXED(&record->reservation)) {
+	if (LOAD_RELAXED(&record->reservation) ||
+	    ipk_queue_owner_of(lease->word) != ipk_queue_me(party)) {
 		if (ipk_queue_begin_clearing(queue, party, &clearing))
 			return -ESTALE;
 		ipk_queue_end_clearing(queue, party, &clearing);
 		return 0;
 	}
+	if (!ipk_queue_is_current(queue, lease) || LOAD_SEQ_CST(&record->word) != lease->word)
+		return -ESTALE;
 	ipk_queue_record_free(queue, ipk_queue_me(party), lease->record, lease->word);
 	ipk_queue_wake(queue, IPK_QUEUE_ROOM);
 	return 0;
@@ -137,15 +149,16 @@ ipk_queue_give_back(const struct ipk_queue *queue, const struct ipk_queue_lease 
 	uint64_t word = lease->word;
 	uint64_t back = ipk_queue_word_back(queue, word, due);
 
-	if (LOAD_RELAXED(&record->word) != word)
+	if (!ipk_queue_is_current(queue, lease) || LOAD_SEQ_CST(&record->word) != word)
 		return -ESTALE;
 	if (ipk_queue_state_of(back) == IPK_QUEUE_QUEUED)
 		ipk_queue_mark_back(queue, lease->record); /* F3 */
 	STORE_RELAXED(&record->due, due);
 	if (!COMPARE_EXCHANGE(&record->word, &word, back))
 		return -ESTALE;
-	if (ipk_queue_state_of(back) == IPK_QUEUE_DELAYED)
-		ipk_queue_lower_due(queue, due);
-	ipk_queue_wake(queue, IPK_QUEUE_MESSAGE); /* also for a delay: its end may be the first */
+	if (ipk_queue_state_of(back) == IPK_QUEUE_QUEUED)
+		ipk_queue_wake(queue, IPK_QUEUE_MESSAGE);
+	else if (ipk_queue_state_of(back) == IPK_QUEUE_DELAYED && ipk_queue_lower_due(queue, due))
+		ipk_queue_wake_all(queue); /* each of them sleeps until then, at most */
 	return 0;
 }

@@ -1,7 +1,8 @@
 /*
  * shared_queue/record.c - taking and freeing records, and the messages that were given back.
  *
- * Owns      words but for what ring.c does; back, any_back, next_due; frees_begun, frees_completed.
+ * Owns      words, except where ring.c changes them; back, marks, marks_seen, next_due; frees_begun,
+ *           frees_completed.
  * Stands on ring.c.  State  none.
  *
  * Invariants
@@ -11,10 +12,14 @@
  *       free record is found, and all frees that were begun by the end were completed at the
  *       beginning, none took place in between: the queue was full.
  *   F3  A message that was given back has its old turn, which is lower than that of every entry of
- *       the ring that is not taken. Its bit in `back` is set before its word is QUEUED.
+ *       the ring that is not taken. Its bit in `back` is set before its word is QUEUED, and `marks` is
+ *       counted up after the bit is set. The bit is cleared by the thread that leased the message, or
+ *       frees its record, so no bit of a message that waits is cleared. A bit may be late: of a record
+ *       that is not QUEUED, or whose message the ring gives; such a one is passed over.
  *   F4  next_due is at most the `due` of every message that is DELAYED, or its process is about to lower
- *       it. It is raised by a process that looks through all records again afterwards, and lowered by
- *       one that has written DELAYED before. So at least one of the two sees the other.
+ *       it. Lowering always changes it, by 1 ns at least. It is raised, by one compare-and-set from the
+ *       value that was there before all records were looked at, so not past a message that became DELAYED
+ *       during the look.
  * Blocks    never.
  */
 #include "base/clock.h"
@@ -23,18 +28,18 @@
 #include <errno.h>
 #include <limits.h>
 
-enum { BITS = 64, STEADY = 3 };
+enum { STEADY = 3 };
 
 static uint64_t
-bit_of(uint32_t record)
+record_bit(uint32_t record)
 {
-	return UINT64_C(1) << (record % BITS);
+	return UINT64_C(1) << (record % IPK_QUEUE_MAP);
 }
 
 static uint32_t
 maps(const struct ipk_queue *queue)
 {
-	return (queue->shape.messages + BITS - 1) / BITS;
+	return (queue->shape.messages + IPK_QUEUE_MAP - 1) / IPK_QUEUE_MAP;
 }
 
 /* -- free records -- */
@@ -48,6 +53,7 @@ claim(const struct ipk_queue *queue, uint32_t me, uint32_t record, struct ipk_qu
 	if (ipk_queue_state_of(word) != IPK_QUEUE_FREE)
 		return 0;
 	lease->record = record;
+	lease->incarnation = LOAD_RELAXED(&queue->parts[me - 1].incarnation);
 	lease->word = ipk_queue_make_word(ipk_queue_turn_of(word), 0, me, IPK_QUEUE_FILLING);
 	return COMPARE_EXCHANGE(place, &word, lease->word);
 }
@@ -116,8 +122,10 @@ ipk_queue_record_free(const struct ipk_queue *queue, uint32_t me, uint32_t index
 	uint64_t highest = LOAD_RELAXED(&record->highest);
 	uint64_t begun;
 
-	if (ipk_queue_state_of(word) != IPK_QUEUE_FILLING)
+	if (ipk_queue_state_of(word) != IPK_QUEUE_FILLING) {
 		ipk_queue_ring_clear(queue, index, turn); /* R4 */
+		ipk_queue_forget_back(queue, index);
+	}
 	highest = (turn > highest ? turn : highest) + 1;
 	STORE_RELAXED(&record->highest, highest); /* F1 */
 	begun = LOAD_RELAXED(&part->frees_begun) + 1;
@@ -133,26 +141,11 @@ ipk_queue_record_free(const struct ipk_queue *queue, uint32_t me, uint32_t index
 void
 ipk_queue_mark_back(const struct ipk_queue *queue, uint32_t record)
 {
-	(void)FETCH_OR(&queue->back[record / BITS], bit_of(record));
-	STORE_SEQ_CST(&queue->head->any_back, 1);
+	(void)FETCH_OR(&queue->back[record / IPK_QUEUE_MAP], record_bit(record));
+	(void)FETCH_ADD(&queue->head->marks, 1);
 }
 
-/* F3. The bit is late, or the message was taken: clear it, unless it is QUEUED by now. */
-static void
-unmark(const struct ipk_queue *queue, uint32_t record)
-{
-	(void)FETCH_CLEAR(&queue->back[record / BITS], bit_of(record));
-	switch (ipk_queue_state_of(LOAD_SEQ_CST(&queue->records[record].word))) {
-	case IPK_QUEUE_QUEUED:
-	case IPK_QUEUE_LEASED: /* its owner gives it back, or is dead */
-		(void)FETCH_OR(&queue->back[record / BITS], bit_of(record));
-		break;
-	default:
-		break;
-	}
-}
-
-/* The message of the lowest turn; whether there was any bit. */
+/* The message of the lowest turn that waits; whether there was any bit. */
 static int
 find_back(const struct ipk_queue *queue, struct ipk_queue_lease *best, int *any)
 {
@@ -163,23 +156,38 @@ find_back(const struct ipk_queue *queue, struct ipk_queue_lease *best, int *any)
 		uint64_t bits = LOAD_SEQ_CST(&queue->back[at]);
 
 		for (; bits; bits &= bits - 1) {
-			uint32_t record = at * BITS + (uint32_t)__builtin_ctzll(bits);
+			uint32_t record = at * IPK_QUEUE_MAP + (uint32_t)__builtin_ctzll(bits);
 			uint64_t word;
 
 			if (record >= queue->shape.messages)
 				break;
 			*any = 1;
 			word = LOAD_SEQ_CST(&queue->records[record].word);
-			if (ipk_queue_state_of(word) != IPK_QUEUE_QUEUED) {
-				unmark(queue, record);
+			if (ipk_queue_state_of(word) != IPK_QUEUE_QUEUED ||
+			    ipk_queue_ring_names(queue, record, ipk_queue_turn_of(word)))
 				continue;
-			}
 			if (!found || ipk_queue_before(ipk_queue_turn_of(word),
 						       ipk_queue_turn_of(best->word)))
-				*best = (struct ipk_queue_lease){record, word};
+				*best = (struct ipk_queue_lease){.record = record, .word = word};
 			found = 1;
 		}
 	}
+	return found;
+}
+
+/* The same, unless no bit was set since a look that found none. */
+static int
+look_back(const struct ipk_queue *queue, struct ipk_queue_lease *best)
+{
+	uint64_t marks = LOAD_SEQ_CST(&queue->head->marks);
+	int found;
+	int any;
+
+	if (marks == LOAD_SEQ_CST(&queue->head->marks_seen))
+		return 0;
+	found = find_back(queue, best, &any);
+	if (!any)
+		STORE_SEQ_CST(&queue->head->marks_seen, marks);
 	return found;
 }
 
@@ -187,32 +195,21 @@ int
 ipk_queue_back_has(const struct ipk_queue *queue)
 {
 	struct ipk_queue_lease best;
-	int any;
 
-	return LOAD_SEQ_CST(&queue->head->any_back) && find_back(queue, &best, &any);
+	return look_back(queue, &best);
 }
 
 int
 ipk_queue_back_take(const struct ipk_queue *queue, uint32_t me, struct ipk_queue_lease *lease)
 {
-	int any;
+	struct ipk_queue_lease best;
 
-	while (LOAD_SEQ_CST(&queue->head->any_back)) {
-		struct ipk_queue_lease best;
-		uint32_t attempt;
+	while (look_back(queue, &best)) {
+		uint32_t attempt = ipk_queue_attempt_of(best.word);
 
-		if (!find_back(queue, &best, &any)) {
-			if (any)
-				return 0; /* of leases that are about to be given back */
-			STORE_SEQ_CST(&queue->head->any_back, 0);
-			(void)find_back(queue, &best, &any);
-			if (any)
-				STORE_SEQ_CST(&queue->head->any_back, 1);
-			continue;
-		}
-		attempt = ipk_queue_attempt_of(best.word);
 		attempt += attempt < IPK_QUEUE_ATTEMPTS;
 		lease->record = best.record;
+		lease->incarnation = LOAD_RELAXED(&queue->parts[me - 1].incarnation);
 		lease->word = ipk_queue_make_word(ipk_queue_turn_of(best.word), attempt, me,
 						  IPK_QUEUE_LEASED);
 		if (COMPARE_EXCHANGE(&queue->records[best.record].word, &best.word, lease->word)) {
@@ -226,20 +223,22 @@ ipk_queue_back_take(const struct ipk_queue *queue, uint32_t me, struct ipk_queue
 void
 ipk_queue_forget_back(const struct ipk_queue *queue, uint32_t record)
 {
-	if (LOAD_RELAXED(&queue->back[record / BITS]) & bit_of(record))
-		(void)FETCH_CLEAR(&queue->back[record / BITS], bit_of(record));
+	if (LOAD_RELAXED(&queue->back[record / IPK_QUEUE_MAP]) & record_bit(record))
+		(void)FETCH_CLEAR(&queue->back[record / IPK_QUEUE_MAP], record_bit(record));
 }
 
 /* -- delays -- */
 
-void
+int
 ipk_queue_lower_due(const struct ipk_queue *queue, int64_t due)
 {
 	int64_t now = LOAD_SEQ_CST(&queue->head->next_due);
+	int64_t lower;
 
-	while (due < now)
-		if (COMPARE_EXCHANGE(&queue->head->next_due, &now, due))
-			return;
+	do
+		lower = due < now ? due : now - 1;
+	while (!COMPARE_EXCHANGE(&queue->head->next_due, &now, lower));
+	return lower == due;
 }
 
 /* Queue what is due at `now`; the least `due` of the others. */
@@ -269,7 +268,8 @@ queue_due(const struct ipk_queue *queue, int64_t now)
 void
 ipk_queue_wake_due(const struct ipk_queue *queue)
 {
-	int64_t first = LOAD_RELAXED(&queue->head->next_due);
+	int64_t first = LOAD_SEQ_CST(&queue->head->next_due);
+	int64_t least;
 	int64_t now;
 
 	if (first == INT64_MAX)
@@ -278,8 +278,8 @@ ipk_queue_wake_due(const struct ipk_queue *queue)
 	if (first > now)
 		return;
 	/* F4. Until it is raised, each process that looks does the same. */
-	if (COMPARE_EXCHANGE(&queue->head->next_due, &first, queue_due(queue, now)))
-		ipk_queue_lower_due(queue, queue_due(queue, 0));
+	least = queue_due(queue, now);
+	(void)COMPARE_EXCHANGE(&queue->head->next_due, &first, least);
 }
 
 uint64_t

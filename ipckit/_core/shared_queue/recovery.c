@@ -1,15 +1,20 @@
 /*
  * shared_queue/recovery.c - what a thread held when it died.
  *
- * Owns      recovered of a part.  Stands on locks/slots, record.c, pages.c, ring.c, wait.c.
+ * Owns      incarnation, recovered of a part.  Stands on locks/slots, record.c, pages.c, ring.c, wait.c.
  * State     none.  Blocks  never.
  *
  * Invariants
- *   D1  Every step is a compare-and-set from a word of the dead owner, so several processes may
+ *   D1  Every step is a compare-and-set from a word of the dead thread, so several processes may
  *       recover one slot at the same time, and each word is recovered by one of them.
  *   D2  What is not yet whole belongs to the process that recovers it: CLEARING, its own. So it is
  *       recovered again when that process is killed.
- *   D3  A thread that gets the slot recovers it before it takes anything.
+ *   D3  A thread that gets the slot first counts up its incarnation, and then recovers what it finds
+ *       there, before it takes anything.
+ *   D4  Another process recovers a word that it read when, after reading it, the slot is still dead in
+ *       the incarnation that it began with. So no word of a living thread is recovered.
+ *   D5  `recovered` is an incarnation that was dead when all its words were looked at. A thread that
+ *       takes something has another one, so its death is not passed over.
  */
 #include "shared_queue/internal.h"
 
@@ -19,8 +24,9 @@ clear(const struct ipk_queue *queue, uint32_t me, uint32_t index, uint64_t word)
 {
 	struct ipk_queue_record *record = &queue->records[index];
 	/* Another attempt, so that it is another word also where the owner stays the same slot. */
-	uint64_t mine = ipk_queue_make_word(ipk_queue_turn_of(word), ipk_queue_attempt_of(word) ^ 1,
-					    me, IPK_QUEUE_CLEARING);
+	uint64_t mine = ipk_queue_make_word(ipk_queue_turn_of(word),
+					    (ipk_queue_attempt_of(word) + 1) & 0xFF, me,
+					    IPK_QUEUE_CLEARING);
 
 	if (!COMPARE_EXCHANGE(&record->word, &word, mine))
 		return;
@@ -50,29 +56,46 @@ recover_record(const struct ipk_queue *queue, uint32_t me, uint32_t index, uint6
 	case IPK_QUEUE_CLEARING:
 		clear(queue, me, index, word);
 		break;
-	default: /* no owner has it */
+	default: /* no thread has it */
 		break;
 	}
 }
 
-/* All that the slot's dead owner held; `me` is this thread's slot + 1. */
-static void
-recover_slot(const struct ipk_queue *queue, uint32_t me, uint32_t slot)
+/* D4. The calling thread's own slot is its own to recover. */
+static int
+may_recover(const struct ipk_queue *queue, uint32_t me, uint32_t slot, uint32_t incarnation)
+{
+	return slot + 1 == me ||
+	       (LOAD_SEQ_CST(&queue->parts[slot].incarnation) == incarnation &&
+		ipk_slot_is_dead(queue->slots, slot));
+}
+
+/* All that the slot's dead thread held; `me` is this thread's slot + 1. 1; 0: another thread has joined
+ * it, which does that. */
+static int
+recover_slot(const struct ipk_queue *queue, uint32_t me, uint32_t slot, uint32_t incarnation)
 {
 	struct ipk_queue_part *part = &queue->parts[slot];
+	uint64_t completed;
+	uint64_t begun;
 
 	for (uint32_t index = 0; index < queue->shape.messages; index++) {
 		uint64_t word = LOAD_SEQ_CST(&queue->records[index].word);
 
-		if (ipk_queue_owner_of(word) == slot + 1)
-			recover_record(queue, me, index, word);
-		else if (ipk_queue_state_of(word) == IPK_QUEUE_DELAYED) /* perhaps it did not say so */
-			ipk_queue_lower_due(queue, LOAD_RELAXED(&queue->records[index].due));
+		if (ipk_queue_state_of(word) == IPK_QUEUE_DELAYED) /* perhaps it did not say so */
+			(void)ipk_queue_lower_due(queue, LOAD_RELAXED(&queue->records[index].due));
+		if (ipk_queue_owner_of(word) != slot + 1)
+			continue;
+		if (!may_recover(queue, me, slot, incarnation))
+			return 0;
+		recover_record(queue, me, index, word);
 	}
-	for (int event = 0; event < IPK_QUEUE_EVENTS; event++)
-		(void)FETCH_CLEAR(&queue->head->asleep[event][slot / IPK_QUEUE_MAP],
-				  UINT64_C(1) << slot % IPK_QUEUE_MAP);
-	STORE_SEQ_CST(&part->frees_completed, LOAD_SEQ_CST(&part->frees_begun)); /* F2 */
+	completed = LOAD_SEQ_CST(&part->frees_completed);
+	begun = LOAD_SEQ_CST(&part->frees_begun);
+	if (!may_recover(queue, me, slot, incarnation))
+		return 0;
+	(void)COMPARE_EXCHANGE(&part->frees_completed, &completed, begun); /* F2 */
+	return 1;
 }
 
 int
@@ -83,13 +106,14 @@ ipk_queue_recover(const struct ipk_queue *queue, const struct ipk_party *party)
 	int found = 0;
 
 	for (uint32_t slot = 0; slot < used && slot < IPK_QUEUE_SLOTS; slot++) {
-		uint32_t generation = LOAD_ACQUIRE(&queue->slots[slot].generation);
+		struct ipk_queue_part *part = &queue->parts[slot];
+		uint32_t incarnation = LOAD_SEQ_CST(&part->incarnation);
 
-		if (slot + 1 == me || LOAD_ACQUIRE(&queue->parts[slot].recovered) == generation ||
+		if (slot + 1 == me || LOAD_SEQ_CST(&part->recovered) == incarnation ||
 		    !ipk_slot_is_dead(queue->slots, slot))
 			continue;
-		recover_slot(queue, me, slot);
-		STORE_RELEASE(&queue->parts[slot].recovered, generation);
+		if (recover_slot(queue, me, slot, incarnation)) /* D5 */
+			STORE_SEQ_CST(&part->recovered, incarnation);
 		ipk_queue_wake_all(queue); /* its wake-ups may be lost, too */
 		found = 1;
 	}
@@ -121,7 +145,9 @@ ipk_queue_join(const struct ipk_queue *queue, const struct ipk_registry *registr
 	used = LOAD_SEQ_CST(&queue->head->slots_used);
 	while (used < me && !COMPARE_EXCHANGE(&queue->head->slots_used, &used, me))
 		;
-	recover_slot(queue, me, me - 1); /* D3 */
-	ipk_queue_wake_all(queue);	 /* sleepers watch this thread, too */
+	(void)FETCH_ADD(&queue->parts[me - 1].incarnation, 1); /* D3 */
+	ipk_queue_forget_sleep(queue, party);
+	(void)recover_slot(queue, me, me - 1, 0);
+	ipk_queue_wake_all(queue); /* sleepers watch this thread, too */
 	return 0;
 }

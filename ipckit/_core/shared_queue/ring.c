@@ -94,30 +94,37 @@ waits_there(uint64_t word, uint64_t position)
 	return ipk_queue_state_of(word) == IPK_QUEUE_QUEUED && ipk_queue_turn_of(word) == position;
 }
 
-/* The ring came round to an entry that is taken and not cleared. */
-static void
+/* The ring came round to an entry that is taken and not cleared: clear it. 0; -EUCLEAN: it is not taken,
+ * though the ring has more cells than there are messages. */
+static int
 settle(const struct ipk_queue *queue, uint64_t *cell, uint64_t seen)
 {
 	uint64_t position = seen >> 24;
 	uint64_t word;
 
 	if ((seen & IPK_QUEUE_RECORDS) == 0 || !is_record(queue, seen))
-		return;
+		return -EUCLEAN;
 	word = word_of_entry(queue, cell, seen);
-	if (ipk_queue_state_of(word) == IPK_QUEUE_FILLING || waits_there(word, position))
-		return;
+	if (waits_there(word, position))
+		return -EUCLEAN;
+	if (ipk_queue_state_of(word) == IPK_QUEUE_FILLING)
+		return 0; /* the entry is gone */
 	(void)COMPARE_EXCHANGE(cell, &seen, emptied(queue, position));
 	advance(&queue->head->head, position);
+	return 0;
 }
 
 int
 ipk_queue_ring_put(const struct ipk_queue *queue, uint32_t record, uint64_t word)
 {
 	for (uint32_t tries = 0; tries < TRIES; tries++) {
-		uint64_t position = LOAD_SEQ_CST(&queue->head->tail) & IPK_QUEUE_POSITIONS;
+		uint64_t position = LOAD_SEQ_CST(&queue->head->tail);
 		uint64_t *cell = cell_of(queue, position);
 		uint64_t seen = LOAD_SEQ_CST(cell);
+		int code = 0;
 
+		if (position > IPK_QUEUE_POSITIONS)
+			return -EUCLEAN;
 		if (seen == position << 24) {
 			if (!COMPARE_EXCHANGE(cell, &seen, entry(position, record)))
 				continue;
@@ -128,11 +135,13 @@ ipk_queue_ring_put(const struct ipk_queue *queue, uint32_t record, uint64_t word
 			return 0;
 		}
 		if (seen >> 24 != position && !ipk_queue_before(position, seen >> 24))
-			settle(queue, cell, seen);
+			code = settle(queue, cell, seen);
 		else if (!is_lost(queue, &queue->head->tail, position, seen))
 			advance(&queue->head->tail, position); /* R3: published, or taken since */
 		else
-			return -EUCLEAN;
+			code = -EUCLEAN;
+		if (code && LOAD_SEQ_CST(&queue->head->tail) == position)
+			return code;
 	}
 	return -EUCLEAN;
 }
@@ -150,13 +159,13 @@ static int
 find_first(const struct ipk_queue *queue, struct first *first)
 {
 	for (uint32_t tries = 0; tries < TRIES; tries++) {
-		uint64_t at = LOAD_SEQ_CST(&queue->head->head) & IPK_QUEUE_POSITIONS;
+		uint64_t at = LOAD_SEQ_CST(&queue->head->head);
 		uint64_t *cell = cell_of(queue, at);
 		uint64_t seen = LOAD_SEQ_CST(cell);
 		uint64_t word;
 
 		if (seen >> 24 != at) {
-			if (ipk_queue_before(seen >> 24, at) ||
+			if (at > IPK_QUEUE_POSITIONS || ipk_queue_before(seen >> 24, at) ||
 			    is_lost(queue, &queue->head->head, at, seen))
 				return -EUCLEAN;
 			advance(&queue->head->head, at);
@@ -194,6 +203,7 @@ ipk_queue_ring_take(const struct ipk_queue *queue, uint32_t me, struct ipk_queue
 		attempt = ipk_queue_attempt_of(first.word);
 		attempt += attempt < IPK_QUEUE_ATTEMPTS;
 		lease->record = (uint32_t)(first.seen & IPK_QUEUE_RECORDS) - 1;
+		lease->incarnation = LOAD_RELAXED(&queue->parts[me - 1].incarnation);
 		lease->word = ipk_queue_make_word(first.position, attempt, me, IPK_QUEUE_LEASED);
 		if (!COMPARE_EXCHANGE(&queue->records[lease->record].word, &first.word, lease->word))
 			continue;
@@ -222,6 +232,12 @@ int
 ipk_queue_ring_empty_at(const struct ipk_queue *queue, uint64_t position)
 {
 	return LOAD_SEQ_CST(cell_of(queue, position)) == position << 24;
+}
+
+int
+ipk_queue_ring_names(const struct ipk_queue *queue, uint32_t record, uint64_t position)
+{
+	return LOAD_SEQ_CST(cell_of(queue, position)) == entry(position, record);
 }
 
 void

@@ -3,6 +3,10 @@
  *
  * Owns      size, sent of a record that is FILLING.  Stands on record.c, pages.c, ring.c, wait.c.
  * State     none.  Blocks  never.
+ *
+ * Invariant
+ *   N1  A message is published or abandoned by the thread in whose slot it is FILLING. Another thread
+ *       first makes it its own by a compare-and-set. So it is not ended beside its recovery.
  */
 #include "shared_queue/internal.h"
 
@@ -57,7 +61,7 @@ ipk_queue_reserve(const struct ipk_queue *queue, const struct ipk_party *party, 
 		STORE_RELAXED(&record->reservation, 0);
 		ipk_queue_record_free(queue, me, lease->record, lease->word);
 	}
-	return code;
+	return code == -ENOSPC ? -ENOBUFS : code;
 }
 
 int
@@ -72,15 +76,31 @@ ipk_queue_fill(const struct ipk_queue *queue, const struct ipk_queue_lease *leas
 	return more;
 }
 
+/* The message is FILLING, of the calling thread, or becomes so. 0, -ESTALE. */
+static int
+make_own(const struct ipk_queue *queue, const struct ipk_party *party, struct ipk_queue_lease *lease)
+{
+	uint64_t *place = &queue->records[lease->record].word;
+	uint32_t me = ipk_queue_me(party);
+	uint64_t word = lease->word;
+
+	if (ipk_queue_owner_of(word) == me)
+		return LOAD_SEQ_CST(place) == word ? 0 : -ESTALE; /* it lives: no process recovers it */
+	lease->word = ipk_queue_moved(word, me, IPK_QUEUE_FILLING);
+	return COMPARE_EXCHANGE(place, &word, lease->word) ? 0 : -ESTALE;
+}
+
 int
 ipk_queue_publish(const struct ipk_queue *queue, const struct ipk_party *party,
 		  const struct ipk_queue_lease *lease)
 {
-	int code;
+	struct ipk_queue_lease own = *lease;
+	int code = make_own(queue, party, &own);
 
-	(void)party;
-	STORE_RELAXED(&queue->records[lease->record].sent, coarse_now());
-	code = ipk_queue_ring_put(queue, lease->record, lease->word);
+	if (code)
+		return code;
+	STORE_RELAXED(&queue->records[own.record].sent, coarse_now());
+	code = ipk_queue_ring_put(queue, own.record, own.word);
 	if (code == 0)
 		ipk_queue_wake(queue, IPK_QUEUE_MESSAGE);
 	return code;
@@ -91,9 +111,12 @@ ipk_queue_abandon(const struct ipk_queue *queue, const struct ipk_party *party,
 		  const struct ipk_queue_lease *lease)
 {
 	struct ipk_queue_record *record = &queue->records[lease->record];
+	struct ipk_queue_lease own = *lease;
 
+	if (make_own(queue, party, &own))
+		return;
 	if (LOAD_RELAXED(&record->reservation))
 		ipk_queue_pages_free(queue, record);
-	ipk_queue_record_free(queue, ipk_queue_me(party), lease->record, lease->word);
+	ipk_queue_record_free(queue, ipk_queue_me(party), own.record, own.word);
 	ipk_queue_wake(queue, IPK_QUEUE_ROOM);
 }

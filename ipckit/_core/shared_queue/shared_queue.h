@@ -75,6 +75,7 @@ struct ipk_queue {
 /* A message that a thread has: its record, and its word as the thread knows it. */
 struct ipk_queue_lease {
 	uint32_t record;
+	uint32_t incarnation; /* of the thread in its slot */
 	uint64_t word;
 };
 
@@ -103,17 +104,18 @@ uint32_t ipk_queue_held(const struct ipk_queue *queue, const struct ipk_party *p
 
 /* -- send.c -- */
 
-/* Take a free record for a body of `size` bytes, and its pages: FILLING. 0; -ENOSPC: no record, or
- * not so many pages, is free; -EMSGSIZE: the queue has not so many; -EAGAIN: wait for the obstacle. */
+/* Take a free record for a body of `size` bytes, and its pages: FILLING. 0; -ENOSPC: no record is free;
+ * -ENOBUFS: not so many pages are; -EMSGSIZE: the queue has not so many; -EAGAIN: wait for the
+ * obstacle. */
 int ipk_queue_reserve(const struct ipk_queue *queue, const struct ipk_party *party, uint64_t size,
 		      struct ipk_queue_lease *lease, struct ipk_obstacle *obstacle);
 /* Copy the body, of the size that was reserved, into a message that is FILLING, ours. 0, -EUCLEAN. */
 int ipk_queue_fill(const struct ipk_queue *queue, const struct ipk_queue_lease *lease,
 		   const void *bytes, uint64_t size);
-/* Send it: QUEUED, behind all others. 0, -EUCLEAN. */
+/* Send it: QUEUED, behind all others. 0, -EUCLEAN; -ESTALE: its thread has died. */
 int ipk_queue_publish(const struct ipk_queue *queue, const struct ipk_party *party,
 		       const struct ipk_queue_lease *lease);
-/* It is not sent: its pages and its record are free. */
+/* It is not sent: its pages and its record are free, unless its thread has died. */
 void ipk_queue_abandon(const struct ipk_queue *queue, const struct ipk_party *party,
 		       const struct ipk_queue_lease *lease);
 
@@ -157,7 +159,7 @@ int ipk_queue_discard(const struct ipk_queue *queue, const struct ipk_party *par
 
 /* -- pages.c -- */
 
-/* One part of a body's memory. Zeroed before the first, but for `total`, the bytes of the body: they are
+/* One part of a body's memory. Zeroed before the first, except `total`, the bytes of the body: they are
  * read from the record once, so that no process can change how much is copied. */
 struct ipk_queue_extent {
 	uint64_t total;
@@ -200,9 +202,12 @@ void ipk_queue_awake(const struct ipk_queue *queue, const struct ipk_party *part
 void ipk_queue_interrupt(const struct ipk_queue *queue, const struct ipk_party *party);
 /* Wake all that wait: they look again. */
 void ipk_queue_wake_all(const struct ipk_queue *queue);
-/* A thread that was woken does not take what there is: wake the next one behind its ticket; 0: the
- * first. */
+/* A thread finds too few pages for its message: wake the next one behind its ticket, which may need
+ * fewer; 0: the first. */
 void ipk_queue_pass_on(const struct ipk_queue *queue, enum ipk_queue_event event, uint64_t ticket);
+/* A thread that has announced goes away, with what it wanted or without: if there is something for
+ * another one, wake that. */
+void ipk_queue_leave(const struct ipk_queue *queue, enum ipk_queue_event event);
 
 /* -- verify.c -- */
 

@@ -44,7 +44,7 @@ ipk_queue_holder(const struct ipk_queue *queue, uint32_t record, struct ipk_queu
 	uint64_t word = LOAD_ACQUIRE(&queue->records[record].word);
 	uint32_t owner = ipk_queue_owner_of(word);
 
-	*lease = (struct ipk_queue_lease){record, word};
+	*lease = (struct ipk_queue_lease){.record = record, .word = word};
 	if (ipk_queue_state_of(word) != IPK_QUEUE_LEASED || owner == 0 || owner > IPK_QUEUE_SLOTS)
 		return 0;
 	return LOAD_RELAXED(&queue->slots[owner - 1].tid);
@@ -84,12 +84,12 @@ check_record(const struct ipk_queue *queue, uint32_t index, uint32_t *pages)
 			     state == IPK_QUEUE_CLEARING))
 		return "D1: a word has an owner, or none, against its state";
 	if (ipk_queue_ring_find(queue, index, &position)) {
-		if (state == IPK_QUEUE_FREE || state == IPK_QUEUE_CLEARING)
+		if (state == IPK_QUEUE_FREE)
 			return "R4: an entry names a record that is free";
 		if (state != IPK_QUEUE_FILLING && ipk_queue_turn_of(record->word) != position)
 			return "R2: an entry names another turn";
 	} else if (state == IPK_QUEUE_QUEUED &&
-		   !(queue->back[index / 64] >> (index % 64) & 1)) {
+		   !(queue->back[index / IPK_QUEUE_MAP] >> index % IPK_QUEUE_MAP & 1)) {
 		return "F3: a message is in no place where a receiver looks";
 	}
 	if (state == IPK_QUEUE_FREE)

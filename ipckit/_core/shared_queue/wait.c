@@ -8,12 +8,17 @@
  *   W1  A thread that is about to sleep says so and then tries once more. A thread that leaves a
  *       message, or room, does so and then looks for sleepers. The four accesses are sequentially
  *       consistent, so at least one of the two sees the other.
- *   W2  A sleeper's epoch is odd, and sleeping is refused once it is even. A waker makes it even and
- *       wakes; every other process that finds the sleeper wakes it, too, once for each sleep. So a
- *       waker that is stopped in between holds up nobody.
- *       One that was woken and finds too few pages for its message wakes the next, which may need fewer.
+ *   W2  A sleeper's epoch is odd, and sleeping is refused once it is even. A wake-up is the
+ *       compare-and-set that makes it even: one wake-up for each sleep, of the sleeper that has waited
+ *       longest. A waker that finds an even epoch wakes that thread all the same, once for each sleep,
+ *       as the one that made it even may be stopped; and it goes on to the next sleeper.
  *   W3  A sleeper also sleeps on the `live` words of the other slots, so the death of a thread that
- *       should have woken it, or that has a message, wakes it. A thread that joins wakes all.
+ *       should have woken it, or that has a message, wakes it. A thread that joins wakes all. One death
+ *       wakes one sleeper, which recovers before it does anything else, and then wakes all.
+ *   W4  A thread that has announced and goes away, whatever with, wakes another one if there is something
+ *       for it. So a wake-up is not lost with a thread that did not need it. One that finds too few
+ *       pages for its message wakes the next behind it, which may need fewer.
+ *   W5  A sleep lasts a second at most. So what a stopped thread was woken for waits no longer.
  * Blocks    ipk_queue_sleep.
  */
 #include "base/clock.h"
@@ -30,6 +35,7 @@ enum {
 	MOST_WORDS = 128,	/* of futex_waitv(2) */
 	BLIND_NS = 5000000,	/* without futex_waitv(2): deaths are looked for after each */
 	CROWD_NS = 150000000,	/* with more threads than words */
+	LONGEST_NS = 1000000000, /* W5 */
 };
 
 static uint64_t *
@@ -39,35 +45,35 @@ map_of(const struct ipk_queue *queue, enum ipk_queue_event event, uint32_t slot)
 }
 
 static uint64_t
-bit_of(uint32_t slot)
+slot_bit(uint32_t slot)
 {
 	return UINT64_C(1) << slot % IPK_QUEUE_MAP;
 }
 
-/* W2. Whether this process has not woken it in this sleep. */
+/* W2. Wake a thread that has announced. 1: this was the wake-up of its sleep; 0: it had one before. */
 static int
-is_asleep(const struct ipk_queue *queue, uint32_t slot)
-{
-	return !queue->woken || queue->woken[slot] != (LOAD_SEQ_CST(&queue->parts[slot].epoch) | 1);
-}
-
-static void
 wake_slot(const struct ipk_queue *queue, uint32_t slot)
 {
 	uint32_t *word = &queue->parts[slot].epoch;
 	uint32_t epoch = LOAD_SEQ_CST(word);
+	uint32_t sleep; /* its odd number */
+	int first = 0;
 
-	/* An even epoch is of the sleep before it: (epoch - 1) | 1 is the same as for the odd one. */
+	while ((epoch & 1) && !first)
+		first = COMPARE_EXCHANGE(word, &epoch, epoch + 1);
+	sleep = first ? epoch : epoch - 1;
+	if (!first && queue->woken && queue->woken[slot] == sleep)
+		return 0;
 	if (queue->woken)
-		queue->woken[slot] = epoch & 1 ? epoch : epoch - 1;
-	if (epoch & 1)
-		(void)COMPARE_EXCHANGE(word, &epoch, epoch + 1);
+		queue->woken[slot] = sleep;
 	ipk_wake(word, 1);
+	return first;
 }
 
-/* Wake the first of those whose ticket is higher than `after`. */
-static void
-wake_next(const struct ipk_queue *queue, enum ipk_queue_event event, uint64_t after)
+/* The living sleeper of the lowest ticket that is higher than *after, which becomes that ticket; none:
+ * UINT32_MAX. */
+static uint32_t
+next_sleeper(const struct ipk_queue *queue, enum ipk_queue_event event, uint64_t *after)
 {
 	uint32_t best = UINT32_MAX;
 	uint64_t first = UINT64_MAX;
@@ -77,16 +83,31 @@ wake_next(const struct ipk_queue *queue, enum ipk_queue_event event, uint64_t af
 
 		for (; bits; bits &= bits - 1) {
 			uint32_t slot = map * IPK_QUEUE_MAP + (uint32_t)__builtin_ctzll(bits);
-			uint64_t ticket = LOAD_RELAXED(&queue->parts[slot].ticket);
+			uint64_t ticket;
 
-			if (ticket > after && ticket < first && is_asleep(queue, slot)) {
+			if (slot >= IPK_QUEUE_SLOTS)
+				break;
+			ticket = LOAD_RELAXED(&queue->parts[slot].ticket);
+			if (ticket > *after && ticket < first &&
+			    !ipk_slot_is_dead(queue->slots, slot)) {
 				first = ticket;
 				best = slot;
 			}
 		}
 	}
-	if (best != UINT32_MAX)
-		wake_slot(queue, best);
+	*after = first;
+	return best;
+}
+
+/* Wake the first that has not been woken, of those whose ticket is higher than `after`. */
+static void
+wake_next(const struct ipk_queue *queue, enum ipk_queue_event event, uint64_t after)
+{
+	uint32_t slot;
+
+	while ((slot = next_sleeper(queue, event, &after)) != UINT32_MAX)
+		if (wake_slot(queue, slot))
+			return;
 }
 
 void
@@ -108,9 +129,12 @@ ipk_queue_wake_all(const struct ipk_queue *queue)
 		for (uint32_t map = 0; map < IPK_QUEUE_MAPS; map++) {
 			uint64_t bits = LOAD_SEQ_CST(&queue->head->asleep[event][map]);
 
-			for (; bits; bits &= bits - 1)
-				wake_slot(queue, map * IPK_QUEUE_MAP +
-							 (uint32_t)__builtin_ctzll(bits));
+			for (; bits; bits &= bits - 1) {
+				uint32_t slot = map * IPK_QUEUE_MAP + (uint32_t)__builtin_ctzll(bits);
+
+				if (slot < IPK_QUEUE_SLOTS)
+					(void)wake_slot(queue, slot);
+			}
 		}
 }
 
@@ -122,7 +146,8 @@ ipk_queue_seems_ready(const struct ipk_queue *queue, const struct ipk_party *par
 
 	if (event == IPK_QUEUE_MESSAGE)
 		return (ipk_queue_ring_peek(queue) & IPK_QUEUE_RECORDS) != 0 ||
-		       LOAD_RELAXED(&queue->head->any_back);
+		       LOAD_RELAXED(&queue->head->marks) !=
+			       LOAD_RELAXED(&queue->head->marks_seen);
 	record = LOAD_RELAXED(&ipk_queue_part_of(queue, party)->next_record) % queue->shape.messages;
 	return ipk_queue_state_of(LOAD_RELAXED(&queue->records[record].word)) == IPK_QUEUE_FREE;
 }
@@ -156,7 +181,8 @@ ipk_queue_announce(const struct ipk_queue *queue, const struct ipk_party *party,
 	STORE_RELAXED(&part->ticket, *ticket);
 	if (!(epoch & 1))
 		STORE_SEQ_CST(&part->epoch, epoch + 1);
-	(void)FETCH_OR(map_of(queue, event, slot), bit_of(slot));
+	(void)FETCH_OR(map_of(queue, event, slot), slot_bit(slot));
+	FENCE(__ATOMIC_SEQ_CST); /* W1, also for what is then looked at by plain loads */
 }
 
 void
@@ -167,9 +193,23 @@ ipk_queue_awake(const struct ipk_queue *queue, const struct ipk_party *party,
 	uint32_t slot = ipk_queue_me(party) - 1;
 	uint32_t epoch = LOAD_SEQ_CST(&part->epoch);
 
-	(void)FETCH_CLEAR(map_of(queue, event, slot), bit_of(slot));
+	(void)FETCH_CLEAR(map_of(queue, event, slot), slot_bit(slot));
 	if (epoch & 1)
 		(void)COMPARE_EXCHANGE(&part->epoch, &epoch, epoch + 1);
+}
+
+void
+ipk_queue_leave(const struct ipk_queue *queue, enum ipk_queue_event event)
+{
+	if (ipk_queue_is_ready(queue, event, 0) > 0)
+		ipk_queue_wake(queue, event);
+}
+
+void
+ipk_queue_forget_sleep(const struct ipk_queue *queue, const struct ipk_party *party)
+{
+	ipk_queue_awake(queue, party, IPK_QUEUE_MESSAGE);
+	ipk_queue_awake(queue, party, IPK_QUEUE_ROOM);
 }
 
 void
@@ -193,11 +233,12 @@ watch_others(const struct ipk_queue *queue, uint32_t me, struct futex_waitv *wor
 	*crowd = 0;
 	for (uint32_t slot = 0; slot < used && slot < IPK_QUEUE_SLOTS; slot++) {
 		uint32_t *live = ipk_owner_live(queue->slots, IPK_QUEUE_SLOTS, slot + 1);
-		uint32_t generation = LOAD_ACQUIRE(&queue->slots[slot].generation);
+		const struct ipk_queue_part *part = &queue->parts[slot];
 		uint32_t seen;
 
-		if (slot + 1 == me || LOAD_ACQUIRE(&queue->parts[slot].recovered) == generation)
-			continue;
+		if (slot + 1 == me ||
+		    LOAD_SEQ_CST(&part->incarnation) == LOAD_SEQ_CST(&part->recovered))
+			continue; /* nothing is in it; a thread that joins wakes this one */
 		seen = ipk_watch(live);
 		if (ipk_slot_is_dead(queue->slots, slot))
 			return -1;
@@ -225,7 +266,7 @@ ipk_queue_sleep(const struct ipk_queue *queue, const struct ipk_party *party,
 	struct futex_waitv words[MOST_WORDS];
 	uint32_t epoch = LOAD_SEQ_CST(&part->epoch);
 	uint64_t now = ipk_now_ns();
-	uint64_t until = deadline_ns;
+	uint64_t until = earlier(deadline_ns, now + LONGEST_NS);
 	int64_t due = LOAD_SEQ_CST(&queue->head->next_due);
 	struct timespec time;
 	int crowd;

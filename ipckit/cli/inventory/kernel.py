@@ -11,8 +11,8 @@ import os
 import stat
 from collections.abc import Iterator
 
-from ipckit.cli.inventory.entry import Entry
 from ipckit._segments import LEDGERS, QUEUES, TABLES
+from ipckit.cli.inventory.entry import Entry
 from ipckit.cli.inventory.processes import Users
 from ipckit.errors import IPCError
 from ipckit.queue import SharedQueue

@@ -432,7 +432,7 @@ def _restarts(snapshot: Snapshot) -> Text:
 
 def _named(tables: list[TableSnapshot], queues: list[QueueSnapshot]) -> Text:
     text = Text(no_wrap=True, overflow="ellipsis")
-    found = [*tables, *queues]
+    found: list[TableSnapshot | QueueSnapshot] = [*tables, *queues]
     if not found:
         text.append("none on this machine", _DIM)
     for index, each in enumerate(found[:6]):

@@ -78,16 +78,16 @@ class Named(Generic[_Thing, _Snapshot]):
     def look(self) -> list[_Snapshot]:
         """Return every one of our user, by name."""
         found: dict[str, int] = {}
-        with os.scandir(FOLDER) as files:
-            for file in files:
-                name = file.name.removeprefix(self._kind.prefix)
-                if name == file.name or file.name.startswith(LEDGERS.prefix):
-                    continue
-                try:
-                    if file.stat(follow_symlinks=False).st_uid == os.geteuid():
-                        found[name] = file.inode()
-                except FileNotFoundError:
-                    continue
+        for name in self._kind.names():
+            path = self._kind.path_of(name)
+            if path.startswith(f"{FOLDER}/{LEDGERS.prefix}"):
+                continue
+            try:
+                file = os.lstat(path)
+            except FileNotFoundError:
+                continue
+            if file.st_uid == os.geteuid():
+                found[name] = file.st_ino
         for name in [name for name, (inode, _) in self._open.items() if found.get(name) != inode]:
             self._open.pop(name)[1].close()
         return [self._snapshot(name, inode) for name, inode in sorted(found.items())]

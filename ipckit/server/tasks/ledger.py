@@ -262,7 +262,8 @@ class TaskLedger:
 
     def _remove_named(self) -> None:
         """Unless its name was removed and is another ledger's by now."""
-        LEDGERS.remove(self.name, self._file)
+        if self.name is not None:
+            LEDGERS.remove(self.name, self._file)
 
     def _close_wakeups(self) -> None:
         while self.wakeups:

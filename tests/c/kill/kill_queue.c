@@ -57,6 +57,24 @@ drain(char *letters)
 	*letters = '\0';
 }
 
+/* Pages of the messages that are DEAD. */
+static uint32_t
+pages_of_dead(void)
+{
+	uint32_t pages = 0;
+
+	for (uint32_t record = 0; record < MESSAGES; record++) {
+		struct ipk_queue_message message;
+		struct ipk_queue_lease lease;
+
+		if (ipk_queue_find_dead(&queue, record, &lease) &&
+		    ipk_queue_message_of(&queue, &lease, &message) == 0 &&
+		    message.size > IPK_QUEUE_INLINE)
+			pages += (uint32_t)((message.size + IPK_QUEUE_PAGE - 1) / IPK_QUEUE_PAGE);
+	}
+	return pages;
+}
+
 /* What is wrong, or NULL. */
 static const char *
 judge(const struct kind *kind, char *letters)
@@ -76,7 +94,7 @@ judge(const struct kind *kind, char *letters)
 	if (counts.in[IPK_QUEUE_DEAD] > kind->dead ||
 	    counts.in[IPK_QUEUE_FREE] + counts.in[IPK_QUEUE_DEAD] != MESSAGES)
 		return "a record is lost";
-	if (counts.free_pages != PAGES)
+	if (counts.free_pages + pages_of_dead() != PAGES)
 		return "a page is lost";
 	broken = ipk_queue_verify(&queue);
 	if (broken)
@@ -147,23 +165,59 @@ call_join(void)
 	return 0;
 }
 
-/* Kill those that get the slot of the victim that died as `saved` shows. How many. */
+/* A victim of `kind`, or its successor, before its call. */
+typedef void starter(struct ipk_trace *victim, const void *what);
+
+/* Kill what `start` gives, `count` instructions into its call, which takes that path; 1: it had
+ * returned. */
+static int
+cut(starter *start, const void *what, const struct path *path, uint32_t count)
+{
+	struct ipk_trace victim;
+	int over;
+
+	start(&victim, what);
+	over = path_follow(&victim, path, count);
+	if (over == -ECHILD) { /* another path, and it ended */
+		start(&victim, what);
+		over = ipk_trace_step(&victim, count);
+	}
+	(void)ipk_trace_kill(&victim);
+	return over != 0;
+}
+
+static void
+start_victim(struct ipk_trace *victim, const void *what)
+{
+	const struct kind *kind = what;
+
+	begin(kind);
+	if (victim_begin(victim, get_ready, kind, kind->entry, kind->call))
+		exit(2);
+}
+
+/* One that gets the slot of a victim that died as `saved` shows; from when it has it. */
+static void
+start_successor(struct ipk_trace *victim, const void *saved)
+{
+	memcpy(base, saved, (size_t)ipk_queue_bytes(&queue_shape));
+	if (victim_begin(victim, nothing, NULL, ENTRY(ipk_queue_forget_sleep), call_join))
+		exit(2);
+}
+
+/* Kill the successors. How many. */
 static uint32_t
 kill_successors(const struct kind *kind, uint32_t outer, uint32_t stride, const void *saved)
 {
-	size_t bytes = (size_t)ipk_queue_bytes(&queue_shape);
+	static struct path path;
+	struct ipk_trace victim;
 	uint32_t kills = 0;
-	int over = 0;
 
-	for (uint32_t inner = 0; !over; inner += stride, kills++) {
-		struct ipk_trace victim;
-
-		memcpy(base, saved, bytes);
-		if (victim_begin(&victim, nothing, NULL, ENTRY(ipk_queue_join), call_join))
-			exit(2);
-		over = ipk_trace_step(&victim, inner) != 0;
-		(void)ipk_trace_kill(&victim);
-		check(kind, outer, ", its successor after", inner);
+	start_successor(&victim, saved);
+	path_note(&victim, &path);
+	for (int over = 0; !over; kills++) {
+		over = cut(start_successor, saved, &path, kills * stride);
+		check(kind, outer, ", its successor after", kills * stride);
 	}
 	return kills;
 }
@@ -173,24 +227,21 @@ kill_all(const struct kind *kind, uint32_t stride, uint32_t every)
 {
 	size_t bytes = (size_t)ipk_queue_bytes(&queue_shape);
 	void *saved = malloc(bytes);
+	static struct path path;
+	struct ipk_trace victim;
 	uint32_t kills = 0;
 	uint32_t trials = 0;
-	int over = 0;
 
 	if (!saved)
 		exit(2);
-	for (uint32_t outer = 0; !over; outer += stride, trials++) {
-		struct ipk_trace victim;
-
-		begin(kind);
-		if (victim_begin(&victim, get_ready, kind, kind->entry, kind->call))
-			exit(2);
-		over = ipk_trace_step(&victim, outer) != 0;
-		(void)ipk_trace_kill(&victim);
+	start_victim(&victim, kind);
+	path_note(&victim, &path);
+	for (int over = 0; !over; trials++) {
+		over = cut(start_victim, kind, &path, trials * stride);
 		memcpy(saved, base, bytes);
-		check(kind, outer, "", 0);
+		check(kind, trials * stride, "", 0);
 		if (every && trials % every == 0)
-			kills += kill_successors(kind, outer, stride, saved);
+			kills += kill_successors(kind, trials * stride, stride, saved);
 	}
 	free(saved);
 	return kills + trials;

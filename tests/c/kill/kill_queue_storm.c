@@ -104,7 +104,7 @@ send_one(int abandon)
 	while ((code = ipk_queue_reserve(&queue, &party, size_of(id), &lease, &obstacle)) == -EAGAIN &&
 	       ipk_wait(queue.slots, IPK_QUEUE_SLOTS, &obstacle, give_up) != -ETIMEDOUT)
 		;
-	if (code == -ENOSPC)
+	if (code == -ENOSPC || code == -ENOBUFS)
 		return;
 	if (code || ipk_queue_fill(&queue, &lease, body, size_of(id))) {
 		complain(code == -EAGAIN ? STUCK : REFUSED);

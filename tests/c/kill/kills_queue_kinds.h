@@ -4,7 +4,7 @@
 #ifndef KILLS_QUEUE_KINDS_H
 #define KILLS_QUEUE_KINDS_H
 
-#include "shared_queue/shared_queue.h"
+#include "shared_queue/internal.h"
 
 enum {
 	MESSAGES = 6,

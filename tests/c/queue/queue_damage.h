@@ -131,7 +131,7 @@ damage_others(unsigned char *base)
 		set64(base, whole.back, next_random());
 		break;
 	case 1:
-		set32(base, &whole.head->any_back, below(2));
+		set64(base, below(2) ? &whole.head->marks : &whole.head->marks_seen, below(9));
 		break;
 	case 2:
 		set32(base, &whole.head->slots_used, odd_number());
@@ -146,7 +146,8 @@ damage_others(unsigned char *base)
 		set64(base, below(2) ? &part->frees_begun : &part->frees_completed, odd_number());
 		break;
 	case 6:
-		set32(base, below(2) ? &part->next_record : &part->recovered, odd_number());
+		set32(base, below(2) ? &part->next_record : below(2) ? &part->recovered : &part->incarnation,
+		      odd_number());
 		break;
 	case 7:
 		set32(base, &part->epoch, odd_number());

@@ -123,7 +123,7 @@ expect(int code, int most)
 {
 	damaged_answers += code == -EUCLEAN;
 	CHECK((code >= 0 && code <= most) || code == -EAGAIN || code == -EUCLEAN ||
-	      code == -ENOSPC || code == -ESTALE);
+	      code == -ENOSPC || code == -ENOBUFS || code == -ESTALE);
 }
 
 static void

@@ -52,7 +52,7 @@ reserve(const struct ipk_party *party, uint64_t size, struct ipk_queue_lease *le
 		REPEAT(code, ipk_queue_reserve(&queue, party, size, lease, &obstacle));
 		if (code == 0)
 			return;
-		CHECK(code == -ENOSPC);
+		CHECK(code == -ENOSPC || code == -ENOBUFS);
 		wait_for(party, IPK_QUEUE_ROOM, size);
 	}
 }

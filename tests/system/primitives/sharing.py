@@ -17,6 +17,7 @@ import socket
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -87,10 +88,6 @@ def shared(name: str, work: Callable[[Any], object], gives: str = "shared", besi
         return make
 
     return keep
-
-
-def always() -> bool:
-    return True
 
 
 # -- shared memory --
@@ -205,28 +202,19 @@ def answer_in_place(queue: SharedQueue) -> None:
         space.buffer[:] = bytes(job.body)[::-1]
 
 
-def answered_in_place(queue: SharedQueue) -> bool:
-    body = queue.receive(timeout=0).body
-    return body == bytes(range(256))[::-1] * 20 and not len(queue) and not queue.verify()
-
-
 @shared("`SharedQueue` without a name", answer_in_place)
-def _() -> Iterator[tuple[Any, Check]]:
-    with SharedQueue(max_messages=4, max_bytes=1 << 20) as queue:
+def shared_queue(make=SharedQueue) -> Iterator[tuple[Any, Check]]:
+    with make(max_messages=4, max_bytes=1 << 20) as queue:
         queue.send(bytes(range(256)) * 20)
         queue.lease().give_back()
-        yield queue, lambda: answered_in_place(queue)
+        yield queue, lambda: queue.receive_many(2, 0) == [(1, bytes(range(256))[::-1] * 20)]
+        if queue.name:
+            queue.remove()
 
 
 @shared("`SharedQueue` with a name", answer_in_place)
 def _() -> Iterator[tuple[Any, Check]]:
-    with SharedQueue.create("start-methods", max_messages=4, max_bytes=1 << 20) as queue:
-        queue.send(bytes(range(256)) * 20)
-        queue.lease().give_back()
-        try:
-            yield queue, lambda: answered_in_place(queue)
-        finally:
-            queue.remove()
+    yield from shared_queue(partial(SharedQueue.create, "start-methods"))
 
 
 @shared("`MemoryQueue`", lambda queue: queue.send(b"lost"), gives="a copy")
@@ -381,7 +369,7 @@ def _() -> Iterator[tuple[Any, Check]]:
     with Table(8, columns=COLUMNS) as table:
         message, frame = Message(1, b"m"), Frame(1, 2, b"f", ())
         framing = Framing(open_eof_split=True)
-        yield (framing, COLUMNS, message, frame, LETTER, table.statistics()), always
+        yield (framing, COLUMNS, message, frame, LETTER, table.statistics()), lambda: True
 
 
 # -- a server --
@@ -501,7 +489,7 @@ def main(method: str) -> None:
 
 def run_nothing(method: str) -> None:
     """Have multiprocessing start its helpers, which stay."""
-    first = multiprocessing.get_context(method).Process(target=always)
+    first = multiprocessing.get_context(method).Process(target=bool)
     first.start()
     first.join(LOOK)
     first.close()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import mmap
 import os
 import random
 import select
@@ -140,49 +142,93 @@ def test_h8_messages_of_one_sender_stay_in_order(queue):
     assert len(queue) == 0
 
 
-def test_h10_random_kills_lose_nothing(queue):
-    """H10: 300 processes are killed while they send, lease and acknowledge; each body is whole."""
-    sent, received = Atomic(), Atomic()
-    kills, rng = 300, random.Random(3)
+class Marks:
+    """What was sent and received, in memory that the processes share; a mark for each message."""
 
-    def work(seed):
-        sizes = random.Random(seed)
-        while True:
-            size = sizes.choice([1, 100, 300, 3 * PAGE])
+    def __init__(self, messages: int) -> None:
+        self.messages = messages
+        self._sent, self._received = (mmap.mmap(-1, messages) for _ in range(2))
+        self.steps = Atomic()
+
+    def send(self, queue, number, body):
+        self._sent[number] = 1
+        try:
+            queue.send_nowait(body)
+        except QueueFull:
+            self._sent[number] = 0
+            return
+        self._sent[number] = 2
+
+    def receive(self, queue):
+        with queue.lease(0) as job:
+            number = whole(job.body)
+            assert self._received[number] < 2, "an acknowledged message came again"
+            self._received[number] = 1
+        self._received[number] = 2
+        return number
+
+    def step(self):
+        self.steps.add()
+        self.steps.wake()
+
+    def wait_for(self, steps):
+        enough = self.steps.get() + steps
+        while (now := self.steps.get()) < enough:
+            assert self.steps.wait(now, LOOK)
+
+    def lost(self, left):
+        """The messages whose send() returned, that were not received, and that are not left."""
+        numbers = range(self.messages)
+        return [
+            n for n in numbers if self._sent[n] == 2 and not self._received[n] and n not in left
+        ]
+
+    def come_again(self, left):
+        return [number for number in left if self._received[number] == 2]
+
+
+def body_of(number, size):
+    return b"%d:%d:" % (number, size) + bytes([number % 251]) * size
+
+
+def whole(body):
+    """The number of a message; its bytes follow from that."""
+    number, size, _ = bytes(body).split(b":", 2)
+    assert body == body_of(int(number), int(size))
+    return int(number)
+
+
+def test_h10_random_kills_lose_nothing(queue):
+    """H10: 300 processes are killed while they send, lease and acknowledge; each message is whole."""
+    kills, each, rng = 300, 2000, random.Random(3)
+    marks = Marks((kills + 4) * each)
+
+    def work(process):
+        sizes = random.Random(process)
+        for number in itertools.count(process * each):
+            if number < (process + 1) * each:
+                marks.send(queue, number, body_of(number, sizes.choice([1, 100, 300, 3 * PAGE])))
             try:
-                queue.send_nowait(b"%d:" % size + bytes([size % 251]) * size)
-                sent.add()
-                sent.wake()
-            except QueueFull:
-                pass
-            try:
-                with queue.lease(0) as job:
-                    told, _, body = bytes(job.body).partition(b":")
-                    assert body == bytes([int(told) % 251]) * int(told)
-                received.add()
+                marks.receive(queue)
             except QueueEmpty:
                 pass
+            marks.step()
 
     with family() as start:
-        workers = [start(work, seed) for seed in range(4)]
+        workers = [start(work, process) for process in range(4)]
         for kill in range(kills):
-            enough = sent.get() + rng.randrange(1, 20)
-            while (now := sent.get()) < enough:
-                assert sent.wait(now, LOOK)
-            number = rng.randrange(4)
-            assert workers[number].kill() == -signal.SIGKILL
-            workers[number] = start(work, 1000 + kill)
+            marks.wait_for(rng.randrange(1, 20))
+            place = rng.randrange(4)
+            assert workers[place].kill() == -signal.SIGKILL
+            workers[place] = start(work, 4 + kill)
         for worker in workers:
             assert worker.kill() == -signal.SIGKILL
-    left = 0
-    while True:
-        try:
-            queue.receive_nowait()
-        except QueueEmpty:
-            break
-        left += 1
-    # A kill between a call and its count leaves the two one apart.
-    assert abs(sent.get() - received.get() - left) <= kills + 4
+    left = []
+    with pytest.raises(QueueEmpty):
+        while True:
+            left.append(whole(queue.receive_nowait().body))
+    assert len(left) == len(set(left))
+    assert marks.lost({*left}) == [] and marks.come_again(left) == []
     assert queue.statistics().free_bytes == queue.max_bytes
 
 

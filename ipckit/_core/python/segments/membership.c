@@ -3,8 +3,8 @@
  *
  * Owns      each thread's list of memberships; the mapping and the descriptor of a segment.
  * Stands on locks/slots, pthread keys and atfork handlers.
- * State     `mine` (per thread), `registry_mutex`: the only ones of the extension that are not a
- *           Python object's.
+ * State     `mine` (per thread), `lingering`, `forks`, `registry_mutex`: the only ones of the extension
+ *           that are not a Python object's.
  * Blocks    joining and leaving, while another thread or process does.
  *
  * A segment stays mapped as long as any thread of this process has a slot in it: the kernel walks
@@ -34,6 +34,7 @@ struct membership {
 enum { FIRST_PAUSE_NS = 100000, LONGEST_PAUSE_NS = 10000000 };
 
 static __thread struct membership *mine;
+static struct membership *lingering; /* of threads that ended with something; under the mutex */
 static uint32_t forks;
 static pthread_mutex_t registry_mutex = PTHREAD_MUTEX_INITIALIZER;
 static pthread_key_t at_thread_end;
@@ -81,7 +82,7 @@ release_slot(struct membership *member)
 	}
 }
 
-/* Whoever ends with a lock, or without a registry, is marked dead by the kernel; the mapping has
+/* A thread that ends with a lock, or without a registry, is marked dead by the kernel; the mapping has
  * to stay for that. */
 static void
 end_thread(void *unused)
@@ -91,11 +92,55 @@ end_thread(void *unused)
 		struct membership *member = mine;
 
 		mine = member->next;
-		if (!holds_lock(member) && release_slot(member) == 0)
+		if (!holds_lock(member) && release_slot(member) == 0) {
 			segment_drop(member->segment);
-		free(member);
+			free(member);
+			continue;
+		}
+		(void)pthread_mutex_lock(&registry_mutex);
+		member->next = lingering;
+		lingering = member;
+		(void)pthread_mutex_unlock(&registry_mutex);
 	}
 	hazards_end_thread();
+}
+
+static int
+is_marked(const struct membership *member)
+{
+	uint32_t owner = member->party.owner;
+	uint32_t index = (owner & 0xffff) - 1;
+
+	return ipk_owner_dead(member->party.slot - index, index + 1, owner) == 1;
+}
+
+/* Forget the threads that the kernel has marked by now: it needs their mapping no more. */
+static void
+drop_marked(void)
+{
+	struct membership **link = &lingering;
+	struct membership *marked = NULL;
+
+	(void)pthread_mutex_lock(&registry_mutex);
+	while (*link) {
+		struct membership *member = *link;
+
+		if (!is_marked(member)) {
+			link = &member->next;
+			continue;
+		}
+		*link = member->next;
+		member->next = marked;
+		marked = member;
+	}
+	(void)pthread_mutex_unlock(&registry_mutex);
+	while (marked) {
+		struct membership *member = marked;
+
+		marked = member->next;
+		segment_drop(member->segment);
+		free(member);
+	}
 }
 
 void
@@ -311,7 +356,10 @@ static int
 join(struct membership *member)
 {
 	long ns = FIRST_PAUSE_NS;
-	int code = too_many() ? -EMFILE : try_to_join(member);
+	int code;
+
+	drop_marked();
+	code = too_many() ? -EMFILE : try_to_join(member);
 
 	while (code == -EAGAIN) {
 		code = pause_between_tries(&ns);

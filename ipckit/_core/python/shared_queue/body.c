@@ -7,6 +7,7 @@
  * L1 and L2 of held.c. The end of a message is here as well, as the release of a view may bring it.
  */
 #include "python/shared_queue/held.h"
+#include "python/threads.h"
 
 #include <errno.h>
 #include <sys/mman.h>
@@ -25,12 +26,11 @@ map_parts(struct held *held, uint64_t size)
 		return -errno;
 	while (more > 0 && (more = ipk_queue_next_extent(queue, held->lease.record, &extent)) > 0) {
 		uint64_t part = (extent.size + IPK_QUEUE_PAGE - 1) / IPK_QUEUE_PAGE * IPK_QUEUE_PAGE;
-		off_t offset = extent.start - (unsigned char *)held->segment->base;
 
 		if (extent.offset % IPK_QUEUE_PAGE || part > bytes - extent.offset)
 			more = -EUCLEAN; /* the segment changes under us */
-		else if (mmap(place + extent.offset, part, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
-			 held->segment->registry.fd, offset) == MAP_FAILED)
+		else if (mremap(extent.start, 0, part, MREMAP_MAYMOVE | MREMAP_FIXED,
+				place + extent.offset) == MAP_FAILED) /* 0: the old one stays */
 			more = -errno;
 	}
 	if (more < 0) {
@@ -64,17 +64,19 @@ int
 held_get_buffer(PyObject *self, Py_buffer *view, int flags)
 {
 	struct held *held = (struct held *)self;
+	int code = -1;
 
+	BEGIN_EXCLUSIVE(self)
 	if (!held->segment || held->clearing || held->forks != segment_forks()) {
 		view->obj = NULL;
 		PyErr_SetString(PyExc_BufferError, "the message is over: its memory is not ours");
-		return -1;
+	} else {
+		code = PyBuffer_FillInfo(view, self, held->start, (Py_ssize_t)held->message.size,
+					 !held->writable, flags);
+		held->exports += code == 0;
 	}
-	if (PyBuffer_FillInfo(view, self, held->start, (Py_ssize_t)held->message.size,
-			      !held->writable, flags) < 0)
-		return -1;
-	held->exports++;
-	return 0;
+	END_EXCLUSIVE()
+	return code;
 }
 
 void
@@ -98,17 +100,18 @@ held_forget(struct held *held)
 static void
 end_clearing(struct held *held)
 {
-	PyObject *kind;
-	PyObject *error;
-	PyObject *trace;
+	struct segment *segment = held->segment;
 	struct ipk_party *party;
+	int code;
 
-	PyErr_Fetch(&kind, &error, &trace);
-	party = segment_join(held->segment);
-	if (party)
-		ipk_queue_end_clearing(&held->segment->queue, party, &held->lease);
-	PyErr_Restore(kind, error, trace);
-	held_forget(held);
+	segment_keep(segment);
+	party = segment_party(segment, &code); /* it handles no signals: this may be a destructor */
+	if (held->segment && held->forks == segment_forks()) {
+		if (party)
+			ipk_queue_end_clearing(&segment->queue, party, &held->lease);
+		held_forget(held);
+	}
+	segment_drop(segment);
 }
 
 void
@@ -117,12 +120,15 @@ held_release_buffer(PyObject *self, Py_buffer *view)
 	struct held *held = (struct held *)self;
 
 	(void)view;
+	BEGIN_EXCLUSIVE(self)
 	held->exports--;
 	if (held->exports == 0 && held->clearing && held->segment && held->forks == segment_forks())
 		end_clearing(held);
+	END_EXCLUSIVE()
 }
 
-/* The memoryview that was given out last, if it lives; *view NULL: it does not. 0, -1 raised. */
+/* The memoryview that was given out last, if it lives and is not released; *view NULL: it does not. 0,
+ * -1 raised. */
 static int
 living_view(const struct held *held, PyObject **view)
 {
@@ -130,24 +136,26 @@ living_view(const struct held *held, PyObject **view)
 	if (!held->view)
 		return 0;
 	*view = PyObject_CallNoArgs(held->view);
-	if (*view == Py_None)
-		Py_CLEAR(*view);
-	return PyErr_Occurred() ? -1 : 0;
+	if (!*view)
+		return -1;
+	if (*view != Py_None && PyObject_Size(*view) >= 0)
+		return 0;
+	Py_CLEAR(*view);
+	if (PyErr_Occurred() && !PyErr_ExceptionMatches(PyExc_ValueError))
+		return -1;
+	PyErr_Clear(); /* ValueError: it is released */
+	return 0;
 }
 
-/* body, buffer: the memoryview, the same one as long as it lives. It refers to this object, which has a
- * weak reference alone. */
-PyObject *
-held_view(PyObject *self, void *unused)
+static PyObject *
+view_of(struct held *held)
 {
-	struct held *held = (struct held *)self;
 	PyObject *weak;
 	PyObject *view;
 
-	(void)unused;
 	if (living_view(held, &view) < 0 || view)
 		return view;
-	view = PyMemoryView_FromObject(self);
+	view = PyMemoryView_FromObject((PyObject *)held);
 	weak = view ? PyWeakref_NewRef(view, NULL) : NULL;
 	if (!weak) {
 		Py_XDECREF(view);
@@ -155,6 +163,20 @@ held_view(PyObject *self, void *unused)
 	}
 	Py_XDECREF(held->view);
 	held->view = weak;
+	return view;
+}
+
+/* body, buffer: the memoryview, the same one as long as it lives. It refers to this object, which has a
+ * weak reference alone. */
+PyObject *
+held_view(PyObject *self, void *unused)
+{
+	PyObject *view;
+
+	(void)unused;
+	BEGIN_EXCLUSIVE(self)
+	view = view_of((struct held *)self);
+	END_EXCLUSIVE()
 	return view;
 }
 
@@ -174,9 +196,5 @@ held_release_view(struct held *held)
 		Py_XDECREF(released);
 		PyErr_Clear();
 	}
-	if (held->exports == 0)
-		return 0;
-	PyErr_SetString(PyExc_BufferError, "a view of the message's memory is in use: release it "
-					   "first (memoryview.release(), or del the array)");
-	return -1;
+	return 0;
 }

@@ -26,6 +26,7 @@ struct queue_handle {
 	PyObject *message;	 /* the class of what is received: a tuple's (type, body) */
 	PyObject *refusals;	 /* ipckit.queue.shared_contract: the errors, in words */
 	struct queue_watcher *watchers[IPK_QUEUE_EVENTS]; /* atomic; NULL: not yet */
+	uint64_t watching; /* atomic: threads that have a pointer to one of them, see watch.c */
 };
 
 /* One call, over all its tries. */
@@ -42,6 +43,7 @@ struct queue_call {
 	uint64_t ticket;
 	int latches; /* waits for the allocator since its time was over */
 	int now;     /* one try */
+	int quiet;   /* it handles no signals: something was sent or received already */
 };
 
 /* -- wait.c -- */
@@ -59,6 +61,8 @@ struct segment *queue_look(struct queue_handle *handle);
 PyObject *queue_refuse(const struct queue_handle *handle, const char *which, const char *format, ...);
 /* Raise QueueFull, or QueueEmpty, of a call that got nothing in its time. */
 void queue_refuse_call(const struct queue_call *call);
+/* An int argument, `least` and more; -1: raised. */
+Py_ssize_t queue_number(PyObject *number, const char *name, int least);
 /* Raise for a negative result of the core; -1. */
 int queue_raise(const struct queue_call *call, int code);
 

@@ -15,6 +15,7 @@
  */
 #include "python/arguments.h"
 #include "python/shared_queue/held.h"
+#include "python/threads.h"
 
 #include <errno.h>
 
@@ -41,18 +42,19 @@ hold(PyTypeObject *type, struct queue_call *call, int writable)
 		code = held_find_body(held);
 		if (code == 0)
 			return (PyObject *)held;
-		if (code == -EUCLEAN)
-			(void)queue_raise(call, code);
-		else
-			(void)segment_raise_errno(code, "mmap", "the parts of a message");
 		segment_drop(call->segment);
 		held->segment = NULL;
-		Py_DECREF(held);
 	}
+	/* First of all: to raise is Python code. */
 	if (writable)
 		ipk_queue_abandon(call->queue, call->party, &call->lease);
 	else
 		(void)ipk_queue_give_back(call->queue, &call->lease, 0);
+	if (code == -EUCLEAN)
+		(void)queue_raise(call, code);
+	else if (code)
+		(void)segment_raise_errno(code, "mremap", "the parts of a message");
+	Py_XDECREF((PyObject *)held);
 	return NULL;
 }
 
@@ -78,21 +80,6 @@ QUEUE_FAST(queue_lease)
 	return held;
 }
 
-/* 0 and more; -1: raised. */
-static Py_ssize_t
-size_of(PyObject *number)
-{
-	Py_ssize_t size = PyLong_Check(number) ? PyLong_AsSsize_t(number) : -1;
-
-	if (size >= 0)
-		return size;
-	if (!PyLong_Check(number))
-		PyErr_Format(PyExc_TypeError, "size=%R: must be an int", number);
-	else if (!PyErr_Occurred() || PyErr_ExceptionMatches(PyExc_OverflowError))
-		PyErr_Format(PyExc_ValueError, "size=%R: must be 0..2**63-1 bytes", number);
-	return -1;
-}
-
 QUEUE_FAST(queue_reserve)
 {
 	static const char *const names[] = {"size", "timeout"};
@@ -104,7 +91,7 @@ QUEUE_FAST(queue_reserve)
 
 	if (place_arguments("reserve", names, 1, 2, args, count, keywords, places) < 0)
 		return NULL;
-	size = size_of(places[0]);
+	size = queue_number(places[0], "size", 0);
 	if (size < 0 || queue_begin(&call, self, places[1]) < 0)
 		return NULL;
 	call.event = IPK_QUEUE_ROOM;
@@ -128,19 +115,36 @@ check_ours(const struct held *held)
 						"none of its leases and reservations");
 	else if (!held->segment || held->clearing)
 		PyErr_SetString(segment_misuse, "the message is over: it was acknowledged, given "
-						"back, sent or abandoned before");
+						"back, sent or abandoned before; get another one");
 	else
 		return 0;
 	return -1;
 }
 
-/* The calling thread's party, when the message is ours still and in no view; NULL: raised. */
-static struct ipk_party *
-begin_end(struct held *held)
+/* An end of a message: an acknowledgement, say. */
+enum end { ACKNOWLEDGE, GIVE_BACK, SEND, ABANDON };
+
+/* Do it, by the calling thread. 0, or an error of the core. */
+static int
+do_end(struct held *held, const struct ipk_party *party, enum end end, int64_t due)
 {
-	if (check_ours(held) < 0 || held_release_view(held) < 0)
-		return NULL;
-	return segment_join(held->segment);
+	const struct ipk_queue *queue = &held->segment->queue;
+	int code = 0;
+
+	switch (end) {
+	case ACKNOWLEDGE:
+		return ipk_queue_acknowledge(queue, party, &held->lease);
+	case GIVE_BACK:
+		return ipk_queue_give_back(queue, &held->lease, due);
+	case SEND:
+		code = ipk_queue_publish(queue, party, &held->lease);
+		if (code != -EUCLEAN)
+			return code;
+		/* fall through */
+	case ABANDON:
+		ipk_queue_abandon(queue, party, &held->lease);
+	}
+	return code;
 }
 
 /* 0, or -1 raised, for a result of the core. */
@@ -149,19 +153,64 @@ check_code(int code)
 {
 	if (code == -ESTALE)
 		PyErr_SetString(segment_misuse, "the message is not ours any more: the thread that "
-						"leased it has ended, so it was given back");
+						"got it has ended, so it was given back");
 	else if (code == -EUCLEAN)
-		PyErr_SetString(segment_corrupt, "the queue's segment is damaged: its ring is full");
+		PyErr_SetString(segment_corrupt, "the queue's segment is damaged: a number in it is "
+						 "out of its range");
 	else if (code < 0)
 		PyErr_Format(segment_internal, "the queue's core returned %d", code);
 	return code < 0 ? -1 : 0;
 }
 
-static PyObject *
-ended(struct held *held, int code)
+/* End it, when this thread has a slot. Python code may have run since the caller looked. 0, -1 raised. */
+static int
+end_by(struct held *held, const struct ipk_party *party, enum end end, int64_t due)
 {
-	held_forget(held);
-	if (check_code(code) < 0)
+	int code;
+
+	if (check_ours(held) < 0)
+		return -1;
+	if (held->exports == 0) {
+		code = do_end(held, party, end, due);
+		held_forget(held);
+		return check_code(code);
+	}
+	if (end == ACKNOWLEDGE) { /* L2 */
+		code = ipk_queue_begin_clearing(&held->segment->queue, party, &held->lease);
+		held->clearing = code == 0;
+		return check_code(code);
+	}
+	PyErr_SetString(PyExc_BufferError, "a view of the message's memory is in use: release it "
+					   "first (memoryview.release(), or del the array)");
+	return -1;
+}
+
+static int
+end_held(struct held *held, enum end end, int64_t due)
+{
+	struct segment *segment = held->segment;
+	struct ipk_party *party;
+	int code = -1;
+
+	if (check_ours(held) < 0 || held_release_view(held) < 0)
+		return -1;
+	segment_keep(segment); /* another thread may end it while this one waits for its slot */
+	party = segment_join(segment);
+	if (party)
+		code = end_by(held, party, end, due);
+	segment_drop(segment);
+	return code;
+}
+
+static PyObject *
+ended(PyObject *self, enum end end, int64_t due)
+{
+	int code;
+
+	BEGIN_EXCLUSIVE(self)
+	code = end_held((struct held *)self, end, due);
+	END_EXCLUSIVE()
+	if (code < 0)
 		return NULL;
 	Py_RETURN_NONE;
 }
@@ -169,23 +218,8 @@ ended(struct held *held, int code)
 static PyObject *
 lease_acknowledge(PyObject *self, PyObject *unused)
 {
-	struct held *held = (struct held *)self;
-	struct ipk_party *party = NULL;
-
 	(void)unused;
-	if (check_ours(held) == 0) {
-		if (held_release_view(held) < 0)
-			PyErr_Clear(); /* L2 */
-		party = segment_join(held->segment);
-	}
-	if (!party)
-		return NULL;
-	if (held->exports == 0)
-		return ended(held, ipk_queue_acknowledge(&held->segment->queue, party, &held->lease));
-	if (check_code(ipk_queue_begin_clearing(&held->segment->queue, party, &held->lease)) < 0)
-		return NULL;
-	held->clearing = 1;
-	Py_RETURN_NONE;
+	return ended(self, ACKNOWLEDGE, 0);
 }
 
 /* give_back(delay=0) */
@@ -193,7 +227,6 @@ static PyObject *
 lease_give_back(PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *keywords)
 {
 	static const char *const names[] = {"delay"};
-	struct held *held = (struct held *)self;
 	PyObject *places[1];
 	PyObject *deadline;
 	int64_t due = 0;
@@ -201,7 +234,8 @@ lease_give_back(PyObject *self, PyObject *const *args, Py_ssize_t count, PyObjec
 	if (place_arguments("give_back", names, 0, 1, args, count, keywords, places) < 0)
 		return NULL;
 	if (places[0]) {
-		deadline = PyObject_CallMethod(held->refusals, "due_ns", "(O)", places[0]);
+		deadline = PyObject_CallMethod(((struct held *)self)->refusals, "due_ns", "(O)",
+					       places[0]);
 		if (!deadline)
 			return NULL;
 		due = PyLong_AsLongLong(deadline);
@@ -209,34 +243,21 @@ lease_give_back(PyObject *self, PyObject *const *args, Py_ssize_t count, PyObjec
 		if (PyErr_Occurred())
 			return NULL;
 	}
-	if (!begin_end(held))
-		return NULL;
-	return ended(held, ipk_queue_give_back(&held->segment->queue, &held->lease, due));
+	return ended(self, GIVE_BACK, due);
 }
 
 static PyObject *
 reservation_send(PyObject *self, PyObject *unused)
 {
-	struct held *held = (struct held *)self;
-	struct ipk_party *party = begin_end(held);
-
 	(void)unused;
-	if (!party)
-		return NULL;
-	return ended(held, ipk_queue_publish(&held->segment->queue, party, &held->lease));
+	return ended(self, SEND, 0);
 }
 
 static PyObject *
 reservation_abandon(PyObject *self, PyObject *unused)
 {
-	struct held *held = (struct held *)self;
-	struct ipk_party *party = begin_end(held);
-
 	(void)unused;
-	if (!party)
-		return NULL;
-	ipk_queue_abandon(&held->segment->queue, party, &held->lease);
-	return ended(held, 0);
+	return ended(self, ABANDON, 0);
 }
 
 static PyObject *
@@ -249,62 +270,49 @@ held_enter(PyObject *self, PyObject *unused)
 /* __exit__: what is over already stays so. After an exception, whose traceback may have a view, the
  * message is given back when the last view is gone (held_free). */
 static PyObject *
-leave(PyObject *self, PyObject *args, PyCFunction well, PyCFunction badly)
+leave(PyObject *self, PyObject *args, enum end well, enum end badly)
 {
+	const struct held *held = (struct held *)self;
 	PyObject *kind;
 	PyObject *error;
 	PyObject *trace;
 	PyObject *result;
-	struct held *held = (struct held *)self;
 
 	if (!PyArg_ParseTuple(args, "OOO", &kind, &error, &trace))
 		return NULL;
 	if (!held->segment || held->clearing || held->forks != segment_forks())
 		Py_RETURN_NONE;
-	if (kind == Py_None)
-		return well(self, NULL);
-	result = badly(self, NULL);
-	if (result || !PyErr_ExceptionMatches(PyExc_BufferError))
+	result = ended(self, kind == Py_None ? well : badly, 0);
+	if (result || kind == Py_None || !PyErr_ExceptionMatches(PyExc_BufferError))
 		return result;
 	PyErr_Clear();
 	Py_RETURN_NONE;
 }
 
 static PyObject *
-lease_give_back_now(PyObject *self, PyObject *unused)
-{
-	(void)unused;
-	return lease_give_back(self, NULL, 0, NULL);
-}
-
-static PyObject *
 lease_exit(PyObject *self, PyObject *args)
 {
-	return leave(self, args, lease_acknowledge, lease_give_back_now);
+	return leave(self, args, ACKNOWLEDGE, GIVE_BACK);
 }
 
 static PyObject *
 reservation_exit(PyObject *self, PyObject *args)
 {
-	return leave(self, args, reservation_send, reservation_abandon);
+	return leave(self, args, SEND, ABANDON);
 }
 
-/* Nobody has the object any more: it is given back, or not sent. */
+/* Nobody has the object any more: it is given back, or not sent. A reservation that cannot be abandoned
+ * now, as all slots are taken, is freed when its thread ends. */
 static void
 give_up(struct held *held)
 {
-	struct ipk_party *party;
-	PyObject *kind;
-	PyObject *error;
-	PyObject *trace;
+	struct ipk_party *party = NULL;
+	int code;
 
-	PyErr_Fetch(&kind, &error, &trace);
-	party = segment_join(held->segment);
-	if (!held->writable)
-		(void)ipk_queue_give_back(&held->segment->queue, &held->lease, 0);
-	else if (party)
-		ipk_queue_abandon(&held->segment->queue, party, &held->lease);
-	PyErr_Restore(kind, error, trace);
+	if (held->writable)
+		party = segment_party(held->segment, &code); /* it handles no signals */
+	if (held->forks == segment_forks() && (party || !held->writable))
+		(void)do_end(held, party, held->writable ? ABANDON : GIVE_BACK, 0);
 	held_forget(held);
 }
 
@@ -315,7 +323,7 @@ held_free(PyObject *self)
 	PyTypeObject *type = Py_TYPE(self);
 
 	/* A view has a reference to this object, so there is none by now. */
-	if (held->segment && held->forks == segment_forks())
+	if (held->segment && !held->clearing && held->forks == segment_forks())
 		give_up(held);
 	else if (held->segment)
 		held_forget(held); /* L3 */
@@ -361,7 +369,8 @@ static PyMethodDef lease_methods[] = {
 	 PyDoc_STR("give_back($self, delay=0)\n--\n\n"
 		   "Put the message back into its old place, for another receiver, `delay` seconds "
 		   "from now.\n\nAfter its last attempt it is dead: see SharedQueue.dead. BufferError: "
-		   "a view of its body is\nin use; nothing was changed. MisuseError: it is over.")},
+		   "a view of its body,\nother than `body` itself, is in use; the lease goes on. "
+		   "MisuseError: it is over.")},
 	{"__reduce__", held_reduce, METH_NOARGS, NULL},
 	{"__enter__", held_enter, METH_NOARGS, NULL},
 	{"__exit__", lease_exit, METH_VARARGS,
@@ -383,8 +392,8 @@ static PyGetSetDef lease_properties[] = {
 static PyMethodDef reservation_methods[] = {
 	{"send", reservation_send, METH_NOARGS,
 	 PyDoc_STR("send($self)\n--\n\n"
-		   "Send the message. BufferError: a view of the buffer is in use; nothing was "
-		   "changed.\nMisuseError: it is over.")},
+		   "Send the message. BufferError: a view, other than `buffer` itself, is in use; it "
+		   "is not sent.\nMisuseError: it is over.")},
 	{"abandon", reservation_abandon, METH_NOARGS,
 	 PyDoc_STR("abandon($self)\n--\n\n"
 		   "Give the space back; no message is sent. As send() otherwise.")},

@@ -30,7 +30,8 @@ int held_get_buffer(PyObject *self, Py_buffer *view, int flags);
 void held_release_buffer(PyObject *self, Py_buffer *view);
 /* body, buffer: the memoryview, the same one each time. */
 PyObject *held_view(PyObject *self, void *unused);
-/* L1. 0; -1 raised: some view of it is still in use. */
+/* Release the memoryview that was given out; held->exports says whether others are in use. 0, -1
+ * raised. */
 int held_release_view(struct held *held);
 /* The message is over, for this object. */
 void held_forget(struct held *held);

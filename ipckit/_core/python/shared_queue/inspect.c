@@ -156,7 +156,7 @@ queue_dead_body(PyObject *self, PyObject *identifier)
 	found = find(segment, identifier, &lease);
 	if (found > 0 && ipk_queue_message_of(&segment->queue, &lease, &message) == 0)
 		body = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)message.size);
-	/* What another process retries meanwhile is not what was read. */
+	/* What another process retried during the copy is not what was read. */
 	if (body && (ipk_queue_copy(&segment->queue, &lease, PyBytes_AsString(body), message.size) < 0 ||
 		     !ipk_queue_is_still(&segment->queue, &lease)))
 		Py_CLEAR(body);

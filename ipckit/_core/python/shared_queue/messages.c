@@ -6,6 +6,7 @@
  */
 #include "python/arguments.h"
 #include "python/shared_queue/door.h"
+#include "python/tuples.h"
 
 #include <errno.h>
 
@@ -100,26 +101,30 @@ queue_send_nowait(PyObject *self, PyObject *body)
 	return send_body(self, body, NULL, 1);
 }
 
-/* The class' message(1, body), by the allocator of a tuple's subclass; steals the body. */
+/* A message of the class, to be filled. It is made before a message is leased: to make it may run Python
+ * code. NULL: raised. */
 static PyObject *
-new_message(const struct queue_handle *handle, PyObject *body)
+new_message(const struct queue_handle *handle)
 {
-	PyTypeObject *class = (PyTypeObject *)handle->message;
-	allocfunc allocate = (allocfunc)PyType_GetSlot(class, Py_tp_alloc);
-	PyObject *type = PyLong_FromLong(1);
-	PyObject *message = type ? allocate(class, 2) : NULL;
+	PyTypeObject *class = (PyTypeObject *)LOAD_RELAXED(&handle->message);
+	PyObject *type;
+	PyObject *message;
 
-	if (!message) {
-		Py_XDECREF(type);
-		Py_DECREF(body);
+	if (!class) {
+		PyErr_SetString(segment_misuse, "Queue is a base: use ipckit.queue.SharedQueue");
 		return NULL;
 	}
-	(void)PyTuple_SetItem(message, 0, type); /* new, and of this size */
-	(void)PyTuple_SetItem(message, 1, body);
+	type = PyLong_FromLong(1);
+	message = type ? new_named_tuple(class, 2) : NULL;
+	if (message)
+		(void)PyTuple_SetItem(message, 0, type);
+	else
+		Py_XDECREF(type);
 	return message;
 }
 
-/* The message that the call has leased, copied and acknowledged. NULL: raised, and it is given back. */
+/* The body of the message that the call has leased, copied, and acknowledged. NULL: raised, and it is
+ * given back. */
 static PyObject *
 consume(struct queue_call *call)
 {
@@ -142,14 +147,36 @@ consume(struct queue_call *call)
 	}
 	if (code == 0 && body)
 		code = ipk_queue_acknowledge(call->queue, call->party, &call->lease);
-	if (code < 0 || !body) {
-		if (code < 0)
-			(void)queue_raise(call, code);
-		(void)ipk_queue_give_back(call->queue, &call->lease, 0);
-		Py_XDECREF(body);
-		return NULL;
+	if (code == 0 && body)
+		return body;
+	(void)ipk_queue_give_back(call->queue, &call->lease, 0);
+	if (code < 0)
+		(void)queue_raise(call, code);
+	Py_XDECREF(body);
+	return NULL;
+}
+
+/* The next message. 1; 0: there is none in the time; -1 raised. */
+static int
+receive_one(struct queue_call *call, PyObject **message)
+{
+	PyObject *body;
+	int code;
+
+	call->event = IPK_QUEUE_MESSAGE;
+	call->size = 0;
+	*message = new_message(call->handle);
+	code = *message ? queue_get(call) : -1;
+	if (code > 0) {
+		body = consume(call);
+		if (body) {
+			(void)PyTuple_SetItem(*message, 1, body);
+			return 1;
+		}
+		code = -1;
 	}
-	return new_message(call->handle, body);
+	Py_CLEAR(*message);
+	return code;
 }
 
 static PyObject *
@@ -157,17 +184,11 @@ receive_message(PyObject *self, PyObject *timeout, int now)
 {
 	struct queue_call call;
 	PyObject *message = NULL;
-	int code;
 
 	if (queue_begin(&call, self, timeout) < 0)
 		return NULL;
 	call.now |= now;
-	call.event = IPK_QUEUE_MESSAGE;
-	call.size = 0;
-	code = queue_get(&call);
-	if (code > 0)
-		message = consume(&call);
-	else if (code == 0)
+	if (receive_one(&call, &message) == 0)
 		queue_refuse_call(&call);
 	queue_end(&call);
 	return message;
@@ -198,7 +219,8 @@ plain_bodies(const struct queue_handle *handle, PyObject *bodies)
 	Py_ssize_t total;
 
 	if (PyBytes_Check(bodies) || PyByteArray_Check(bodies) || PyMemoryView_Check(bodies)) {
-		PyErr_SetString(PyExc_TypeError, "bodies must be an iterable of bodies, not one body");
+		PyErr_SetString(PyExc_TypeError, "bodies must be an iterable of bodies, not one body: send() "
+						 "takes that");
 		return NULL;
 	}
 	plain = PySequence_List(bodies);
@@ -243,7 +265,7 @@ send_all(struct queue_call *call, PyObject *plain)
 		return -1;
 	while (sent < total && (code = send_plain(call, PyList_GetItem(plain, sent))) > 0) {
 		sent++;
-		call->now = 1;
+		call->now = call->quiet = 1;
 	}
 	if (sent || !total) {
 		if (code < 0)
@@ -285,38 +307,29 @@ QUEUE_FAST(queue_receive_many)
 
 	if (place_arguments("receive_many", names, 1, 2, args, count, keywords, places) < 0)
 		return NULL;
-	most = PyLong_AsSsize_t(places[0]);
-	if (most == -1 && PyErr_Occurred())
+	most = queue_number(places[0], "most", 1);
+	if (most < 0)
 		return NULL;
-	if (most < 1) {
-		PyErr_Format(PyExc_ValueError, "most=%zd: must be at least 1", most);
-		return NULL;
-	}
 	messages = PyList_New(0);
 	if (!messages || queue_begin(&call, self, places[1]) < 0) {
 		Py_XDECREF(messages);
 		return NULL;
 	}
-	call.event = IPK_QUEUE_MESSAGE;
-	call.size = 0;
-	while (PyList_Size(messages) < most && (code = queue_get(&call)) > 0) {
-		Py_ssize_t place = PyList_Size(messages);
+	while (PyList_Size(messages) < most) {
 		PyObject *message;
 
-		/* Its place first: a message that is consumed must have one. */
-		if (PyList_Append(messages, Py_None) < 0) {
-			(void)ipk_queue_give_back(call.queue, &call.lease, 0);
-			code = -1;
+		/* Its place first: a message that is taken must have one. */
+		code = PyList_Append(messages, Py_None);
+		if (code == 0)
+			code = receive_one(&call, &message);
+		if (code <= 0) {
+			Py_ssize_t last = PyList_Size(messages) - 1;
+
+			(void)PyList_SetSlice(messages, last, last + 1, NULL);
 			break;
 		}
-		message = consume(&call);
-		if (!message) {
-			(void)PyList_SetSlice(messages, place, place + 1, NULL);
-			code = -1;
-			break;
-		}
-		(void)PyList_SetItem(messages, place, message);
-		call.now = 1;
+		(void)PyList_SetItem(messages, PyList_Size(messages) - 1, message);
+		call.now = call.quiet = 1;
 	}
 	if (PyList_Size(messages) == 0) {
 		if (code == 0)

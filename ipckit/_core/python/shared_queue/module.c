@@ -35,8 +35,11 @@ queue_attach(PyObject *object, PyObject *args)
 			(void)segment_raise_errno(code, "mmap", "mapping the queue's segment");
 		return NULL;
 	}
-	self->message = Py_NewRef(message);
-	self->refusals = Py_NewRef(refusals);
+	if (!self->message) { /* __init__ after close(): they are there, and the same */
+		self->message = Py_NewRef(message);
+		self->refusals = Py_NewRef(refusals);
+	}
+	STORE_RELAXED(&self->ended, 0);
 	queue = &self->segment->queue;
 	return Py_BuildValue("(III)", queue->shape.messages, queue->shape.pages,
 			     queue->shape.attempts);

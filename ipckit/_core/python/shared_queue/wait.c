@@ -38,6 +38,23 @@ queue_refuse(const struct queue_handle *handle, const char *which, const char *f
 	return NULL;
 }
 
+Py_ssize_t
+queue_number(PyObject *number, const char *name, int least)
+{
+	Py_ssize_t value;
+
+	if (!PyLong_Check(number)) {
+		PyErr_Format(PyExc_TypeError, "%s=%R: must be an int", name, number);
+		return -1;
+	}
+	value = PyLong_AsSsize_t(number);
+	if (value >= least)
+		return value;
+	if (!PyErr_Occurred() || PyErr_ExceptionMatches(PyExc_OverflowError))
+		PyErr_Format(PyExc_ValueError, "%s=%R: must be %d..2**63-1", name, number, least);
+	return -1;
+}
+
 void
 queue_refuse_call(const struct queue_call *call)
 {
@@ -70,8 +87,8 @@ take_deadline(struct queue_call *call, PyObject *timeout)
 
 	call->deadline = 0;
 	call->now = 0;
-	if (!timeout || timeout == Py_None)
-		return 0;
+	if (!timeout || timeout == Py_None || !call->handle->refusals)
+		return 0; /* without refusals queue_look() raises */
 	deadline = PyObject_CallMethod(call->handle->refusals, "deadline_ns", "(O)", timeout);
 	if (!deadline)
 		return -1;
@@ -100,7 +117,7 @@ queue_begin(struct queue_call *call, PyObject *object, PyObject *timeout)
 {
 	call->handle = (struct queue_handle *)object;
 	call->obstacle = (struct ipk_obstacle){0};
-	call->ticket = 0;
+	call->quiet = 0;
 	call->latches = 0;
 	call->party = NULL;
 	if (take_deadline(call, timeout) < 0)
@@ -130,7 +147,9 @@ try_once(struct queue_call *call)
 	call->obstacle.kind = IPK_NOTHING;
 	code = ipk_queue_reserve(call->queue, call->party, call->size, &call->lease,
 				 &call->obstacle);
-	return code == -ENOSPC ? 0 : code == 0 ? 1 : code;
+	if (code == -ENOBUFS) /* W4: the next that waits may need fewer pages */
+		ipk_queue_pass_on(call->queue, IPK_QUEUE_ROOM, call->ticket);
+	return code == -ENOSPC || code == -ENOBUFS ? 0 : code == 0 ? 1 : code;
 }
 
 /* Look for a moment; whether it is worth another try. */
@@ -190,10 +209,10 @@ wait_and_try(struct queue_call *call)
 		ipk_queue_awake(call->queue, call->party, call->event);
 		return code;
 	}
-	code = ipk_queue_sleep(call->queue, call->party, call->event, call->deadline);
-	if (code == 0 && (code = try_once(call)) == 0 && call->size > IPK_QUEUE_INLINE)
-		ipk_queue_pass_on(call->queue, call->event, call->ticket); /* W2 */
-	return code > 0 ? code : -EAGAIN;
+	(void)ipk_queue_sleep(call->queue, call->party, call->event, call->deadline);
+	(void)ipk_queue_recover(call->queue, call->party); /* W3: first of all */
+	code = try_once(call);
+	return code ? code : -EAGAIN; /* its time, or a signal, is looked at in the next turn */
 }
 
 /* Between two tries other Python code ran: it may have closed the queue, or be another process by now.
@@ -211,27 +230,41 @@ rejoin(struct queue_call *call)
 	return call->party ? 0 : -1;
 }
 
-int
-queue_get(struct queue_call *call)
+/* 1, 0, or an error of the core; -EINTR: raised. */
+static int
+get(struct queue_call *call)
 {
-	int code;
+	int code = try_once(call);
 
-	call->party = segment_join(call->segment);
-	if (!call->party)
-		return -1;
-	code = try_once(call);
 	while (code == 0 || code == -EAGAIN) {
 		int latched = code == -EAGAIN && call->obstacle.kind != IPK_NOTHING;
 
 		Py_BEGIN_ALLOW_THREADS
 		code = latched ? wait_for_latch(call) : wait_and_try(call);
 		Py_END_ALLOW_THREADS
-		if (code == 0) {
-			queue_watch_again(call);
+		if (code == 0)
 			return 0;
-		}
-		if (code == -EAGAIN && rejoin(call) < 0)
-			return -1;
+		if (code == -EAGAIN && !call->quiet && rejoin(call) < 0)
+			return -EINTR;
 	}
-	return code > 0 ? 1 : queue_raise(call, code);
+	return code;
+}
+
+int
+queue_get(struct queue_call *call)
+{
+	int code;
+
+	call->ticket = 0;
+	call->party = segment_join(call->segment);
+	if (!call->party)
+		return -1;
+	code = get(call);
+	if (call->ticket)
+		ipk_queue_leave(call->queue, call->event); /* W4 */
+	if (code == 0)
+		queue_watch_again(call);
+	if (code >= 0 || code == -EINTR)
+		return code >= 0 ? code : -1;
+	return queue_raise(call, code);
 }

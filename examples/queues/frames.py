@@ -1,16 +1,16 @@
 """A pipeline of three processes over frames of 8 MiB that no process copies.
 
-python examples/frames.py [frames]     needs numpy
+python examples/queues/frames.py [frames]     needs numpy
 
-The camera writes each frame where it stays, in the memory of a queue. The filter reads it there, and
-writes its result into the memory of the next queue. The counter reads that.
+The camera writes each frame where it stays, in the memory of a queue. The filter reads it there,
+and writes its result into the memory of the next queue. The counter reads that.
 """
 
 import multiprocessing
 import sys
 import time
 
-import numpy
+import numpy as np
 
 from ipckit.queue import SharedQueue
 
@@ -20,7 +20,7 @@ END = b""
 
 
 def image_in(memory):
-    return numpy.frombuffer(memory, dtype=numpy.uint8).reshape(SHAPE)
+    return np.frombuffer(memory, dtype=np.uint8).reshape(SHAPE)
 
 
 def camera(frames, raw):
@@ -42,7 +42,7 @@ def bright(raw, filtered):
                 return
             with filtered.reserve(SIZE) as space:
                 image, marked = image_in(job.body), image_in(space.buffer)
-                numpy.greater(image, 254, out=marked.view(numpy.bool_))
+                np.greater(image, 254, out=marked.view(np.bool_))
                 del image, marked
 
 
@@ -53,7 +53,7 @@ def count(filtered):
         with filtered.lease() as job:
             if not job.size:
                 return found
-            found.append(int(numpy.count_nonzero(image_in(job.body))))
+            found.append(int(np.count_nonzero(image_in(job.body))))
 
 
 def main():

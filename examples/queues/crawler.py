@@ -1,10 +1,10 @@
 """A crawler whose processes are killed while they work: every page is fetched, and none is lost.
 
-python examples/crawler.py [pages [seconds between two kills]]
+python examples/queues/crawler.py [pages [seconds between two kills]]
 
-Four processes share a queue of pages to fetch. Each leases a page, fetches it, puts the pages that it
-links to into the queue, and acknowledges it. When a process is killed, the page that it had leased
-goes to another one.
+Four processes share a queue of pages to fetch. Each leases a page, fetches it, puts the pages that
+it links to into the queue, and acknowledges it. When a process is killed, the page that it had
+leased goes to another one.
 """
 
 import multiprocessing
@@ -14,16 +14,16 @@ import signal
 import sys
 import time
 
-from ipckit import Int, Table
-from ipckit.queue import QueueEmpty, SharedQueue
+from ipckit import Int, QueueEmpty, SharedQueue, Table
 
 WORKERS = 4
 STOP = b"stop"
 
 
 def links_of(page, pages):
-    """Stand-in for fetching a page: the pages that it links to; each page is linked to by several."""
-    return {link for link in (2 * page + 1, 2 * page + 2, page // 3, 7 * page % pages) if link < pages}
+    """Stand-in for fetching a page: the pages that it links to; several pages link to each."""
+    links = 2 * page + 1, 2 * page + 2, page // 3, 7 * page % pages
+    return {link for link in links if link < pages}
 
 
 def discover(page, known, queue):
@@ -31,7 +31,9 @@ def discover(page, known, queue):
     with known.lock(str(page)) as row:
         if not row["queued"]:
             queue.send(b"%d" % page)
-            row["queued"] = 1  # after the send: a kill in between queues it twice, and loses nothing
+            row["queued"] = (
+                1  # after the send: a kill in between queues it twice, and loses nothing
+            )
 
 
 def work(pages, known, queue):
@@ -81,7 +83,8 @@ def crawl(pages, pause):
         left = queue.receive_nowait().body
     except QueueEmpty:
         left = None
-    assert left is None and queue.verify() == [] and known.verify() == []
+    assert left is None
+    assert queue.verify() == known.verify() == []
     return {int(page): row["fetched"] for page, row in known.items()}, kills
 
 
