@@ -216,7 +216,7 @@ class SharedQueue(Closing, _shared_queue.Queue):
     async def alease(self, *, timeout: float | None = None) -> Lease:  # noqa: ASYNC109
         """As lease(), without holding up the loop; several take turns. Cancelled: none leased.
 
-        `with await queue.alease() as job:`
+        `with await queue.alease() as job:`. `timeout`: seconds, None for no limit.
         """
         check_timeout(timeout)
         if timeout == 0:
@@ -229,7 +229,10 @@ class SharedQueue(Closing, _shared_queue.Queue):
         *,
         timeout: float | None = None,  # noqa: ASYNC109  (the API's: the same as reserve())
     ) -> Reservation:
-        """As reserve(), without holding up the loop; several take turns. Cancelled: no space."""
+        """As reserve(), without holding up the loop; several take turns. Cancelled: no space.
+
+        `size`: bytes. `timeout`: seconds, None for no limit.
+        """
         check_timeout(timeout)
         if timeout == 0:
             return self.reserve(size, 0)

@@ -72,7 +72,7 @@ in_one_of(unsigned cases, unsigned limit)
 /* Do what a thread has to do in a scene; whether it died. `stalls`: it loses the processor once, and few
  * die. */
 static bool
-live(unsigned number, void (*act)(), bool stalls)
+live(unsigned number, void (*act)(), bool stalls, bool *any_died = nullptr)
 {
 	bool died = false;
 	int usual = usual_steps[number] ? usual_steps[number] : USUAL_STEPS;
@@ -86,6 +86,8 @@ live(unsigned number, void (*act)(), bool stalls)
 		act();
 	} catch (const death &) {
 		died = true;
+		if (any_died)
+			*any_died = true; /* before another thread can see that this one has ended */
 	}
 	if (!died) /* so that the next ones lose the processor where they do something */
 		usual_steps[number] = (7 * usual + fates[number].taken + 7) / 8;
@@ -112,6 +114,14 @@ static void
 mark_dead(struct ipk_slot *slot)
 {
 	(void)__atomic_fetch_or(&slot->live, OWNER_DIED, __ATOMIC_RELEASE);
+}
+
+/* In a loop that waits for the others: one that has lost the processor counts this as a step. */
+static void
+let_others_go_on()
+{
+	steps++;
+	rl::yield(1, $);
 }
 
 #define UNTIL_DONE(code, call)                                                                     \

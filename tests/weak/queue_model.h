@@ -37,7 +37,8 @@ struct ipk_queue_shape {
 
 struct ipk_queue_head {
 	shared64 tail, head;
-	shared32 any_back, slots_used;
+	shared64 marks, marks_seen;
+	shared32 slots_used;
 	shared<int64_t> next_due;
 	shared64 sleeps;
 	shared32 allocator, next_free_page;
@@ -46,7 +47,7 @@ struct ipk_queue_head {
 
 struct ipk_queue_part {
 	shared64 reservations, frees_begun, frees_completed, ticket;
-	shared32 next_record, epoch, recovered;
+	shared32 next_record, epoch, incarnation, recovered;
 	shared64 redelivered;
 };
 
@@ -72,7 +73,7 @@ struct ipk_queue {
 };
 
 struct ipk_queue_lease {
-	uint32_t record;
+	uint32_t record, incarnation;
 	uint64_t word;
 };
 
@@ -148,6 +149,9 @@ void ipk_queue_awake(const struct ipk_queue *queue, const struct ipk_party *part
 		     enum ipk_queue_event event);
 void ipk_queue_wake_all(const struct ipk_queue *queue);
 void ipk_queue_pass_on(const struct ipk_queue *queue, enum ipk_queue_event event, uint64_t ticket);
+void ipk_queue_leave(const struct ipk_queue *queue, enum ipk_queue_event event);
+int ipk_queue_join(const struct ipk_queue *queue, const struct ipk_registry *registry,
+		   struct ipk_party *party);
 
 inline uint32_t
 ipk_queue_state_of(uint64_t word)

@@ -48,6 +48,7 @@ struct world {
 	bool begun[MOST_IDS], sent[MOST_IDS], ending[MOST_IDS], over[MOST_IDS];
 	int holder[MOST_IDS];
 	bool dead[THREADS + 1];
+	bool any_died;
 
 	template <typename T> static void zero(shared<T> &word) { word.publish(0); }
 	world();
@@ -61,7 +62,8 @@ world::world()
 	no_fates();
 	zero(head.tail);
 	zero(head.head);
-	zero(head.any_back);
+	zero(head.marks);
+	zero(head.marks_seen);
 	zero(head.slots_used);
 	head.next_due.publish(INT64_MAX);
 	zero(head.sleeps);
@@ -77,7 +79,7 @@ world::world()
 		for (auto word : {&part.reservations, &part.frees_begun, &part.frees_completed,
 				  &part.ticket, &part.redelivered})
 			zero(*word);
-		for (auto word : {&part.next_record, &part.epoch, &part.recovered})
+		for (auto word : {&part.next_record, &part.epoch, &part.incarnation, &part.recovered})
 			zero(*word);
 	}
 	for (uint64_t at = 0; at < CELLS; at++)
@@ -121,6 +123,7 @@ world::world()
 	}
 	for (bool &each : dead)
 		each = false;
+	any_died = false;
 }
 
 int
@@ -184,7 +187,7 @@ send(int id, uint64_t size)
 	int code;
 
 	UNTIL_DONE(code, ipk_queue_reserve(&world->queue, mine(), size, &lease, &obstacle));
-	RL_ASSERT(code == 0 || code == -ENOSPC);
+	RL_ASSERT(code == 0 || code == -ENOSPC || code == -ENOBUFS);
 	if (code)
 		return false;
 	code = ipk_queue_fill(&world->queue, &lease, body, size);
@@ -267,21 +270,17 @@ lease_and_give_back()
 		give_back(&lease, id);
 }
 
-/* Sleep until woken, or until a thread that should wake is dead, or all others are at their end. */
+/* Sleep until woken, or until all others are at their end; their deaths wake, too. */
 static void
 sleep_once(enum ipk_queue_event event)
 {
 	const struct ipk_queue_part *part = ipk_queue_part_of(&world->queue, mine());
 
-	while ((LOAD_SEQ_CST(&part->epoch) & 1) && running > 1) {
-		bool died = false;
-
-		for (bool each : world->dead)
-			died |= each;
-		if (died)
-			break;
-		rl::yield(1, $);
-	}
+	while ((LOAD_SEQ_CST(&part->epoch) & 1) && running > 1)
+		let_others_go_on();
+	if (running == 1 && !world->any_died) /* W1: it would sleep on */
+		RL_ASSERT(!(LOAD_SEQ_CST(&part->epoch) & 1) ||
+			  ipk_queue_is_ready(&world->queue, event, 0) == 0);
 	ipk_queue_awake(&world->queue, mine(), event);
 }
 
@@ -345,6 +344,19 @@ send_what_is_told()
 		RL_ASSERT(send(9, WORD));
 }
 
+/* When the others have ended, or died. */
+static void
+recover_and_use()
+{
+	while (running > 1)
+		let_others_go_on();
+	for (int id = 10; id < 14; id++) {
+		(void)ipk_queue_recover(&world->queue, mine());
+		receive();
+		send(id, WORD);
+	}
+}
+
 static const scene scenes[] = {
 	{"one to two", nothing,
 	 {[] { send(1, WORD); send(2, WORD); }, [] { receive(); }, [] { receive(); receive(); }}},
@@ -360,6 +372,8 @@ static const scene scenes[] = {
 	{"again", [] { send(1, WORD); },
 	 {[] { receive(); send(4, WORD); receive(); send(5, WORD); }, [] { receive(); },
 	  [] { receive(); receive(); }}, true},
+	{"after deaths", [] { send(1, WORD); },
+	 {[] { send(2, WORD); receive(); }, [] { receive(); send(3, WORD); }, recover_and_use}},
 	{"waits", nothing,
 	 {[] { send(1, WORD); }, [] { send(2, WORD); receive(); }, [] { wait_and_receive(); }}},
 };
@@ -380,7 +394,7 @@ struct play : rl::test_suite<play, THREADS> {
 	void thread(unsigned number)
 	{
 		(void)ipk_queue_join(&all.queue, NULL, &all.parties[number]);
-		if (!live(number, now_played->acts[number], now_played->stalls))
+		if (!live(number, now_played->acts[number], now_played->stalls, &all.any_died))
 			return;
 		all.dead[number] = true;
 		mark_dead(&all.slots[number]);

@@ -99,13 +99,13 @@ T change(shared<T> *word, int order, F become)
 }
 
 template <typename T, typename U>
-bool exchange_if(shared<T> *word, T *expected, U value, int order)
+bool exchange_if(shared<T> *word, T *expected, U value, int order, int failure)
 {
 	T before = *expected;
 
 	step();
 	if (!(*word->seen)($).compare_exchange_strong(*expected, (T)value, (rl::memory_order)order,
-						   rl::mo_relaxed))
+						   (rl::memory_order)failure))
 		return false;
 	word->last = (T)value;
 	if (word->watched >= 0)
@@ -124,7 +124,7 @@ bool exchange_if(shared<T> *word, T *expected, U value, int order)
 #define __atomic_exchange_n(word, value, order) \
 	change(word, order, [&](auto was) { return (decltype(was))(value); })
 #define __atomic_compare_exchange_n(word, expected, value, weak, order, failure) \
-	exchange_if(word, expected, value, order)
+	exchange_if(word, expected, value, order, failure)
 #define __atomic_thread_fence(order) \
 	(step(), rl::atomic_thread_fence((rl::memory_order)(order), $))
 #define __builtin_prefetch(where) ((void)(where))

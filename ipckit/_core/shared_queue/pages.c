@@ -41,7 +41,8 @@ latch(const struct ipk_queue *queue, const struct ipk_party *party, struct ipk_o
 		if (dead < 0)
 			return dead;
 		if ((!owner || dead) &&
-		    __atomic_compare_exchange_n(word, &seen, mine, 0, __ATOMIC_ACQUIRE,
+		    /* Release: a thread that sees this owner also sees that it lives. */
+		    __atomic_compare_exchange_n(word, &seen, mine, 0, __ATOMIC_ACQ_REL,
 						__ATOMIC_ACQUIRE))
 			return 0;
 		if (owner && !dead) {
@@ -81,7 +82,7 @@ take_run(const struct ipk_queue *queue, struct ipk_queue_record *record, uint32_
 	 uint32_t count)
 {
 	for (uint32_t page = first; page < first + count; page++) {
-		STORE_RELAXED(&queue->page_of[page], record->reservation);
+		STORE_RELAXED(&queue->page_of[page], LOAD_RELAXED(&record->reservation));
 		STORE_RELAXED(&queue->next_page[page], page + 1 < first + count ? page + 2 : 0);
 	}
 	STORE_RELAXED(&record->first_page, first + 1);
@@ -104,7 +105,7 @@ take_scattered(const struct ipk_queue *queue, struct ipk_queue_record *record, u
 	for (uint32_t page = 0; count && page < queue->shape.pages; page++) {
 		if (LOAD_ACQUIRE(&queue->page_of[page]))
 			continue;
-		STORE_RELAXED(&queue->page_of[page], record->reservation);
+		STORE_RELAXED(&queue->page_of[page], LOAD_RELAXED(&record->reservation));
 		STORE_RELAXED(&queue->next_page[page], 0);
 		extents += last == UINT32_MAX || last + 1 != page;
 		if (last == UINT32_MAX)

@@ -177,7 +177,7 @@ ipk_queue_announce(const struct ipk_queue *queue, const struct ipk_party *party,
 	uint32_t epoch = LOAD_RELAXED(&part->epoch);
 
 	if (!*ticket)
-		*ticket = __atomic_add_fetch(&queue->head->sleeps, 1, __ATOMIC_RELAXED);
+		*ticket = FETCH_ADD(&queue->head->sleeps, 1) + 1;
 	STORE_RELAXED(&part->ticket, *ticket);
 	if (!(epoch & 1))
 		STORE_SEQ_CST(&part->epoch, epoch + 1);

@@ -169,7 +169,7 @@ static PyMethodDef queue_methods[] = {
 		   "then.\n\n"
 		   "Args:\n"
 		   "    bodies: an iterable of bodies. All are checked before the first is sent.\n"
-		   "    timeout: as of send().\n\n"
+		   "    timeout: seconds; None waits for ever, 0 tries once.\n\n"
 		   "Returns: how many were sent, from the first on.\n\n"
 		   "Raises as send(); then none was sent. Crash: each message by itself as with send().")},
 	{"receive", FAST_KEYWORDS(queue_receive),
@@ -196,7 +196,7 @@ static PyMethodDef queue_methods[] = {
 		   "Use it in a `with` block: the end of the block acknowledges, an exception gives it "
 		   "back.\n\n"
 		   "Args:\n"
-		   "    timeout: as of receive().\n\n"
+		   "    timeout: seconds; None waits for ever, 0 tries once.\n\n"
 		   "Returns: a Lease, of the calling thread.\n\n"
 		   "Raises QueueEmpty: none in that time. SystemCallError: a body in several parts could "
 		   "not be\nmapped in one piece; the message was given back.\n\n"
@@ -209,7 +209,7 @@ static PyMethodDef queue_methods[] = {
 		   "back.\n\n"
 		   "Args:\n"
 		   "    size: 0..max_bytes bytes.\n"
-		   "    timeout: as of send().\n\n"
+		   "    timeout: seconds; None waits for ever, 0 tries once.\n\n"
 		   "Returns: a Reservation, of the calling thread.\n\n"
 		   "Raises as send(). SystemCallError: space in several parts could not be mapped in one "
 		   "piece.\n\n"
