@@ -102,8 +102,8 @@ sweep: killers ## kill -9 after every instruction of the calls of tables, shared
 	build/c/plain/tests/c/kill_queue 1 10
 
 storm: killers ## kill -9 at random, 20,000 times, of eight processes that work on one table, then on one queue
-	build/c/plain/tests/c/kill_storm
-	build/c/plain/tests/c/kill_queue_storm 20000 300
+	build/c/plain/tests/c/kill_storm 20000 300
+	build/c/plain/tests/c/kill_queue_storm 20000 100
 
 demo: $(BUILT) ## the main job: 10,000 mails by task workers over a System V queue
 	$(BIN)/ipckit demo

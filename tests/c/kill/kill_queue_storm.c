@@ -232,6 +232,7 @@ start(uint32_t number)
 	pid = fork();
 	if (pid)
 		return pid;
+	(void)nice(5); /* the parent is not to wait for a processor */
 	incarnation = number;
 	state = number * 0x9e3779b97f4a7c15ull + 1;
 	if (ipk_queue_join(&queue, &registry, &party))
@@ -357,13 +358,16 @@ main(int count, char **arguments)
 		/* Before it dies: what it holds may be with another one as soon as it is dead. */
 		__atomic_store_n(&alive[numbers[victim]], 0, __ATOMIC_SEQ_CST);
 		(void)kill(workers[victim], SIGKILL);
+		/* It dies when it next runs; let that be now, where it is allowed. */
+		(void)sched_setscheduler(workers[victim], SCHED_FIFO,
+					 &(struct sched_param){.sched_priority = 1});
 		(void)waitpid(workers[victim], NULL, 0);
 		workers[victim] = start(numbers[victim] = WORKERS + 1 + i);
 	}
 	for (int i = 0; i < WORKERS; i++) {
+		__atomic_store_n(&alive[numbers[i]], 0, __ATOMIC_SEQ_CST);
 		(void)kill(workers[i], SIGKILL);
 		(void)waitpid(workers[i], NULL, 0);
-		alive[numbers[i]] = 0;
 	}
 	wrong = judge();
 	printf("shared queue: %u kills in %.0f s, %llu calls, %llu sent, %llu received; %u wrong\n", kills,

@@ -13,8 +13,30 @@ enum {
 };
 
 static const struct ipk_queue_shape shape = {16, 12, 0};
+/* TSan does not know the lock of the file under which a thread writes its slot: the threads join one by
+ * one before any of them works, and leave when all are done. */
+static pthread_mutex_t joining = PTHREAD_MUTEX_INITIALIZER;
+static pthread_barrier_t all_here;
 static uint32_t seen[ALL];
 static uint32_t done;
+
+static void
+join(struct ipk_party *party)
+{
+	CHECK(pthread_mutex_lock(&joining) == 0);
+	CHECK(ipk_queue_join(&queue, &registry, party) == 0);
+	CHECK(pthread_mutex_unlock(&joining) == 0);
+	(void)pthread_barrier_wait(&all_here);
+}
+
+static void
+leave(struct ipk_party *party)
+{
+	(void)pthread_barrier_wait(&all_here);
+	CHECK(pthread_mutex_lock(&joining) == 0);
+	CHECK(ipk_slot_release(&registry, party) == 0);
+	CHECK(pthread_mutex_unlock(&joining) == 0);
+}
 
 static uint64_t
 size_of(uint32_t number)
@@ -64,7 +86,7 @@ sends(void *first)
 	struct ipk_queue_lease lease;
 	struct ipk_party party;
 
-	CHECK(ipk_queue_join(&queue, &registry, &party) == 0);
+	join(&party);
 	for (uint32_t i = 0; i < EACH; i++) {
 		uint32_t number = (uint32_t)(uintptr_t)first * EACH + i;
 
@@ -77,7 +99,7 @@ sends(void *first)
 		CHECK(ipk_queue_fill(&queue, &lease, body, size_of(number)) == 0);
 		CHECK(ipk_queue_publish(&queue, &party, &lease) == 0);
 	}
-	CHECK(ipk_slot_release(&registry, &party) == 0);
+	leave(&party);
 	return NULL;
 }
 
@@ -90,7 +112,7 @@ receives(void *unused)
 	struct ipk_party party;
 
 	(void)unused;
-	CHECK(ipk_queue_join(&queue, &registry, &party) == 0);
+	join(&party);
 	while (__atomic_load_n(&done, __ATOMIC_RELAXED) < ALL) {
 		struct ipk_queue_message message;
 		uint32_t number;
@@ -119,7 +141,7 @@ receives(void *unused)
 		if (__atomic_add_fetch(&done, 1, __ATOMIC_RELAXED) == ALL)
 			ipk_queue_wake_all(&queue);
 	}
-	CHECK(ipk_slot_release(&registry, &party) == 0);
+	leave(&party);
 	return NULL;
 }
 
@@ -130,6 +152,7 @@ main(void)
 	struct ipk_queue_counts counts;
 
 	queue_make(&shape);
+	CHECK(pthread_barrier_init(&all_here, NULL, SENDERS + RECEIVERS) == 0);
 	for (uintptr_t i = 0; i < SENDERS + RECEIVERS; i++)
 		CHECK(pthread_create(&threads[i], NULL, i < SENDERS ? sends : receives, (void *)i) == 0);
 	for (int i = 0; i < SENDERS + RECEIVERS; i++)

@@ -270,35 +270,32 @@ held_enter(PyObject *self, PyObject *unused)
 /* __exit__: what is over already stays so. After an exception, whose traceback may have a view, the
  * message is given back when the last view is gone (held_free). */
 static PyObject *
-leave(PyObject *self, PyObject *args, enum end well, enum end badly)
+leave(PyObject *self, PyObject *const *args, Py_ssize_t count, enum end well, enum end badly)
 {
 	const struct held *held = (struct held *)self;
-	PyObject *kind;
-	PyObject *error;
-	PyObject *trace;
 	PyObject *result;
 
-	if (!PyArg_ParseTuple(args, "OOO", &kind, &error, &trace))
+	if (count_arguments(count, 3) < 0)
 		return NULL;
 	if (!held->segment || held->clearing || held->forks != segment_forks())
 		Py_RETURN_NONE;
-	result = ended(self, kind == Py_None ? well : badly, 0);
-	if (result || kind == Py_None || !PyErr_ExceptionMatches(PyExc_BufferError))
+	result = ended(self, args[0] == Py_None ? well : badly, 0);
+	if (result || args[0] == Py_None || !PyErr_ExceptionMatches(PyExc_BufferError))
 		return result;
 	PyErr_Clear();
 	Py_RETURN_NONE;
 }
 
 static PyObject *
-lease_exit(PyObject *self, PyObject *args)
+lease_exit(PyObject *self, PyObject *const *args, Py_ssize_t count)
 {
-	return leave(self, args, ACKNOWLEDGE, GIVE_BACK);
+	return leave(self, args, count, ACKNOWLEDGE, GIVE_BACK);
 }
 
 static PyObject *
-reservation_exit(PyObject *self, PyObject *args)
+reservation_exit(PyObject *self, PyObject *const *args, Py_ssize_t count)
 {
-	return leave(self, args, SEND, ABANDON);
+	return leave(self, args, count, SEND, ABANDON);
 }
 
 /* Nobody has the object any more: it is given back, or not sent. A reservation that cannot be abandoned
@@ -373,7 +370,7 @@ static PyMethodDef lease_methods[] = {
 		   "MisuseError: it is over.")},
 	{"__reduce__", held_reduce, METH_NOARGS, NULL},
 	{"__enter__", held_enter, METH_NOARGS, NULL},
-	{"__exit__", lease_exit, METH_VARARGS,
+	{"__exit__", FAST(lease_exit),
 	 PyDoc_STR("Acknowledge; after an exception, give back.")},
 	{NULL, NULL, 0, NULL},
 };
@@ -399,7 +396,7 @@ static PyMethodDef reservation_methods[] = {
 		   "Give the space back; no message is sent. As send() otherwise.")},
 	{"__reduce__", held_reduce, METH_NOARGS, NULL},
 	{"__enter__", held_enter, METH_NOARGS, NULL},
-	{"__exit__", reservation_exit, METH_VARARGS,
+	{"__exit__", FAST(reservation_exit),
 	 PyDoc_STR("Send; after an exception, abandon.")},
 	{NULL, NULL, 0, NULL},
 };
