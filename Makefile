@@ -78,6 +78,8 @@ soak: $(BUILT) killers ## the suites with a soak size, in full size (S=n: n seco
 	build/c/plain/tests/c/kill_sweep all 1
 	build/c/plain/tests/c/kill_ledger 1
 	build/c/plain/tests/c/kill_storm 1000000 100
+	build/c/plain/tests/c/kill_queue 1 1
+	build/c/plain/tests/c/kill_queue_storm 1000000 100
 
 c-test: $(BUILT) ## the C tests under ASan, UBSan and TSan
 	tests/c/run $(CURDIR)/$(BIN)
@@ -88,18 +90,20 @@ killers: $(READY)
 inject: $(BUILT) ## 3,000 system calls that fail, on every way of a server; prints the counts (2 minutes)
 	PYTHONPATH=tests $(BIN)/python -m inject --size 3700
 
-weak: ## the table's sources under a weak memory model, the ledger's under preemption; sound, and with faults
+weak: ## the table's and the queue's sources under a weak memory model, the ledger's under preemption; sound, and with faults
 	tests/weak/run
 	tests/steps/run
 
-sweep: killers ## kill -9 after every instruction of the table's and the ledger's calls; prints the counts (45 s)
+sweep: killers ## kill -9 after every instruction of the calls of tables, shared queues and the ledger; prints the counts (45 s)
 	build/c/plain/tests/c/kill_sweep all
 	build/c/plain/tests/c/kill_sync
 	build/c/plain/tests/c/kill_session
 	build/c/plain/tests/c/kill_ledger 10
+	build/c/plain/tests/c/kill_queue 1 10
 
-storm: killers ## kill -9 at random, 20,000 times, of eight processes that work on one table
-	build/c/plain/tests/c/kill_storm
+storm: killers ## kill -9 at random, 20,000 times, of eight processes that work on one table, then on one queue
+	build/c/plain/tests/c/kill_storm 20000 300
+	build/c/plain/tests/c/kill_queue_storm 20000 100
 
 demo: $(BUILT) ## the main job: 10,000 mails by task workers over a System V queue
 	$(BIN)/ipckit demo

@@ -15,12 +15,12 @@ import sys
 import time
 from pathlib import Path
 
-from bench.curves import Curve
+from bench.plots.curves import Curve
 from ipckit.cli.bench.rounds import Row, shown
 
 NAMES = (
-    "queue", "channel", "sync", "framing", "table", "task", "pools", "echo", "memory", "syscalls",
-    "scale", "checker", "instructions",
+    "queue", "shared_queue", "channel", "sync", "framing", "table", "task", "pools", "echo",
+    "memory", "syscalls", "scale", "checker", "instructions",
 )  # fmt: skip
 OUT = Path("build/bench")
 

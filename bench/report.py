@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from bench.__main__ import NAMES, OUT
-from bench.curves import Curve
-from bench.plot import svg
+from bench.plots.curves import Curve
+from bench.plots.plot import svg
 from ipckit.cli.bench.rounds import Row, figure
 
 PAGES = Path("docs/explanation")

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
-from bench.curves import Curve
+from bench.plots.curves import Curve
 from bench.programs import built
 from bench.table import COLUMNS, ROW, bare_loop, increments, together
 from ipckit.channel import Channel

@@ -32,6 +32,7 @@ from ipckit.kinds import SockType as SockType
 from ipckit.kinds import TaskIPC as TaskIPC
 from ipckit.queue import MemoryQueue as MemoryQueue
 from ipckit.queue import PosixQueue as PosixQueue
+from ipckit.queue import SharedQueue as SharedQueue
 from ipckit.queue import SysvQueue as SysvQueue
 from ipckit.queue.php import msg_get_queue as msg_get_queue
 from ipckit.queue.php import msg_queue_exists as msg_queue_exists

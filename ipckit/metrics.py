@@ -25,6 +25,7 @@ from ipckit.errors import IPCError, MisuseError
 from ipckit.server import Server
 from ipckit.server.monitoring.find_server import manager_pid
 from ipckit.server.monitoring.live_view import Watched
+from ipckit.server.monitoring.named_segments import QueueSnapshot, named_queues
 from ipckit.server.monitoring.stats import gather
 from ipckit.server.shared.histogram import BUCKETS, upper_bound
 
@@ -95,8 +96,9 @@ def collector(server: Server) -> Collector:
 class Watching(Collector):
     """A collector for another process of the server's user, which asks the server nothing.
 
-    Gives `ipckit_up` 0, and nothing more, while there is no such server; one that comes later is
-    found. A stuck server is read as any other. One thread at a time.
+    Gives `ipckit_up` 0, and nothing more of a server, while there is no such one; one that comes
+    later is found. The numbers of the user's named shared queues are there in any case. A stuck
+    server is read as any other. One thread at a time.
     """
 
     def __init__(self, path: str | None = None) -> None:
@@ -105,11 +107,13 @@ class Watching(Collector):
         """
         self._path = path
         self._watched: Watched | None = None
+        self._queues = named_queues()
 
     def collect(self) -> Iterator[Metric]:
         """Return the families."""
         watched = self._found()
         yield GaugeMetricFamily("ipckit_up", "whether the server is there", value=bool(watched))
+        yield from _of_queues(self._queues.look())
         if watched is None:
             return
         snapshot = watched.snapshot()
@@ -139,20 +143,51 @@ class Watching(Collector):
         return []
 
     def close(self) -> None:
-        """Let go of the server. Again: nothing."""
+        """Let go of the server and of the queues. Again: nothing."""
+        self._let_go()
+        self._queues.close()
+
+    def _let_go(self) -> None:
         if self._watched is not None:
             self._watched.close()
             self._watched = None
 
     def _found(self) -> Watched | None:
         if self._watched is not None and not self._watched.alive:
-            self.close()
+            self._let_go()
         if self._watched is None:
             try:
                 self._watched = Watched(manager_pid(self._path))
             except (IPCError, OSError, ValueError):
                 return None
         return self._watched
+
+
+def _of_queues(queues: list[QueueSnapshot]) -> Iterator[Metric]:
+    """Give nothing where there is no queue that can be read."""
+    known = [queue for queue in queues if not queue.error]
+    if not known:
+        return
+    messages = GaugeMetricFamily(
+        "ipckit_shared_queue_messages", "messages in the queue", labels=["queue", "state"]
+    )
+    oldest = GaugeMetricFamily(
+        "ipckit_shared_queue_oldest_seconds",
+        "age of the oldest message that is not dead",
+        labels=["queue"],
+    )
+    again = CounterMetricFamily(
+        "ipckit_shared_queue_redelivered_total",
+        "leases that were not their message's first",
+        labels=["queue"],
+    )
+    for queue in known:
+        for state in ("messages", "leased", "delayed", "dead"):
+            name = "waiting" if state == "messages" else state
+            messages.add_metric([queue.name, name], getattr(queue, state))
+        oldest.add_metric([queue.name], queue.oldest or 0.0)
+        again.add_metric([queue.name], queue.redelivered)
+    yield from (messages, oldest, again)
 
 
 def _families(

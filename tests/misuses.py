@@ -56,6 +56,29 @@ alone | sysv.set(max_bytes=0) | ValueError | max_bytes=0 | 1..2147483647 | must 
 alone | sysv.set(mode="rw") | TypeError | mode='rw' | an int | must be
 alone | sysv.set(uid=-1) | ValueError | uid=-1 | 0..4294967294 | must be
 alone | gone_sysv.send(b"") | QueueRemoved | msgsnd | the queue was removed | open() or create() it again
+alone | SharedQueue(0) | ValueError | max_messages=0 | 1..8388608 | must be
+alone | SharedQueue("8") | TypeError | max_messages='8' | an int | must be
+alone | SharedQueue(max_bytes=0) | ValueError | max_bytes=0 | 1..8796093018112 | must be
+alone | SharedQueue(max_attempts=256) | ValueError | max_attempts=256 | 1..255 | must be
+alone | SharedQueue.create("a/b") | ValueError | name='a/b' | 1..200 of A-Z a-z 0-9 . _ - | must be
+alone | SharedQueue.create("misuse", mode=0o1777) | ValueError | mode=0o1777 | 0..0o777 | must be
+alone | SharedQueue.open("none") | NotFound | 'none' | there is no shared queue | create() makes one
+alone | shared.send("text") | TypeError | not str | bytes, bytearray or memoryview | must be
+alone | shared.send(bytes(5000)) | MessageTooLarge | 5000 bytes | max_bytes is 4096 | make the queue larger
+alone | shared.send_many(b"one") | TypeError | not one body | an iterable of bodies | send() takes that
+alone | [shared.send_nowait(b"") for _ in range(3)] | QueueFull | 0 bytes | 2 messages | receive some, or wait longer
+alone | shared.receive(timeout=0) | QueueEmpty | receive | no message | send one first, or wait longer
+alone | shared.receive(timeout=-1) | ValueError | timeout=-1 | seconds >= 0, or None | must be
+alone | shared.receive_many(0) | ValueError | most=0 | 1..2**63-1 | must be
+alone | shared.reserve(-1) | ValueError | size=-1 | 0..2**63-1 | must be
+alone | shared.reserve("1") | TypeError | size='1' | an int | must be
+alone | shared.dead.retry(7) | NotFound | dead message 7 | was retried or removed before | iterate over queue.dead
+alone | shared.remove() | MisuseError | remove | has no name | it ends with its processes
+alone | lease.give_back(-1) | ValueError | delay=-1 | 0..3153600000 seconds | must be
+alone | lease.give_back("1") | TypeError | delay='1' | seconds | must be
+alone | [lease.acknowledge(), lease.acknowledge()] | MisuseError | the message | is over | get another one
+alone | pickle.dumps(shared) | MisuseError | SharedQueue objects | through inheritance | give the queue a name
+alone | pickle.dumps(lease) | TypeError | a lease or a reservation | belongs to this thread | share the queue
 alone | pickle.dumps(closed_sysv) | MisuseError | this queue object | is closed | open() the queue again
 alone | pickle.loads(pickle.dumps(gone_sysv)) | NotFound | id | no queue has | see `ipckit ls`
 alone | pickle.dumps(MemoryQueue()) | TypeError | 'MemoryQueue' | in the memory of one process | share a SysvQueue instead

@@ -26,7 +26,9 @@ APP = Path(__file__).parent / "system" / "app.py"
 
 
 SERVER = """
-import asyncio, os, sys, ipckit
+import asyncio, os, sys, warnings, ipckit
+warnings.filterwarnings("error", category=DeprecationWarning, module=r"ipckit\\.")
+warnings.filterwarnings("default", "This process .* is multi-threaded", DeprecationWarning)
 server = ipckit.Server({host!r}, 0, **{{"worker_num": 1, **dict({settings})}})
 server.on("start", lambda server: print(server.port, flush=True))
 {callbacks}

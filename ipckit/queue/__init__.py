@@ -1,4 +1,4 @@
-"""Message queues: System V, POSIX, and their references in memory.
+"""Message queues: System V, POSIX, in shared memory, and references in memory.
 
 A module is loaded when one of its names is first used (PEP 562), so that the pure parts, such as
 ``ipckit.queue.php_format``, load neither the C core nor asyncio.
@@ -19,6 +19,13 @@ if TYPE_CHECKING:
     from ipckit.queue.relay import QueueRelay as QueueRelay
     from ipckit.queue.relay import Seen as Seen
     from ipckit.queue.relay import Wakeup as Wakeup
+    from ipckit.queue.shared import Lease as Lease
+    from ipckit.queue.shared import Reservation as Reservation
+    from ipckit.queue.shared import SharedQueue as SharedQueue
+    from ipckit.queue.shared_views import DeadMessage as DeadMessage
+    from ipckit.queue.shared_views import DeadMessages as DeadMessages
+    from ipckit.queue.shared_views import LeaseHolder as LeaseHolder
+    from ipckit.queue.shared_views import SharedStatistics as SharedStatistics
     from ipckit.queue.sysv import SysvQueue as SysvQueue
 
 _HOME = {
@@ -29,6 +36,8 @@ _HOME = {
         "posix": "PosixQueue PosixStatistics",
         "memory": "MemoryQueue MemoryPriorityQueue",
         "relay": "QueueRelay Seen Wakeup",
+        "shared": "Lease Reservation SharedQueue",
+        "shared_views": "DeadMessage DeadMessages LeaseHolder SharedStatistics",
         "php": (
             "msg_get_queue msg_send msg_receive msg_stat_queue msg_set_queue msg_remove_queue "
             "msg_queue_exists MSG_IPC_NOWAIT MSG_NOERROR MSG_EXCEPT"

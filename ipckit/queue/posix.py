@@ -16,8 +16,6 @@ import asyncio
 import errno
 import os
 import select
-import weakref
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -43,11 +41,11 @@ from ipckit.queue.contract import (
     as_bytes,
     check_number,
 )
+from ipckit.queue.descriptor_waits import DescriptorWaits
 from ipckit.queue.posix_calls import CALLS, Calls, MessageQueue
 
 __all__ = ["PosixQueue", "PosixStatistics"]
 
-_Remove = Callable[[int], object]
 _LONGEST_POLL = 86400.0  # seconds; poll() takes milliseconds in 32 bits
 
 
@@ -65,45 +63,6 @@ class PosixStatistics:
 
 _FULL = "receive some, or wait longer"
 _EMPTY = "send one first, or wait longer"
-
-
-class _Waiters:
-    """Those who wait for one direction in event loops: in order, one at the descriptor per loop."""
-
-    def __init__(self) -> None:
-        self._pid = os.getpid()
-        self._locks: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = (
-            weakref.WeakKeyDictionary()
-        )
-        self._at_fd: dict[asyncio.AbstractEventLoop, tuple[asyncio.Future[None], _Remove]] = {}
-
-    def lock(self) -> asyncio.Lock:
-        loop = asyncio.get_running_loop()
-        return self._locks.setdefault(loop, asyncio.Lock())
-
-    async def ready(self, fd: int, *, to_write: bool) -> None:
-        """Return when the descriptor is ready; the caller holds the lock of this loop."""
-        loop = asyncio.get_running_loop()
-        add: Callable[..., object] = loop.add_writer if to_write else loop.add_reader
-        remove: _Remove = loop.remove_writer if to_write else loop.remove_reader
-        future: asyncio.Future[None] = loop.create_future()
-        add(fd, _wake, future, None)
-        self._at_fd[loop] = (future, remove)
-        try:
-            await future
-        finally:
-            if self._at_fd.pop(loop, None):
-                remove(fd)
-
-    def refuse(self, fd: int) -> None:
-        """Wake all with MisuseError; in a child of a fork they are the parent's."""
-        if self._pid != os.getpid():
-            return
-        while self._at_fd:
-            loop, (future, remove) = self._at_fd.popitem()
-            if not loop.is_closed():
-                remove(fd)  # now: afterwards the number may be another file's
-                loop.call_soon_threadsafe(_wake, future, _closed())
 
 
 class PosixQueue(Closing, Posix):
@@ -127,8 +86,8 @@ class PosixQueue(Closing, Posix):
         self._begin(mq.mqd, Message, None)
         self._name: str = mq.name
         self._max_size: int = mq.max_message_size
-        self._in = _Waiters()
-        self._out = _Waiters()
+        self._in = DescriptorWaits()
+        self._out = DescriptorWaits()
 
     @classmethod
     def create(
@@ -300,7 +259,7 @@ class PosixQueue(Closing, Posix):
                     try:
                         return self.receive_nowait()
                     except QueueEmpty:
-                        await self._in.ready(self._id, to_write=False)
+                        await self._in.ready(self._id)
         except TimeoutError:
             detail = f"no message in {self._name} in {timeout} s; {_EMPTY}"
             raise from_errno("mq_receive", errno.EAGAIN, detail) from None
@@ -383,8 +342,8 @@ class PosixQueue(Closing, Posix):
         """
         fd = self._end()
         if fd >= 0:
-            self._in.refuse(fd)
-            self._out.refuse(fd)
+            self._in.refuse(_closed)
+            self._out.refuse(_closed)
             self._mq.close()
 
     def __len__(self) -> int:
@@ -436,12 +395,3 @@ def _unpickled(cls: type[PosixQueue], name: str, device: int, inode: int) -> Pos
 
 def _closed() -> MisuseError:
     return MisuseError("this queue object is closed; open() the queue again")
-
-
-def _wake(future: asyncio.Future[None], error: Exception | None) -> None:
-    if future.done():
-        return
-    if error is None:
-        future.set_result(None)
-    else:
-        future.set_exception(error)

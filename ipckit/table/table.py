@@ -1,8 +1,8 @@
 """Table: rows in shared memory that many processes change, and that no crash can tear.
 
 Contract  ipckit.table.contract, T1..T22; docs/contracts/table.md.
-Stands on ipckit._core._rows (the calls of one row), ipckit.table.segment, ipckit._spawning,
-          ipckit.errors, ipckit._timeouts.
+Stands on ipckit._core._rows (the calls of one row), ipckit.table.segment, ipckit._segments,
+          ipckit._spawning, ipckit.errors, ipckit._timeouts.
 Crash     whoever is killed inside a call has done it whole or not at all; what he held is free
           for the others within a millisecond or two. Nothing leaks.
 """
@@ -20,6 +20,7 @@ from typing import Any, ClassVar, Self
 from ipckit._closing import Closing
 from ipckit._core import process
 from ipckit._core._rows import Rows
+from ipckit._segments import TABLES, file_of
 from ipckit._spawning import (
     Sent,
     additions,
@@ -110,7 +111,7 @@ class Table(Closing, Rows):
         self._made = False
         self._closed = False
         if name is not None:
-            segment.check_name(name)
+            TABLES.path_of(name)
         if columns is not None:
             self._make(self._schema, name, mode)
         elif name is not None:
@@ -157,7 +158,7 @@ class Table(Closing, Rows):
             NotFound. AccessDenied: another user's, or one that others may write to.
             SegmentCorrupt: damaged, cut off, or of another version; nothing of it was used.
         """
-        return cls._of(segment.open_named(name), name)
+        return cls._of(TABLES.open(name), name)
 
     def lock(self, key: Key, timeout: float | None = None) -> AbstractContextManager[LockedRow]:
         """Shut out every other writer of one row, for a `with` block; readers go on.
@@ -237,7 +238,7 @@ class Table(Closing, Rows):
         """
         len(self)  # MisuseError
         if self._name is not None:
-            segment.remove_named(self._name, self._file)
+            TABLES.remove(self._name, self._file)
         self.close()
 
     def __repr__(self) -> str:
@@ -285,7 +286,7 @@ class Table(Closing, Rows):
 
     def _take(self, fd: int, schema: Schema | None) -> None:
         """Map the segment; `schema` None: its own."""
-        self._file = segment.file_of(fd)
+        self._file = file_of(fd)
         try:
             rows, key_size, memory, columns = self._attach(fd)
         except BaseException:
@@ -333,7 +334,7 @@ def _received(cls: type[Table], name: str | None, sent: Sent) -> Table:
     """Unpickle a table in the process that was started with it."""
     check_class(cls, Table)
     if name is not None:
-        segment.check_name(name)
+        TABLES.path_of(name)
     return cls._of(receive_descriptor(sent), name)
 
 

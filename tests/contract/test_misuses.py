@@ -25,6 +25,7 @@ from ipckit import (
     Lock,
     PosixQueue,
     Server,
+    SharedQueue,
     SockType,
     Str,
     SysvQueue,
@@ -69,6 +70,10 @@ def objects():
     with contextlib.ExitStack() as held:
         sysv = held.enter_context(SysvQueue.create())
         held.callback(sysv.remove)
+        shared = held.enter_context(SharedQueue(2, 4096))
+        other = held.enter_context(SharedQueue(2, 4096))
+        other.send(b"a")
+        lease = other.lease()
         posix = held.enter_context(
             PosixQueue.create(f"/ipckit-misuse-{os.getpid()}", max_messages=3)
         )

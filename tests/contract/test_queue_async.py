@@ -7,7 +7,15 @@ from time import monotonic
 
 import pytest
 from deadlines import LOOK
-from message_queues import MAKERS, POSIX, fill, queue, run, typed  # noqa: F401  (fixtures)
+from message_queues import (  # noqa: F401  (fixtures)
+    MAKERS,
+    POSIX,
+    fill,
+    make_shared,
+    queue,
+    run,
+    typed,
+)
 from timing import soonest
 
 from ipckit.errors import (
@@ -17,7 +25,7 @@ from ipckit.errors import (
     QueueFull,
     QueueRemoved,
 )
-from ipckit.queue import PosixQueue, SysvQueue
+from ipckit.queue import PosixQueue, SharedQueue, SysvQueue
 
 
 @pytest.mark.parametrize("timeout", [0, 0.05])
@@ -61,7 +69,9 @@ def test_q6_async_waits_end_with_what_they_wait_for(queue, run):
     assert run(full()) == b"last"
 
 
-@pytest.mark.parametrize("maker", [SysvQueue.create, *(MAKERS[each] for each in POSIX)])
+@pytest.mark.parametrize(
+    "maker", [SysvQueue.create, make_shared, *(MAKERS[each] for each in POSIX)]
+)
 def test_q11_close_wakes_who_waits_in_a_loop(maker, run):
     """Q11: with MisuseError, and the loop is usable afterwards."""
     queue = maker()
@@ -69,7 +79,7 @@ def test_q11_close_wakes_who_waits_in_a_loop(maker, run):
     async def closed_meanwhile():
         waiting = [asyncio.create_task(queue.areceive()) for _ in range(2)]
         await asyncio.sleep(0.02)
-        queue.remove() if isinstance(queue, PosixQueue) else SysvQueue.open_id(queue.id).remove()
+        (SysvQueue.open_id(queue.id) if isinstance(queue, SysvQueue) else queue).remove()
         queue.close()
         results = await asyncio.gather(*waiting, return_exceptions=True)
         await asyncio.sleep(0)
@@ -150,7 +160,7 @@ def test_q13_a_later_areceive_waits_its_turn(queue, run):
         queue.send_nowait(b"2")
         return [message.body for message in await asyncio.gather(first, second)]
 
-    if isinstance(queue, SysvQueue | PosixQueue):
+    if isinstance(queue, SysvQueue | PosixQueue | SharedQueue):
         assert run(in_order()) == [b"1", b"2"]
 
 

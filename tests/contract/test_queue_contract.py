@@ -57,6 +57,7 @@ def test_q3_bodies_arrive_unchanged(queue, size):
         got = queue.receive_nowait()
         assert got.body == body
         assert type(got) is Message and type(got.body) is bytes
+        assert hash(got) == hash(Message(*got))  # CPython 3.14 keeps a tuple's hash in it
 
 
 def test_q4_q5_nowait_never_waits(queue):

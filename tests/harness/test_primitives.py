@@ -6,17 +6,36 @@ IPCKIT_SOAK=1 draws twenty times as many.
 from __future__ import annotations
 
 import os
+from queue import Empty
 
 import pytest
 from hypothesis import strategies as st
 
-from ipckit import Atomic, Channel, Int, Lock, PosixQueue, Str, SysvQueue, Table, WaitTimeout
+from ipckit import (
+    Atomic,
+    Channel,
+    Int,
+    Lock,
+    PosixQueue,
+    SharedQueue,
+    Str,
+    SysvQueue,
+    Table,
+    WaitTimeout,
+)
 from ipckit.testing import Kill, ProcessMachine, Stop, invariant, op
+from ipckit.testing.histories.values import Raised
 from ipckit.testing.models import Counter, FifoQueue
 from ipckit.testing.search.search import run_machine
 
 SCALE = 20 if os.environ.get("IPCKIT_SOAK") == "1" else 1
 SMALL = st.integers(0, 3)
+
+
+def taken_from(values, value):
+    """The values without one that is this."""
+    place = values.index(value)
+    return values[:place] + values[place + 1 :]
 
 
 class Primitive(ProcessMachine):
@@ -48,7 +67,7 @@ class Queue(Primitive):
 
 
 class Sysv(Queue):
-    examples = 1000 * SCALE
+    examples = 800 * SCALE
 
     def setup(self):
         self.queue = SysvQueue.create()
@@ -60,6 +79,98 @@ class Posix(Queue):
 
     def setup(self):
         self.queue = PosixQueue.create(f"/ipckit.harness.{os.getpid()}", max_message_size=1)
+
+
+class Shared(Queue):
+    """Bodies inside a record and in pages, of processes that are stopped and go on."""
+
+    examples = 150 * SCALE
+    faults = (Stop(),)
+
+    def setup(self):
+        self.queue = SharedQueue(max_messages=16, max_bytes=16 * 4096)
+
+    def teardown(self):
+        assert self.queue.verify() == []
+        self.queue.close()
+
+    def send(self, value):
+        self.queue.send_nowait(bytes([value]) * (1 + value % 2 * 300))
+
+    def receive(self):
+        body = self.queue.receive_nowait().body
+        assert len(set(body)) == 1
+        return body[0]
+
+    @op(value=SMALL)
+    def put(self, value):
+        self.send(value)
+
+    @op()
+    def get(self):
+        return self.receive()
+
+
+class SharedKilled(Shared):
+    """What a killed receiver had comes back, later than it would have come; nothing is lost."""
+
+    examples = 150 * SCALE
+    faults = (Kill(), Stop())
+    specification = None
+
+    def model(self):
+        return (), ()  # what waits; what killed receivers had
+
+    @op(value=SMALL)
+    def put(self, value):
+        self.send(value)
+
+    @op()
+    def get(self):
+        return self.receive()
+
+    @put.model
+    def _(self, state, value):
+        waiting, held = state
+        return ((*waiting, value), held), None
+
+    @get.model
+    def _(self, state):
+        waiting, held = state
+        answers = [((waiting, taken_from(held, value)), value) for value in set(held)]
+        if not waiting:
+            return [*answers, (state, Raised.of(Empty()))]
+        first, rest = waiting[0], waiting[1:]
+        # No completed get has this result: only one that was killed can have left its message.
+        left = (rest, tuple(sorted((*held, first)))), "killed"
+        return [*answers, ((rest, held), first), left]
+
+    @invariant(when="quiet")
+    def nothing_is_lost(self, history):
+        left = self.queue.receive_many(16, timeout=0) if len(self.queue) else []
+        for message in left:
+            self.queue.send_nowait(message.body)
+        put, got = history.completed("put"), history.completed("get")
+        assert put - got - history.cut("get") <= len(left) <= put + history.cut("put") - got
+
+
+class SharedHeld(SharedKilled):
+    """The same, held or killed between any two instructions of the C core."""
+
+    engine = "ptrace"
+    libraries = ("_shared_queue",)
+    examples = 50 * SCALE
+    runs = 2
+    faults = (Kill(),)
+    operations = 2
+
+
+class SharedStepped(SharedKilled):
+    """The same, one process at a time."""
+
+    engine = "stepped"
+    examples = 100 * SCALE
+    faults = (Kill(),)
 
 
 class Pair(Primitive):
@@ -206,7 +317,7 @@ class Locked(Primitive):
 class Numbers(Primitive):
     """An atomic number."""
 
-    examples = 1200 * SCALE
+    examples = 950 * SCALE
     faults = (Kill(), Stop())
     specification = Counter()
 
@@ -250,7 +361,7 @@ class SysvStepped(Sysv):
 
 
 MACHINES = [
-    Sysv, Posix, Pair, Rows, RowsHeld, Locked, Numbers, LockedStepped, SysvStepped,
+    Sysv, Posix, Shared, SharedKilled, SharedHeld, SharedStepped, Pair, Rows, RowsHeld, Locked, Numbers, LockedStepped, SysvStepped,
 ]  # fmt: skip
 
 

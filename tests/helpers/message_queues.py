@@ -18,7 +18,14 @@ from ipckit.errors import (
     QueueFull,
     QueueRemoved,
 )
-from ipckit.queue import MemoryPriorityQueue, MemoryQueue, PosixQueue, SysvQueue, posix_core
+from ipckit.queue import (
+    MemoryPriorityQueue,
+    MemoryQueue,
+    PosixQueue,
+    SharedQueue,
+    SysvQueue,
+    posix_core,
+)
 
 
 class CorePosixQueue(PosixQueue):
@@ -38,11 +45,16 @@ def make_posix(kind=PosixQueue):
     return kind.create(f"/ipckit-test-{uuid.uuid4().hex}", max_messages=5)
 
 
+def make_shared():
+    """As much room as the others have in these tests: two bodies of 4096 bytes."""
+    return SharedQueue.create(f"test-{uuid.uuid4().hex}", max_messages=50, max_bytes=8192)
+
+
 TYPED = {"sysv": SysvQueue.create, "memory": MemoryQueue}
 PRIORITY = {name: partial(make_posix, kind) for name, kind in POSIX.items()} | {
     "memory-priority": MemoryPriorityQueue
 }
-MAKERS = TYPED | PRIORITY
+MAKERS = TYPED | PRIORITY | {"shared": make_shared}
 
 
 def made(maker):
@@ -105,3 +117,11 @@ def later(call) -> threading.Thread:
     thread = threading.Thread(target=call)
     thread.start()
     return thread
+
+
+@pytest.fixture
+def shared_queue():
+    with SharedQueue(max_messages=8, max_bytes=1 << 20) as queue:
+        yield queue
+        if not repr(queue).endswith("closed>"):  # a test may close it
+            assert queue.verify() == []

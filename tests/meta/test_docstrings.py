@@ -14,7 +14,7 @@ import ipckit
 NAMES = [name for name in ipckit.__all__ if name != "__version__"]
 # The classes that own something of the kernel or of a process: they must say who may share them.
 SHARED = [
-    "SysvQueue", "PosixQueue", "MemoryQueue", "Channel", "Client", "TaskClient", "Server",
+    "SysvQueue", "PosixQueue", "SharedQueue", "MemoryQueue", "Channel", "Client", "TaskClient", "Server",
 ]  # fmt: skip
 
 

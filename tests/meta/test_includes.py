@@ -14,7 +14,7 @@ CORE = Path(__file__).parents[2] / "ipckit" / "_core"
 ROOMS = [
     ["base"],
     ["process", "locks", "sessions"],
-    ["queues", "table", "ledger"],
+    ["queues", "table", "ledger", "shared_queue"],
     ["trace"],
     ["python"],
     [
@@ -25,7 +25,7 @@ ROOMS = [
         "python/stream",
         "python/accept",
     ],
-    ["python/sync"],
+    ["python/sync", "python/shared_queue"],
     ["python/table"],
 ]
 """Each folder includes from folders of earlier lines and from itself: never from its own line."""

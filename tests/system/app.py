@@ -15,10 +15,15 @@ import struct
 import sys
 import threading
 import time
+import warnings
 from collections import Counter
 
 import ipckit.server.supervision.monitor
 from ipckit import QueueFull, Server, SockType
+
+# What a newer Python deprecates shows here first. A fork beside threads is the tests' own doing.
+warnings.filterwarnings("error", category=DeprecationWarning, module=r"ipckit\.")
+warnings.filterwarnings("default", "This process .* is multi-threaded", DeprecationWarning)
 
 settings = json.loads(sys.argv[1])
 journal = settings.pop("journal", None)

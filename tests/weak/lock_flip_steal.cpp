@@ -22,26 +22,11 @@
 
 /* -- calls -- */
 
-/* ipk_slot_join: generation, then the mutex made and locked; each slot has one owner here. */
 static void
 join(int number)
 {
-	struct ipk_slot *slot = &world->slots[number];
-	uint32_t generation = __atomic_fetch_add(&slot->generation, 1, __ATOMIC_ACQ_REL) + 1;
-	uint32_t nobody = 0;
-
-	__atomic_store_n(&slot->live, 0, __ATOMIC_RELAXED);
-	(void)__atomic_compare_exchange_n(&slot->live, &nobody, number + 1000, 0, __ATOMIC_ACQUIRE,
-					  __ATOMIC_RELAXED);
-	world->parties[number] = {slot, (uint32_t)(number + 1) | generation << 16};
+	join_slot(&world->slots[number], number, &world->parties[number]);
 }
-
-#define UNTIL_DONE(code, call)                                                                     \
-	do {                                                                                       \
-		struct ipk_obstacle obstacle = {};                                                 \
-		while (((code) = (call)) == -EAGAIN)                                               \
-			rl::yield(1, $);                                                           \
-	} while (0)
 
 /* This thread's call has changed KEY that often; whoever reads `told` must not read older ones. */
 static void
@@ -49,7 +34,7 @@ tell(int changes)
 {
 	RL_ASSERT(world->changes[me()] == changes);
 	world->changes[me()] = 0;
-	if (!world->in_play)
+	if (!in_play)
 		return;
 	step();
 	world->told[me()].store(world->own[me()], rl::mo_release, $);
@@ -101,7 +86,7 @@ get(size_t &known)
 	for (auto &flag : world->told) {
 		size_t newest;
 
-		if (!world->in_play)
+		if (!in_play)
 			continue;
 		step();
 		newest = flag.load(rl::mo_acquire, $);
@@ -175,13 +160,6 @@ static const scene scenes[] = {
 };
 static const scene *now_played;
 
-/* Once in `cases` below `limit`, else negative. */
-static int
-in_one_of(unsigned cases, unsigned limit)
-{
-	return rl::rand(cases) ? -1 : (int)rl::rand(limit);
-}
-
 struct play : rl::test_suite<play, THREADS> {
 	struct world all;
 
@@ -192,35 +170,14 @@ struct play : rl::test_suite<play, THREADS> {
 		put(NEAR, 2);
 		all.states[0] = 1;
 		all.state_count = 1;
-		all.in_play = true;
-		steps = stalled = 0;
-		running = THREADS;
+		begin_play();
 	}
 
 	void thread(unsigned number)
 	{
-		bool died = false;
-
-		int usual = usual_steps[number] ? usual_steps[number] : 30;
-
 		join((int)number);
-		fates[number].taken = 0;
-		if (number < 2) /* one of both may die, or both, or none */
-			fates[number].dies_in = in_one_of(now_played->stalls ? 8 : 4, (unsigned)usual);
-		fates[number].stalls_in = in_one_of(now_played->stalls ? 1 : 2, (unsigned)usual);
-		fates[number].stalls_for = (int)rl::rand(LONGEST_STALL);
-		try {
-			now_played->acts[number]();
-		} catch (const death &) {
-			died = true;
-		}
-		if (!died) /* so that the next ones lose the CPU where they do something */
-			usual_steps[number] = (7 * usual + fates[number].taken + 7) / 8;
-		fates[number] = {-1, -1, 0, 0};
-		running--;
-		if (died) /* the kernel's mark */
-			(void)__atomic_fetch_or(&all.slots[number].live, OWNER_DIED,
-						__ATOMIC_RELEASE);
+		if (live(number, now_played->acts[number], now_played->stalls))
+			mark_dead(&all.slots[number]);
 	}
 
 	void after()
@@ -231,7 +188,7 @@ struct play : rl::test_suite<play, THREADS> {
 		uint32_t rows = 0;
 		int code;
 
-		all.in_play = false;
+		in_play = false;
 		for (int &changes : all.changes)
 			changes = 0;
 		RL_ASSERT(get(known) == last);
@@ -253,25 +210,5 @@ struct play : rl::test_suite<play, THREADS> {
 int
 main(int count, char **arguments)
 {
-	unsigned iterations = count > 1 ? (unsigned)strtoul(arguments[1], NULL, 10) : 100000;
-
-	for (const scene &next : scenes) {
-		rl::test_params params;
-
-		if (count > 2 && strcmp(arguments[2], next.name) != 0)
-			continue;
-		now_played = &next;
-		memset(usual_steps, 0, sizeof(usual_steps));
-		params.iteration_count = iterations;
-		params.execution_depth_limit = 20000;
-		params.progress_output_period = UINT_MAX;
-		params.search_type = rl::random_scheduler_type;
-		if (!rl::simulate<play>(params)) {
-			printf("%s, run %u\n", next.name, (unsigned)params.stop_iteration);
-			return 1;
-		}
-	}
-	printf("weak memory: %zu scenes, %u runs of each, nothing found\n",
-	       sizeof(scenes) / sizeof(scenes[0]), iterations);
-	return 0;
+	return play_all<play>(scenes, now_played, count, arguments);
 }

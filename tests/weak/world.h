@@ -1,27 +1,16 @@
 /*
- * world.h - one small table, what chance has in store for its threads, and the ghost's judgement
- * of every step: included once, after the table's own internal.h.
+ * world.h - one small table, and the ghost's judgement of every step: included once.
  */
 #ifndef WORLD_H
 #define WORLD_H
 
+#include "fates.h"
 #include "internal.h"
 
-enum { THREADS = 3, JUDGE = THREADS, LONGEST_STALL = 150, ABSENT = -1 };
+enum { ABSENT = -1 };
 enum { KEY, NEAR, FAR, KEYS }; /* NEAR: in KEY's bucket */
 
 static struct world *world;
-
-/* What chance has in store for a thread; in steps, negative: not at all. */
-struct fate {
-	int dies_in;
-	int stalls_in;
-	int stalls_for; /* steps of the others */
-	int taken;	/* steps so far */
-};
-static fate fates[THREADS + 1];
-static int usual_steps[THREADS]; /* that a thread takes in this scene */
-static int steps, running, stalled;
 
 struct world {
 	shared64 frees;
@@ -39,7 +28,6 @@ struct world {
 	size_t state_count;
 	int changes[THREADS + 1];
 	unsigned own[THREADS + 1]; /* the last state that a thread made */
-	bool in_play;
 
 	template <typename T> static void zero(shared<T> &word) { word.publish(0); }
 
@@ -49,8 +37,8 @@ struct world {
 		in_play = false;
 		states[0] = ABSENT;
 		state_count = 1;
+		no_fates();
 		for (int i = 0; i <= THREADS; i++) {
-			fates[i] = {-1, -1, 0, 0};
 			changes[i] = 0;
 			own[i] = 0;
 		}
@@ -65,14 +53,14 @@ struct world {
 				zero(word);
 		}
 		for (int i = 0; i < BUCKETS; i++) {
-			buckets[i].latch.latch_of = i;
+			buckets[i].latch.watched = ROWS + i;
 			for (auto word : {&buckets[i].latch, &buckets[i].head, &buckets[i].pending,
 					  &buckets[i].unlinks})
 				zero(*word);
 		}
 		for (int i = 0; i < ROWS; i++) {
 			zero(cells[i].version);
-			cells[i].version.version_of = i;
+			cells[i].version.watched = i;
 			for (auto word : {&cells[i].next, &cells[i].owner, &cells[i].hash,
 					  &cells[i].user_lock})
 				zero(*word);
@@ -134,33 +122,7 @@ struct world {
 	}
 };
 
-static int
-me()
-{
-	return world->in_play ? (int)rl::thread_index() : JUDGE;
-}
-
-void
-step()
-{
-	fate &mine = fates[me()];
-
-	steps++;
-	mine.taken++;
-	if (mine.dies_in >= 0 && mine.dies_in-- == 0)
-		throw death();
-	if (mine.stalls_in >= 0 && mine.stalls_in-- == 0) {
-		int until = steps + mine.stalls_for;
-
-		/* Chance alone would rarely let others do so much between two steps. */
-		stalled++;
-		while (steps < until && running > stalled)
-			rl::yield(1, $);
-		stalled--;
-	}
-}
-
-void
+static void
 version_stored(int index)
 {
 	uint32_t owner = world->cells[index].user_lock.last & IPK_OWNER_MASK;
@@ -175,13 +137,23 @@ version_stored(int index)
 	world->changes[me()]++;
 }
 
-void
+static void
 latch_stored(uint32_t before, uint32_t after)
 {
 	before &= IPK_OWNER_MASK;
 	after &= IPK_OWNER_MASK;
 	if (before && before != after)
 		RL_ASSERT(after ? world->is_dead(before) : before == world->parties[me()].owner);
+}
+
+/* A cell's version, or a bucket's latch. */
+void
+stored(int watched, uint64_t before, uint64_t after)
+{
+	if (watched < ROWS)
+		version_stored(watched);
+	else
+		latch_stored((uint32_t)before, (uint32_t)after);
 }
 
 int

@@ -19,6 +19,8 @@
 #define STORE_SEQ_CST(place, value) __atomic_store_n((place), (value), __ATOMIC_SEQ_CST)
 /* All return the value before. */
 #define EXCHANGE(place, value) __atomic_exchange_n((place), (value), __ATOMIC_SEQ_CST)
+#define FETCH_ADD(place, value) __atomic_fetch_add((place), (value), __ATOMIC_SEQ_CST)
+#define FETCH_SUB(place, value) __atomic_fetch_sub((place), (value), __ATOMIC_SEQ_CST)
 #define FETCH_OR(place, bits) __atomic_fetch_or((place), (bits), __ATOMIC_SEQ_CST)
 #define FETCH_CLEAR(place, bits) __atomic_fetch_and((place), ~(bits), __ATOMIC_SEQ_CST)
 /* 1, or 0: then *expected is the value that was found. */

@@ -51,11 +51,10 @@ sleep_on(uint32_t *word, uint32_t seen, uint64_t until)
 	return 0;
 }
 
-/* Ask the kernel to wake sleepers when the owner dies; returns the mark's value to sleep on.
- * Set from the exact value only: on a slot that was left it would stay for ever. */
-static uint32_t
-watch(uint32_t *live)
+uint32_t
+ipk_watch(uint32_t *live)
 {
+	/* From the exact value only: on a slot that was left the mark would stay for ever. */
 	uint32_t seen = __atomic_load_n(live, __ATOMIC_ACQUIRE);
 
 	while (!(seen & (FUTEX_WAITERS | FUTEX_OWNER_DIED)) && (seen & FUTEX_TID_MASK)) {
@@ -70,7 +69,7 @@ static int
 sleep_on_both(struct ipk_obstacle *obstacle, uint32_t seen, uint64_t until)
 {
 	struct timespec time = as_timespec(until);
-	uint32_t live = watch(obstacle->owner_live);
+	uint32_t live = ipk_watch(obstacle->owner_live);
 	struct futex_waitv both[2] = {
 		{.val = seen, .uaddr = (uintptr_t)obstacle->word, .flags = FUTEX_32},
 		{.val = live, .uaddr = (uintptr_t)obstacle->owner_live, .flags = FUTEX_32},

@@ -47,6 +47,10 @@ struct ipk_obstacle {
 int ipk_wait(struct ipk_slot *slots, uint32_t count, struct ipk_obstacle *obstacle,
 	     uint64_t deadline_ns);
 
+/* Ask the kernel to wake those that sleep on the `live` word of a slot (ipk_owner_live) when its owner
+ * dies. Returns the value to sleep on. */
+uint32_t ipk_watch(uint32_t *live);
+
 /* Wake at most `most` threads that sleep on `word`. */
 void ipk_wake(uint32_t *word, int most);
 

@@ -56,6 +56,13 @@ ipk_owner_dead(const struct ipk_slot *slots, uint32_t count, uint32_t owner)
 		__atomic_load_n((const uint32_t *)&slot->live.__data.__lock, __ATOMIC_ACQUIRE));
 }
 
+int
+ipk_slot_is_dead(const struct ipk_slot *slots, uint32_t index)
+{
+	return word_is_dead(__atomic_load_n((const uint32_t *)&slots[index].live.__data.__lock,
+					    __ATOMIC_ACQUIRE));
+}
+
 uint32_t *
 ipk_owner_live(struct ipk_slot *slots, uint32_t count, uint32_t owner)
 {

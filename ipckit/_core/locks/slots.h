@@ -73,6 +73,9 @@ int ipk_slot_release(const struct ipk_registry *registry, struct ipk_party *part
 /* 1 when `owner` (not 0) is dead, 0 when it is not known to be, -EUCLEAN: no such slot. */
 int ipk_owner_dead(const struct ipk_slot *slots, uint32_t count, uint32_t owner);
 
+/* 1 when no living thread has the slot: its last owner died or left, or there was none. */
+int ipk_slot_is_dead(const struct ipk_slot *slots, uint32_t index);
+
 /* The word whose change tells that `owner` died or left; NULL: no such slot. */
 uint32_t *ipk_owner_live(struct ipk_slot *slots, uint32_t count, uint32_t owner);
 

@@ -11,14 +11,14 @@ import os
 import stat
 from collections.abc import Iterator
 
+from ipckit._segments import LEDGERS, QUEUES, TABLES
 from ipckit.cli.inventory.entry import Entry
 from ipckit.cli.inventory.processes import Users
 from ipckit.errors import IPCError
+from ipckit.queue import SharedQueue
 from ipckit.queue.posix_calls import CALLS
-from ipckit.server.tasks.named_ledger import PREFIX as LEDGER
 from ipckit.server.tasks.named_ledger import tasks_in
 from ipckit.table import Table
-from ipckit.table.segment import PREFIX as TABLE
 
 __all__ = ["mqueue_mounts", "own_mqueue_mount", "posix_queues", "shared_files", "system_v"]
 
@@ -159,7 +159,7 @@ def _waiting(path: str) -> tuple[int | None, str]:
 
 
 def shared_files(users: Users) -> Iterator[Entry]:
-    """Give the files of shared memory: our tables and ledgers, and everybody else's."""
+    """Give the files of shared memory: our tables, queues and ledgers, and everybody else's."""
     for name in sorted(os.listdir(_SHM)) if os.path.isdir(_SHM) else ():
         path = f"{_SHM}/{name}"
         try:
@@ -167,7 +167,7 @@ def shared_files(users: Users) -> Iterator[Entry]:
         except FileNotFoundError:
             continue
         kind, short, content = _about(path, found)
-        ours = name.startswith(TABLE)
+        ours = name.startswith(tuple(known.prefix for known, _, _ in _OURS))
         yield Entry(
             short,
             kind,
@@ -186,22 +186,39 @@ def _about(path: str, found: os.stat_result) -> tuple[str, str, str]:
     name = path.rpartition("/")[2]
     if name.startswith(_SEMAPHORE):
         return "POSIX semaphore", path, ""
-    if not name.startswith(TABLE):
-        return "shared file", path, ""
-    short = name.removeprefix(TABLE)
-    try:
-        if short.startswith(LEDGER):
-            short = short.removeprefix(LEDGER)
-            if found.st_uid != os.geteuid():
-                return "task ledger", f"ledger:{short}", ""
-            return "task ledger", f"ledger:{short}", f"{tasks_in(path)} tasks"
-        with Table.open(short) as table:
-            told = table.statistics()
-        return (
-            "table",
-            f"table:{short}",
-            f"{told.rows} of {told.size} rows: {', '.join(told.columns)}",
-        )
-    except (IPCError, OSError, ValueError) as why:
-        kind = "ledger" if name.startswith(TABLE + LEDGER) else "table"
-        return kind.replace("ledger", "task ledger"), f"{kind}:{short}", f"not readable: {why}"
+    for known, word, look in _OURS:
+        if not name.startswith(known.prefix):
+            continue
+        short = name.removeprefix(known.prefix)
+        try:
+            content = look(short, path, found)
+        except (IPCError, OSError, ValueError) as why:
+            content = f"not readable: {why}"
+        return known.kind, f"{word}:{short}", content
+    return "shared file", path, ""
+
+
+def _in_ledger(_name: str, path: str, found: os.stat_result) -> str:
+    return "" if found.st_uid != os.geteuid() else f"{tasks_in(path)} tasks"
+
+
+def _in_queue(name: str, _path: str, _found: os.stat_result) -> str:
+    with SharedQueue.open(name) as queue:
+        told = queue.statistics()
+    content = f"{told.messages} of {told.max_messages} messages"
+    for count, what in ((told.leased, "leased"), (told.delayed, "delayed"), (told.dead, "dead")):
+        content += f", {count} {what}" if count else ""
+    return content
+
+
+def _in_table(name: str, _path: str, _found: os.stat_result) -> str:
+    with Table.open(name) as table:
+        told = table.statistics()
+    return f"{told.rows} of {told.size} rows: {', '.join(told.columns)}"
+
+
+_OURS = (
+    (LEDGERS, "ledger", _in_ledger),  # first: their names begin as those of tables
+    (QUEUES, "shared-queue", _in_queue),
+    (TABLES, "table", _in_table),
+)

@@ -14,6 +14,7 @@ import os
 import shlex
 import sys
 import time
+from contextlib import closing
 from typing import Any
 
 from ipckit.cli.answers import CommandFailed, add_command, port_from
@@ -99,22 +100,27 @@ def _web(options: argparse.Namespace) -> int:
 
 
 def _once(watched: Any, *, as_json: bool) -> int:
-    from ipckit.cli.top.tables import Tables  # noqa: PLC0415 - others start without it
+    from ipckit.server.monitoring.named_segments import (  # noqa: PLC0415 - others start without it
+        named_queues,
+        named_tables,
+    )
 
-    snapshot, tables = watched.snapshot(), Tables()
-    try:
-        found = tables.look()
-    finally:
-        tables.close()
+    snapshot = watched.snapshot()
+    with closing(named_tables()) as tables, closing(named_queues()) as queues:
+        found, waiting = tables.look(), queues.look()
     if as_json:
-        print(json.dumps({**snapshot.to_json(), "tables": [each._asdict() for each in found]}))
+        told = {
+            "tables": [each._asdict() for each in found],
+            "queues": [each._asdict() for each in waiting],
+        }
+        print(json.dumps({**snapshot.to_json(), **told}))
         return 0
-    for line in _lines(snapshot, found):
+    for line in _lines(snapshot, found, waiting):
         print(line)
     return 0
 
 
-def _lines(snapshot: Any, tables: list[Any]) -> list[str]:
+def _lines(snapshot: Any, tables: list[Any], queues: list[Any]) -> list[str]:
     """Return a snapshot as text."""
     from ipckit.cli.top.series import (  # noqa: PLC0415
         able_task_workers,
@@ -164,6 +170,15 @@ def _lines(snapshot: Any, tables: list[Any]) -> list[str]:
         if table.locked and not table.error:
             fill += f", {table.locked} locked, {table.waiting} wait for that"
         lines.append(f"  table {table.name}: {fill}")
+    for queue in queues:
+        fill = queue.error or (
+            f"{queue.messages} of {queue.size} messages, {queue.leased} leased, {queue.delayed} "
+            f"delayed, {queue.dead} dead, {queue.redelivered} redelivered, the oldest for "
+            f"{duration(queue.oldest or 0.0)}, {size(queue.memory)}"
+        )
+        if queue.holders:
+            fill += f", leased by {', '.join(map(str, queue.holders))}"
+        lines.append(f"  queue {queue.name}: {fill}")
     return lines
 
 

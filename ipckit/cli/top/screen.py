@@ -31,8 +31,13 @@ from ipckit.cli.top.series import (
     size,
     sparkline,
 )
-from ipckit.cli.top.tables import Tables, TableSnapshot
 from ipckit.server.monitoring.live_view import Snapshot, Watched, WorkerSnapshot
+from ipckit.server.monitoring.named_segments import (
+    QueueSnapshot,
+    TableSnapshot,
+    named_queues,
+    named_tables,
+)
 
 __all__ = ["Top"]
 
@@ -113,9 +118,10 @@ class Top(App[None]):
         self.paused = False
         self._interval = interval
         self._series = Series()
-        self._tables = Tables()
+        self._tables, self._queues = named_tables(), named_queues()
         self._snapshot: Snapshot | None = None
         self._found: list[TableSnapshot] = []
+        self._waiting: list[QueueSnapshot] = []
 
     # -- life ---
 
@@ -135,7 +141,7 @@ class Top(App[None]):
         yield DataTable(id="workers", cursor_type="row", zebra_stripes=False)
         with Horizontal(id="low"):
             restarts, tables = Static(id="restarts"), Static(id="tables")
-            restarts.border_title, tables.border_title = "restarts", "named tables"
+            restarts.border_title, tables.border_title = "restarts", "named tables and queues"
             yield restarts
             yield tables
         yield Footer(show_command_palette=False)
@@ -152,15 +158,16 @@ class Top(App[None]):
         self.call_after_refresh(self._draw)
 
     def on_unmount(self) -> None:
-        """Let go of the tables."""
+        """Let go of the tables and queues."""
         self._tables.close()
+        self._queues.close()
 
     def look(self) -> None:
         """Take a snapshot, unless it is paused, and draw it."""
         if self.paused:
             return
         self._snapshot = self.watched.snapshot()
-        self._found = self._tables.look()
+        self._found, self._waiting = self._tables.look(), self._queues.look()
         self._series.add(moment_of(self._snapshot))
         self._draw()
 
@@ -208,7 +215,7 @@ class Top(App[None]):
             ("queue", self._queue(snapshot)),
             ("needed", self._needed(snapshot)),
             ("restarts", _restarts(snapshot)),
-            ("tables", _tables(self._found)),
+            ("tables", _named(self._found, self._waiting)),
         ):
             base.query_one(f"#{name}", Static).update(text)
         stats = snapshot.stats
@@ -423,24 +430,48 @@ def _restarts(snapshot: Snapshot) -> Text:
     return text
 
 
-def _tables(found: list[TableSnapshot]) -> Text:
+def _named(tables: list[TableSnapshot], queues: list[QueueSnapshot]) -> Text:
     text = Text(no_wrap=True, overflow="ellipsis")
+    found: list[TableSnapshot | QueueSnapshot] = [*tables, *queues]
     if not found:
         text.append("none on this machine", _DIM)
-    for index, table in enumerate(found[:6]):
+    for index, each in enumerate(found[:6]):
         text.append("\n" if index else "")
-        text.append(f"{table.name:16.16} ")
-        if table.error:
-            text.append(table.error, _ALARM)
-            continue
-        share = table.rows / table.size
-        text.append(bar(share, 10), _ALARM if share > 0.9 else _LINE)
-        text.append(f" {share:4.0%}  {table.rows:,} of {table.size:,}", "")
-        text.append(f"  {size(table.memory)}", _DIM)
-        if table.locked:
-            text.append(f"  {table.locked} locked", _DIM)
-        if table.waiting:
-            text.append(f"  {table.waiting} wait", _WARN)
+        text.append(f"{each.name:16.16} ")
+        if each.error:
+            text.append(each.error, _ALARM)
+        elif isinstance(each, QueueSnapshot):
+            _add_queue(text, each)
+        else:
+            _add_table(text, each)
     if len(found) > 6:
         text.append(f"  and {len(found) - 6} more", _DIM)
     return text
+
+
+def _add_share(text: Text, count: int, most: int, memory: int) -> None:
+    share = count / most
+    text.append(bar(share, 10), _ALARM if share > 0.9 else _LINE)
+    text.append(f" {share:4.0%}  {count:,} of {most:,}", "")
+    text.append(f"  {size(memory)}", _DIM)
+
+
+def _add_table(text: Text, table: TableSnapshot) -> None:
+    _add_share(text, table.rows, table.size, table.memory)
+    if table.locked:
+        text.append(f"  {table.locked} locked", _DIM)
+    if table.waiting:
+        text.append(f"  {table.waiting} wait", _WARN)
+
+
+def _add_queue(text: Text, queue: QueueSnapshot) -> None:
+    held = queue.messages + queue.leased + queue.delayed + queue.dead
+    _add_share(text, held, queue.size, queue.memory)
+    if queue.leased:
+        text.append(f"  {queue.leased} leased", _DIM)
+    if queue.oldest is not None:
+        text.append(f"  oldest {duration(queue.oldest)}", _DIM)
+    if queue.redelivered:
+        text.append(f"  {queue.redelivered} redelivered", _WARN)
+    if queue.dead:
+        text.append(f"  {queue.dead} dead", _ALARM)

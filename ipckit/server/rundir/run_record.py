@@ -24,13 +24,13 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 
+from ipckit._segments import mapped_segments
 from ipckit.errors import IPCError, from_errno, system_call
 from ipckit.queue import SysvQueue
 from ipckit.server.log import log
 from ipckit.server.rundir import leftovers
 from ipckit.server.rundir.leftovers import Thing
 from ipckit.server.rundir.runtime_dir import private_directory
-from ipckit.table.segment import mapped_segments
 
 __all__ = ["RunRecord", "dead_runs", "live_runs", "sweep"]
 

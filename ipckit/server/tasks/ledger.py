@@ -24,6 +24,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ipckit._core import _ledger
+from ipckit._segments import LEDGERS
 from ipckit.errors import IPCError, ProtocolError, SystemCallError
 from ipckit.queue import php_format
 from ipckit.server.config.identity import Identity
@@ -33,10 +34,9 @@ from ipckit.server.messaging import pickle_codec, plain_codec
 from ipckit.server.rundir.runtime_dir import LEDGER_PREFIX, runtime_directory
 from ipckit.server.shared.scoreboard import Row, shared_file
 from ipckit.server.system.acquire import Undo, mapped, system_call
-from ipckit.server.tasks.named_ledger import PREFIX, claim, named_memory
+from ipckit.server.tasks.named_ledger import claim, named_memory
 from ipckit.server.tasks.retry_policy import Attempts, Failure
 from ipckit.server.tasks.spill import SpillDirectory, body_name, note_name, result_name
-from ipckit.table.segment import check_name, remove_named
 
 __all__ = ["FILES", "Job", "TaskLedger", "memory_for"]
 
@@ -113,7 +113,7 @@ class TaskLedger:
                 if not self.taken_up:
                     undo.add("the task ledger", self._remove_named)
                 with system_call("lstat", f"the task ledger {self.name!r}"):
-                    found = os.lstat(check_name(f"{PREFIX}{self.name}"))
+                    found = os.lstat(LEDGERS.path_of(self.name))
                 self._file = (found.st_dev, found.st_ino)
                 self.spill = SpillDirectory(folder, f"{LEDGER_PREFIX}{self.name}", identity)
                 undo.add("spill files", self.spill.close if self.taken_up else self.spill.destroy)
@@ -129,7 +129,7 @@ class TaskLedger:
     @property
     def file(self) -> str:
         """How /proc/PID/fd shows its memory."""
-        return f"/memfd:{_MEMORY}" if self.name is None else check_name(f"{PREFIX}{self.name}")
+        return f"/memfd:{_MEMORY}" if self.name is None else LEDGERS.path_of(self.name)
 
     @property
     def form(self) -> str:
@@ -262,7 +262,8 @@ class TaskLedger:
 
     def _remove_named(self) -> None:
         """Unless its name was removed and is another ledger's by now."""
-        remove_named(f"{PREFIX}{self.name}", self._file)
+        if self.name is not None:
+            LEDGERS.remove(self.name, self._file)
 
     def _close_wakeups(self) -> None:
         while self.wakeups:

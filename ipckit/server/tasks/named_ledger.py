@@ -3,7 +3,7 @@
 Contract  one live server has it (a name in the abstract namespace, which goes with its last
           process); it is made whole before it has its name; one that is there is taken up if it
           is of the size that is asked for, or holds no task.
-Stands on ipckit.table.segment (files of shared memory), ipckit._core._ledger.
+Stands on ipckit._segments (files of shared memory), ipckit._core._ledger.
 Crash     the file stays, until a server with its name ends with nothing left in it.
 """
 
@@ -16,6 +16,7 @@ import socket
 
 from ipckit._cgroup import refuse_over_group
 from ipckit._core import _ledger
+from ipckit._segments import FOLDER, LEDGERS, unnamed_file
 from ipckit.errors import (
     AlreadyExists,
     NotFound,
@@ -23,19 +24,8 @@ from ipckit.errors import (
     SettingsError,
 )
 from ipckit.server.system.acquire import hold_name, mapped, system_call
-from ipckit.table.segment import (
-    FOLDER,
-    check_name,
-    give_name,
-    open_named,
-    remove_named,
-    unnamed_file,
-)
 
-__all__ = ["PREFIX", "claim", "named_memory", "tasks_in"]
-
-PREFIX = "ledger."
-"""Before the name, so that no table has it."""
+__all__ = ["claim", "named_memory", "tasks_in"]
 
 Shape = tuple[int, int, int, int, int]
 
@@ -53,7 +43,7 @@ def claim(name: str) -> socket.socket:
 def named_memory(name: str, shape: Shape) -> tuple[mmap.mmap, bool]:
     """Return the memory of the ledger with this name, and whether it was there."""
     try:
-        fd = open_named(f"{PREFIX}{name}")
+        fd = LEDGERS.open(name)
     except NotFound:
         return _make(name, shape), False
     try:
@@ -69,9 +59,9 @@ def named_memory(name: str, shape: Shape) -> tuple[mmap.mmap, bool]:
             f"task_ledger={name!r} holds tasks, and was made for (task_queue_size, blocks of "
             f"task_memory, worker_num, task_worker_num, slabs of task_memory) = "
             f"{_shape_of(memory)}, not {shape}: start "
-            f"it with those once more, or remove {check_name(PREFIX + name)}"
+            f"it with those once more, or remove {LEDGERS.path_of(name)}"
         )
-    remove_named(f"{PREFIX}{name}")
+    LEDGERS.remove(name)
     return _make(name, shape), False
 
 
@@ -94,7 +84,7 @@ def _make(name: str, shape: Shape) -> mmap.mmap:
             os.posix_fallocate(fd, 0, size)
         memory = mapped(fd, size)
         _ledger.lay_out(memory, *shape)
-        give_name(fd, check_name(f"{PREFIX}{name}"))
+        LEDGERS.give_name(fd, name)
     finally:
         _close(fd, name)
     return memory

@@ -297,3 +297,33 @@ def test_a_posix_queue_that_was_made_again_is_not_removed():
             assert remove([entry], []) == []
             again.send(b"x", timeout=0)
             again.remove()
+
+
+def test_a_shared_queue_that_nobody_has(directory):
+    """It is named, with what is in it; one that is damaged, too; and it is removed by its name."""
+    name = f"test.{os.getpid()}"
+    code = f"""
+queue = SharedQueue.create({name!r}, max_messages=8, max_bytes=4096, max_attempts=1)
+queue.send_many([b"dead", b"leased", b"waits"])
+queue.lease().give_back()
+job = queue.lease()
+print("made", flush=True)
+input()
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", f"from ipckit import *\n{code}"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as process:
+        process.stdout.readline()
+        entry = ls(directory)[f"shared-queue:{name}"]
+        assert (entry["verdict"], entry["users"]) == ("used", [process.pid])
+        assert (entry["kind"], entry["ours"]) == ("shared queue", True)
+        assert entry["content"] == "1 of 8 messages, 1 leased, 1 dead"
+        process.kill()
+        process.wait(LOOK)
+    assert ls(directory)[f"shared-queue:{name}"]["verdict"] == "idle"
+    with open(f"/dev/shm/ipckit-queue.{name}", "r+b") as file:
+        file.write(b"damaged")
+    assert "not readable" in ls(directory)[f"shared-queue:{name}"]["content"]
+    assert ipckit_json("rm", name, "--yes")["removed"] == [f"shared-queue:{name}"]

@@ -198,5 +198,6 @@ def test_the_list_of_examples_is_whole():
     folders = {f"{path.name}/" for path in EXAMPLES.iterdir() if path.is_dir()}
     there = {path.name for path in EXAMPLES.glob("*.py")}
     there |= {f"php/{path.name}" for path in EXAMPLES.glob("php/*.php")}
-    there |= folders - {"__pycache__/", "php/"}
+    there |= {f"queues/{path.name}" for path in EXAMPLES.glob("queues/*.py")}
+    there |= folders - {"__pycache__/", "php/", "queues/"}
     assert listed == there

@@ -16,6 +16,7 @@ from watching import ask, served, stopped, until  # noqa: F401  (a fixture)
 
 from ipckit import MisuseError, Server
 from ipckit.metrics import Watching, collector
+from ipckit.queue import SharedQueue
 
 TABLE = (Path(__file__).parents[3] / "docs/reference/top.md").read_text().partition("| name |")[2]
 
@@ -36,6 +37,17 @@ def export(server):
 
 server.add_process(export)
 """
+
+
+@pytest.fixture
+def jobs():
+    """A queue with a leased message, one that was given back, and a dead one."""
+    with SharedQueue.create("jobs", max_messages=8, max_bytes=4096, max_attempts=1) as queue:
+        queue.send_many([b"dead", b"leased", b"waits"])
+        queue.lease().give_back()
+        with queue.lease():
+            yield queue
+        queue.remove()
 
 
 def scraped(url: str) -> str:
@@ -67,7 +79,7 @@ def test_a_server_that_does_not_run_has_none():
     server.ports[0].forget()
 
 
-def test_the_exporter_serves_a_stuck_server_and_outlives_it(served, tmp_path):
+def test_the_exporter_serves_a_stuck_server_and_outlives_it(served, jobs, tmp_path):
     ask(served, "wait wait quick")
     words = [sys.executable, "-m", "ipckit", "metrics", str(tmp_path / "pid"), "--port", "0"]
     exporter = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
@@ -95,7 +107,17 @@ def test_the_exporter_serves_a_stuck_server_and_outlives_it(served, tmp_path):
         counts = re.findall(r'ipckit_task_seconds_bucket\{le="[^"]*"\} (\S+)', text)
         assert sorted(map(float, counts)) == list(map(float, counts)) and float(counts[-1]) == 3
         served.end()
-        assert value(scrape(), "ipckit_up") == 0
+        text = scrape()
+        assert value(text, "ipckit_up") == 0
+        for state, count in {"waiting": 1, "leased": 1, "delayed": 0, "dead": 1}.items():
+            name = f'ipckit_shared_queue_messages{{queue="jobs",state="{state}"}}'
+            assert value(text, name) == count
+        assert value(text, 'ipckit_shared_queue_redelivered_total{queue="jobs"}') == 0
+        jobs.dead.retry(next(iter(jobs.dead)).id)
+        jobs.receive_nowait()
+        jobs.receive_nowait()
+        text = scrape()
+        assert value(text, 'ipckit_shared_queue_oldest_seconds{queue="jobs"}') > 0
     finally:
         exporter.send_signal(signal.SIGTERM)
         assert exporter.wait(LOOK) == 0

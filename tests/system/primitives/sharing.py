@@ -17,6 +17,7 @@ import socket
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ from ipckit import (
     PeerGone,
     PosixQueue,
     Server,
+    SharedQueue,
     Str,
     SysvQueue,
     Table,
@@ -86,10 +88,6 @@ def shared(name: str, work: Callable[[Any], object], gives: str = "shared", besi
         return make
 
     return keep
-
-
-def always() -> bool:
-    return True
 
 
 # -- shared memory --
@@ -196,6 +194,27 @@ def _() -> Iterator[tuple[Any, Check]]:
             yield queue, lambda: queue.receive(timeout=0) == (4, b"there")
         finally:
             queue.remove()
+
+
+def answer_in_place(queue: SharedQueue) -> None:
+    with queue.lease(timeout=LOOK) as job, queue.reserve(job.size, timeout=LOOK) as space:
+        assert job.attempt == 2
+        space.buffer[:] = bytes(job.body)[::-1]
+
+
+@shared("`SharedQueue` without a name", answer_in_place)
+def shared_queue(make=SharedQueue) -> Iterator[tuple[Any, Check]]:
+    with make(max_messages=4, max_bytes=1 << 20) as queue:
+        queue.send(bytes(range(256)) * 20)
+        queue.lease().give_back()
+        yield queue, lambda: queue.receive_many(2, 0) == [(1, bytes(range(256))[::-1] * 20)]
+        if queue.name:
+            queue.remove()
+
+
+@shared("`SharedQueue` with a name", answer_in_place)
+def _() -> Iterator[tuple[Any, Check]]:
+    yield from shared_queue(partial(SharedQueue.create, "start-methods"))
 
 
 @shared("`MemoryQueue`", lambda queue: queue.send(b"lost"), gives="a copy")
@@ -350,7 +369,7 @@ def _() -> Iterator[tuple[Any, Check]]:
     with Table(8, columns=COLUMNS) as table:
         message, frame = Message(1, b"m"), Frame(1, 2, b"f", ())
         framing = Framing(open_eof_split=True)
-        yield (framing, COLUMNS, message, frame, LETTER, table.statistics()), always
+        yield (framing, COLUMNS, message, frame, LETTER, table.statistics()), lambda: True
 
 
 # -- a server --
@@ -470,7 +489,7 @@ def main(method: str) -> None:
 
 def run_nothing(method: str) -> None:
     """Have multiprocessing start its helpers, which stay."""
-    first = multiprocessing.get_context(method).Process(target=always)
+    first = multiprocessing.get_context(method).Process(target=bool)
     first.start()
     first.join(LOOK)
     first.close()

@@ -6,8 +6,8 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from bench.curves import Curve
-from bench.plot import apart, svg
+from bench.plots.curves import Curve
+from bench.plots.plot import apart, svg
 from bench.ranking import ahead, disagree
 from ipckit.cli.bench.command import sentence
 from ipckit.cli.bench.rounds import Rounds, Row, figure, limited

@@ -14,6 +14,7 @@
  */
 #include "python/arguments.h"
 #include "python/threads.h"
+#include "python/tuples.h"
 
 #include <errno.h>
 #include <stdint.h>
@@ -121,14 +122,13 @@ read_body(int fd, Py_ssize_t size, PyObject **rest)
 	return NULL;
 }
 
-/* class(kind, ident, body, ()), by the allocator of a tuple's subclass; steals the body. */
+/* class(kind, ident, body, ()); steals the body. */
 static PyObject *
 new_frame(PyTypeObject *class, const struct head *head, PyObject *body)
 {
-	allocfunc allocate = (allocfunc)PyType_GetSlot(class, Py_tp_alloc);
 	PyObject *items[4] = {PyLong_FromLong(head->kind),
 			      PyLong_FromUnsignedLongLong(head->ident), body, PyTuple_New(0)};
-	PyObject *frame = items[0] && items[1] && items[3] ? allocate(class, 4) : NULL;
+	PyObject *frame = items[0] && items[1] && items[3] ? new_named_tuple(class, 4) : NULL;
 
 	for (Py_ssize_t i = 0; i < 4; i++) {
 		if (frame)

@@ -5,18 +5,18 @@
  * Stands on messages.h, which has the invariants; queues/sysv.
  */
 #include "python/queues/messages.h"
+#include "python/tuples.h"
 
 #include <mqueue.h>
 
 #include "queues/sysv.h"
 
-/* The class' message(type, body), by the allocator of a tuple's subclass; steals both. */
+/* The class' message(type, body); steals both. */
 static PyObject *
 new_message(const struct queue *queue, PyObject *type, PyObject *body)
 {
 	PyTypeObject *class = (PyTypeObject *)queue->message;
-	allocfunc allocate = (allocfunc)PyType_GetSlot(class, Py_tp_alloc);
-	PyObject *message = type && body ? allocate(class, 2) : NULL;
+	PyObject *message = type && body ? new_named_tuple(class, 2) : NULL;
 
 	if (!message) {
 		Py_XDECREF(type);

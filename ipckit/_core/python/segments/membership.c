@@ -3,8 +3,8 @@
  *
  * Owns      each thread's list of memberships; the mapping and the descriptor of a segment.
  * Stands on locks/slots, pthread keys and atfork handlers.
- * State     `mine` (per thread), `registry_mutex`: the only ones of the extension that are not a
- *           Python object's.
+ * State     `mine` (per thread), `lingering`, `forks`, `registry_mutex`: the only ones of the extension
+ *           that are not a Python object's.
  * Blocks    joining and leaving, while another thread or process does.
  *
  * A segment stays mapped as long as any thread of this process has a slot in it: the kernel walks
@@ -34,6 +34,8 @@ struct membership {
 enum { FIRST_PAUSE_NS = 100000, LONGEST_PAUSE_NS = 10000000 };
 
 static __thread struct membership *mine;
+static struct membership *lingering; /* of threads that ended with something; under the mutex */
+static uint32_t forks;
 static pthread_mutex_t registry_mutex = PTHREAD_MUTEX_INITIALIZER;
 static pthread_key_t at_thread_end;
 
@@ -42,9 +44,14 @@ holds_lock(const struct membership *member)
 {
 	const struct segment *segment = member->segment;
 
-	if (segment->is_table)
+	switch (segment->kind) {
+	case SEGMENT_TABLE:
 		return ipk_table_locks_held(&segment->table, &member->party) > 0;
-	return ipk_sync_locks_held(&segment->sync, &member->party) > 0;
+	case SEGMENT_ARENA:
+		return ipk_sync_locks_held(&segment->sync, &member->party) > 0;
+	default:
+		return ipk_queue_held(&segment->queue, &member->party) > 0;
+	}
 }
 
 /* Between two tries at a registry that another thread has, without the mutex. 0 or -EINTR. */
@@ -75,7 +82,7 @@ release_slot(struct membership *member)
 	}
 }
 
-/* Whoever ends with a lock, or without a registry, is marked dead by the kernel; the mapping has
+/* A thread that ends with a lock, or without a registry, is marked dead by the kernel; the mapping has
  * to stay for that. */
 static void
 end_thread(void *unused)
@@ -85,11 +92,55 @@ end_thread(void *unused)
 		struct membership *member = mine;
 
 		mine = member->next;
-		if (!holds_lock(member) && release_slot(member) == 0)
+		if (!holds_lock(member) && release_slot(member) == 0) {
 			segment_drop(member->segment);
-		free(member);
+			free(member);
+			continue;
+		}
+		(void)pthread_mutex_lock(&registry_mutex);
+		member->next = lingering;
+		lingering = member;
+		(void)pthread_mutex_unlock(&registry_mutex);
 	}
 	hazards_end_thread();
+}
+
+static int
+is_marked(const struct membership *member)
+{
+	uint32_t owner = member->party.owner;
+	uint32_t index = (owner & 0xffff) - 1;
+
+	return ipk_owner_dead(member->party.slot - index, index + 1, owner) == 1;
+}
+
+/* Forget the threads that the kernel has marked by now: it needs their mapping no more. */
+static void
+drop_marked(void)
+{
+	struct membership **link = &lingering;
+	struct membership *marked = NULL;
+
+	(void)pthread_mutex_lock(&registry_mutex);
+	while (*link) {
+		struct membership *member = *link;
+
+		if (!is_marked(member)) {
+			link = &member->next;
+			continue;
+		}
+		*link = member->next;
+		member->next = marked;
+		marked = member;
+	}
+	(void)pthread_mutex_unlock(&registry_mutex);
+	while (marked) {
+		struct membership *member = marked;
+
+		marked = member->next;
+		segment_drop(member->segment);
+		free(member);
+	}
 }
 
 void
@@ -116,6 +167,7 @@ static void
 after_fork_in_child(void)
 {
 	hazards_after_fork_in_child();
+	forks++;
 	(void)pthread_mutex_unlock(&registry_mutex); /* it is this thread's, as before the fork */
 	while (mine) {
 		struct membership *member = mine;
@@ -138,17 +190,28 @@ membership_setup(void)
 static int
 attach(struct segment *segment, uint32_t cells, const char **why)
 {
-	segment->is_table = cells == 0;
-	if (segment->is_table)
+	int code;
+
+	switch (segment->kind) {
+	case SEGMENT_TABLE:
 		return ipk_table_attach(&segment->table, segment->base, segment->bytes, why);
-	if (segment->bytes < ipk_sync_bytes(cells))
-		return -EUCLEAN;
-	ipk_sync_attach(&segment->sync, segment->base, cells);
-	return 0;
+	case SEGMENT_ARENA:
+		if (segment->bytes < ipk_sync_bytes(cells))
+			return -EUCLEAN;
+		ipk_sync_attach(&segment->sync, segment->base, cells);
+		return 0;
+	default:
+		segment->woken = calloc(IPK_QUEUE_SLOTS, sizeof(uint32_t));
+		if (!segment->woken)
+			return -ENOMEM;
+		code = ipk_queue_attach(&segment->queue, segment->base, segment->bytes, why);
+		segment->queue.woken = segment->woken;
+		return code;
+	}
 }
 
 struct segment *
-segment_open(int fd, uint32_t cells, int *code, const char **why)
+segment_open(int fd, enum segment_kind kind, uint32_t cells, int *code, const char **why)
 {
 	struct segment *segment = calloc(1, sizeof(*segment));
 	struct stat seen;
@@ -157,6 +220,7 @@ segment_open(int fd, uint32_t cells, int *code, const char **why)
 	*code = -ENOMEM;
 	if (!segment)
 		return NULL;
+	segment->kind = kind;
 	*code = fstat(fd, &seen) == 0 ? 0 : -errno;
 	if (*code == 0 && seen.st_size <= 0) {
 		*why = "it is empty";
@@ -170,6 +234,7 @@ segment_open(int fd, uint32_t cells, int *code, const char **why)
 			(void)munmap(segment->base, segment->bytes);
 	}
 	if (*code) {
+		free(segment->woken);
 		free(segment);
 		return NULL;
 	}
@@ -206,6 +271,7 @@ segment_unmap(struct segment *segment)
 	    (uint64_t)seen.st_dev == segment->registry.dev &&
 	    (uint64_t)seen.st_ino == segment->registry.ino)
 		(void)close(segment->registry.fd);
+	free(segment->woken);
 	free(segment);
 }
 
@@ -266,9 +332,16 @@ try_to_join(struct membership *member)
 	int code;
 
 	(void)pthread_mutex_lock(&registry_mutex);
-	code = segment->is_table
-		       ? ipk_table_join(&segment->table, &segment->registry, &member->party)
-		       : ipk_sync_join(&segment->sync, &segment->registry, &member->party);
+	switch (segment->kind) {
+	case SEGMENT_TABLE:
+		code = ipk_table_join(&segment->table, &segment->registry, &member->party);
+		break;
+	case SEGMENT_ARENA:
+		code = ipk_sync_join(&segment->sync, &segment->registry, &member->party);
+		break;
+	default:
+		code = ipk_queue_join(&segment->queue, &segment->registry, &member->party);
+	}
 	/* Under the mutex: a fork in another thread sees all of it or nothing. */
 	if (code == 0) {
 		member->next = mine;
@@ -283,7 +356,10 @@ static int
 join(struct membership *member)
 {
 	long ns = FIRST_PAUSE_NS;
-	int code = too_many() ? -EMFILE : try_to_join(member);
+	int code;
+
+	drop_marked();
+	code = too_many() ? -EMFILE : try_to_join(member);
 
 	while (code == -EAGAIN) {
 		code = pause_between_tries(&ns);
@@ -294,24 +370,16 @@ join(struct membership *member)
 }
 
 struct ipk_party *
-segment_party(struct segment *segment, int *code)
+segment_party_of_c_thread(struct segment *segment, int *code)
 {
-	struct membership *member = mine;
+	struct membership *member = calloc(1, sizeof(*member));
 
-	if (member && member->segment == segment)
-		return &member->party;
-	member = find_membership(segment);
-	if (member)
-		return &member->party;
 	*code = -ENOMEM;
-	member = calloc(1, sizeof(*member));
 	if (!member)
 		return NULL;
 	member->segment = segment;
 	segment_keep(segment);
-	Py_BEGIN_ALLOW_THREADS
 	*code = join(member);
-	Py_END_ALLOW_THREADS
 	if (*code) {
 		segment_drop(segment);
 		free(member);
@@ -319,6 +387,29 @@ segment_party(struct segment *segment, int *code)
 	}
 	membership_ends_with_thread();
 	return &member->party;
+}
+
+struct ipk_party *
+segment_party(struct segment *segment, int *code)
+{
+	struct membership *member = mine;
+	struct ipk_party *party;
+
+	if (member && member->segment == segment)
+		return &member->party;
+	member = find_membership(segment);
+	if (member)
+		return &member->party;
+	Py_BEGIN_ALLOW_THREADS
+	party = segment_party_of_c_thread(segment, code);
+	Py_END_ALLOW_THREADS
+	return party;
+}
+
+uint32_t
+segment_forks(void)
+{
+	return forks;
 }
 
 int

@@ -12,16 +12,21 @@
 
 #include "locks/arena.h"
 #include "python/segments/hazards.h"
+#include "shared_queue/shared_queue.h"
 #include "table/table.h"
+
+enum segment_kind { SEGMENT_TABLE, SEGMENT_ARENA, SEGMENT_QUEUE };
 
 /* A mapped segment, shared by the handles and the threads of this process. */
 struct segment {
-	int is_table; /* else an arena of locks and numbers */
+	enum segment_kind kind;
 	union {
 		struct ipk_table table;
 		struct ipk_sync sync;
+		struct ipk_queue queue;
 	};
 	struct ipk_registry registry;
+	uint32_t *woken; /* of a queue: what its core remembers for this process */
 	void *base;
 	uint64_t bytes;
 	long handles; /* atomic: those that are open */
@@ -35,9 +40,10 @@ struct segment {
 int membership_setup(void);
 /* At the calling thread's end its slots and its hazard pointers are given back. */
 void membership_ends_with_thread(void);
-/* A table's segment, or an arena with that many cells (0: a table). Takes over `fd` when it
- * succeeds. NULL: *code is -errno, *why a text or NULL. */
-struct segment *segment_open(int fd, uint32_t cells, int *code, const char **why);
+/* The segment of a file; `cells`: of an arena. Takes over `fd` when it succeeds. NULL: *code is
+ * -errno, *why a text or NULL. */
+struct segment *segment_open(int fd, enum segment_kind kind, uint32_t cells, int *code,
+			     const char **why);
 void segment_keep(struct segment *segment);
 void segment_drop(struct segment *segment);
 /* A handle is closed. Threads that have a slot give it back when they next join something. */
@@ -47,6 +53,10 @@ void segment_close(struct segment *segment);
 struct ipk_party *segment_party(struct segment *segment, int *code);
 /* The same, if it has joined. */
 struct ipk_party *segment_party_if_any(struct segment *segment);
+/* As segment_party(), of a thread that Python does not know; it has no signals. */
+struct ipk_party *segment_party_of_c_thread(struct segment *segment, int *code);
+/* How many forks are between this process and the one that loaded the module. */
+uint32_t segment_forks(void);
 /* The calling thread gives its slot back. 0, -EBUSY: it holds a row's lock; or another -errno. */
 int segment_release_slot(struct segment *segment);
 

@@ -36,7 +36,7 @@ arena_new(PyTypeObject *type, PyObject *args, PyObject *keywords)
 	self = (struct arena *)((allocfunc)PyType_GetSlot(type, Py_tp_alloc))(type, 0);
 	if (!self)
 		return NULL;
-	self->segment = cells ? segment_open(fd, cells, &code, &why) : NULL;
+	self->segment = cells ? segment_open(fd, SEGMENT_ARENA, cells, &code, &why) : NULL;
 	if (!self->segment) {
 		Py_DECREF(self);
 		if (code == -EUCLEAN) {

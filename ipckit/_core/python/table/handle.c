@@ -166,7 +166,7 @@ rows_attach(PyObject *object, PyObject *fd_object)
 		PyErr_SetString(segment_misuse, "the table is open already");
 		return NULL;
 	}
-	self->segment = segment_open((int)fd, 0, &code, &why);
+	self->segment = segment_open((int)fd, SEGMENT_TABLE, 0, &code, &why);
 	if (!self->segment) {
 		if (why)
 			PyErr_SetString(segment_corrupt, why);

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from html import escape
 
-from bench.curves import Curve
+from bench.plots.curves import Curve
 
 __all__ = ["svg"]
 

@@ -1,0 +1,1 @@
+"""Curves, and their pictures for the pages."""
