@@ -41,9 +41,9 @@ struct queue_call {
 	uint64_t size;
 	uint64_t deadline; /* CLOCK_MONOTONIC ns; 0: none */
 	uint64_t ticket;
-	int latches; /* waits for the allocator since its time was over */
-	int now;     /* one try */
-	int quiet;   /* it handles no signals: something was sent or received already */
+	uint64_t latched_since; /* when it first met a thread that takes pages; 0: not yet */
+	int now;   /* one try */
+	int quiet; /* it handles no signals: something was sent or received already */
 };
 
 /* -- wait.c -- */

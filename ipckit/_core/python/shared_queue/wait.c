@@ -14,8 +14,11 @@
 
 enum {
 	SPINS = 400,	/* looks before it sleeps, where another CPU may bring what it waits for */
-	NOW_LATCHES = 3, /* waits for the allocator, of some milliseconds each, in a call that may not wait */
 };
+
+/* How long a call waits for a thread that takes pages, when its own time is over: that one may be preempted
+ * on a busy machine. */
+#define LATCH_NS UINT64_C(1000000000)
 
 PyObject *
 queue_refuse(const struct queue_handle *handle, const char *which, const char *format, ...)
@@ -118,7 +121,7 @@ queue_begin(struct queue_call *call, PyObject *object, PyObject *timeout)
 	call->handle = (struct queue_handle *)object;
 	call->obstacle = (struct ipk_obstacle){0};
 	call->quiet = 0;
-	call->latches = 0;
+	call->latched_since = 0;
 	call->party = NULL;
 	if (take_deadline(call, timeout) < 0)
 		return -1;
@@ -178,12 +181,14 @@ is_over(const struct queue_call *call)
 static int
 wait_for_latch(struct queue_call *call)
 {
+	uint64_t now = ipk_now_ns();
 	int code;
 
-	(void)ipk_wait(call->queue->slots, IPK_QUEUE_SLOTS, &call->obstacle,
-		       call->now ? 0 : call->deadline);
+	if (!call->latched_since)
+		call->latched_since = now;
+	(void)ipk_wait(call->queue->slots, IPK_QUEUE_SLOTS, &call->obstacle, now + LATCH_NS);
 	code = try_once(call);
-	if (code == -EAGAIN && is_over(call) && ++call->latches > NOW_LATCHES)
+	if (code == -EAGAIN && is_over(call) && ipk_now_ns() > call->latched_since + LATCH_NS)
 		return 0;
 	return code ? code : -EAGAIN;
 }
