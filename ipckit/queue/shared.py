@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import time
 from collections.abc import Callable
 from typing import Any, Self, TypeVar
 
@@ -263,7 +262,7 @@ class SharedQueue(Closing, _shared_queue.Queue):
             max_messages=self.max_messages,
             max_bytes=self.max_bytes,
             free_bytes=pages * PAGE,
-            oldest_age=max(0.0, (time.monotonic_ns() - sent_ns) / 1e9) if waits else None,
+            oldest_age=shared_contract.age_of(sent_ns) if waits else None,
             sent=sent,
             redelivered=redelivered,
             memory_size=self._memory,

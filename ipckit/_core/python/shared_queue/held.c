@@ -104,6 +104,7 @@ QUEUE_FAST(queue_reserve)
 	queue_end(&call);
 	return held;
 }
+
 /* -- its end -- */
 
 /* 0 when the message is ours still; -1 raised. */
