@@ -164,7 +164,7 @@ class Top(App[None]):
 
     def look(self) -> None:
         """Take a snapshot, unless it is paused, and draw it."""
-        if self.paused:
+        if self.paused or not self.is_running:
             return
         self._snapshot = self.watched.snapshot()
         self._found, self._waiting = self._tables.look(), self._queues.look()
@@ -205,9 +205,10 @@ class Top(App[None]):
 
     def _draw(self) -> None:
         snapshot = self._snapshot
-        base = self.screen_stack[0]
-        if snapshot is None or not base.query("#head"):  # it ends, and its widgets have gone first
+        # Textual closes the screens before it stops the timers, and may still call this between.
+        if snapshot is None or not self.is_running:
             return
+        base = self.screen_stack[0]
         base.query_one("#head", Static).update(self._head(snapshot))
         for name, text in (
             ("requests", self._requests(snapshot)),

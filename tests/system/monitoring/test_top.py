@@ -290,6 +290,29 @@ def test_nothing_is_cut_off(served, size):
         assert word in text, text
 
 
+def test_a_timer_that_fires_while_it_ends_draws_nothing(served):
+    """Textual closes the screens first, then stops the timers: a look and a resize may come then."""
+
+    async def use():
+        with Watched(served.process.pid) as watched:
+            app = Top(watched, 0.1)
+            late = []
+            close_all = app._close_all
+
+            async def close_all_then_fire() -> None:
+                await close_all()
+                late.append(len(app.screen_stack))
+                app.look()
+                app._draw()
+
+            app._close_all = close_all_then_fire
+            async with app.run_test(size=(100, 30)) as pilot:
+                await settles(pilot, lambda: "serving" in shown(app, "#head"))
+            assert late[0] == 0, "the screens were closed before it fired"
+
+    asyncio.run(use())
+
+
 def test_a_process_that_leaves_has_a_line_of_its_own(served, tmp_path):
     """F30: the worker, "leaving", the pid, for how long; until it has left."""
     ask(served, "wait")
