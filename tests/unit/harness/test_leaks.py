@@ -42,7 +42,9 @@ libc = ctypes.CDLL(None)
 """
 
 
-def run(folder: Path, calls: list[str], settles: float, *options: str) -> subprocess.Popen:
+def run(
+    folder: Path, calls: list[str], settles: float, *options: str, pass_fds: tuple[int, ...] = ()
+) -> subprocess.Popen:
     """pytest in a process of its own, with the conftest of the suites and a test for each call."""
     source = CONFTEST.read_text()
     assert "SETTLES = LOOK" in source
@@ -55,6 +57,7 @@ def run(folder: Path, calls: list[str], settles: float, *options: str) -> subpro
         env={**os.environ, "PYTHONPATH": str(CONFTEST.parent), "COLUMNS": "200"},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
+        pass_fds=pass_fds,
         text=True,
     )
 
@@ -82,20 +85,24 @@ def test_a_test_that_leaves_nothing_passes(tmp_path):
 
 def test_what_another_program_makes_beside_is_no_leak(tmp_path):
     """F33: while the test runs, others make an object of each kind, and keep it."""
-    made = tmp_path / "made"
-    os.mkfifo(made)
-    call = f"open({str(made)!r}, 'w').close(); open({str(made)!r}).read()"
-    running = run(tmp_path, [call], LOOK)
-    with running, contextlib.ExitStack() as stack:
+    began, begins = os.pipe()
+    goes_on, go_on = os.pipe()
+    call = f"os.write({begins}, b'.'); os.read({goes_on}, 1)"
+    with contextlib.ExitStack() as stack:
+        stack.callback(os.close, began)
+        stack.callback(os.close, go_on)
+        running = stack.enter_context(run(tmp_path, [call], LOOK, pass_fds=(begins, goes_on)))
         stack.callback(running.kill)
-        made.read_text()  # the test is under way
+        os.close(begins)
+        os.close(goes_on)
+        assert os.read(began, 1) == b".", "it ended before its test was under way"
         name = f"beside.{os.getpid()}"
         for queue in (SysvQueue.create(), PosixQueue.create(f"/{name}", max_message_size=64)):
             stack.callback(queue.close)
             stack.callback(queue.remove)
         table = stack.enter_context(contextlib.closing(Table(8, columns={"n": Int()}, name=name)))
         stack.callback(table.remove)
-        made.write_text("")
+        os.write(go_on, b".")
         out, _ = running.communicate(timeout=RUN)
     assert running.returncode == 0, out
 
