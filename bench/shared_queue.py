@@ -18,7 +18,7 @@ import numpy as np
 from faster_fifo import Queue as FasterFifo
 
 from ipckit.cli.bench.rounds import Rounds, Row
-from ipckit.queue import SharedQueue, SysvQueue
+from ipckit.queue import ObjectQueue, SharedQueue, SysvQueue
 
 MESSAGES, BATCH = 200_000, 64
 FEW = MESSAGES // 10
@@ -254,11 +254,50 @@ def through_a_pipe() -> float:
     return race(send, receive, FRAMES) * FRAME / (1 << 20)
 
 
+def put_and_got() -> float:
+    """An array through an ObjectQueue: copied in, copied out."""
+    array = np.zeros(FRAME, np.uint8)
+    with ObjectQueue(IN_WAY, IN_WAY * (FRAME + 8192)) as queue:
+
+        def send(count: int) -> None:
+            for number in range(count):
+                array.fill(number % 256)
+                queue.put(array)
+
+        def receive(count: int) -> None:
+            for _ in range(count):
+                queue.get().sum()
+
+        return race(send, receive, FRAMES) * FRAME / (1 << 20)
+
+
+def objects() -> Iterator[Row]:
+    """A dict of three values, pickled."""
+    theirs, value = multiprocessing.get_context("fork").Queue(), {"id": 1, "name": "abc", "x": 2.5}
+    with ObjectQueue() as queue:
+        found = Rounds(
+            {
+                "ours": lambda: race(repeat(lambda: queue.put(value)), repeat(queue.get), MESSAGES),
+                "multiprocessing.Queue": lambda: race(
+                    lambda count: (
+                        [theirs.put(value) for _ in range(count)]
+                        and (theirs.close(), theirs.join_thread())
+                    ),
+                    repeat(theirs.get),
+                    FEW,
+                ),
+            }
+        )
+    what = "ObjectQueue, a dict of three values"
+    yield found.row(what, "ours", "multiprocessing.Queue", "/s", 4, less=False)
+
+
 def large() -> Iterator[Row]:
     """Frames of 8 MiB."""
     found = Rounds(
         {
             "ours": in_place,
+            "ours, put and got": put_and_got,
             "a ring of SharedMemory made by hand": by_hand,
             "multiprocessing.Pipe": through_a_pipe,
         }
@@ -267,9 +306,12 @@ def large() -> Iterator[Row]:
     ring = "a ring of SharedMemory made by hand"
     yield found.row(what, "ours", ring, "MiB/s", 0.95, less=False)
     yield found.row(what, "ours", "multiprocessing.Pipe", "MiB/s", 5, less=False)
+    what = "8 MiB arrays, put and got"
+    yield found.row(what, "ours, put and got", "multiprocessing.Pipe", "MiB/s", 2.5, less=False)
 
 
 def main() -> Iterator[Row]:
     """Every row."""
     yield from small()
+    yield from objects()
     yield from large()

@@ -20,6 +20,7 @@ _HOME = {
     "ftok": "keys",
     "SysvQueue": "queue",
     "PosixQueue": "queue",
+    "ObjectQueue": "queue",
     "SharedQueue": "queue",
     "MemoryQueue": "queue",
     "msg_get_queue": "queue.php",

@@ -31,6 +31,7 @@ from ipckit.keys import ftok as ftok
 from ipckit.kinds import SockType as SockType
 from ipckit.kinds import TaskIPC as TaskIPC
 from ipckit.queue import MemoryQueue as MemoryQueue
+from ipckit.queue import ObjectQueue as ObjectQueue
 from ipckit.queue import PosixQueue as PosixQueue
 from ipckit.queue import SharedQueue as SharedQueue
 from ipckit.queue import SysvQueue as SysvQueue

@@ -74,6 +74,17 @@ alone | shared.reserve(-1) | ValueError | size=-1 | 0..2**63-1 | must be
 alone | shared.reserve("1") | TypeError | size='1' | an int | must be
 alone | shared.dead.retry(7) | NotFound | dead message 7 | was retried or removed before | iterate over queue.dead
 alone | shared.remove() | MisuseError | remove | has no name | it ends with its processes
+alone | ObjectQueue(0) | ValueError | max_messages=0 | 1..8388608 | must be
+alone | ObjectQueue.create("a/b") | ValueError | name='a/b' | 1..200 of A-Z a-z 0-9 . _ - | must be
+alone | ObjectQueue.open("none") | NotFound | 'none' | there is no shared queue | create() makes one
+alone | jobs.put([memoryview(b"")]) | TypeError | obj[0] | a memoryview cannot be pickled | send plain data
+alone | jobs.put(bytes(5000)) | MessageTooLarge | a body of 5018 bytes | max_bytes is 4096 | make the queue larger
+alone | [jobs.put_nowait(1) for _ in range(3)] | QueueFull | bytes | 2 messages | receive some, or wait longer
+alone | jobs.get(timeout=-1) | ValueError | timeout=-1 | seconds >= 0, or None | must be
+alone | jobs.task_done() | ValueError | task_done() | no object of get() is unfinished | call it once for each get()
+alone | [jobs.put(1), jobs.join(0)] | WaitTimeout | join | not all objects were finished | each get() needs a task_done()
+alone | jobs.remove() | MisuseError | remove | has no name | it ends with its processes
+alone | pickle.dumps(jobs) | MisuseError | SharedQueue objects | through inheritance | give the queue a name
 alone | lease.give_back(-1) | ValueError | delay=-1 | 0..3153600000 seconds | must be
 alone | lease.give_back("1") | TypeError | delay='1' | seconds | must be
 alone | [lease.acknowledge(), lease.acknowledge()] | MisuseError | the message | is over | get another one

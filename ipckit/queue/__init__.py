@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from ipckit.queue.contract import Statistics as Statistics
     from ipckit.queue.memory import MemoryPriorityQueue as MemoryPriorityQueue
     from ipckit.queue.memory import MemoryQueue as MemoryQueue
+    from ipckit.queue.objects.lease import ObjectLease as ObjectLease
+    from ipckit.queue.objects.queue import ObjectQueue as ObjectQueue
     from ipckit.queue.posix import PosixQueue as PosixQueue
     from ipckit.queue.posix import PosixStatistics as PosixStatistics
     from ipckit.queue.relay import QueueRelay as QueueRelay
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from ipckit.queue.shared import SharedQueue as SharedQueue
     from ipckit.queue.shared_views import DeadMessage as DeadMessage
     from ipckit.queue.shared_views import DeadMessages as DeadMessages
+    from ipckit.queue.shared_views import DeadObject as DeadObject
+    from ipckit.queue.shared_views import DeadObjects as DeadObjects
     from ipckit.queue.shared_views import LeaseHolder as LeaseHolder
     from ipckit.queue.shared_views import SharedStatistics as SharedStatistics
     from ipckit.queue.sysv import SysvQueue as SysvQueue
@@ -37,7 +41,11 @@ _HOME = {
         "memory": "MemoryQueue MemoryPriorityQueue",
         "relay": "QueueRelay Seen Wakeup",
         "shared": "Lease Reservation SharedQueue",
-        "shared_views": "DeadMessage DeadMessages LeaseHolder SharedStatistics",
+        "objects.lease": "ObjectLease",
+        "objects.queue": "ObjectQueue",
+        "shared_views": (
+            "DeadMessage DeadMessages DeadObject DeadObjects LeaseHolder SharedStatistics"
+        ),
         "php": (
             "msg_get_queue msg_send msg_receive msg_stat_queue msg_set_queue msg_remove_queue "
             "msg_queue_exists MSG_IPC_NOWAIT MSG_NOERROR MSG_EXCEPT"

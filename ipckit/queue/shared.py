@@ -35,10 +35,10 @@ from ipckit.errors import AlreadyExists, MisuseError, NotFound, QueueEmpty, Queu
 from ipckit.queue import shared_contract
 from ipckit.queue.contract import Body, Message, check_number
 from ipckit.queue.descriptor_waits import DescriptorWaits
-from ipckit.queue.shared_contract import MAX_BYTES, MAX_MESSAGES, PAGE
+from ipckit.queue.shared_contract import BYTES, MAX_BYTES, MAX_MESSAGES, PAGE
 from ipckit.queue.shared_views import DeadMessages, LeaseHolder, SharedStatistics
 
-__all__ = ["Lease", "Reservation", "SharedQueue"]
+__all__ = ["Lease", "Reservation", "SharedQueue", "filler", "open_any"]
 
 _MESSAGE, _ROOM = 0, 1
 """The events of _shared_queue.Queue._watch()."""
@@ -82,7 +82,7 @@ class SharedQueue(Closing, _shared_queue.Queue):
     _memory: int
     _name: str | None
     _out: DescriptorWaits
-    _shape: tuple[int, int, int]
+    _shape: tuple[int, int, int, int]
 
     def __init__(
         self,
@@ -92,7 +92,7 @@ class SharedQueue(Closing, _shared_queue.Queue):
         max_attempts: int | None = 20,
     ) -> None:
         """Make a queue without a name."""
-        what, fill = _filler(max_messages, max_bytes, max_attempts)
+        what, fill = filler(max_messages, max_bytes, max_attempts, BYTES)
         self._take(QUEUES.make_anonymous(what, fill), None)
 
     @classmethod
@@ -121,7 +121,7 @@ class SharedQueue(Closing, _shared_queue.Queue):
         """
         QUEUES.path_of(name)
         check_mode(mode)
-        _, fill = _filler(max_messages, max_bytes, max_attempts)
+        _, fill = filler(max_messages, max_bytes, max_attempts, BYTES)
         return cls._of(QUEUES.make(name, mode, fill), name)
 
     @classmethod
@@ -131,8 +131,13 @@ class SharedQueue(Closing, _shared_queue.Queue):
         Raises:
             NotFound. AccessDenied: another user's, or one that others may write to.
             SegmentCorrupt: damaged, cut off, or of another version; nothing of it was used.
+            MisuseError: it is an ObjectQueue's.
         """
-        return cls._of(QUEUES.open(name), name)
+        queue = cls._of(QUEUES.open(name), name)
+        if queue._content == BYTES:
+            return queue
+        queue.close()
+        raise MisuseError(f"open: the queue {name!r} holds objects: use ObjectQueue.open()")
 
     @classmethod
     def open_or_create(
@@ -183,6 +188,10 @@ class SharedQueue(Closing, _shared_queue.Queue):
     def max_attempts(self) -> int | None:
         """Leases of a message until it is dead; None: no limit."""
         return self._shape[2] or None
+
+    @property
+    def _content(self) -> int:
+        return self._shape[3]
 
     @property
     def dead(self) -> DeadMessages:
@@ -387,15 +396,20 @@ class SharedQueue(Closing, _shared_queue.Queue):
             waits.waiting -= 1
 
 
-def _filler(
-    max_messages: int, max_bytes: int, max_attempts: int | None
+def open_any(name: str) -> SharedQueue:
+    """As SharedQueue.open(), of whatever it holds: for tools, which do not read the messages."""
+    return SharedQueue._of(QUEUES.open(name), name)
+
+
+def filler(
+    max_messages: int, max_bytes: int, max_attempts: int | None, content: int
 ) -> tuple[str, Callable[[int], None]]:
     """Return what a queue of these sizes is called in errors, and how it is written into a file."""
     check_number("max_messages", max_messages, 1, MAX_MESSAGES)
     check_number("max_bytes", max_bytes, 1, MAX_BYTES)
     if max_attempts is not None:
         check_number("max_attempts", max_attempts, 1, 255)
-    shape = max_messages, -(-max_bytes // PAGE), max_attempts or 0
+    shape = max_messages, -(-max_bytes // PAGE), max_attempts or 0, content
     what = f"a queue of {max_messages} messages and {max_bytes} bytes"
 
     def fill(fd: int) -> None:
@@ -408,7 +422,7 @@ def _filler(
 def _opened(cls: type[SharedQueue], name: str, device: int, inode: int) -> SharedQueue:
     """Unpickle a queue by its name. NotFound: another queue has the name by now."""
     check_class(cls, SharedQueue)
-    queue = cls.open(name)
+    queue = cls._of(QUEUES.open(name), name)
     if queue._file == (device, inode):
         return queue
     queue.close()

@@ -10,13 +10,16 @@ import errno
 import time
 
 from ipckit._timeouts import deadline_of
-from ipckit.errors import MessageTooLarge, MisuseError, QueueEmpty, QueueFull
+from ipckit.errors import MessageTooLarge, MisuseError, QueueEmpty, QueueFull, WaitTimeout
 
 __all__ = [
+    "BYTES",
     "INLINE",
     "MAX_BYTES",
     "MAX_MESSAGES",
     "PAGE",
+    "PICKLES",
+    "PLAIN",
     "age_of",
     "as_buffer",
     "closed",
@@ -25,6 +28,7 @@ __all__ = [
     "empty",
     "full",
     "no_turn",
+    "not_finished",
     "not_made",
     "too_large",
 ]
@@ -35,6 +39,8 @@ INLINE = 192
 """Bytes: a body that is not longer needs no page."""
 MAX_MESSAGES = 2**23
 MAX_BYTES = (2**31 - 1) * PAGE
+BYTES, PICKLES, PLAIN = 0, 1, 2
+"""What the bodies of a queue are, as its segment says."""
 _CENTURY = 100 * 365 * 86400.0
 
 
@@ -85,6 +91,12 @@ def no_turn() -> QueueFull:
 def empty() -> QueueEmpty:
     return QueueEmpty(
         errno.EAGAIN, "receive: no message in the queue: send one first, or wait longer"
+    )
+
+
+def not_finished() -> WaitTimeout:
+    return WaitTimeout(
+        "join: not all objects were finished in that time: each get() needs a task_done()"
     )
 
 

@@ -7,15 +7,22 @@ Stands on ipckit._core._shared_queue, ipckit.errors, ipckit.queue.shared_contrac
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 from ipckit._core._shared_queue import Queue
 from ipckit.errors import NotFound
 from ipckit.queue.shared_contract import age_of
 
-__all__ = ["DeadMessage", "DeadMessages", "LeaseHolder", "SharedStatistics"]
+__all__ = [
+    "DeadMessage",
+    "DeadMessages",
+    "DeadObject",
+    "DeadObjects",
+    "LeaseHolder",
+    "SharedStatistics",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +109,55 @@ class DeadMessages:
         """Remove one for good; its memory is free. NotFound."""
         if not self._queue._discard(message_id):
             raise _no_message(message_id)
+
+
+@dataclass(frozen=True, slots=True)
+class DeadObject:
+    """An object whose attempts are over."""
+
+    id: int
+    """What retry() and remove() take; no other object of this queue has it."""
+    attempts: int
+    body: bytes
+    """The object as it was sent."""
+    age: float
+    """Seconds since it was put."""
+    _load: Callable[[bytes], Any] = field(repr=False)
+
+    @property
+    def obj(self) -> Any:
+        """The object, read again each time. Raises what the unpickling raises."""
+        return self._load(self.body)
+
+
+class DeadObjects:
+    """The dead objects of a queue. Process safe; iteration gives the oldest first."""
+
+    def __init__(self, queue: Queue, load: Callable[[bytes], Any]) -> None:
+        """Use ObjectQueue.dead instead."""
+        self._messages = DeadMessages(queue)
+        self._load = load
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return len(self._messages)
+
+    def __iter__(self) -> Iterator[DeadObject]:
+        """Give each one, unless it is removed during the iteration."""
+        for message in self._messages:
+            yield DeadObject(*message, self._load)
+
+    def __getitem__(self, object_id: int) -> DeadObject:
+        """Return one; NotFound."""
+        return DeadObject(*self._messages[object_id], self._load)
+
+    def retry(self, object_id: int) -> None:
+        """Put one back into its old place, with no attempt counted. NotFound."""
+        self._messages.retry(object_id)
+
+    def remove(self, object_id: int) -> None:
+        """Remove one for good; its memory is free. NotFound."""
+        self._messages.remove(object_id)
 
 
 def _no_message(message_id: int) -> NotFound:

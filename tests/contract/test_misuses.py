@@ -23,6 +23,7 @@ from ipckit import (
     Client,
     Int,
     Lock,
+    ObjectQueue,
     PosixQueue,
     Server,
     SharedQueue,
@@ -74,6 +75,7 @@ def objects():
         other = held.enter_context(SharedQueue(2, 4096))
         other.send(b"a")
         lease = other.lease()
+        jobs = held.enter_context(ObjectQueue(2, 4096))
         posix = held.enter_context(
             PosixQueue.create(f"/ipckit-misuse-{os.getpid()}", max_messages=3)
         )

@@ -10,8 +10,8 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
+from ipckit._pickle_codec import dump, load
 from ipckit.server.messaging import wire
-from ipckit.server.messaging.pickle_codec import dump, load
 from ipckit.server.messaging.wire import HEAD_SIZE, Head, decode_head, encode_head
 
 heads = st.builds(

@@ -29,7 +29,12 @@ enum ipk_queue_state {
 	IPK_QUEUE_STATES,
 };
 enum { IPK_QUEUE_INLINE = WORD, IPK_QUEUE_PAGE = WORD, IPK_QUEUE_ATTEMPTS = 255 };
-enum ipk_queue_event { IPK_QUEUE_MESSAGE, IPK_QUEUE_ROOM, IPK_QUEUE_EVENTS };
+enum ipk_queue_event {
+	IPK_QUEUE_MESSAGE,
+	IPK_QUEUE_ROOM,
+	IPK_QUEUE_FINISHED,
+	IPK_QUEUE_EVENTS
+};
 
 struct ipk_queue_shape {
 	uint32_t messages, pages, attempts;
@@ -48,7 +53,7 @@ struct ipk_queue_head {
 struct ipk_queue_part {
 	shared64 reservations, frees_begun, frees_completed, ticket;
 	shared32 next_record, epoch, incarnation, recovered;
-	shared64 redelivered;
+	shared64 redelivered, unfinished;
 };
 
 struct ipk_queue_record {
@@ -117,6 +122,7 @@ copy_words(void *to, const void *from, uint64_t bytes)
 	return to;
 }
 
+int ipk_queue_is_finished(const struct ipk_queue *queue);
 int ipk_queue_reserve(const struct ipk_queue *queue, const struct ipk_party *party, uint64_t size,
 		      struct ipk_queue_lease *lease, struct ipk_obstacle *obstacle);
 int ipk_queue_fill(const struct ipk_queue *queue, const struct ipk_queue_lease *lease,

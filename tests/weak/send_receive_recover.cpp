@@ -7,6 +7,7 @@
  *   - a received message is whole, and was sent;
  *   - it is with one living thread at a time, and does not come again once it was acknowledged;
  *   - "empty" and "full" are not answered against what this thread knows from others;
+ *   - "all is finished" is answered only if it was so at a moment of the call;
  *   - a thread that sleeps is woken;
  *   - afterwards the rest comes out, and every record and page is free.
  * usage: check iterations [scene]
@@ -26,6 +27,7 @@
 #include "receive.c"
 #include "recovery.c"
 #include "wait.c"
+#include "unfinished.c"
 
 enum { MOST_IDS = 16, NOBODY = -1 };
 
@@ -46,6 +48,8 @@ struct world {
 
 	/* the ghost */
 	bool begun[MOST_IDS], sent[MOST_IDS], ending[MOST_IDS], over[MOST_IDS];
+	bool finishing[MOST_IDS]; /* its receiver has begun to say so */
+	bool was_finished;
 	int holder[MOST_IDS];
 	bool dead[THREADS + 1];
 	bool any_died;
@@ -77,7 +81,7 @@ world::world()
 	}
 	for (auto &part : parts) {
 		for (auto word : {&part.reservations, &part.frees_begun, &part.frees_completed,
-				  &part.ticket, &part.redelivered})
+				  &part.ticket, &part.redelivered, &part.unfinished})
 			zero(*word);
 		for (auto word : {&part.next_record, &part.epoch, &part.incarnation, &part.recovered})
 			zero(*word);
@@ -118,12 +122,12 @@ world::world()
 		cell_of(&queue, at)->publish(at << 24);
 	told.store(0, rl::mo_relaxed, $);
 	for (int id = 0; id < MOST_IDS; id++) {
-		begun[id] = sent[id] = ending[id] = over[id] = false;
+		begun[id] = sent[id] = ending[id] = over[id] = finishing[id] = false;
 		holder[id] = NOBODY;
 	}
 	for (bool &each : dead)
 		each = false;
-	any_died = false;
+	any_died = was_finished = false;
 }
 
 int
@@ -249,6 +253,55 @@ give_back(const struct ipk_queue_lease *lease, int id)
 	tell();
 }
 
+/* All that was sent may be finished now: its thread has begun to say so, or has died. */
+static void
+note_finished()
+{
+	for (int id = 0; id < MOST_IDS; id++)
+		if (world->sent[id] && !world->finishing[id] &&
+		    !(world->holder[id] != NOBODY && world->dead[world->holder[id]]))
+			return;
+	world->was_finished = true;
+}
+
+/* Receive one, which is unfinished then. Its id. */
+static int
+consume()
+{
+	struct ipk_queue_lease lease;
+	int id = lease_one(&lease);
+	int code;
+
+	if (id == NOBODY)
+		return id;
+	world->ending[id] = true;
+	code = ipk_queue_consume(&world->queue, mine(), &lease);
+	RL_ASSERT(code == 0);
+	world->over[id] = true;
+	return id;
+}
+
+static void
+finish(int id)
+{
+	if (id == NOBODY)
+		return;
+	world->finishing[id] = true;
+	note_finished();
+	RL_ASSERT(ipk_queue_finish(&world->queue, mine()) == 1);
+}
+
+static void
+ask_whether_finished()
+{
+	int code;
+
+	world->was_finished = false;
+	note_finished();
+	code = ipk_queue_is_finished(&world->queue);
+	RL_ASSERT(code == 0 || (code == 1 && world->was_finished));
+}
+
 static int
 receive()
 {
@@ -306,6 +359,19 @@ wait_and_receive()
 		}
 	}
 	return id;
+}
+
+/* Wait once until all is finished. */
+static void
+wait_until_finished()
+{
+	uint64_t ticket = 0;
+
+	ipk_queue_announce(&world->queue, mine(), IPK_QUEUE_FINISHED, &ticket);
+	if (ipk_queue_is_finished(&world->queue))
+		ipk_queue_awake(&world->queue, mine(), IPK_QUEUE_FINISHED);
+	else
+		sleep_once(IPK_QUEUE_FINISHED);
 }
 
 /* -- scenes -- */
@@ -376,6 +442,11 @@ static const scene scenes[] = {
 	 {[] { send(2, WORD); receive(); }, [] { receive(); send(3, WORD); }, recover_and_use}},
 	{"waits", nothing,
 	 {[] { send(1, WORD); }, [] { send(2, WORD); receive(); }, [] { wait_and_receive(); }}},
+	{"finished", [] { send(1, WORD); },
+	 {[] { int id = consume(); if (id != NOBODY) send(2, WORD); finish(id); },
+	  [] { finish(consume()); }, ask_whether_finished}},
+	{"waits until finished", [] { send(1, WORD); send(2, WORD); },
+	 {[] { finish(consume()); }, [] { finish(consume()); }, wait_until_finished}},
 };
 static const scene *now_played;
 
@@ -397,6 +468,7 @@ struct play : rl::test_suite<play, THREADS> {
 		if (!live(number, now_played->acts[number], now_played->stalls, &all.any_died))
 			return;
 		all.dead[number] = true;
+		note_finished();
 		mark_dead(&all.slots[number]);
 	}
 
@@ -421,6 +493,9 @@ struct play : rl::test_suite<play, THREADS> {
 		for (auto &page : all.page_of)
 			free_pages += page.last == 0;
 		RL_ASSERT(free_records == RECORDS && free_pages == PAGES);
+		while (ipk_queue_finish(&all.queue, &all.parties[JUDGE]))
+			;
+		RL_ASSERT(ipk_queue_is_finished(&all.queue) == 1);
 	}
 };
 

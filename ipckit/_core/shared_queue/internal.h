@@ -50,6 +50,7 @@ struct ipk_queue_part {
 	uint32_t incarnation; /* changes with each thread that joins, before it takes anything */
 	uint32_t recovered;  /* the last incarnation whose things were recovered after its death */
 	uint64_t redelivered;
+	uint64_t unfinished; /* incarnation : 32 | messages : 32, see unfinished.c */
 };
 
 struct ipk_queue_record {
@@ -125,6 +126,8 @@ int ipk_queue_ring_take(const struct ipk_queue *queue, uint32_t me, struct ipk_q
 int ipk_queue_ring_empty_at(const struct ipk_queue *queue, uint64_t position);
 /* Whether the ring has a message. 1, 0, -EUCLEAN. */
 int ipk_queue_ring_has(const struct ipk_queue *queue);
+/* The same; of an empty ring *position is where. */
+int ipk_queue_ring_first(const struct ipk_queue *queue, uint64_t *position);
 /* The cell of the first message, at a look. */
 uint64_t ipk_queue_ring_peek(const struct ipk_queue *queue);
 /* Whether a message has its entry, so that the ring gives it. */
@@ -175,7 +178,16 @@ uint32_t ipk_queue_pages_left(const struct ipk_queue *queue);
 /* The slot's last thread does not sleep any more. */
 void ipk_queue_forget_sleep(const struct ipk_queue *queue, const struct ipk_party *party);
 
+/* Whether a thread has announced that it waits for this. */
+int ipk_queue_has_sleepers(const struct ipk_queue *queue, enum ipk_queue_event event);
 /* Wake one thread that waits for this. */
 void ipk_queue_wake(const struct ipk_queue *queue, enum ipk_queue_event event);
+
+/* -- unfinished.c -- */
+
+/* What a slot's dead thread has not finished is given up. */
+void ipk_queue_give_up_unfinished(const struct ipk_queue *queue, uint32_t slot, uint32_t incarnation);
+/* A message may have been the last one that was not finished: wake a thread that waits for that. */
+void ipk_queue_wake_if_finished(const struct ipk_queue *queue);
 
 #endif

@@ -11,7 +11,7 @@
 #include <limits.h>
 #include <string.h>
 
-enum { LAYOUT = 1, ORDER_OF_BYTES = 0x01020304, LEAST_RING_BITS = 4 };
+enum { LAYOUT = 2, ORDER_OF_BYTES = 0x01020304, LEAST_RING_BITS = 4 };
 
 static const char magic[8] = {'i', 'p', 'c', 'k', 'i', 't', '\n', 'Q'};
 
@@ -40,7 +40,8 @@ make_plan(struct plan *plan, const struct ipk_queue_shape *shape)
 	uint64_t messages = shape->messages;
 
 	if (messages < 1 || messages > IPK_QUEUE_MAX_MESSAGES || shape->pages < 1 ||
-	    shape->pages > INT32_MAX || shape->attempts > IPK_QUEUE_ATTEMPTS)
+	    shape->pages > INT32_MAX || shape->attempts > IPK_QUEUE_ATTEMPTS ||
+	    shape->content >= IPK_QUEUE_CONTENTS)
 		return -EINVAL;
 	plan->ring_bits = LEAST_RING_BITS;
 	while (UINT64_C(1) << plan->ring_bits < 2 * messages)

@@ -119,6 +119,7 @@ ipk_queue_end_clearing(const struct ipk_queue *queue, const struct ipk_party *pa
 		ipk_queue_pages_free(queue, record);
 	ipk_queue_record_free(queue, ipk_queue_me(party), own.record, own.word);
 	ipk_queue_wake(queue, IPK_QUEUE_ROOM);
+	ipk_queue_wake_if_finished(queue);
 }
 
 int
@@ -139,6 +140,7 @@ ipk_queue_acknowledge(const struct ipk_queue *queue, const struct ipk_party *par
 		return -ESTALE;
 	ipk_queue_record_free(queue, ipk_queue_me(party), lease->record, lease->word);
 	ipk_queue_wake(queue, IPK_QUEUE_ROOM);
+	ipk_queue_wake_if_finished(queue);
 	return 0;
 }
 
@@ -160,5 +162,7 @@ ipk_queue_give_back(const struct ipk_queue *queue, const struct ipk_queue_lease 
 		ipk_queue_wake(queue, IPK_QUEUE_MESSAGE);
 	else if (ipk_queue_state_of(back) == IPK_QUEUE_DELAYED && ipk_queue_lower_due(queue, due))
 		ipk_queue_wake_all(queue); /* each of them sleeps until then, at most */
+	else
+		ipk_queue_wake_if_finished(queue); /* it is dead */
 	return 0;
 }

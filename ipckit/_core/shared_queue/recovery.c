@@ -95,6 +95,7 @@ recover_slot(const struct ipk_queue *queue, uint32_t me, uint32_t slot, uint32_t
 	if (!may_recover(queue, me, slot, incarnation))
 		return 0;
 	(void)COMPARE_EXCHANGE(&part->frees_completed, &completed, begun); /* F2 */
+	ipk_queue_give_up_unfinished(queue, slot, incarnation);
 	return 1;
 }
 

@@ -215,11 +215,21 @@ ipk_queue_ring_take(const struct ipk_queue *queue, uint32_t me, struct ipk_queue
 }
 
 int
-ipk_queue_ring_has(const struct ipk_queue *queue)
+ipk_queue_ring_first(const struct ipk_queue *queue, uint64_t *position)
 {
 	struct first first;
+	int code = find_first(queue, &first);
 
-	return find_first(queue, &first);
+	*position = first.position;
+	return code;
+}
+
+int
+ipk_queue_ring_has(const struct ipk_queue *queue)
+{
+	uint64_t position;
+
+	return ipk_queue_ring_first(queue, &position);
 }
 
 uint64_t

@@ -48,11 +48,20 @@ enum {
 	IPK_QUEUE_FINDINGS = 16,
 };
 
-/* How large a queue is. */
+/* What bodies are; the core does not look into them. */
+enum ipk_queue_content {
+	IPK_QUEUE_BYTES = 0,
+	IPK_QUEUE_PICKLES = 1,
+	IPK_QUEUE_PLAIN = 2,
+	IPK_QUEUE_CONTENTS = 3,
+};
+
+/* How large a queue is, and what for. */
 struct ipk_queue_shape {
 	uint32_t messages; /* 1 .. 2^23 */
 	uint32_t pages;
 	uint32_t attempts; /* a message that was leased so often and given back is DEAD; 0: no limit */
+	uint32_t content;  /* enum ipk_queue_content: what the program puts into bodies */
 };
 
 /* A process's view of it; private memory. */
@@ -180,12 +189,17 @@ int ipk_queue_recover(const struct ipk_queue *queue, const struct ipk_party *par
 
 /* -- wait.c -- */
 
-enum ipk_queue_event { IPK_QUEUE_MESSAGE = 0, IPK_QUEUE_ROOM = 1, IPK_QUEUE_EVENTS = 2 };
+enum ipk_queue_event {
+	IPK_QUEUE_MESSAGE = 0,
+	IPK_QUEUE_ROOM = 1,
+	IPK_QUEUE_FINISHED = 2, /* all that was sent: see unfinished.c */
+	IPK_QUEUE_EVENTS = 3,
+};
 
 /* A moment's look, without a change: what a wait may be over for. */
 int ipk_queue_seems_ready(const struct ipk_queue *queue, const struct ipk_party *party,
 			  enum ipk_queue_event event);
-/* Whether there is a message, or a record and pages for `size` bytes. -EUCLEAN. */
+/* Whether there is a message, or a record and pages for `size` bytes, or all is finished. -EUCLEAN. */
 int ipk_queue_is_ready(const struct ipk_queue *queue, enum ipk_queue_event event, uint64_t size);
 /* Say that this thread is about to wait. It then tries once more what it wants, and calls one of the
  * two below. *ticket: its place among those that wait, over the sleeps of one call; 0 at first. */
@@ -208,6 +222,20 @@ void ipk_queue_pass_on(const struct ipk_queue *queue, enum ipk_queue_event event
 /* A thread that has announced goes away, with what it wanted or without: if there is something for
  * another one, wake that. */
 void ipk_queue_leave(const struct ipk_queue *queue, enum ipk_queue_event event);
+
+/* -- unfinished.c -- */
+
+/* As ipk_queue_acknowledge(); the message counts as unfinished, of the calling thread. */
+int ipk_queue_consume(const struct ipk_queue *queue, const struct ipk_party *party,
+		      const struct ipk_queue_lease *lease);
+/* Count one message, which is then acknowledged. */
+void ipk_queue_count_unfinished(const struct ipk_queue *queue, const struct ipk_party *party);
+/* A message that this thread received is finished, or else one of another thread. 1; 0: there is none. */
+int ipk_queue_finish(const struct ipk_queue *queue, const struct ipk_party *party);
+/* Whether nothing is in the queue, but dead messages, and nothing unfinished. 1, 0, -EUCLEAN. */
+int ipk_queue_is_finished(const struct ipk_queue *queue);
+/* The thread gives its slot back: what it has not finished is given up. */
+void ipk_queue_leave_slot(const struct ipk_queue *queue, const struct ipk_party *party);
 
 /* -- verify.c -- */
 

@@ -139,11 +139,23 @@ ipk_queue_wake_all(const struct ipk_queue *queue)
 }
 
 int
+ipk_queue_has_sleepers(const struct ipk_queue *queue, enum ipk_queue_event event)
+{
+	uint64_t any = 0;
+
+	for (uint32_t map = 0; map < IPK_QUEUE_MAPS; map++)
+		any |= LOAD_SEQ_CST(&queue->head->asleep[event][map]); /* W1 */
+	return any != 0;
+}
+
+int
 ipk_queue_seems_ready(const struct ipk_queue *queue, const struct ipk_party *party,
 		      enum ipk_queue_event event)
 {
 	uint32_t record;
 
+	if (event == IPK_QUEUE_FINISHED)
+		return 0;
 	if (event == IPK_QUEUE_MESSAGE)
 		return (ipk_queue_ring_peek(queue) & IPK_QUEUE_RECORDS) != 0 ||
 		       LOAD_RELAXED(&queue->head->marks) !=
@@ -159,6 +171,8 @@ ipk_queue_is_ready(const struct ipk_queue *queue, enum ipk_queue_event event, ui
 		ipk_queue_wake_due(queue);
 		return ipk_queue_back_has(queue) ? 1 : ipk_queue_ring_has(queue);
 	}
+	if (event == IPK_QUEUE_FINISHED)
+		return ipk_queue_is_finished(queue);
 	if (size > IPK_QUEUE_INLINE &&
 	    (uint64_t)ipk_queue_pages_left(queue) * IPK_QUEUE_PAGE < size)
 		return 0;
@@ -208,8 +222,8 @@ ipk_queue_leave(const struct ipk_queue *queue, enum ipk_queue_event event)
 void
 ipk_queue_forget_sleep(const struct ipk_queue *queue, const struct ipk_party *party)
 {
-	ipk_queue_awake(queue, party, IPK_QUEUE_MESSAGE);
-	ipk_queue_awake(queue, party, IPK_QUEUE_ROOM);
+	for (int event = 0; event < IPK_QUEUE_EVENTS; event++)
+		ipk_queue_awake(queue, party, (enum ipk_queue_event)event);
 }
 
 void

@@ -15,8 +15,8 @@ from ipckit._segments import LEDGERS, QUEUES, TABLES
 from ipckit.cli.inventory.entry import Entry
 from ipckit.cli.inventory.processes import Users
 from ipckit.errors import IPCError
-from ipckit.queue import SharedQueue
 from ipckit.queue.posix_calls import CALLS
+from ipckit.queue.shared import open_any
 from ipckit.server.tasks.named_ledger import tasks_in
 from ipckit.table import Table
 
@@ -203,7 +203,7 @@ def _in_ledger(_name: str, path: str, found: os.stat_result) -> str:
 
 
 def _in_queue(name: str, _path: str, _found: os.stat_result) -> str:
-    with SharedQueue.open(name) as queue:
+    with open_any(name) as queue:
         told = queue.statistics()
     content = f"{told.messages} of {told.max_messages} messages"
     for count, what in ((told.leased, "leased"), (told.delayed, "delayed"), (told.dead, "dead")):

@@ -32,9 +32,9 @@ import termios
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ipckit import _pickle_codec as pickle_codec
 from ipckit.errors import from_errno
 from ipckit.server.log import limited
-from ipckit.server.messaging import pickle_codec
 from ipckit.server.messaging.inbox import Inbox
 from ipckit.server.messaging.wire import Head, Kind
 from ipckit.server.shared.sessions import Sessions

@@ -30,12 +30,12 @@ import contextlib
 import os
 import socket
 
+from ipckit import _pickle_codec as pickle_codec
 from ipckit.errors import SystemCallError
 from ipckit.server.connections.connection import Connection
 from ipckit.server.connections.fd_store import Dropped, Taken
 from ipckit.server.connections.registry import Registry
 from ipckit.server.log import limited
-from ipckit.server.messaging import pickle_codec
 from ipckit.server.messaging.wire import FORWARDED, Head, Kind
 from ipckit.server.shared.sessions import Flag
 

@@ -13,6 +13,7 @@ from typing import Generic, NamedTuple, Protocol, TypeVar
 from ipckit._segments import FOLDER, LEDGERS, QUEUES, TABLES, NamedSegments
 from ipckit.errors import IPCError
 from ipckit.queue import SharedQueue
+from ipckit.queue.shared import open_any
 from ipckit.table import Table
 
 __all__ = ["Named", "QueueSnapshot", "TableSnapshot", "named_queues", "named_tables"]
@@ -114,7 +115,7 @@ def named_tables() -> Named[Table, TableSnapshot]:
 
 def named_queues() -> Named[SharedQueue, QueueSnapshot]:
     """Return what looks at the shared queues."""
-    return Named(QUEUES, SharedQueue.open, _queue, _no_queue)
+    return Named(QUEUES, open_any, _queue, _no_queue)
 
 
 def _table(name: str, table: Table) -> TableSnapshot:

@@ -20,11 +20,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from ipckit import _pickle_codec as pickle_codec
 from ipckit._core import check, lib
 from ipckit._core import process as this_process
 from ipckit.errors import MisuseError, QueueFull, SystemCallError
 from ipckit.server.log import limited, log, log_callback_error
-from ipckit.server.messaging import pickle_codec, wire
+from ipckit.server.messaging import wire
 from ipckit.server.messaging.wire import CLOSE_RESET, Head, Kind
 from ipckit.server.shared.exit_codes import EXIT_BOOT_FAILED
 from ipckit.server.shared.scoreboard import Phase, Row

@@ -34,11 +34,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 import uvloop
 
+from ipckit import _pickle_codec as pickle_codec
 from ipckit._core import _ledger
 from ipckit.errors import IPCError
 from ipckit.queue import Message
 from ipckit.server.log import kind_of, limited
-from ipckit.server.messaging import pickle_codec
 from ipckit.server.messaging.inbox import RETRY_SECONDS
 from ipckit.server.messaging.inbox_reader import InboxReader
 from ipckit.server.messaging.wire import Head, Kind

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import uvloop
 
+from ipckit import _pickle_codec as pickle_codec
 from ipckit.server.connections.acceptor import Acceptor
 from ipckit.server.connections.connection import Connection
 from ipckit.server.connections.datagrams import DatagramReader
@@ -31,7 +32,6 @@ from ipckit.server.connections.handover import Handover
 from ipckit.server.connections.registry import Registry
 from ipckit.server.connections.tls import TLSTransport
 from ipckit.server.log import log
-from ipckit.server.messaging import pickle_codec
 from ipckit.server.messaging.inbox import RETRY_SECONDS, Inbox
 from ipckit.server.messaging.inbox_reader import InboxReader
 from ipckit.server.messaging.outbox import Outboxes

@@ -9,7 +9,7 @@ Contract  a letter is there before its submitter hears that the task was given u
 Trust     a letter's data is pickled. So the file must be ours and closed to others (0600), as the
           directory of the spill files is; else AccessDenied.
 Stands on sqlite3 (WAL), ipckit.server.tasks.retry_policy,
-          ipckit.server.messaging.{wire,plain_codec}.
+          ipckit.server.messaging.wire, ipckit._plain_codec.
 Blocks    on the disk; while another process writes, for `patience` seconds at most.
 Crash     of a writer: a letter is there whole or not at all.
 """
@@ -27,10 +27,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from ipckit import _pickle_codec as pickle_codec
+from ipckit import _plain_codec as plain_codec
 from ipckit._text import escape_surrogates
 from ipckit.errors import AccessDenied, NotFound, SystemCallError, from_errno, system_call
 from ipckit.queue import php_format
-from ipckit.server.messaging import pickle_codec, plain_codec
 from ipckit.server.system.failure_policy import in_words
 from ipckit.server.tasks.retry_policy import Failure
 

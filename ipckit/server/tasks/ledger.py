@@ -23,6 +23,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from ipckit import _pickle_codec as pickle_codec
+from ipckit import _plain_codec as plain_codec
 from ipckit._core import _ledger
 from ipckit._segments import LEDGERS
 from ipckit.errors import IPCError, ProtocolError, SystemCallError
@@ -30,7 +32,6 @@ from ipckit.queue import php_format
 from ipckit.server.config.identity import Identity
 from ipckit.server.config.settings import Settings
 from ipckit.server.log import limited
-from ipckit.server.messaging import pickle_codec, plain_codec
 from ipckit.server.rundir.runtime_dir import LEDGER_PREFIX, runtime_directory
 from ipckit.server.shared.scoreboard import Row, shared_file
 from ipckit.server.system.acquire import Undo, mapped, system_call

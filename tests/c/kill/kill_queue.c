@@ -81,13 +81,22 @@ judge(const struct kind *kind, char *letters)
 {
 	struct ipk_queue_counts counts;
 	const char *broken;
+	uint32_t unfinished = 0;
+	int finished;
 
 	while (ipk_queue_recover(&queue, &party))
 		;
 	broken = ipk_queue_verify(&queue);
 	if (broken)
 		return broken;
+	finished = ipk_queue_is_finished(&queue);
 	drain(letters);
+	while (ipk_queue_finish(&queue, &party))
+		unfinished++;
+	if (unfinished > kind->unfinished)
+		return "a dead thread has not given up what it did not finish";
+	if (finished != (!*letters && !unfinished) || !ipk_queue_is_finished(&queue))
+		return "all is finished, or is not, and the queue says otherwise";
 	if (strcmp(letters, kind->before) != 0 && strcmp(letters, kind->after) != 0)
 		return "it gives other messages";
 	ipk_queue_count(&queue, &counts);

@@ -47,7 +47,7 @@ struct control {
 	uint64_t next_id;
 };
 
-static const struct ipk_queue_shape shape = {MESSAGES, PAGES, 0};
+static const struct ipk_queue_shape shape = {MESSAGES, PAGES, 0, IPK_QUEUE_BYTES};
 static struct ipk_queue queue;
 static struct ipk_registry registry;
 static struct ipk_party party;
@@ -169,7 +169,10 @@ end_one(const struct ipk_queue_lease *lease, uint64_t id, uint32_t how)
 		code = ipk_queue_give_back(&queue, lease, (int64_t)ipk_now_ns() + 20000);
 	} else {
 		(void)__atomic_fetch_or(&acknowledged[id], ACK_BEGUN, __ATOMIC_SEQ_CST);
-		code = ipk_queue_acknowledge(&queue, &party, lease);
+		code = how == 2 ? ipk_queue_consume(&queue, &party, lease)
+				: ipk_queue_acknowledge(&queue, &party, lease);
+		if (how == 2 && !code && !ipk_queue_finish(&queue, &party))
+			complain(REFUSED);
 		(void)__atomic_fetch_or(&acknowledged[id], ACKNOWLEDGED, __ATOMIC_SEQ_CST);
 	}
 	if (code)
@@ -320,6 +323,10 @@ judge(void)
 	ipk_queue_count(&queue, &counts);
 	if (broken) {
 		printf("verify: %s\n", broken);
+		wrong++;
+	}
+	if (ipk_queue_is_finished(&queue) != 1) {
+		printf("a dead thread has not given up what it did not finish\n");
 		wrong++;
 	}
 	if (counts.in[IPK_QUEUE_FREE] != MESSAGES || counts.free_pages != PAGES) {

@@ -8,7 +8,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-const struct ipk_queue_shape queue_shape = {MESSAGES, PAGES, ATTEMPTS};
+const struct ipk_queue_shape queue_shape = {MESSAGES, PAGES, ATTEMPTS, IPK_QUEUE_BYTES};
 struct ipk_queue queue;
 struct ipk_registry registry;
 struct ipk_party party;
@@ -159,6 +159,36 @@ call_recover(void)
 }
 
 static int
+call_consume(void)
+{
+	return ipk_queue_consume(&queue, &party, &lease);
+}
+
+static int
+call_finish(void)
+{
+	return ipk_queue_finish(&queue, &party);
+}
+
+static int
+call_leave_slot(void)
+{
+	ipk_queue_leave_slot(&queue, &party);
+	return 0;
+}
+
+static int
+call_wait_until_finished(void)
+{
+	uint64_t ticket = 0;
+
+	ipk_queue_announce(&queue, &party, IPK_QUEUE_FINISHED, &ticket);
+	if (ipk_queue_is_finished(&queue))
+		return 1;
+	return ipk_queue_sleep(&queue, &party, IPK_QUEUE_FINISHED, 1);
+}
+
+static int
 call_wait(void)
 {
 	uint64_t ticket = 0;
@@ -281,38 +311,71 @@ dead_receiver_of_two(void)
 	dies(take_two);
 }
 
+static void
+consume(void)
+{
+	take();
+	if (ipk_queue_consume(&queue, &party, &lease))
+		exit(2);
+}
+
+static void
+consumed(void)
+{
+	abc();
+	consume();
+}
+
+static void
+dead_consumer(void)
+{
+	dies(consume);
+}
+
 const struct kind queue_kinds[] = {
-	{"send, into an empty queue", empty, NULL, ENTRY(ipk_queue_reserve), call_send, "", "x", 0},
-	{"send, behind others", abc, NULL, ENTRY(ipk_queue_reserve), call_send, "aBc", "aBcx", 0},
-	{"send, pages", abc, NULL, ENTRY(ipk_queue_reserve), call_send_large, "aBc", "aBcX", 0},
+	{"send, into an empty queue", empty, NULL, ENTRY(ipk_queue_reserve), call_send, "", "x", 0, 0},
+	{"send, behind others", abc, NULL, ENTRY(ipk_queue_reserve), call_send, "aBc", "aBcx", 0, 0},
+	{"send, pages", abc, NULL, ENTRY(ipk_queue_reserve), call_send_large, "aBc", "aBcX", 0, 0},
 	{"send, scattered pages", scattered, NULL, ENTRY(ipk_queue_reserve), call_send_large, "Yz",
-	 "YzX", 0},
-	{"send, full", full, NULL, ENTRY(ipk_queue_reserve), call_send, "abcdef", "abcdef", 0},
-	{"publish", abc, reserve_x, ENTRY(ipk_queue_publish), call_publish, "aBc", "aBcx", 0},
-	{"abandon", abc, reserve_x, ENTRY(ipk_queue_abandon), call_abandon, "aBc", "aBc", 0},
-	{"abandon, pages", abc, reserve_big, ENTRY(ipk_queue_abandon), call_abandon, "aBc", "aBc", 0},
-	{"take", abc, NULL, ENTRY(ipk_queue_take), call_take, "aBc", "aBc", 0},
-	{"take, from an empty queue", empty, NULL, ENTRY(ipk_queue_take), call_take, "", "", 0},
-	{"take, given back", given_back, NULL, ENTRY(ipk_queue_take), call_take, "aBc", "aBc", 0},
-	{"acknowledge", abc, take, ENTRY(ipk_queue_acknowledge), call_acknowledge, "aBc", "Bc", 0},
+	 "YzX", 0, 0},
+	{"send, full", full, NULL, ENTRY(ipk_queue_reserve), call_send, "abcdef", "abcdef", 0, 0},
+	{"publish", abc, reserve_x, ENTRY(ipk_queue_publish), call_publish, "aBc", "aBcx", 0, 0},
+	{"abandon", abc, reserve_x, ENTRY(ipk_queue_abandon), call_abandon, "aBc", "aBc", 0, 0},
+	{"abandon, pages", abc, reserve_big, ENTRY(ipk_queue_abandon), call_abandon, "aBc", "aBc", 0, 0},
+	{"take", abc, NULL, ENTRY(ipk_queue_take), call_take, "aBc", "aBc", 0, 0},
+	{"take, from an empty queue", empty, NULL, ENTRY(ipk_queue_take), call_take, "", "", 0, 0},
+	{"take, given back", given_back, NULL, ENTRY(ipk_queue_take), call_take, "aBc", "aBc", 0, 0},
+	{"acknowledge", abc, take, ENTRY(ipk_queue_acknowledge), call_acknowledge, "aBc", "Bc", 0, 0},
 	{"acknowledge, pages", abc, take_two, ENTRY(ipk_queue_acknowledge), call_acknowledge, "aBc",
-	 "ac", 0},
-	{"give back", abc, take, ENTRY(ipk_queue_give_back), call_give_back, "aBc", "aBc", 0},
+	 "ac", 0, 0},
+	{"give back", abc, take, ENTRY(ipk_queue_give_back), call_give_back, "aBc", "aBc", 0, 0},
 	{"give back, with a delay", abc, take, ENTRY(ipk_queue_give_back), call_delay, "aBc", "aBc",
-	 0},
+	 0, 0},
 	{"give back, the last attempt", tried_twice, take, ENTRY(ipk_queue_give_back),
-	 call_give_back, "Bc", "Bc", 1},
+	 call_give_back, "Bc", "Bc", 1, 0},
 	{"recover a sender", abc, dead_sender, ENTRY(ipk_queue_recover), call_recover, "aBc", "aBc",
-	 0},
+	 0, 0},
 	{"recover a receiver", abc, dead_receiver, ENTRY(ipk_queue_recover), call_recover, "aBc",
-	 "aBc", 0},
+	 "aBc", 0, 0},
 	{"recover a receiver of two", abc, dead_receiver_of_two, ENTRY(ipk_queue_recover),
-	 call_recover, "aBc", "aBc", 0},
+	 call_recover, "aBc", "aBc", 0, 0},
 	{"acknowledge in two steps", abc, take_two, ENTRY(ipk_queue_begin_clearing), call_clear,
-	 "aBc", "ac", 0},
-	{"retry a dead one", dead_message, NULL, ENTRY(ipk_queue_retry), call_retry, "ac", "Bac", 1},
+	 "aBc", "ac", 0, 0},
+	{"retry a dead one", dead_message, NULL, ENTRY(ipk_queue_retry), call_retry, "ac", "Bac", 1, 0},
 	{"discard a dead one", dead_message, NULL, ENTRY(ipk_queue_discard), call_discard, "ac", "ac",
+	 1, 0},
+	{"consume", abc, take, ENTRY(ipk_queue_consume), call_consume, "aBc", "Bc", 0, 0},
+	{"consume, pages", abc, take_two, ENTRY(ipk_queue_consume), call_consume, "aBc", "ac", 0, 0},
+	{"finish", abc, consume, ENTRY(ipk_queue_finish), call_finish, "Bc", "Bc", 0, 0},
+	{"finish another thread's", consumed, NULL, ENTRY(ipk_queue_finish), call_finish, "Bc", "Bc", 0,
 	 1},
-	{"wait", empty, NULL, ENTRY(ipk_queue_announce), call_wait, "", "", 0},
+	{"leave its slot", abc, consume, ENTRY(ipk_queue_leave_slot), call_leave_slot, "Bc", "Bc", 0, 0},
+	{"recover a consumer", abc, dead_consumer, ENTRY(ipk_queue_recover), call_recover, "Bc", "Bc",
+	 0, 0},
+	{"wait until all is finished", consumed, NULL, ENTRY(ipk_queue_announce),
+	 call_wait_until_finished, "Bc", "Bc", 0, 1},
+	{"wait, all is finished", empty, NULL, ENTRY(ipk_queue_announce), call_wait_until_finished, "",
+	 "", 0, 0},
+	{"wait", empty, NULL, ENTRY(ipk_queue_announce), call_wait, "", "", 0, 0},
 };
 const size_t queue_kinds_count = sizeof(queue_kinds) / sizeof(queue_kinds[0]);

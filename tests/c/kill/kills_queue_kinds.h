@@ -27,6 +27,7 @@ struct kind {
 	const char *before; /* what a receiver gets: a letter for each message, small or LARGE */
 	const char *after;
 	uint32_t dead; /* messages that are DEAD afterwards, at most */
+	uint32_t unfinished; /* messages that the parent has not finished afterwards, at most */
 };
 
 extern const struct kind queue_kinds[];

@@ -10,7 +10,7 @@
 
 enum { PARTIES = 4 }; /* slots that the damage prefers */
 
-static const struct ipk_queue_shape shape = {8, 6, 2};
+static const struct ipk_queue_shape shape = {8, 6, 2, IPK_QUEUE_BYTES};
 static struct ipk_queue whole;
 static uint64_t damage_state;
 

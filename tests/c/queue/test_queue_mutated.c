@@ -191,9 +191,19 @@ receive_something(const struct ipk_party *party)
 		CHECK(message.size <= sizeof(body));
 		expect(ipk_queue_copy(&queue, &lease, body, message.size), 0);
 	}
-	expect(below(3) ? ipk_queue_acknowledge(&queue, party, &lease)
-			: ipk_queue_give_back(&queue, &lease, below(2)),
-	       0);
+	switch (below(4)) {
+	case 0:
+		code = ipk_queue_give_back(&queue, &lease, below(2));
+		break;
+	case 1:
+		code = ipk_queue_consume(&queue, party, &lease);
+		break;
+	default:
+		code = ipk_queue_acknowledge(&queue, party, &lease);
+	}
+	expect(code, 0);
+	if (below(2))
+		expect(ipk_queue_finish(&queue, party), 1);
 }
 
 static void
@@ -227,11 +237,13 @@ use(void)
 				       0);
 			ipk_queue_announce(&queue, &party, IPK_QUEUE_MESSAGE, &ticket);
 			(void)ipk_queue_sleep(&queue, &party, IPK_QUEUE_MESSAGE, 1);
-			expect(ipk_queue_is_ready(&queue, (enum ipk_queue_event)below(2), below(9000)),
+			expect(ipk_queue_is_ready(&queue, (enum ipk_queue_event)below(IPK_QUEUE_EVENTS),
+						  below(9000)),
 			       1);
 		}
 		}
 	look();
+	ipk_queue_leave_slot(&queue, &party);
 	CHECK(ipk_slot_release(&registry, &party) == 0);
 }
 

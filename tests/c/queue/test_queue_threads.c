@@ -1,6 +1,6 @@
 /*
- * test_queue_threads.c - threads that send, receive, give back and wait at one queue: under TSan, no
- * report. A body follows from its number, so one that is not whole shows.
+ * test_queue_threads.c - threads that send, receive, give back, finish and wait at one queue: under
+ * TSan, no report. A body follows from its number, so one that is not whole shows.
  */
 #include "queue_support.h"
 
@@ -12,7 +12,7 @@ enum {
 	LONGEST = 3 * IPK_QUEUE_PAGE,
 };
 
-static const struct ipk_queue_shape shape = {16, 12, 0};
+static const struct ipk_queue_shape shape = {16, 12, 0, IPK_QUEUE_BYTES};
 /* TSan does not know the lock of the file under which a thread writes its slot: the threads join one by
  * one before any of them works, and leave when all are done. */
 static pthread_mutex_t joining = PTHREAD_MUTEX_INITIALIZER;
@@ -137,7 +137,13 @@ receives(void *unused)
 		}
 		CHECK(message.attempt == (number % 7 == 0 ? 2 : 1));
 		CHECK(__atomic_add_fetch(&seen[number], 1, __ATOMIC_RELAXED) == 1);
-		CHECK(ipk_queue_acknowledge(&queue, &party, &lease) == 0);
+		if (number % 3 == 0) {
+			CHECK(ipk_queue_consume(&queue, &party, &lease) == 0);
+			CHECK(!ipk_queue_is_finished(&queue));
+			CHECK(ipk_queue_finish(&queue, &party) == 1);
+		} else {
+			CHECK(ipk_queue_acknowledge(&queue, &party, &lease) == 0);
+		}
 		if (__atomic_add_fetch(&done, 1, __ATOMIC_RELAXED) == ALL)
 			ipk_queue_wake_all(&queue);
 	}
@@ -158,6 +164,7 @@ main(void)
 	for (int i = 0; i < SENDERS + RECEIVERS; i++)
 		CHECK(pthread_join(threads[i], NULL) == 0);
 	CHECK(ipk_queue_verify(&queue) == NULL);
+	CHECK(ipk_queue_is_finished(&queue) == 1);
 	ipk_queue_count(&queue, &counts);
 	CHECK(counts.in[IPK_QUEUE_FREE] == shape.messages && counts.free_pages == shape.pages);
 	return 0;

@@ -6,7 +6,7 @@
 
 enum { SLEEPERS = 3 };
 
-static const struct ipk_queue_shape shape = {8, 8, 0};
+static const struct ipk_queue_shape shape = {8, 8, 0, IPK_QUEUE_BYTES};
 static struct ipk_queue views[2]; /* of two processes */
 static struct ipk_party parties[SLEEPERS];
 static uint32_t woken[2][IPK_QUEUE_SLOTS];

@@ -1,20 +1,14 @@
-"""Every object that processes may share, and what a child of each start method gets of it.
+"""Every object that processes may share: how it is made, and what a child does with it.
 
-`python sharing.py METHOD` starts a process for each object, with the object in its args. The child
-works on it, and the parent looks at what came of that. METHOD "pickle" sends the object by
-`pickle.dumps()` to a process that was started before. The program prints {object: what the child
-got, or the error}; test_start_methods.py compares that with its table and with the reference.
+sharing_program.py starts the children.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import multiprocessing
 import os
-import pickle
 import socket
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -22,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from deadlines import LOOK
-from leaks import objects
 
 from ipckit import (
     Atomic,
@@ -31,10 +24,10 @@ from ipckit import (
     Client,
     Float,
     Int,
-    IPCError,
     Lock,
     MemoryQueue,
     MemoryTable,
+    ObjectQueue,
     PeerGone,
     PosixQueue,
     Server,
@@ -55,7 +48,6 @@ from ipckit.server.dead_letters import DeadLetter, DeadLetters
 
 FOLDER = Path(os.environ["IPCKIT_TEST_FOLDER"])
 ERROR, PORT, STARTED = FOLDER / "error", FOLDER / "port", FOLDER / "started"
-METHODS = ("fork", "spawn", "forkserver", "pickle")
 COLUMNS = {"n": Int(8), "x": Float(), "s": Str(8), "b": Bytes(8)}
 LETTER = DeadLetter(1, 7, 0, -1, "plain", b"", (), 0.0, 0.0)
 
@@ -215,6 +207,26 @@ def shared_queue(make=SharedQueue) -> Iterator[tuple[Any, Check]]:
 @shared("`SharedQueue` with a name", answer_in_place)
 def _() -> Iterator[tuple[Any, Check]]:
     yield from shared_queue(partial(SharedQueue.create, "start-methods"))
+
+
+def answer_objects(queue: ObjectQueue) -> None:
+    assert queue.get(timeout=LOOK) == [1, b"x" * 10_000]
+    queue.task_done()
+    queue.put({"answer": 2})
+
+
+@shared("`ObjectQueue` without a name", answer_objects)
+def object_queue(make=ObjectQueue) -> Iterator[tuple[Any, Check]]:
+    with make(max_messages=4, max_bytes=1 << 20) as queue:
+        queue.put([1, b"x" * 10_000])
+        yield queue, lambda: queue.get(timeout=0) == {"answer": 2}
+        if queue.name:
+            queue.remove()
+
+
+@shared("`ObjectQueue` with a name", answer_objects)
+def _() -> Iterator[tuple[Any, Check]]:
+    yield from object_queue(partial(ObjectQueue.create, "start-methods-objects"))
 
 
 @shared("`MemoryQueue`", lambda queue: queue.send(b"lost"), gives="a copy")
@@ -395,105 +407,3 @@ def _() -> Iterator[tuple[Any, Check]]:
         STARTED.unlink(missing_ok=True)
         for port in server.ports:
             port.forget()
-
-
-# -- the program --
-
-
-def child(name: str, thing: Any) -> None:
-    """Work on it as the table says."""
-    try:
-        SHARED[name].work(thing)
-    except IPCError as error:
-        ERROR.write_text(f"{type(error).__name__}: {error}")
-
-
-def serve(conn: Any, other_end: Any) -> None:
-    """Unpickle what comes, work on it, say how it went; end with the program."""
-    other_end.close()
-    while True:
-        try:
-            name, data = conn.recv()
-        except EOFError:
-            return
-        child(name, pickle.loads(data))
-        conn.send("done")
-
-
-def open_now() -> set[str]:
-    return {
-        f"{fd}: {os.readlink(f'/proc/self/fd/{fd}')}"
-        for fd in os.listdir("/proc/self/fd")
-        if os.path.exists(f"/proc/self/fd/{fd}")
-    }
-
-
-def cell(name: str, method: str, server: Any) -> str:
-    """Do it once; return what the child got, or the error with its class."""
-    with SHARED[name].make() as (thing, check):
-        try:
-            if method == "pickle":
-                server.send((name, pickle.dumps(thing)))
-                assert server.poll(LOOK), name
-                server.recv()
-                well = check()
-            else:
-                well = run(name, thing, method, check)
-        except AssertionError:
-            raise
-        except InChild as error:
-            return str(error)
-        except Exception as error:
-            return f"{type(error).__name__}: {error}"
-        assert well, f"{name} by {method}: the parent does not see the work of the child"
-    return SHARED[name].gives
-
-
-def run(name: str, thing: Any, method: str, check: Check) -> bool:
-    """Start a process with it; return what the check says, or raise the error of either side."""
-    process = multiprocessing.get_context(method).Process(target=child, args=(name, thing))
-    process.start()
-    try:
-        well = SHARED[name].beside and check()
-        process.join(LOOK)
-        if ERROR.exists():
-            raise InChild(ERROR.read_text())
-        assert process.exitcode == 0, f"{name} by {method}: {process.exitcode}"
-        return well or check()
-    finally:
-        ERROR.unlink(missing_ok=True)
-        process.kill()
-        process.join()
-        process.close()
-
-
-def main(method: str) -> None:
-    os.chdir(FOLDER)
-    fork = multiprocessing.get_context("fork")
-    server, theirs = fork.Pipe()
-    process = fork.Process(target=serve, args=(theirs, server))
-    process.start()
-    theirs.close()
-    if method != "pickle":
-        run_nothing(method)
-    found, _arena = {}, Atomic()
-    for name in SHARED:
-        before = open_now(), objects()
-        found[name] = cell(name, method, server)
-        assert open_now() - before[0] == set(), f"{name} by {method} leaves descriptors"
-        assert objects() - before[1] == set(), f"{name} by {method} leaves objects"
-    server.close()
-    process.join(LOOK)
-    print(json.dumps(found))
-
-
-def run_nothing(method: str) -> None:
-    """Have multiprocessing start its helpers, which stay."""
-    first = multiprocessing.get_context(method).Process(target=bool)
-    first.start()
-    first.join(LOOK)
-    first.close()
-
-
-if __name__ == "__main__":
-    main(sys.argv[1])

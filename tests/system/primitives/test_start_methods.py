@@ -31,6 +31,8 @@ CELLS = {
     "`PosixQueue`": (SHARED, SHARED, SHARED, SHARED),
     "`SharedQueue` without a name": (SHARED, SHARED, SHARED, "MisuseError"),
     "`SharedQueue` with a name": (SHARED, SHARED, SHARED, SHARED),
+    "`ObjectQueue` without a name": (SHARED, SHARED, SHARED, "MisuseError"),
+    "`ObjectQueue` with a name": (SHARED, SHARED, SHARED, SHARED),
     "`MemoryQueue`": (COPY, "TypeError", "TypeError", "TypeError"),
     "`MemoryPriorityQueue`": (COPY, "TypeError", "TypeError", "TypeError"),
     "`QueueRelay`": ("MisuseError", "TypeError", "TypeError", "TypeError"),
@@ -50,6 +52,8 @@ IN_NO_ROW = {
     "TableStatistics": "statistics", "Bytes": "a column", "Float": "a column", "Int": "a column",
     "SharedStatistics": "statistics", "LeaseHolder": "a value", "DeadMessage": "a value",
     "DeadMessages": "a view of its queue", "Lease": "a part of its queue",
+    "DeadObjects": "a view of its queue", "ObjectLease": "a part of its queue",
+    "DeadObject": "a value",
     "Reservation": "a part of its queue",
     "Str": "a column", "Port": "a part of its server", "LockedRow": "the row of a lock",
 }  # fmt: skip
@@ -67,7 +71,7 @@ def method(request, tmp_path_factory):
     """A start method, and what its children got: "shared", "a copy", or an error with its text."""
     folder = tmp_path_factory.mktemp(request.param)
     done = subprocess.run(
-        [sys.executable, "-W", "error", HERE / "sharing.py", request.param],
+        [sys.executable, "-W", "error", HERE / "sharing_program.py", request.param],
         env={
             **os.environ,
             "IPCKIT_TEST_FOLDER": str(folder),

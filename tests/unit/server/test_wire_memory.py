@@ -6,7 +6,7 @@ import resource
 
 import pytest
 
-from ipckit.server.messaging import pickle_codec
+from ipckit import _pickle_codec as pickle_codec
 
 
 def test_want_of_memory_is_not_a_wrong_type():

@@ -71,6 +71,8 @@ release_slot(struct membership *member)
 	long ns = FIRST_PAUSE_NS;
 	int code;
 
+	if (member->segment->kind == SEGMENT_QUEUE)
+		ipk_queue_leave_slot(&member->segment->queue, &member->party);
 	for (;;) {
 		(void)pthread_mutex_lock(&registry_mutex);
 		code = ipk_slot_release(&member->segment->registry, &member->party);

@@ -86,13 +86,27 @@ PyObject *queue_send_nowait(PyObject *self, PyObject *body);
 PyObject *queue_receive_nowait(PyObject *self, PyObject *unused);
 QUEUE_FAST(queue_send_many);
 QUEUE_FAST(queue_receive_many);
+/* Copy the body that the call has leased and consume the message: `counted`, so that it is unfinished.
+ * NULL: raised, and it is given back. */
+PyObject *queue_consume(struct queue_call *call, int counted);
 
-/* -- held.c -- */
+/* -- lease.c -- */
 
 QUEUE_FAST(queue_lease);
 QUEUE_FAST(queue_reserve);
+/* What the call has leased, as a Lease. NULL: raised; the message is given back. */
+PyObject *queue_hold_lease(struct queue_call *call);
+
+/* -- held.c -- */
+
 /* Once per process: the two types. 0, or -1 raised. */
 int held_setup(PyObject *module);
+
+/* -- objects.c -- */
+
+PyObject *queue_get_object(PyObject *self, PyObject *timeout);
+PyObject *queue_finish(PyObject *self, PyObject *unused);
+PyObject *queue_join(PyObject *self, PyObject *timeout);
 
 /* -- inspect.c -- */
 

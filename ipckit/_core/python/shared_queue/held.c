@@ -4,7 +4,7 @@
  *
  * Owns      struct held.  Stands on wait.c, body.c.
  * State     a held message keeps its segment mapped, also after the queue's close().
- * Blocks    queue_lease and queue_reserve, as queue_get().
+ * Blocks    never.
  *
  * Invariants
  *   L1  A message's memory is given to others (its record is freed, QUEUED or sent) only when no buffer
@@ -19,91 +19,8 @@
 
 #include <errno.h>
 
-static PyTypeObject *lease_type;
-static PyTypeObject *reservation_type;
-
-/* -- making -- */
-
-/* What the call has leased, as an object. NULL: raised; the message is not ours. */
-static PyObject *
-hold(PyTypeObject *type, struct queue_call *call, int writable)
-{
-	allocfunc allocate = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
-	struct held *held = (struct held *)allocate(type, 0);
-	int code = 0;
-
-	if (held) {
-		held->refusals = Py_NewRef(call->handle->refusals);
-		held->segment = call->segment;
-		held->lease = call->lease;
-		held->writable = writable;
-		held->forks = segment_forks();
-		segment_keep(call->segment);
-		code = held_find_body(held);
-		if (code == 0)
-			return (PyObject *)held;
-		segment_drop(call->segment);
-		held->segment = NULL;
-	}
-	/* First of all: to raise is Python code. */
-	if (writable)
-		ipk_queue_abandon(call->queue, call->party, &call->lease);
-	else
-		(void)ipk_queue_give_back(call->queue, &call->lease, 0);
-	if (code == -EUCLEAN)
-		(void)queue_raise(call, code);
-	else if (code)
-		(void)segment_raise_errno(code, "mremap", "the parts of a message");
-	Py_XDECREF((PyObject *)held);
-	return NULL;
-}
-
-QUEUE_FAST(queue_lease)
-{
-	static const char *const names[] = {"timeout"};
-	struct queue_call call;
-	PyObject *places[1];
-	PyObject *held = NULL;
-	int code;
-
-	if (place_arguments("lease", names, 0, 1, args, count, keywords, places) < 0 ||
-	    queue_begin(&call, self, places[0]) < 0)
-		return NULL;
-	call.event = IPK_QUEUE_MESSAGE;
-	call.size = 0;
-	code = queue_get(&call);
-	if (code > 0)
-		held = hold(lease_type, &call, 0);
-	else if (code == 0)
-		queue_refuse_call(&call);
-	queue_end(&call);
-	return held;
-}
-
-QUEUE_FAST(queue_reserve)
-{
-	static const char *const names[] = {"size", "timeout"};
-	struct queue_call call;
-	PyObject *places[2];
-	PyObject *held = NULL;
-	Py_ssize_t size;
-	int code;
-
-	if (place_arguments("reserve", names, 1, 2, args, count, keywords, places) < 0)
-		return NULL;
-	size = queue_number(places[0], "size", 0);
-	if (size < 0 || queue_begin(&call, self, places[1]) < 0)
-		return NULL;
-	call.event = IPK_QUEUE_ROOM;
-	call.size = (uint64_t)size;
-	code = queue_get(&call);
-	if (code > 0)
-		held = hold(reservation_type, &call, 1);
-	else if (code == 0)
-		queue_refuse_call(&call);
-	queue_end(&call);
-	return held;
-}
+PyTypeObject *held_lease_type;
+PyTypeObject *held_reservation_type;
 
 /* -- its end -- */
 
@@ -123,7 +40,7 @@ check_ours(const struct held *held)
 }
 
 /* An end of a message: an acknowledgement, say. */
-enum end { ACKNOWLEDGE, GIVE_BACK, SEND, ABANDON };
+enum end { ACKNOWLEDGE, CONSUME, GIVE_BACK, SEND, ABANDON };
 
 /* Do it, by the calling thread. 0, or an error of the core. */
 static int
@@ -135,6 +52,8 @@ do_end(struct held *held, const struct ipk_party *party, enum end end, int64_t d
 	switch (end) {
 	case ACKNOWLEDGE:
 		return ipk_queue_acknowledge(queue, party, &held->lease);
+	case CONSUME:
+		return ipk_queue_consume(queue, party, &held->lease);
 	case GIVE_BACK:
 		return ipk_queue_give_back(queue, &held->lease, due);
 	case SEND:
@@ -214,6 +133,14 @@ ended(PyObject *self, enum end end, int64_t due)
 	if (code < 0)
 		return NULL;
 	Py_RETURN_NONE;
+}
+
+/* _consume(): as acknowledge(); the message counts as unfinished. */
+static PyObject *
+lease_consume(PyObject *self, PyObject *unused)
+{
+	(void)unused;
+	return ended(self, CONSUME, 0);
 }
 
 static PyObject *
@@ -363,6 +290,7 @@ static PyMethodDef lease_methods[] = {
 		   "Remove the message for good: no receiver gets it again. Its memory is free when "
 		   "the last\nview of its body is gone. MisuseError: it is over, or its thread has "
 		   "ended.")},
+	{"_consume", lease_consume, METH_NOARGS, NULL},
 	{"give_back", FAST_KEYWORDS(lease_give_back),
 	 PyDoc_STR("give_back($self, delay=0)\n--\n\n"
 		   "Put the message back into its old place, for another receiver, `delay` seconds "
@@ -438,9 +366,9 @@ make_type(PyObject *module, const char *name, const char *full_name, PyMethodDef
 int
 held_setup(PyObject *module)
 {
-	lease_type = make_type(module, "Lease", "ipckit._core._shared_queue.Lease", lease_methods,
+	held_lease_type = make_type(module, "Lease", "ipckit._core._shared_queue.Lease", lease_methods,
 			       lease_properties);
-	reservation_type = make_type(module, "Reservation", "ipckit._core._shared_queue.Reservation",
+	held_reservation_type = make_type(module, "Reservation", "ipckit._core._shared_queue.Reservation",
 				     reservation_methods, reservation_properties);
-	return lease_type && reservation_type ? 0 : -1;
+	return held_lease_type && held_reservation_type ? 0 : -1;
 }

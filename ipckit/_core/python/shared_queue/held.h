@@ -22,6 +22,11 @@ struct held {
 	int clearing; /* L2 */
 };
 
+/* -- held.c -- */
+
+extern PyTypeObject *held_lease_type;
+extern PyTypeObject *held_reservation_type;
+
 /* -- body.c -- */
 
 /* Where the body is, in one part: held->start. 0, -errno. */

@@ -123,10 +123,8 @@ new_message(const struct queue_handle *handle)
 	return message;
 }
 
-/* The body of the message that the call has leased, copied, and acknowledged. NULL: raised, and it is
- * given back. */
-static PyObject *
-consume(struct queue_call *call)
+PyObject *
+queue_consume(struct queue_call *call, int counted)
 {
 	struct ipk_queue_message message;
 	PyObject *body = NULL;
@@ -146,7 +144,8 @@ consume(struct queue_call *call)
 		}
 	}
 	if (code == 0 && body)
-		code = ipk_queue_acknowledge(call->queue, call->party, &call->lease);
+		code = counted ? ipk_queue_consume(call->queue, call->party, &call->lease)
+			       : ipk_queue_acknowledge(call->queue, call->party, &call->lease);
 	if (code == 0 && body)
 		return body;
 	(void)ipk_queue_give_back(call->queue, &call->lease, 0);
@@ -168,7 +167,7 @@ receive_one(struct queue_call *call, PyObject **message)
 	*message = new_message(call->handle);
 	code = *message ? queue_get(call) : -1;
 	if (code > 0) {
-		body = consume(call);
+		body = queue_consume(call, 0);
 		if (body) {
 			(void)PyTuple_SetItem(*message, 1, body);
 			return 1;

@@ -9,7 +9,7 @@
 #include "python/shared_queue/door.h"
 #include "python/threads.h"
 
-/* attach(fd, message, refusals) -> (messages, pages, attempts); takes over fd if it succeeds. */
+/* attach(fd, message, refusals) -> (messages, pages, attempts, content); takes over fd if it succeeds. */
 static PyObject *
 queue_attach(PyObject *object, PyObject *args)
 {
@@ -41,8 +41,8 @@ queue_attach(PyObject *object, PyObject *args)
 	}
 	STORE_RELAXED(&self->ended, 0);
 	queue = &self->segment->queue;
-	return Py_BuildValue("(III)", queue->shape.messages, queue->shape.pages,
-			     queue->shape.attempts);
+	return Py_BuildValue("(IIII)", queue->shape.messages, queue->shape.pages,
+			     queue->shape.attempts, queue->shape.content);
 }
 
 static PyObject *
@@ -84,7 +84,7 @@ queue_descriptor_of(PyObject *self, PyObject *event)
 	long number = PyLong_AsLong(event);
 	int fd;
 
-	if (number < 0 || number >= IPK_QUEUE_EVENTS) {
+	if (number != IPK_QUEUE_MESSAGE && number != IPK_QUEUE_ROOM) {
 		if (!PyErr_Occurred())
 			PyErr_SetString(PyExc_ValueError, "event: 0 or 1");
 		return NULL;
@@ -107,7 +107,7 @@ queue_descriptor(PyObject *self, PyObject *unused)
 	return result;
 }
 
-/* size_of(messages, pages, attempts) -> bytes of the segment */
+/* size_of(messages, pages, attempts, content) -> bytes of the segment */
 static PyObject *
 size_of(PyObject *module, PyObject *args)
 {
@@ -115,7 +115,7 @@ size_of(PyObject *module, PyObject *args)
 	int64_t bytes;
 
 	(void)module;
-	if (!PyArg_ParseTuple(args, "III", &shape.messages, &shape.pages, &shape.attempts))
+	if (!PyArg_ParseTuple(args, "IIII", &shape.messages, &shape.pages, &shape.attempts, &shape.content))
 		return NULL;
 	bytes = ipk_queue_bytes(&shape);
 	if (bytes >= 0)
@@ -124,7 +124,7 @@ size_of(PyObject *module, PyObject *args)
 	return NULL;
 }
 
-/* lay_out(memory, messages, pages, attempts): write an empty queue into zeroed memory */
+/* lay_out(memory, messages, pages, attempts, content): write an empty queue into zeroed memory */
 static PyObject *
 lay_out(PyObject *module, PyObject *args)
 {
@@ -133,7 +133,8 @@ lay_out(PyObject *module, PyObject *args)
 	int code;
 
 	(void)module;
-	if (!PyArg_ParseTuple(args, "w*III", &memory, &shape.messages, &shape.pages, &shape.attempts))
+	if (!PyArg_ParseTuple(args, "w*IIII", &memory, &shape.messages, &shape.pages, &shape.attempts,
+			      &shape.content))
 		return NULL;
 	code = ipk_queue_format(memory.buf, (uint64_t)memory.len, &shape);
 	PyBuffer_Release(&memory);
@@ -214,6 +215,9 @@ static PyMethodDef queue_methods[] = {
 		   "Raises as send(). SystemCallError: space in several parts could not be mapped in one "
 		   "piece.\n\n"
 		   "Blocks: at most `timeout`. Crash: the space is free.")},
+	{"_get", queue_get_object, METH_O, NULL},
+	{"_finish", queue_finish, METH_NOARGS, NULL},
+	{"_join", queue_join, METH_O, NULL},
 	{"_attach", queue_attach, METH_VARARGS, NULL},
 	{"_close", queue_close, METH_NOARGS, NULL},
 	{"_watch", queue_descriptor_of, METH_O, NULL},

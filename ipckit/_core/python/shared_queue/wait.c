@@ -63,6 +63,8 @@ queue_refuse_call(const struct queue_call *call)
 {
 	if (call->event == IPK_QUEUE_MESSAGE)
 		(void)queue_refuse(call->handle, "empty", "()");
+	else if (call->event == IPK_QUEUE_FINISHED)
+		(void)queue_refuse(call->handle, "not_finished", "()");
 	else
 		(void)queue_refuse(call->handle, "full", "(KII)", (unsigned long long)call->size,
 				   call->queue->shape.messages, call->queue->shape.pages);
@@ -147,6 +149,8 @@ try_once(struct queue_call *call)
 
 	if (call->event == IPK_QUEUE_MESSAGE)
 		return ipk_queue_take(call->queue, call->party, &call->lease);
+	if (call->event == IPK_QUEUE_FINISHED)
+		return ipk_queue_is_finished(call->queue);
 	call->obstacle.kind = IPK_NOTHING;
 	code = ipk_queue_reserve(call->queue, call->party, call->size, &call->lease,
 				 &call->obstacle);

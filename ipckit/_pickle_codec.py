@@ -1,7 +1,8 @@
-"""Values between the processes of one server, as pickles.
+"""Values as pickles, between processes that trust each other.
 
-Trust     load() is called for bytes only that came through an inherited socket or lie in the
-          inherited ledger: a pickle runs code when it is read.
+Trust     load() is called for bytes only that came through an inherited socket or lie in inherited
+          memory, or where the user says that the writers are trusted: a pickle runs code when it
+          is read.
 Stands on pickle.
 """
 
@@ -11,7 +12,7 @@ import pickle
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["ENCODE", "dump", "load"]
+__all__ = ["ENCODE", "dump", "dump_with_buffers", "load"]
 
 load: Callable[[bytes], Any] = pickle.loads
 
@@ -26,8 +27,15 @@ def dump(data: Any, name: str = "data") -> bytes:
 
     Blocks: never. Changes nothing.
     """
+    return dump_with_buffers(data, None, name)
+
+
+def dump_with_buffers(
+    data: Any, keep: Callable[[pickle.PickleBuffer], object] | None, name: str = "data"
+) -> bytes:
+    """As dump(); `keep` is called with each large buffer, and returns True for it to be pickled."""
     try:
-        return pickle.dumps(data, pickle.HIGHEST_PROTOCOL)
+        return pickle.dumps(data, pickle.HIGHEST_PROTOCOL, buffer_callback=keep)
     except MemoryError:
         raise
     except Exception as exc:

@@ -26,7 +26,7 @@ def dump(data: Any) -> bytes:
     return msgspec.msgpack.encode(data)
 
 
-def load(body: bytes) -> Any:
+def load(body: bytes | memoryview) -> Any:
     """Return the data. ProtocolError: these bytes are none of ours."""
     try:
         return msgspec.msgpack.decode(body, strict=True)
@@ -63,6 +63,6 @@ def _check(value: Any, path: str, depth: int) -> None:
             _check(part, f"{path}[{key!r}]", depth + 1)
     else:
         raise TypeError(
-            f"{path} is a {kind.__name__}: a task of a ledger with a name may hold None, bool, "
-            f"int, float, str, bytes, list and dict only"
+            f"{path} is a {kind.__name__}: plain data are None, bool, int, float, str, bytes, list "
+            f"and dict, and only they go where no pickle is trusted"
         )

@@ -1,0 +1,1 @@
+"""Objects over a shared queue. The names are in ipckit.queue."""
