@@ -209,6 +209,8 @@ alone | [ours.send_nowait(bytes(100)) for _ in range(10**5)] | WaitTimeout | 0 s
 alone | ours.receive(timeout=-1) | ValueError | timeout=-1 | seconds >= 0, or None | must be
 alone | ours.receive(timeout="1") | TypeError | timeout='1' | seconds, or None | must be
 alone | ours.receive(timeout=0) | WaitTimeout | 0 s | no whole frame came | receive again
+alone | ours.receive(into=b"fixed") | TypeError | into=b'fixed' | a writable buffer | must be
+alone | [theirs.send(b"long"), ours.receive(into=bytearray(3))] | MessageTooLarge | 4 bytes | `into` has 3 | receive again with a larger buffer
 alone | pickle.dumps(ours) | MisuseError | Channel objects | only be shared | use it after a fork
 alone | pickle.dumps(closed_end) | MisuseError | closed | cannot go to another process | make a new pair
 alone | closed_end.send(b"") | MisuseError | send: | this end of the channel is closed | make a new pair

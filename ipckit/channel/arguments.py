@@ -6,11 +6,19 @@ import array
 import os
 import socket
 from collections.abc import Sequence
+from typing import Any
 
 from ipckit.channel.frames import MAX_SIZE
 from ipckit.errors import MisuseError
 
-__all__ = ["as_bytes", "check_max_frame", "descriptors", "not_idle", "socket_of"]
+__all__ = [
+    "as_bytes",
+    "check_max_frame",
+    "descriptors",
+    "not_idle",
+    "socket_of",
+    "writable",
+]
 
 
 def check_max_frame(max_frame: int) -> None:
@@ -34,6 +42,20 @@ def as_bytes(body: object) -> memoryview:
         return view.cast("B")
     except (TypeError, NotImplementedError):
         raise TypeError(f"body has items of format {view.format!r}: send bytes(body)") from None
+
+
+def writable(into: Any) -> memoryview:
+    """Return the bytes of a buffer that may be written, or raise TypeError."""
+    try:
+        view = memoryview(into)
+        if not view.readonly and view.c_contiguous:
+            return view.cast("B")
+    except (TypeError, NotImplementedError):
+        pass
+    raise TypeError(
+        f"into={into!r:.100}: must be a writable buffer whose bytes lie beside each other, "
+        f"such as a bytearray"
+    )
 
 
 def descriptors(fds: Sequence[int]) -> array.array[int]:

@@ -1,6 +1,6 @@
 """One end of a channel: whole frames over a socketpair, waiting or not, in a loop or without.
 
-Contract  docs/contracts/channel.md, rules C1..C13:
+Contract  docs/contracts/channel.md, rules C1..C14:
   C1   frames arrive as they were sent, in order: kind, ident, body, descriptors
   C2   a frame arrives whole or not at all, whatever ends its sending: time, cancelling, death
   C3   WaitTimeout on sending: this frame never arrives, the channel goes on
@@ -14,15 +14,15 @@ Contract  docs/contracts/channel.md, rules C1..C13:
   C11  asend and areceive queue up in order; a cancelled one leaves the channel usable
   C12  a signal whose handler returns does not end a wait
   C13  an end between two frames can be in the args of a multiprocessing.Process
+  C14  receive(into=...) has the body in the caller's buffer, or leaves the frame where it is
 Kernel    socketpair(2) AF_UNIX SOCK_STREAM, sendmsg(2) with SCM_RIGHTS, poll(2).
-Stands on ipckit.errors, ipckit.channel.{arguments,frames,side}, ipckit._{spawning,timeouts},
-          ipckit._core (python/channel/: the usual case).
+Stands on ipckit.errors, ipckit.channel.{arguments,frames,incoming,side},
+          ipckit._{spawning,timeouts}, ipckit._core (python/channel/: the usual case).
 Invariants
   H1  `_owed` goes before any other byte: what is left of a frame that was given up.
   H2  `torn` is true exactly between a system call and the account of it. An exception out of a
       signal handler that strikes there leaves it true, and the channel is then dead.
-  H3  `_fds` are those that came with the frame in the decoder, and no others.
-  H4  the kernel limits the descriptors that a user has in flight, in all sockets together, and no
+  H3  the kernel limits the descriptors that a user has in flight, in all sockets together, and no
       event tells when they become less. `_crowded` says that this was met: a wait is then a pause.
 """
 
@@ -31,20 +31,27 @@ from __future__ import annotations
 import array
 import asyncio
 import errno
-import os
 import resource
 import select
 import socket
 from collections.abc import Sequence
 from time import monotonic
-from typing import Any, Self
+from typing import Any, Self, overload
 
 from ipckit._closing import Closing
-from ipckit._core._frames import send, take
+from ipckit._core._frames import send
 from ipckit._spawning import Sent, additions, check_class, descriptor_for_child, receive_descriptor
 from ipckit._timeouts import deadline_of
-from ipckit.channel.arguments import as_bytes, check_max_frame, descriptors, not_idle, socket_of
-from ipckit.channel.frames import Decoder, Frame, Outgoing, encode_head
+from ipckit.channel.arguments import (
+    as_bytes,
+    check_max_frame,
+    descriptors,
+    not_idle,
+    socket_of,
+    writable,
+)
+from ipckit.channel.frames import Frame, FrameInto, Outgoing, encode_head
+from ipckit.channel.incoming import Incoming
 from ipckit.channel.side import Side
 from ipckit.errors import (
     MessageTooLarge,
@@ -61,8 +68,8 @@ DEFAULT_MAX_FRAME = 64 * 1024 * 1024
 
 _TURN = 32  # pieces (1 MiB) between two looks at the clock, and at the loop's other tasks
 _NO_SIGNAL = socket.MSG_NOSIGNAL
-_OWN = frozenset("_crowded _dead _decoder _fds _in _max_frame _out _owed _sock".split())
-_CROWDED_SECONDS = 0.005  # H4: between two attempts
+_OWN = frozenset("_crowded _dead _in _incoming _max_frame _out _owed _sock".split())
+_CROWDED_SECONDS = 0.005  # H3: between two attempts
 
 
 class Channel(Closing):
@@ -89,11 +96,10 @@ class Channel(Closing):
         sock.setblocking(False)
         self._sock = sock
         self._max_frame = max_frame
-        self._decoder = Decoder(max_frame)
+        self._incoming = Incoming(max_frame)
         self._out = Side("send", select.POLLOUT)
         self._in = Side("receive", select.POLLIN)
         self._owed = b""
-        self._fds: list[int] = []
         self._crowded = False
         self._dead = ""
 
@@ -168,14 +174,21 @@ class Channel(Closing):
         finally:
             side.busy = False
 
-    def receive(self, timeout: float | None = None) -> Frame:
+    @overload
+    def receive(self, timeout: float | None = None) -> Frame: ...
+    @overload
+    def receive(self, timeout: float | None = None, *, into: Any) -> FrameInto: ...
+    def receive(self, timeout: float | None = None, *, into: Any = None) -> Frame | FrameInto:
         """Return the next frame; its descriptors are the caller's to close.
 
         Args:
             timeout: seconds; None waits for ever, 0 tries once.
+            into: a buffer for the body, such as a bytearray or an array. The frame's body is then
+                a view of its beginning. After an error its bytes are any.
 
         Raises:
             WaitTimeout: no whole frame in time. What has come is kept for the next call.
+            MessageTooLarge: the body is larger than `into`. Nothing is lost: the next call gets it.
             PeerGone: the stream ended; a frame not whole and its descriptors are gone.
             ProtocolError, MessageTooLarge: what came is no frame, or over max_frame. The
                 channel is dead. MisuseError: closed, or another receive() is under way.
@@ -185,12 +198,16 @@ class Channel(Closing):
         Source: recvmsg(2), unix(7).
         """
         deadline = deadline_of(timeout)
+        view = None if into is None else writable(into)
         self._enter(self._in, timeout)
         try:
-            while (frame := self._read()) is None:
+            while (frame := self._read(view)) is None:
                 self._wait(self._in, deadline, timeout)
             return frame
         finally:
+            if view is not None:
+                self._incoming.leave()
+                view.release()  # an exception has this frame
             self._in.busy = False
 
     def send_nowait(
@@ -241,18 +258,34 @@ class Channel(Closing):
         except TimeoutError:
             raise self._late(side, timeout) from None
 
-    async def areceive(self, timeout: float | None = None) -> Frame:  # noqa: ASYNC109
-        """As `receive()`, without holding up the loop. Cancelling it loses nothing."""
+    @overload
+    async def areceive(self, timeout: float | None = None) -> Frame: ...  # noqa: ASYNC109
+    @overload
+    async def areceive(self, timeout: float | None = None, *, into: Any) -> FrameInto: ...  # noqa: ASYNC109
+    async def areceive(
+        self,
+        timeout: float | None = None,  # noqa: ASYNC109  (the API's: the same as receive())
+        *,
+        into: Any = None,
+    ) -> Frame | FrameInto:
+        """As `receive()`, without holding up the loop. Cancelling it loses nothing.
+
+        Leave `into` alone until it returns.
+        """
         deadline_of(timeout)
+        view = None if into is None else writable(into)
         side = self._in
         try:
             async with asyncio.timeout(timeout), side.lock():
                 self._enter(side, timeout)
                 try:
-                    while (frame := self._read()) is None:
+                    while (frame := self._read(view)) is None:
                         await self._ready(side)
                     return frame
                 finally:
+                    if view is not None:
+                        self._incoming.leave()
+                        view.release()  # an exception has this frame
                     side.busy = False
         except WaitTimeout:
             raise  # of _enter(); it is a TimeoutError too
@@ -267,7 +300,7 @@ class Channel(Closing):
         """Close this end. Waiting asend() and areceive() raise MisuseError; again: nothing."""
         for side in (self._in, self._out):
             side.end_wait(self._sock)
-        self._drop_fds()
+        self._incoming.drop()
         self._sock.close()
 
     def __repr__(self) -> str:
@@ -279,7 +312,7 @@ class Channel(Closing):
     def __reduce__(self) -> tuple[Any, ...]:
         """Send it to a process that is being started; then close() it here. Else MisuseError."""
         fd = self.fileno()
-        between = self._decoder.at_start and not self._owed
+        between = self._incoming.at_start and not self._owed
         why = "closed" if fd < 0 else "dead" if self._dead else "" if between else "inside a frame"
         if any(side.busy or side.torn for side in (self._in, self._out)):
             why = "in use"
@@ -370,80 +403,22 @@ class Channel(Closing):
         self._owed += out.give_up()
         self._out.torn = torn
 
-    def _read(self) -> Frame | None:
-        """Read what is there of one frame, at most a turn; return it when it is whole."""
-        side, decoder = self._in, self._decoder
-        for _ in range(_TURN):
-            side.torn = True
-            try:
-                if decoder.at_start:
-                    taken = take(self._sock.fileno(), self._max_frame, Frame)
-                    if taken.__class__ is Frame:
-                        side.torn = False
-                        return taken
-                    if taken is None:
-                        side.torn = False
-                        return None
-                    data, rest = self._begun(*taken)
-                else:
-                    data, rest = self._sock.recv(decoder.wanted), b""
-                arrived = decoder.feed(data) if data else None
-                if rest:
-                    arrived = decoder.feed(rest)
-            except BlockingIOError:
-                side.torn = False
-                return None
-            except (ProtocolError, MessageTooLarge) as exc:
-                self._die(str(exc))
-                raise
-            except ConnectionResetError:
-                data = b""
-            except OSError as exc:
-                side.torn = False
-                raise from_errno("recvmsg", exc.errno or 0, "while waiting for a frame") from None
-            if not data:
-                side.torn = False
-                raise self._ended()
-            if arrived is not None:
-                fds = tuple(self._fds)
-                if len(fds) != arrived.fds:
-                    self._die(f"{len(fds)} descriptors came with a frame of {arrived.fds}")
-                    raise ProtocolError(f"receive: {self._dead}")
-                if arrived.body is not None:
-                    self._fds = []
-                    side.torn = False
-                    return Frame(arrived.kind, arrived.ident, arrived.body, fds)
-                self._drop_fds()
-            side.torn = False
-        return None
-
-    def _begun(self, data: bytes, rights: bytes, lost: bool, rest: bytes) -> tuple[bytes, bytes]:
-        """Keep the descriptors that came with the first bytes of a frame; return its bytes."""
-        self._fds += array.array("i", rights)
-        if lost:
-            raise ProtocolError(
-                f"receive: descriptors were lost after {len(self._fds)}: this process has no "
-                f"room for more; close some, or raise the limit (ulimit -n)"
-            )
-        return data, rest
-
-    def _ended(self) -> PeerGone:
-        self._drop_fds()
-        where = "" if self._decoder.at_start else " in the middle of a frame"
-        return PeerGone(f"receive: the other end was closed{where}; close this one too")
+    def _read(self, into: memoryview | None) -> Frame | FrameInto | None:
+        try:
+            return self._incoming.read(self._sock, self._in, into)
+        except (ProtocolError, MessageTooLarge):
+            if self._incoming.broken:
+                self._die(self._incoming.broken)
+            raise
 
     def _die(self, why: str) -> None:
         """End it for both directions; the peer reads end of file."""
         self._dead = why
-        self._drop_fds()
+        self._incoming.drop()
         try:
             self._sock.shutdown(socket.SHUT_RDWR)
         except OSError:
             pass  # the peer was faster
-
-    def _drop_fds(self) -> None:
-        while self._fds:
-            os.close(self._fds.pop())
 
     def _wait(self, side: Side, deadline: float | None, timeout: float | None) -> None:
         if side is self._out and self._crowded:
@@ -459,7 +434,7 @@ class Channel(Closing):
             raise self._late(side, timeout)
 
     def _hung_up(self, pause_ms: float) -> bool:
-        """H4. Pause; return whether the other end was closed, which ends the pause immediately."""
+        """H3. Pause; return whether the other end was closed, which ends the pause immediately."""
         poll = select.poll()
         poll.register(self._sock, 0)
         return bool(poll.poll(pause_ms))

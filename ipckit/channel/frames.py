@@ -17,6 +17,8 @@ Invariants
       leaves the socket alone: select() on it says whether there is another.
   F2  the size is judged before anything is allocated by it.
   F3  `Outgoing.give_up()` completes what was begun up to the next verdict, which is DROP.
+  F4  with a buffer (`place()`) the body's bytes are in it, the first `_filled` of them, and nowhere
+      else; without one they are in `_pieces` and `_step`.
 """
 
 from __future__ import annotations
@@ -38,6 +40,7 @@ __all__ = [
     "Arrived",
     "Decoder",
     "Frame",
+    "FrameInto",
     "Outgoing",
     "encode_head",
 ]
@@ -67,13 +70,22 @@ class Frame(NamedTuple):
     fds: tuple[int, ...]
 
 
+class FrameInto(NamedTuple):
+    """One received unit whose body lies in the buffer that receive(into=...) was given."""
+
+    kind: int
+    ident: int
+    body: memoryview
+    fds: tuple[int, ...]
+
+
 class Arrived(NamedTuple):
     """A frame came to its end; `body` is None when its writer gave it up, `fds` is a number."""
 
     kind: int
     ident: int
     fds: int
-    body: bytes | None
+    body: bytes | memoryview | None
 
 
 def encode_head(size: int, kind: int, ident: int, fds: int, max_frame: int) -> bytes:
@@ -163,10 +175,30 @@ class Decoder:
     Read at most `wanted` bytes, `feed()` them. After an exception it is not used again.
     """
 
-    __slots__ = ("_ident", "_kind", "_left", "_max_frame", "_pieces", "_step", "fds", "wanted")
+    __slots__ = (
+        "_filled",
+        "_ident",
+        "_into",
+        "_kind",
+        "_left",
+        "_max_frame",
+        "_piece",
+        "_pieces",
+        "_step",
+        "_verdict",
+        "fds",
+        "size",
+        "wanted",
+    )
 
     def __init__(self, max_frame: int) -> None:
         self._max_frame = max_frame
+        self._into: memoryview | None = None  # F4
+        self._filled = 0
+        self._piece = 0  # bytes of the piece that comes
+        self._verdict = bytearray(1)
+        self.size = 0
+        """Bytes of the body, when the head has come."""
         self._step: list[bytes] = []  # what has come of the bytes up to the next verdict
         self._pieces: list[memoryview] = []  # that came before the last one
         self._left = self._kind = self._ident = 0
@@ -177,7 +209,7 @@ class Decoder:
 
     def _restart(self) -> None:
         self._pieces.clear()
-        self._left = 0
+        self._left = self._filled = 0
         self.fds = -1
         self.wanted = HEAD_SIZE + 1
 
@@ -209,17 +241,24 @@ class Decoder:
             pieces.append(memoryview(step)[:-1])
         else:
             last = step[:-1]  # the only piece
-        left = self._left
+        return self._decided(verdict, last)
+
+    def _decided(self, verdict: int, last: bytes = b"") -> Arrived | None:
+        """Go on after a verdict; `last`: the only piece of a body."""
+        left, body = self._left, self._into
         if verdict == _GO and left:
-            size = min(PIECE, left)
-            self._left = left - size
-            self.wanted = size + 1
+            self._piece = min(PIECE, left)
+            self._left = left - self._piece
+            self.wanted = self._piece + 1
             return None
         if verdict == _DROP:
             arrived = Arrived(self._kind, self._ident, self.fds, None)
         elif verdict == _END and not left:
-            body = b"".join(pieces) if pieces else last
-            arrived = Arrived(self._kind, self._ident, self.fds, body)
+            if body is not None:
+                arrived = Arrived(self._kind, self._ident, self.fds, body[: self._filled])
+            else:
+                whole = b"".join(self._pieces) if self._pieces else last
+                arrived = Arrived(self._kind, self._ident, self.fds, whole)
         else:
             raise ProtocolError(
                 f"verdict {verdict:#04x} with {left} bytes of the body to come: the peer "
@@ -227,6 +266,47 @@ class Decoder:
             )
         self._restart()
         return arrived
+
+    # -- into a buffer of the caller ---
+
+    def place(self, into: memoryview) -> None:
+        """Have the body in `into`, also what has come of it. It has room for `size` bytes."""
+        parts: list[bytes | memoryview] = [*self._pieces, *self._step]
+        for part in parts:
+            into[self._filled : self._filled + len(part)] = part
+            self._filled += len(part)
+        self._pieces.clear()
+        self._step.clear()
+        self._into = into
+
+    def unplace(self) -> None:
+        """Copy what has come out of the buffer, and forget it (F4)."""
+        into, self._into = self._into, None
+        if into is None or not self._filled:
+            return
+        begun = self._piece - (self.wanted - 1)  # of a piece whose verdict has not come
+        whole = self._filled - begun
+        if whole:
+            self._pieces.append(memoryview(bytes(into[:whole])))
+        if begun:
+            self._step.append(bytes(into[whole : self._filled]))
+        self._filled = 0
+
+    @property
+    def placed(self) -> bool:
+        """Whether the body goes into a buffer: read into `room()`, then call `came()`."""
+        return self._into is not None
+
+    def room(self) -> tuple[memoryview, bytearray]:
+        """Return where the next bytes go: the rest of the piece, and its verdict."""
+        assert self._into is not None
+        return self._into[self._filled : self._filled + self.wanted - 1], self._verdict
+
+    def came(self, count: int) -> Arrived | None:
+        """Take 1..wanted bytes that were written into `room()`. As `feed()`."""
+        self._filled += min(count, self.wanted - 1)
+        self.wanted -= count
+        return None if self.wanted else self._decided(self._verdict[0])
 
     def _begin(self, step: bytes) -> None:
         size, self._kind, fds, mark, self._ident = _HEAD.unpack_from(step)
@@ -241,5 +321,5 @@ class Decoder:
                 f"receive: a body of {size} bytes comes, max_frame is {self._max_frame}; "
                 f"the channel is dead: close it and make a pair with a larger max_frame",
             )
-        self._left = size
+        self._left = self.size = size
         self.fds = fds

@@ -159,3 +159,36 @@ def test_numbers_out_of_range(kind, ident, fds, error):
     """kind, ident and the number of descriptors are checked before anything is written."""
     with pytest.raises(ValueError, match=error):
         encode_head(0, kind, ident, fds, 100)
+
+
+@given(st.lists(st.tuples(sizes, heads), min_size=1, max_size=3), steps, st.data())
+def test_c14_any_change_between_buffers_gives_the_frames(sent, reads, data):
+    """C14, C4: parts of a body come into one buffer, into another, or into none, in any order."""
+    wire = b"".join(write(outgoing(size, *head), 1 << 30, []) for size, head in sent)
+    decoder, at, got = Decoder(LIMIT), 0, []
+    ways = data.draw(st.lists(st.sampled_from("none one two".split()), min_size=1, max_size=5))
+    turn = 0
+    buffers = {name: memoryview(bytearray(LIMIT)) for name in ("one", "two")}
+    while at < len(wire):
+        way = ways[turn % len(ways)]
+        turn += 1
+        step = min(reads[at % len(reads)] if reads else len(wire), decoder.wanted)
+        part = wire[at : at + step]
+        at += step
+        if way != "none" and decoder.fds >= 0:
+            decoder.place(buffers[way])
+        if decoder.placed:
+            space, verdict = decoder.room()
+            assert len(space) == decoder.wanted - 1
+            space[: len(part)] = part[: len(space)]
+            verdict[:] = part[len(space) :] or verdict
+            arrived = decoder.came(step)
+        else:
+            arrived = decoder.feed(part)
+        if arrived is not None:
+            assert decoder.at_start
+            got.append(arrived._replace(body=bytes(arrived.body)))
+        decoder.unplace()
+        for buffer in buffers.values():
+            buffer[:] = bytes(LIMIT)  # what the decoder keeps is in no buffer
+    assert got == [Arrived(*head, body_of(size)) for size, head in sent]

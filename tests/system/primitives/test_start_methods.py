@@ -53,7 +53,7 @@ IN_NO_ROW = {
     "SharedStatistics": "statistics", "LeaseHolder": "a value", "DeadMessage": "a value",
     "DeadMessages": "a view of its queue", "Lease": "a part of its queue",
     "DeadObjects": "a view of its queue", "ObjectLease": "a part of its queue",
-    "DeadObject": "a value",
+    "DeadObject": "a value", "FrameInto": "a frame over a buffer of its process",
     "Reservation": "a part of its queue",
     "Str": "a column", "Port": "a part of its server", "LockedRow": "the row of a lock",
 }  # fmt: skip
