@@ -65,7 +65,10 @@ segment_join(struct segment *segment)
 			return NULL;
 	if (party)
 		return party;
-	if (code == -EUSERS)
+	if (code == -ESHUTDOWN)
+		PyErr_SetString(segment_misuse,
+				"another thread closed this object during the call; open it again");
+	else if (code == -EUSERS)
 		(void)segment_raise_errno(code, "join", "512 living threads write to it already");
 	else if (code == -EMFILE)
 		(void)segment_raise_errno(code, "join",

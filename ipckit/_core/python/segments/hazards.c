@@ -2,7 +2,7 @@
  * python/segments/hazards.c - hazard pointers: a segment stays mapped while a call is inside it.
  *
  * Owns      each thread's hazard pointers; the list of retired segments.
- * Stands on membership.c, which unmaps.
+ * Stands on mapping.c, which unmaps.
  * State     `own_hazards` (per thread), `all_hazards`, `retired_segments` under `retired_mutex`.
  * Blocks    never.
  * Source    Michael, "Hazard Pointers: Safe Memory Reclamation for Lock-Free Objects", 2004.

@@ -1,8 +1,8 @@
 /*
  * python/segments/membership.c - the slots that this process's threads have in its segments.
  *
- * Owns      each thread's list of memberships; the mapping and the descriptor of a segment.
- * Stands on locks/slots, pthread keys and atfork handlers.
+ * Owns      each thread's list of memberships.
+ * Stands on mapping.c, locks/slots, pthread keys and atfork handlers.
  * State     `mine` (per thread), `lingering`, `forks`, `registry_mutex`: the only ones of the extension
  *           that are not a Python object's.
  * Blocks    joining and leaving, while another thread or process does.
@@ -18,10 +18,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
 #include <time.h>
-#include <unistd.h>
 
 enum { MOST_MEMBERSHIPS = 1024 }; /* the kernel walks at most 2,048 entries of a robust list */
 
@@ -188,102 +185,6 @@ membership_setup(void)
 	return code ? code : pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
 }
 
-/* What the segment is, for this process; 0 or -errno. */
-static int
-attach(struct segment *segment, uint32_t cells, const char **why)
-{
-	int code;
-
-	switch (segment->kind) {
-	case SEGMENT_TABLE:
-		return ipk_table_attach(&segment->table, segment->base, segment->bytes, why);
-	case SEGMENT_ARENA:
-		if (segment->bytes < ipk_sync_bytes(cells))
-			return -EUCLEAN;
-		ipk_sync_attach(&segment->sync, segment->base, cells);
-		return 0;
-	default:
-		segment->woken = calloc(IPK_QUEUE_SLOTS, sizeof(uint32_t));
-		if (!segment->woken)
-			return -ENOMEM;
-		code = ipk_queue_attach(&segment->queue, segment->base, segment->bytes, why);
-		segment->queue.woken = segment->woken;
-		return code;
-	}
-}
-
-struct segment *
-segment_open(int fd, enum segment_kind kind, uint32_t cells, int *code, const char **why)
-{
-	struct segment *segment = calloc(1, sizeof(*segment));
-	struct stat seen;
-
-	*why = NULL;
-	*code = -ENOMEM;
-	if (!segment)
-		return NULL;
-	segment->kind = kind;
-	*code = fstat(fd, &seen) == 0 ? 0 : -errno;
-	if (*code == 0 && seen.st_size <= 0) {
-		*why = "it is empty";
-		*code = -EUCLEAN;
-	}
-	if (*code == 0) {
-		segment->bytes = (uint64_t)seen.st_size;
-		segment->base = mmap(NULL, segment->bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-		*code = segment->base == MAP_FAILED ? -errno : attach(segment, cells, why);
-		if (*code && segment->base != MAP_FAILED)
-			(void)munmap(segment->base, segment->bytes);
-	}
-	if (*code) {
-		free(segment->woken);
-		free(segment);
-		return NULL;
-	}
-	segment->registry = (struct ipk_registry){.fd = fd,
-						  .dev = (uint64_t)seen.st_dev,
-						  .ino = (uint64_t)seen.st_ino,
-						  .no_wait = 1};
-	segment->handles = 1;
-	segment->users = 1;
-	return segment;
-}
-
-void
-segment_keep(struct segment *segment)
-{
-	__atomic_add_fetch(&segment->users, 1, __ATOMIC_RELAXED);
-}
-
-void
-segment_drop(struct segment *segment)
-{
-	if (__atomic_sub_fetch(&segment->users, 1, __ATOMIC_ACQ_REL) == 0)
-		segment_retire(segment);
-}
-
-void
-segment_unmap(struct segment *segment)
-{
-	struct stat seen;
-
-	(void)munmap(segment->base, segment->bytes);
-	/* The program may have closed it, and the number be another file's. */
-	if (fstat(segment->registry.fd, &seen) == 0 &&
-	    (uint64_t)seen.st_dev == segment->registry.dev &&
-	    (uint64_t)seen.st_ino == segment->registry.ino)
-		(void)close(segment->registry.fd);
-	free(segment->woken);
-	free(segment);
-}
-
-void
-segment_close(struct segment *segment)
-{
-	__atomic_sub_fetch(&segment->handles, 1, __ATOMIC_RELEASE);
-	segment_drop(segment);
-}
-
 static struct membership *
 find_membership(const struct segment *segment)
 {
@@ -380,7 +281,11 @@ segment_party_of_c_thread(struct segment *segment, int *code)
 	if (!member)
 		return NULL;
 	member->segment = segment;
-	segment_keep(segment);
+	if (!segment_try_keep(segment)) {
+		free(member);
+		*code = -ESHUTDOWN;
+		return NULL;
+	}
 	*code = join(member);
 	if (*code) {
 		segment_drop(segment);

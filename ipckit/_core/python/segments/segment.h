@@ -34,22 +34,31 @@ struct segment {
 	struct segment *next_retired;
 };
 
+/* -- mapping.c -- */
+
+/* The segment of a file; `cells`: of an arena. Takes over `fd` when it succeeds. NULL: *code is
+ * -errno, *why a text or NULL. */
+struct segment *segment_open(int fd, enum segment_kind kind, uint32_t cells, int *code,
+			     const char **why);
+/* One more user: of a segment that has one already. */
+void segment_keep(struct segment *segment);
+/* The same of any segment that the caller is inside. 1; 0: it has none, so it is closed, and unmapped
+ * when all calls have left. */
+int segment_try_keep(struct segment *segment);
+void segment_drop(struct segment *segment);
+/* A handle is closed. Threads that have a slot give it back when they next join something. */
+void segment_close(struct segment *segment);
+/* For hazards.c: unmap a retired segment, and close its descriptor. */
+void segment_unmap(struct segment *segment);
+
 /* -- membership.c: which slots the threads of this process have -- */
 
 /* Once per process. 0, or an errno. */
 int membership_setup(void);
 /* At the calling thread's end its slots and its hazard pointers are given back. */
 void membership_ends_with_thread(void);
-/* The segment of a file; `cells`: of an arena. Takes over `fd` when it succeeds. NULL: *code is
- * -errno, *why a text or NULL. */
-struct segment *segment_open(int fd, enum segment_kind kind, uint32_t cells, int *code,
-			     const char **why);
-void segment_keep(struct segment *segment);
-void segment_drop(struct segment *segment);
-/* A handle is closed. Threads that have a slot give it back when they next join something. */
-void segment_close(struct segment *segment);
 /* The calling thread's party, joined at its first call; NULL with *code = -errno (-EINTR: look at
- * the signal, call again). Gives the GIL away while it joins. */
+ * the signal, call again; -ESHUTDOWN: another thread has closed the segment). Gives the GIL away while it joins. */
 struct ipk_party *segment_party(struct segment *segment, int *code);
 /* The same, if it has joined. */
 struct ipk_party *segment_party_if_any(struct segment *segment);
@@ -59,9 +68,6 @@ struct ipk_party *segment_party_of_c_thread(struct segment *segment, int *code);
 uint32_t segment_forks(void);
 /* The calling thread gives its slot back. 0, -EBUSY: it holds a row's lock; or another -errno. */
 int segment_release_slot(struct segment *segment);
-
-/* For hazards.c: unmap a retired segment, and close its descriptor. */
-void segment_unmap(struct segment *segment);
 
 /* -- errors.c -- */
 

@@ -173,7 +173,13 @@ new_watcher(struct segment *segment, enum ipk_queue_event event)
 		free(watcher);
 		return NULL;
 	}
-	segment_keep(segment);
+	if (!segment_try_keep(segment)) {
+		PyErr_SetString(segment_misuse,
+				"another thread closed this object during the call; open it again");
+		(void)close(watcher->eventfd);
+		free(watcher);
+		return NULL;
+	}
 	code = start(watcher);
 	if (code == 0)
 		return watcher;
