@@ -58,7 +58,8 @@ int membership_setup(void);
 /* At the calling thread's end its slots and its hazard pointers are given back. */
 void membership_ends_with_thread(void);
 /* The calling thread's party, joined at its first call; NULL with *code = -errno (-EINTR: look at
- * the signal, call again; -ESHUTDOWN: another thread has closed the segment). Gives the GIL away while it joins. */
+ * the signal, call again; -ESHUTDOWN: another thread has closed the segment). Gives the GIL away
+ * while it joins. */
 struct ipk_party *segment_party(struct segment *segment, int *code);
 /* The same, if it has joined. */
 struct ipk_party *segment_party_if_any(struct segment *segment);
