@@ -70,7 +70,7 @@ def make(
 
 def context(certificate: str) -> ssl.SSLContext:
     """Return what TLS needs; the program has it before anything fails."""
-    made = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     made.load_cert_chain(certificate)
     return made
 

@@ -33,7 +33,9 @@ class Line:
             self._sock.connect(address)
             if tls:
                 patience.watch()
-                context = ssl.create_default_context()
+                context = ssl.SSLContext(
+                    ssl.PROTOCOL_TLS_CLIENT
+                )  # without the system's authorities
                 context.check_hostname = False
                 context.verify_mode = ssl.CERT_NONE
                 self._sock = context.wrap_socket(self._sock)

@@ -6,7 +6,7 @@
  *   double  and the next writer of that bucket is killed too, on its way through the recovery
  *   held    the call meets a latch whose owner is stopped inside it, and is killed while it waits
  *   stop    the victim is stopped, not killed: readers go on, nothing is stolen; then it goes on
- * `coarser`: so many times fewer cuts; without it every cut of `kill` and `held`, every fourth of
+ * `coarser`: so many times fewer cuts; without it every cut of `kill` and `held`, every tenth of
  * `stop`, and a ninth of `double`. Prints the counts; ends with 1 if any trial failed. Two processes
  * share the kinds between them.
  * A victim runs to its place by a breakpoint (kills_victim.h). One that takes another path than the
@@ -39,7 +39,7 @@ static const struct sweep sweeps[] = {
 	{"kill", kill_once, 1, 1, false, false},
 	{"double", kill_twice, 9, 9, true, true},
 	{"held", kill_waiter, 11, 1, true, true},
-	{"stop", stop_once, 1, 4, false, false},
+	{"stop", stop_once, 1, 10, false, false},
 };
 
 static bool
