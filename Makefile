@@ -88,7 +88,7 @@ killers: $(READY)
 	tests/c/run $(CURDIR)/$(BIN) plain
 
 inject: $(BUILT) ## 3,000 system calls that fail, on every way of a server; prints the counts (2 minutes)
-	PYTHONPATH=tests $(BIN)/python -m inject --size 3550
+	PYTHONPATH=tests $(BIN)/python -m inject --size 3800
 
 weak: ## the table's and the queue's sources under a weak memory model, the ledger's under preemption; sound, and with faults
 	tests/weak/run

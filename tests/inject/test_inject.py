@@ -21,7 +21,7 @@ SOAK = os.environ.get("IPCKIT_SOAK") == "1"
 @pytest.mark.timeout(48 * 3600 if SOAK else 1800)
 def test_every_failure_is_withstood():
     """0 lost tasks, 0 servers ended, 0 hangs, 0 leftovers, 0 doubled `close`; J1 to J7 (lane.py)."""
-    size = ["--all"] if SOAK else ["--size", "3550"]
+    size = ["--all"] if SOAK else ["--size", "3800"]  # on a busy machine a sixth is not met again
     done = subprocess.run(
         [sys.executable, "-m", "inject", *size],
         env={**os.environ, "PYTHONPATH": str(TESTS)},

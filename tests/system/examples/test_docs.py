@@ -61,6 +61,7 @@ VARIES = [
     (r"\b(server|manager) \d+", r"\1 PID"),
     (r"\bup \d+ s$", "up SECONDS"),
     (r"^  connection_num +[01]$", "CLIENTS"),  # one that has just left may still be counted
+    (r"^  task_workers_needed +[01]\.\d$", "BUSY"),  # by the time that the tasks took
     (r"^( +\d+){5} +[\d.]+$", "ROW"),
     (r"\b(failed|passed) in [\d.]+s$", r"\1 in SECONDS"),
 ]
