@@ -80,6 +80,7 @@ soak: $(BUILT) killers ## the suites with a soak size, in full size (S=n: n seco
 	build/c/plain/tests/c/kill_storm 1000000 100
 	build/c/plain/tests/c/kill_queue 1 1
 	build/c/plain/tests/c/kill_queue_storm 1000000 100
+	tests/steps/run 100000
 
 c-test: $(BUILT) ## the C tests under ASan, UBSan and TSan
 	tests/c/run $(CURDIR)/$(BIN)

@@ -33,7 +33,7 @@ def dump(data: Any, name: str = "data") -> bytes:
 def dump_with_buffers(
     data: Any, keep: Callable[[pickle.PickleBuffer], object] | None, name: str = "data"
 ) -> bytes:
-    """As dump(); `keep` is called with each large buffer, and returns True for it to be pickled."""
+    """As dump(); `keep` is called with each buffer, and returns True to have it in the pickle."""
     try:
         return pickle.dumps(data, pickle.HIGHEST_PROTOCOL, buffer_callback=keep)
     except MemoryError:

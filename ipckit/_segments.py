@@ -19,9 +19,17 @@ import re
 import stat
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from ipckit._cgroup import refuse_over_group
-from ipckit.errors import AccessDenied, NotFound, SegmentCorrupt, from_errno, system_call
+from ipckit.errors import (
+    AccessDenied,
+    AlreadyExists,
+    NotFound,
+    SegmentCorrupt,
+    from_errno,
+    system_call,
+)
 
 __all__ = [
     "FOLDER",
@@ -33,11 +41,13 @@ __all__ = [
     "check_mode",
     "file_of",
     "mapped_segments",
+    "open_or_make",
     "unnamed_file",
 ]
 
 FOLDER = "/dev/shm"  # noqa: S108  (the kernel's place for shared memory, not a temporary file)
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,200}")
+_Made = TypeVar("_Made")
 
 
 def check_mode(mode: object) -> None:
@@ -218,6 +228,19 @@ TABLES = NamedSegments("table", "ipckit.")
 LEDGERS = NamedSegments("task ledger", "ipckit.ledger.")
 QUEUES = NamedSegments("shared queue", "ipckit-queue.")
 """Another prefix than "ipckit.queue.", which a table may have."""
+
+
+def open_or_make(open_it: Callable[[], _Made], make_it: Callable[[], _Made]) -> _Made:
+    """Open what has a name, or make it; any number of processes may do so at the same time."""
+    while True:  # each turn lost means that others made and removed it in between
+        try:
+            return open_it()
+        except NotFound:
+            pass
+        try:
+            return make_it()
+        except AlreadyExists:
+            pass
 
 
 def mapped_segments(pid: int) -> list[str]:

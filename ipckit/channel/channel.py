@@ -199,16 +199,20 @@ class Channel(Closing):
         """
         deadline = deadline_of(timeout)
         view = None if into is None else writable(into)
-        self._enter(self._in, timeout)
+        side = self._in
+        self._enter(side, timeout)
         try:
-            while (frame := self._read(view)) is None:
-                self._wait(self._in, deadline, timeout)
+            while (frame := self._incoming.read(self._sock, side, view)) is None:
+                self._wait(side, deadline, timeout)
             return frame
+        except (ProtocolError, MessageTooLarge):
+            self._end_if_broken()
+            raise
         finally:
             if view is not None:
                 self._incoming.leave()
                 view.release()  # an exception has this frame
-            self._in.busy = False
+            side.busy = False
 
     def send_nowait(
         self,
@@ -279,9 +283,12 @@ class Channel(Closing):
             async with asyncio.timeout(timeout), side.lock():
                 self._enter(side, timeout)
                 try:
-                    while (frame := self._read(view)) is None:
+                    while (frame := self._incoming.read(self._sock, side, view)) is None:
                         await self._ready(side)
                     return frame
+                except (ProtocolError, MessageTooLarge):
+                    self._end_if_broken()
+                    raise
                 finally:
                     if view is not None:
                         self._incoming.leave()
@@ -403,13 +410,10 @@ class Channel(Closing):
         self._owed += out.give_up()
         self._out.torn = torn
 
-    def _read(self, into: memoryview | None) -> Frame | FrameInto | None:
-        try:
-            return self._incoming.read(self._sock, self._in, into)
-        except (ProtocolError, MessageTooLarge):
-            if self._incoming.broken:
-                self._die(self._incoming.broken)
-            raise
+    def _end_if_broken(self) -> None:
+        """After an error of a read: a stream that cannot go on is the end of the channel."""
+        if self._incoming.broken:
+            self._die(self._incoming.broken)
 
     def _die(self, why: str) -> None:
         """End it for both directions; the peer reads end of file."""

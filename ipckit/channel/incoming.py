@@ -59,7 +59,9 @@ class Incoming:
             side.torn = True
             try:
                 if decoder.at_start:
-                    most = self._max_frame if into is None else min(self._max_frame, len(into))
+                    most = self._max_frame
+                    if into is not None and len(into) < most:  # a larger one stays in the socket
+                        most = len(into)
                     taken = take(sock.fileno(), most, Frame)
                     if taken.__class__ is Frame:
                         side.torn = False

@@ -15,12 +15,13 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Self, TypeVar
 
 from ipckit._closing import Closing
 from ipckit._core import _shared_queue
 from ipckit._core._shared_queue import Lease, Reservation
-from ipckit._segments import QUEUES, allocate, check_mode, file_of
+from ipckit._segments import QUEUES, allocate, check_mode, file_of, open_or_make
 from ipckit._spawning import (
     Sent,
     additions,
@@ -31,7 +32,7 @@ from ipckit._spawning import (
     replaced,
 )
 from ipckit._timeouts import check_timeout
-from ipckit.errors import AlreadyExists, MisuseError, NotFound, QueueEmpty, QueueFull
+from ipckit.errors import MisuseError, QueueEmpty, QueueFull
 from ipckit.queue import shared_contract
 from ipckit.queue.contract import Body, Message, check_number
 from ipckit.queue.descriptor_waits import DescriptorWaits
@@ -153,21 +154,17 @@ class SharedQueue(Closing, _shared_queue.Queue):
 
         The settings are for a new one; an old one is taken as it is. Raises as create() and open().
         """
-        while True:  # each turn lost means that others made and removed it in between
-            try:
-                return cls.open(name)
-            except NotFound:
-                pass
-            try:
-                return cls.create(
-                    name,
-                    max_messages=max_messages,
-                    max_bytes=max_bytes,
-                    max_attempts=max_attempts,
-                    mode=mode,
-                )
-            except AlreadyExists:
-                pass
+        return open_or_make(
+            partial(cls.open, name),
+            partial(
+                cls.create,
+                name,
+                max_messages=max_messages,
+                max_bytes=max_bytes,
+                max_attempts=max_attempts,
+                mode=mode,
+            ),
+        )
 
     @property
     def name(self) -> str | None:

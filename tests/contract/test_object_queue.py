@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import pickle
 import queue as standard
 import signal
 import threading
@@ -297,6 +298,24 @@ def test_what_cannot_be_read_is_off_the_queue(queue):
     queue.task_done()
     queue.task_done()
     queue.join(0)
+
+
+class Labelled(ObjectQueue):
+    """A subclass whose users add attributes."""
+
+
+def test_what_is_added_to_it_goes_with_its_pickle(named):
+    """As of the other objects: class and attributes; another class is refused."""
+    named()
+    with Labelled.open(NAME) as queue:
+        queue.label = "first"
+        queue.put([1])
+        with pickle.loads(pickle.dumps(queue)) as copy:
+            assert (type(copy), copy.label, copy.get()) == (Labelled, "first", [1])
+            copy.task_done()
+        make, (_, inner), _ = queue.__reduce__()
+        with pytest.raises(TypeError, match="must be ObjectQueue or a subclass"):
+            make(dict, inner)
 
 
 def test_it_says_what_it_is(queue, named):

@@ -33,9 +33,8 @@ class Line:
             self._sock.connect(address)
             if tls:
                 patience.watch()
-                context = ssl.SSLContext(
-                    ssl.PROTOCOL_TLS_CLIENT
-                )  # without the system's authorities
+                # Without the system's authorities, which take long to load.
+                context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
                 context.check_hostname = False
                 context.verify_mode = ssl.CERT_NONE
                 self._sock = context.wrap_socket(self._sock)

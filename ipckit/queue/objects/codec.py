@@ -23,12 +23,13 @@ def dump_plain(obj: Any) -> tuple[bytes, list[memoryview]]:
 
 def dump(obj: Any) -> tuple[bytes, list[memoryview]]:
     """Return an object as a pickle, and the buffers that are not in it. TypeError, MemoryError."""
-    all_of_them: list[pickle.PickleBuffer] = []
-    data = _pickle_codec.dump_with_buffers(obj, all_of_them.append, "obj")
-    if not all_of_them:
+    found: list[pickle.PickleBuffer] = []
+    data = _pickle_codec.dump_with_buffers(obj, found.append, "obj")
+    if not found:
         return data, []
     buffers: list[memoryview] = []
-    if sum(map(_keeper(buffers), all_of_them)):  # there is one for the pickle: once more
+    keep = _keeper(buffers)
+    if [each for each in found if keep(each)]:  # the pickle is to have these: once more
         buffers.clear()
         data = _pickle_codec.dump_with_buffers(obj, _keeper(buffers), "obj")
     return data, buffers

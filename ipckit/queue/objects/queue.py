@@ -2,7 +2,7 @@
 
 Contract  docs/contracts/object-queue.md, B1 to B10.
 Stands on ipckit.queue.{shared,shared_contract,shared_views}, ipckit.queue.objects.{codec,lease},
-          ipckit._segments, ipckit._timeouts, ipckit.errors.
+          ipckit._segments, ipckit._spawning, ipckit._timeouts, ipckit.errors.
 Crash     as SharedQueue. What a dead thread had received and not finished counts as finished.
 Outlives  as SharedQueue.
 """
@@ -16,9 +16,10 @@ from typing import Any, Self
 
 from ipckit import _plain_codec
 from ipckit._closing import Closing
-from ipckit._segments import QUEUES, check_mode
+from ipckit._segments import QUEUES, check_mode, open_or_make
+from ipckit._spawning import additions, check_class
 from ipckit._timeouts import check_timeout
-from ipckit.errors import AlreadyExists, MisuseError, NotFound
+from ipckit.errors import MisuseError, QueueEmpty, QueueFull
 from ipckit.queue.objects.codec import copied, dump, dump_plain, layout_for, load, loads
 from ipckit.queue.objects.lease import ObjectLease
 from ipckit.queue.shared import Lease, SharedQueue, filler
@@ -28,6 +29,8 @@ from ipckit.queue.shared_views import DeadObjects, LeaseHolder, SharedStatistics
 __all__ = ["ObjectQueue"]
 
 _MESSAGE, _ROOM = 0, 1
+_OWN = frozenset("_dump _load _loads _pickles _queue _send _take".split())
+"""The attributes that the queue gives: what else an object has goes with its pickle."""
 
 
 class ObjectQueue(Closing):
@@ -135,22 +138,18 @@ class ObjectQueue(Closing):
 
         The sizes are for a new one; an old one is taken as it is. Raises as create() and open().
         """
-        while True:  # each turn lost means that others made and removed it in between
-            try:
-                return cls.open(name, trusted=trusted)
-            except NotFound:
-                pass
-            try:
-                return cls.create(
-                    name,
-                    trusted=trusted,
-                    max_messages=max_messages,
-                    max_bytes=max_bytes,
-                    max_attempts=max_attempts,
-                    mode=mode,
-                )
-            except AlreadyExists:
-                pass
+        return open_or_make(
+            partial(cls.open, name, trusted=trusted),
+            partial(
+                cls.create,
+                name,
+                trusted=trusted,
+                max_messages=max_messages,
+                max_bytes=max_bytes,
+                max_attempts=max_attempts,
+                mode=mode,
+            ),
+        )
 
     # -- as multiprocessing.JoinableQueue ---
 
@@ -260,16 +259,24 @@ class ObjectQueue(Closing):
         """As put(), without holding up the loop; several take turns. Cancelled: nothing is put."""
         check_timeout(timeout)
         data, buffers = self._dump(obj)
-        if timeout == 0:
-            return self._write(data, buffers, 0)
+        if timeout == 0 or not self._queue._others_wait(self._queue._out):
+            try:
+                return self._write(data, buffers, 0)
+            except QueueFull:
+                if timeout == 0:
+                    raise
         self._queue._check_size(layout_for(data, buffers).size if buffers else len(data))
         return await self._queue._waited(_ROOM, partial(self._write, data, buffers, 0), timeout)
 
     async def aget(self, *, timeout: float | None = None) -> Any:  # noqa: ASYNC109
         """As get(), without holding up the loop; several take turns. Cancelled: none is taken."""
         check_timeout(timeout)
-        if timeout == 0:
-            return self.get_nowait()
+        if timeout == 0 or not self._queue._others_wait(self._queue._in):
+            try:
+                return self.get_nowait()
+            except QueueEmpty:
+                if timeout == 0:
+                    raise
         got = await self._queue._waited(_MESSAGE, self._taken, timeout)
         return self._loads(got) if isinstance(got, bytes) else self._read_long(got)
 
@@ -346,7 +353,7 @@ class ObjectQueue(Closing):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Share it with a process that is being started; else by its name, or MisuseError."""
-        return _over, (type(self), self._queue)
+        return _over, (type(self), self._queue), additions(self, _OWN)
 
     @classmethod
     def _over(cls, queue: SharedQueue) -> Self:
@@ -399,6 +406,5 @@ def _check_content(queue: SharedQueue, trusted: bool) -> None:
 
 def _over(cls: type[ObjectQueue], queue: SharedQueue) -> ObjectQueue:
     """Unpickle."""
-    if not (isinstance(cls, type) and issubclass(cls, ObjectQueue)):
-        raise TypeError(f"{cls!r} is no ObjectQueue")
+    check_class(cls, ObjectQueue)
     return cls._over(queue)

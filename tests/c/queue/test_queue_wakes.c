@@ -4,9 +4,9 @@
  */
 #include "queue_support.h"
 
-enum { SLEEPERS = 3 };
+enum { SLEEPERS = 3, ATTEMPTS = 3 };
 
-static const struct ipk_queue_shape shape = {8, 8, 0, IPK_QUEUE_BYTES};
+static const struct ipk_queue_shape shape = {8, 8, ATTEMPTS, IPK_QUEUE_BYTES};
 static struct ipk_queue views[2]; /* of two processes */
 static struct ipk_party parties[SLEEPERS];
 static uint32_t woken[2][IPK_QUEUE_SLOTS];
@@ -44,6 +44,82 @@ announce_all(enum ipk_queue_event event)
 		announce(i, event);
 	}
 	CHECK(asleep() == 7);
+}
+
+static void
+awake_all(enum ipk_queue_event event)
+{
+	for (int i = 0; i < SLEEPERS; i++)
+		ipk_queue_awake(&queue, &parties[i], event);
+}
+
+/* A message that was sent, and is with that thread. */
+static void
+send_and_take(int receiver, struct ipk_queue_lease *lease)
+{
+	struct ipk_obstacle obstacle = {0};
+
+	CHECK(ipk_queue_reserve(&queue, &parties[receiver], 1, lease, &obstacle) == 0);
+	CHECK(ipk_queue_publish(&queue, &parties[receiver], lease) == 0);
+	CHECK(ipk_queue_take(&queue, &parties[receiver], lease) == 1);
+}
+
+/* Whatever finishes the last message wakes the first that waits for that, and it the next one. What
+ * leaves one unfinished wakes none. */
+static void
+test_finished(void)
+{
+	struct ipk_queue_lease lease;
+	struct ipk_queue_lease other;
+
+	send_and_take(0, &lease);
+	CHECK(ipk_queue_consume(&queue, &parties[0], &lease) == 0);
+	send_and_take(1, &lease);
+	announce_all(IPK_QUEUE_FINISHED);
+	CHECK(ipk_queue_consume(&queue, &parties[1], &lease) == 0);
+	CHECK(asleep() == 7);
+	CHECK(ipk_queue_finish(&queue, &parties[1]) == 1);
+	CHECK(asleep() == 7);
+	CHECK(ipk_queue_finish(&queue, &parties[1]) == 1); /* of the other thread */
+	CHECK(asleep() == 6);
+	ipk_queue_leave(&queue, IPK_QUEUE_FINISHED);
+	CHECK(asleep() == 4);
+	CHECK(ipk_queue_finish(&queue, &parties[0]) == 0);
+	CHECK(asleep() == 4);
+	awake_all(IPK_QUEUE_FINISHED);
+
+	send_and_take(0, &lease);
+	announce_all(IPK_QUEUE_FINISHED);
+	CHECK(ipk_queue_acknowledge(&queue, &parties[0], &lease) == 0);
+	CHECK(asleep() == 6);
+	awake_all(IPK_QUEUE_FINISHED);
+
+	send_and_take(0, &lease);
+	announce_all(IPK_QUEUE_FINISHED);
+	CHECK(ipk_queue_begin_clearing(&queue, &parties[0], &lease) == 0);
+	ipk_queue_end_clearing(&queue, &parties[0], &lease);
+	CHECK(asleep() == 6);
+	awake_all(IPK_QUEUE_FINISHED);
+
+	send_and_take(0, &lease);
+	announce_all(IPK_QUEUE_FINISHED);
+	for (int attempt = 1; attempt < ATTEMPTS; attempt++) {
+		CHECK(ipk_queue_give_back(&queue, &lease, 0) == 0);
+		CHECK(asleep() == 7);
+		CHECK(ipk_queue_take(&queue, &parties[0], &lease) == 1);
+	}
+	CHECK(ipk_queue_give_back(&queue, &lease, 0) == 0); /* it is dead */
+	CHECK(asleep() == 6);
+	CHECK(ipk_queue_find_dead(&queue, lease.record, &other));
+	CHECK(ipk_queue_discard(&queue, &parties[0], &other) == 0);
+	awake_all(IPK_QUEUE_FINISHED);
+
+	send_and_take(1, &lease);
+	CHECK(ipk_queue_consume(&queue, &parties[1], &lease) == 0);
+	announce_all(IPK_QUEUE_FINISHED);
+	ipk_queue_leave_slot(&queue, &parties[1]);
+	CHECK(asleep() == 6);
+	awake_all(IPK_QUEUE_FINISHED);
 }
 
 /* Two messages before the first sleeper runs: each wakes another one, also from two processes. */
@@ -153,6 +229,7 @@ main(void)
 	}
 	for (int i = 0; i < SLEEPERS; i++)
 		CHECK(ipk_queue_join(&queue, &registry, &parties[i]) == 0);
+	test_finished();
 	test_one_for_each();
 	test_order();
 	test_the_dead();

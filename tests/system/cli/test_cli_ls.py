@@ -14,7 +14,7 @@ from leaks import shm_files, sysv_queues
 from message_queues import segment_and_semaphores
 from serving import LOOK
 
-from ipckit import NotFound, PosixQueue, SysvQueue
+from ipckit import NotFound, ObjectQueue, PosixQueue, SysvQueue
 from ipckit.cli.inventory.collect import collect, remove
 
 CALLBACKS = """
@@ -327,3 +327,13 @@ input()
         file.write(b"damaged")
     assert "not readable" in ls(directory)[f"shared-queue:{name}"]["content"]
     assert ipckit_json("rm", name, "--yes")["removed"] == [f"shared-queue:{name}"]
+
+
+def test_a_queue_of_objects_is_listed_as_one_of_bytes(directory):
+    """What it holds is not read: pickles, too."""
+    name = f"test.objects.{os.getpid()}"
+    for trusted in (False, True):
+        with ObjectQueue.create(name, trusted=trusted, max_messages=8, max_bytes=4096) as queue:
+            queue.put([1])
+            assert ls(directory)[f"shared-queue:{name}"]["content"] == "1 of 8 messages"
+            queue.remove()
