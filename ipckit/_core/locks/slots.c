@@ -5,7 +5,7 @@
  * State     in shared memory; a party is its thread's.
  * Blocks    join and leave, while another thread does one of them; not with registry->no_wait.
  * Sources   docs.kernel.org locking/robust-futex-ABI; fcntl(2), open file description locks;
- *           proc(5).
+ *           proc(5), time_namespaces(7).
  */
 #include "locks/slots.h"
 
@@ -71,13 +71,26 @@ ipk_owner_live(struct ipk_slot *slots, uint32_t count, uint32_t owner)
 	return index < count ? live_word(&slots[index]) : NULL;
 }
 
-/* The inode of the caller's pid namespace; 0 when /proc does not say. */
+/* The inode of a namespace of the caller; 0 when /proc does not say, or the kernel has none of that
+ * kind (time: before Linux 5.6). */
 static uint64_t
-pid_namespace(void)
+namespace_at(const char *path)
 {
 	struct stat seen;
 
-	return stat("/proc/self/ns/pid", &seen) == 0 ? (uint64_t)seen.st_ino : 0;
+	return stat(path, &seen) == 0 ? (uint64_t)seen.st_ino : 0;
+}
+
+static uint64_t
+pid_namespace(void)
+{
+	return namespace_at("/proc/self/ns/pid");
+}
+
+static uint64_t
+time_namespace(void)
+{
+	return namespace_at("/proc/self/ns/time");
 }
 
 /* 0, -ENOENT: no such thread, or another negative errno: /proc does not say. */
@@ -115,6 +128,14 @@ ask_proc(const char *path, struct witness *witness)
 	return 0;
 }
 
+/* Whether the thread that /proc tells of may be the slot's. /proc adds the offset of the reader's time
+ * namespace to a start time, so that of another one says nothing. */
+static int
+is_start_of(const struct ipk_slot *slot, const struct witness *witness)
+{
+	return slot->time_namespace != time_namespace() || witness->started == slot->started;
+}
+
 int
 ipk_owner_gone(struct ipk_slot *slots, uint32_t count, uint32_t owner)
 {
@@ -138,7 +159,7 @@ ipk_owner_gone(struct ipk_slot *slots, uint32_t count, uint32_t owner)
 	if (asked == -ENOENT) {
 		if (kill((pid_t)slot->tid, 0) == 0 || errno != ESRCH)
 			return 0;
-	} else if (asked != 0 || (witness.started == slot->started && witness.state != 'Z' &&
+	} else if (asked != 0 || (is_start_of(slot, &witness) && witness.state != 'Z' &&
 				  witness.state != 'X' && witness.state != 'x')) {
 		return 0;
 	}
@@ -207,7 +228,8 @@ ipk_slot_join(const struct ipk_registry *registry, struct ipk_slot *slots, uint3
 	      struct ipk_party *party)
 {
 	struct witness me = {0};
-	uint64_t where = pid_namespace();
+	uint64_t pids = pid_namespace();
+	uint64_t times = time_namespace();
 	int result = -EUSERS;
 	int fd;
 
@@ -227,7 +249,8 @@ ipk_slot_join(const struct ipk_registry *registry, struct ipk_slot *slots, uint3
 		if (result)
 			break;
 		slot->tid = (uint32_t)ipk_thread_id();
-		slot->pid_namespace = where;
+		slot->pid_namespace = pids;
+		slot->time_namespace = times;
 		slot->started = me.started;
 		__atomic_store_n(&slot->waits_for, 0, __ATOMIC_RELEASE);
 		party->slot = slot;

@@ -35,7 +35,8 @@ struct ipk_slot {
 	uint32_t generation;
 	uint32_t tid; /* in its own pid namespace */
 	uint64_t pid_namespace;
-	uint64_t started; /* clock ticks after boot: proc(5), stat, field 22 */
+	uint64_t time_namespace;
+	uint64_t started; /* clock ticks after boot, as its time namespace counts: proc(5), stat, field 22 */
 	uint32_t latches[IPK_SLOT_LATCHES]; /* number + 1; 0: none */
 	uint32_t waits_for;		    /* user's lock, number + 1 */
 	uint32_t unused;
@@ -81,7 +82,7 @@ uint32_t *ipk_owner_live(struct ipk_slot *slots, uint32_t count, uint32_t owner)
 
 /*
  * The slow second opinion, for a waiter of some seconds: asks /proc, for a thread of the caller's
- * pid namespace whose memory was taken by the out-of-memory reaper before its mark could be set.
+ * pid and time namespaces whose memory was taken by the out-of-memory reaper before its mark could be set.
  * Marks the slot. 1 dead, 0 not known to be.
  */
 int ipk_owner_gone(struct ipk_slot *slots, uint32_t count, uint32_t owner);

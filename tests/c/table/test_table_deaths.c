@@ -154,6 +154,29 @@ mark_is_missing(void)
 	end();
 }
 
+/* A start time is of one time namespace, as each adds its own offset. */
+static void
+started_elsewhere(void)
+{
+	struct ipk_slot *slot;
+	pid_t pid;
+
+	begin();
+	pid = start(hold_both);
+	await_ready();
+	slot = &table.slots[(*shared & 0xffff) - 1];
+	CHECK(slot->time_namespace != 0 || access("/proc/self/ns/time", F_OK) != 0);
+	slot->started++;
+	slot->time_namespace++;
+	CHECK(ipk_owner_gone(table.slots, IPK_TABLE_SLOTS, *shared) == 0);
+	expect_held();
+	slot->time_namespace--;
+	CHECK(ipk_owner_gone(table.slots, IPK_TABLE_SLOTS, *shared) == 1); /* its number is another's */
+	finish(pid);
+	expect_freed();
+	end();
+}
+
 static void
 hold_and_exec(void)
 {
@@ -375,6 +398,7 @@ main(void)
 	(void)alarm(1000);
 	process_is_killed();
 	mark_is_missing();
+	started_elsewhere();
 	process_calls_exec();
 	process_dumps_core();
 	thread_ends();
