@@ -4,6 +4,14 @@
  * Owns      the slots of a segment.  Stands on glibc's robust mutexes, open(2) of /proc/self/fd.
  * State     in shared memory; a party is its thread's.
  * Blocks    join and leave, while another thread does one of them; not with registry->no_wait.
+ *
+ * Invariant
+ *   R1  The registry's lock is one of an open description that its taker alone has. So neither a fork
+ *       nor a close() of the segment's descriptor frees it. A process that changed its user may not
+ *       open the file again: then the lock is one of the process, at the segment's descriptor. Locks
+ *       of both kinds exclude each other. The caller excludes the other threads of its process, and
+ *       their close() of a descriptor of the segment.
+ *
  * Sources   docs.kernel.org locking/robust-futex-ABI; fcntl(2), open file description locks;
  *           proc(5), time_namespaces(7).
  */
@@ -168,43 +176,55 @@ ipk_owner_gone(struct ipk_slot *slots, uint32_t count, uint32_t owner)
 					   __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
 }
 
-/* Lock the registry: a description of its own, so that neither a fork nor somebody's close() of
- * the segment's descriptor frees it. Returns the descriptor. */
+/* 0, -ESTALE: the number is another file's by now, if the program closed all descriptors; -errno. */
+static int
+check_registry(const struct ipk_registry *registry, int fd)
+{
+	struct stat seen;
+
+	if (fstat(fd, &seen) != 0)
+		return -errno;
+	return (uint64_t)seen.st_dev == registry->dev && (uint64_t)seen.st_ino == registry->ino ? 0 : -ESTALE;
+}
+
+/* Lock the registry (R1). Returns the descriptor. */
 static int
 lock_registry(const struct ipk_registry *registry)
 {
 	struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
-	struct stat seen;
 	char path[32];
+	int of_process;
+	int command;
 	int code;
 	int fd;
 
 	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", registry->fd);
 	fd = open(path, O_RDWR | O_CLOEXEC);
+	of_process = fd < 0 && (errno == EACCES || errno == EPERM);
+	if (of_process)
+		fd = registry->fd;
 	if (fd < 0)
 		return -errno;
-	/* The number may be another file's by now, if the program closed all descriptors. */
-	if (fstat(fd, &seen) != 0 || (uint64_t)seen.st_dev != registry->dev ||
-	    (uint64_t)seen.st_ino != registry->ino) {
-		(void)close(fd);
-		return -ESTALE;
-	}
-	if (fcntl(fd, registry->no_wait ? F_OFD_SETLK : F_OFD_SETLKW, &whole) != 0) {
+	command = registry->no_wait ? F_OFD_SETLK : F_OFD_SETLKW;
+	if (of_process)
+		command = registry->no_wait ? F_SETLK : F_SETLKW;
+	code = check_registry(registry, fd);
+	if (code == 0 && fcntl(fd, command, &whole) != 0)
 		code = errno == EACCES ? -EAGAIN : -errno; /* fcntl(2): held elsewhere is either */
+	if (code && !of_process)
 		(void)close(fd);
-		return code;
-	}
-	return fd;
+	return code ? code : fd;
 }
 
 static void
-unlock_registry(int fd)
+unlock_registry(const struct ipk_registry *registry, int fd)
 {
 	struct flock whole = {.l_type = F_UNLCK, .l_whence = SEEK_SET};
 
 	/* Unlocked by name: a child of vfork may still share the description. */
-	(void)fcntl(fd, F_OFD_SETLK, &whole);
-	(void)close(fd);
+	(void)fcntl(fd, fd == registry->fd ? F_SETLK : F_OFD_SETLK, &whole);
+	if (fd != registry->fd)
+		(void)close(fd);
 }
 
 /* Make a new mutex there and lock it; 0 or -errno. */
@@ -257,7 +277,7 @@ ipk_slot_join(const struct ipk_registry *registry, struct ipk_slot *slots, uint3
 		party->owner = (i + 1) | (generation & GENERATION_MASK) << GENERATION_SHIFT;
 		break;
 	}
-	unlock_registry(fd);
+	unlock_registry(registry, fd);
 	return result;
 }
 
@@ -269,7 +289,7 @@ ipk_slot_release(const struct ipk_registry *registry, struct ipk_party *party)
 	if (fd < 0)
 		return fd;
 	(void)pthread_mutex_unlock(&party->slot->live);
-	unlock_registry(fd);
+	unlock_registry(registry, fd);
 	party->slot = NULL;
 	party->owner = 0;
 	return 0;

@@ -59,7 +59,8 @@ struct ipk_registry {
 
 /*
  * Take a free or dead slot for the calling thread. Blocks while another thread joins or leaves,
- * unless registry->no_wait is set.
+ * unless registry->no_wait is set. No other thread of this process joins or leaves at the same time, or
+ * closes a descriptor of the segment, if this process may not open the segment's file any more.
  * The caller then recovers what party->slot's lists still name, and clears them.
  * 0, -EUSERS when all slots belong to living threads, -EINTR, -ESTALE when fd is another file
  * by now, -ENOENT when it is closed or there is no /proc.

@@ -145,3 +145,33 @@ def test_a_reload_makes_workers_of_that_user_again(small):
     server.process.send_signal(signal.SIGUSR1)
     server.wait_for(lambda: len(server.children()) == 2 and not server.children() & before)
     assert answer(server)[0][0] == [nobody] * 3
+
+
+SEGMENTS = """
+table = ipckit.Table(4, columns={"asked": ipckit.Int(8)}, name="identity")
+queue = ipckit.queue.SharedQueue.create("identity", max_messages=4, max_bytes=4096)
+
+@server.on("receive")
+async def receive(server, fd, reactor_id, data):
+    table.incr("row", "asked")
+    queue.send(b"%d" % os.geteuid())
+    server.send(fd, queue.receive(timeout=20).body + b"\\n")
+
+@server.on("shutdown")
+def shutdown(server):
+    print("asked", table.get("row", "asked"), flush=True)
+    table.remove()
+    queue.remove()
+"""
+
+
+@pytest.mark.needs_root
+def test_workers_of_another_user_use_tables_and_queues_of_the_program(small):
+    """The files belong to root; the workers have them from before they changed their user."""
+    server = small(SEGMENTS, "user='nobody'")
+    with server.connect() as client:
+        client.sendall(b"go")
+        assert client.makefile("rb").readline() == b"%d\n" % pwd.getpwnam("nobody").pw_uid
+    log = server.end()
+    assert "Traceback" not in log
+    assert "asked 1\n" in log

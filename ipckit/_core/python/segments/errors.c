@@ -70,9 +70,13 @@ segment_join(struct segment *segment)
 				"another thread closed this object during the call; open it again");
 	else if (code == -EUSERS)
 		(void)segment_raise_errno(code, "join", "512 living threads write to it already");
-	else if (code == -EMFILE)
-		(void)segment_raise_errno(code, "join",
+	else if (code == -ETOOMANYREFS)
+		(void)segment_raise_errno(-EMFILE, "join",
 				  "this thread writes to 1024 shared segments already; close some");
+	else if (code == -EMFILE || code == -ENFILE)
+		(void)segment_raise_errno(code, "join",
+				  "a thread needs one descriptor for a moment when it first writes to a "
+				  "shared segment; close some, or raise ulimit -n");
 	else
 		(void)segment_raise_errno(
 		    code, "join",

@@ -14,7 +14,6 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 /* What the segment is, for this process; 0 or -errno. */
 static int
@@ -105,14 +104,8 @@ segment_drop(struct segment *segment)
 void
 segment_unmap(struct segment *segment)
 {
-	struct stat seen;
-
 	(void)munmap(segment->base, segment->bytes);
-	/* The program may have closed it, and the number be another file's. */
-	if (fstat(segment->registry.fd, &seen) == 0 &&
-	    (uint64_t)seen.st_dev == segment->registry.dev &&
-	    (uint64_t)seen.st_ino == segment->registry.ino)
-		(void)close(segment->registry.fd);
+	segment_close_descriptor(&segment->registry);
 	free(segment->woken);
 	free(segment);
 }

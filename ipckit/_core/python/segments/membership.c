@@ -18,7 +18,9 @@
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
 enum { MOST_MEMBERSHIPS = 1024 }; /* the kernel walks at most 2,048 entries of a robust list */
 
@@ -148,6 +150,20 @@ membership_ends_with_thread(void)
 	(void)pthread_setspecific(at_thread_end, &mine);
 }
 
+void
+segment_close_descriptor(const struct ipk_registry *registry)
+{
+	struct stat seen;
+
+	/* Under the mutex: a close() frees the lock that the process has in another thread's join. */
+	(void)pthread_mutex_lock(&registry_mutex);
+	/* The program may have closed it, and the number be another file's. */
+	if (fstat(registry->fd, &seen) == 0 && (uint64_t)seen.st_dev == registry->dev &&
+	    (uint64_t)seen.st_ino == registry->ino)
+		(void)close(registry->fd);
+	(void)pthread_mutex_unlock(&registry_mutex);
+}
+
 static void
 before_fork(void)
 {
@@ -262,7 +278,7 @@ join(struct membership *member)
 	int code;
 
 	drop_marked();
-	code = too_many() ? -EMFILE : try_to_join(member);
+	code = too_many() ? -ETOOMANYREFS : try_to_join(member);
 
 	while (code == -EAGAIN) {
 		code = pause_between_tries(&ns);

@@ -55,6 +55,8 @@ void segment_unmap(struct segment *segment);
 
 /* Once per process. 0, or an errno. */
 int membership_setup(void);
+/* Close the descriptor of a segment that is unmapped, if the number is still that of its file. */
+void segment_close_descriptor(const struct ipk_registry *registry);
 /* At the calling thread's end its slots and its hazard pointers are given back. */
 void membership_ends_with_thread(void);
 /* The calling thread's party, joined at its first call; NULL with *code = -errno (-EINTR: look at
