@@ -3,7 +3,8 @@
 Contract  `own_namespaces()` gives this process, and all that it starts, an IPC namespace, a
           /dev/shm and a /dev/mqueue that nobody else has, and as many bytes of POSIX queues as
           it wants, where it may: all processes of a user share that limit. It returns "", or why
-          there can be none; then nothing has changed. It is called once, before there are other
+          there can be none; then nothing has changed. Root makes the directory /dev/mqueue on a
+          machine without one, and it stays there. It is called once, before there are other
           threads.
           `python leaks.py ARGUMENT...` is a python that has them before its first thread: a
           worker of pytest-xdist has threads when it reads conftest.py.
@@ -61,6 +62,8 @@ def _unshare(flags: int) -> None:
         Path("/proc/self/gid_map").write_text(f"{gid} {gid} 1")
     _call("mount", b"none", b"/", None, _PRIVATE, None)
     _call("mount", b"tmpfs", b"/dev/shm", b"tmpfs", 0, b"mode=1777")
+    with contextlib.suppress(OSError):  # it is there, or only root may make it
+        os.mkdir("/dev/mqueue")
     if os.path.isdir("/dev/mqueue"):
         _call("mount", b"mqueue", b"/dev/mqueue", b"mqueue", 0, None)
     if flags & _NEWUSER:
