@@ -6,6 +6,7 @@ import array
 import asyncio
 import os
 import select
+import signal
 import threading
 
 import pytest
@@ -68,12 +69,24 @@ def test_c14_a_buffer_that_is_too_small_leaves_the_frame(pair, size):
 
 @pytest.mark.parametrize("ways", ["io", "oi", "iji", "ii"])
 def test_c14_what_came_before_a_timeout_is_kept_outside_the_buffer(pair, ways):
-    """C4, C14: calls with one buffer, with another, and without."""
+    """C4, C14: calls with one buffer, with another, and without. The first meets a part."""
     ours, theirs = pair
     body = os.urandom(2_000_000)
-    thread = sending(theirs, body)
+    sender = os.fork()
+    if sender == 0:
+        code = 1
+        try:
+            theirs.send(body, timeout=LOOK)
+            code = 0
+        finally:
+            os._exit(code)
+    assert select.select([ours], [], [], LOOK)[0] == [ours]
+    os.kill(sender, signal.SIGSTOP)
+    os.waitpid(sender, os.WUNTRACED)
     frame, turn = None, 0
     while frame is None:
+        if turn == 1:
+            os.kill(sender, signal.SIGCONT)
         way = ways[turn % len(ways)]
         turn += 1
         buffer = bytearray(2_000_000)
@@ -82,7 +95,7 @@ def test_c14_what_came_before_a_timeout_is_kept_outside_the_buffer(pair, ways):
         except WaitTimeout:
             buffer[:] = b"x" * len(buffer)  # and it may be resized: nobody has a view
             buffer.clear()
-    thread.join(LOOK)
+    assert os.waitpid(sender, 0) == (sender, 0)
     assert frame.body == body and turn > 1
 
 
