@@ -101,26 +101,53 @@ time_namespace(void)
 	return namespace_at("/proc/self/ns/time");
 }
 
-/* 0, -ENOENT: no such thread, or another negative errno: /proc does not say. */
+/* The beginning of a file of /proc, as a string. 0, -ENOENT: no such thread, or another negative errno:
+ * /proc does not say. */
 static int
-ask_proc(const char *path, struct witness *witness)
+read_proc(const char *path, char *text, size_t room)
 {
-	char text[1024];
-	const char *field;
+	int code = 0;
 	ssize_t size;
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
 
 	if (fd < 0)
 		return -errno;
-	size = read(fd, text, sizeof(text) - 1);
-	if (size <= 0) {
-		int code = size < 0 ? -errno : -EIO;
-
-		(void)close(fd);
-		return code == -ESRCH ? -ENOENT : code;
-	}
+	size = read(fd, text, room - 1);
+	if (size <= 0)
+		code = size < 0 ? -errno : -EIO;
 	(void)close(fd);
-	text[size] = '\0';
+	text[size > 0 ? size : 0] = '\0';
+	return code == -ESRCH ? -ENOENT : code;
+}
+
+/* Whether /proc has the numbers of the caller's pid namespace. It may be mounted for an outer one: then
+ * the caller has a number for each of the two and those between. */
+static int
+proc_is_ours(void)
+{
+	static const char label[] = "\nNSpid:\t";
+	char text[16384];
+	const char *numbers;
+
+	if (read_proc("/proc/self/status", text, sizeof(text)) != 0)
+		return 0;
+	numbers = strstr(text, label);
+	if (!numbers)
+		return 0;
+	numbers += sizeof(label) - 1;
+	return numbers[strspn(numbers, "0123456789")] == '\n';
+}
+
+/* As read_proc(). */
+static int
+ask_proc(const char *path, struct witness *witness)
+{
+	char text[1024];
+	const char *field;
+	int code = read_proc(path, text, sizeof(text));
+
+	if (code)
+		return code;
 	field = strrchr(text, ')'); /* the name before it may have spaces and brackets */
 	if (!field || field[1] != ' ')
 		return -EIO;
@@ -158,7 +185,8 @@ ipk_owner_gone(struct ipk_slot *slots, uint32_t count, uint32_t owner)
 		return dead;
 	slot = &slots[(owner & 0xffff) - 1];
 	live = __atomic_load_n(live_word(slot), __ATOMIC_ACQUIRE);
-	if (!slot->pid_namespace || slot->pid_namespace != pid_namespace() || !slot->started)
+	if (!slot->pid_namespace || slot->pid_namespace != pid_namespace() || !slot->started ||
+	    !proc_is_ours())
 		return 0;
 	/* A thread that is not its process's first has no entry of its own in a listing of /proc,
 	 * but its path works. Where /proc hides others, only the kernel's ESRCH counts. */

@@ -83,7 +83,8 @@ uint32_t *ipk_owner_live(struct ipk_slot *slots, uint32_t count, uint32_t owner)
 
 /*
  * The slow second opinion, for a waiter of some seconds: asks /proc, for a thread of the caller's
- * pid and time namespaces whose memory was taken by the out-of-memory reaper before its mark could be set.
+ * pid namespace whose memory was taken by the out-of-memory reaper before its mark could be set. A /proc
+ * of another pid namespace is not asked; a start time of another time namespace says nothing.
  * Marks the slot. 1 dead, 0 not known to be.
  */
 int ipk_owner_gone(struct ipk_slot *slots, uint32_t count, uint32_t owner);

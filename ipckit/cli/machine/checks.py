@@ -27,7 +27,17 @@ from ipckit.cli.machine.facts import Facts
 if TYPE_CHECKING:
     from ipckit.cli.machine.limits import Limit
 
-__all__ = ["NOTE", "OK", "WRONG", "Check", "examine", "of_limits", "removes_ipc", "runtime_place"]
+__all__ = [
+    "NOTE",
+    "OK",
+    "WRONG",
+    "Check",
+    "examine",
+    "of_limits",
+    "proc_of",
+    "removes_ipc",
+    "runtime_place",
+]
 
 _SHM = "/dev/shm"  # noqa: S108  (where POSIX shared memory is)
 _LOGIND = (
@@ -67,6 +77,7 @@ def examine(facts: Facts, directories: Callable[[], Sequence[str]]) -> list[Chec
         "RemoveIPC": _remove_ipc,
         "orphans": _orphans,
         "leaked objects": lambda: _leftovers(directories()),
+        "shared queues": _shared_queues,
     }
     return [_made(name, check) for name, check in checks.items()]
 
@@ -137,13 +148,30 @@ def _modules() -> Check:
 
 def _proc() -> Check:
     if os.path.isdir("/proc/self/fd"):
-        return Check("/proc", OK, "mounted")
+        return proc_of(_text("/proc/self/status"))
     return Check(
         "/proc",
         WRONG,
         "it is not mounted: tables, locks and servers open files by it, and limits are not known",
         "mount -t proc proc /proc",
     )
+
+
+def proc_of(status: str) -> Check:
+    """Return whether /proc shows the processes of our own pid namespace. Pure.
+
+    `status`: /proc/self/status, which has our number in its namespace and in each within that.
+    """
+    numbers = re.search(r"^NSpid:\s*(.*)$", status, re.MULTILINE)
+    if numbers and len(numbers[1].split()) > 1:
+        return Check(
+            "/proc",
+            NOTE,
+            "it shows the processes of an outer pid namespace: `ls`, `top` and `status` say what "
+            "those do, and a lock whose owner the kernel did not mark as dead stays taken",
+            "mount -t proc proc /proc (unshare --mount-proc)",
+        )
+    return Check("/proc", OK, "mounted")
 
 
 def _unnamed_files() -> Check:
@@ -356,3 +384,11 @@ def _leftovers(directories: Sequence[str]) -> Check:
         step = "start their server again, or ipckit rm --leaked --kept"
         return Check("leaked objects", NOTE, f"kept by dead servers: {', '.join(kept)}", step)
     return Check("leaked objects", OK, "none")
+
+
+def _shared_queues() -> Check:
+    if not os.path.isdir("/proc/self/fd"):
+        return Check("shared queues", NOTE, "not known without /proc")
+    from ipckit.cli.machine.shared_queues import judge, look  # noqa: PLC0415 - may be missing, too
+
+    return judge(look())

@@ -12,6 +12,8 @@ import pytest
 from command import ipckit_json
 from serving import LOOK
 
+from ipckit.queue import SharedQueue
+
 APP = """
 from ipckit import Server
 server = Server("127.0.0.1", 9501, worker_num=3, task_worker_num=5, max_connection=1000)
@@ -122,3 +124,36 @@ def test_a_kernel_without_room_for_queues(tmp_path):
     )
     told = run("limits", *settings, first=first)
     assert told["short"] == ["kernel.msgmni"]
+
+
+@pytest.mark.needs_root
+def test_a_proc_of_an_outer_pid_namespace(tmp_path):
+    first = ("unshare", "--pid", "--fork")
+    told = run("doctor", "--runtime-dir", tmp_path / "run", first=first)
+    (check,) = [each for each in told["checks"] if each["name"] == "/proc"]
+    assert check["state"] == "note" and "outer pid namespace" in check["found"]
+
+
+def test_shared_queues_are_looked_at(tmp_path):
+    def check() -> dict:
+        told = run("doctor", "--runtime-dir", tmp_path / "run")
+        (found,) = [each for each in told["checks"] if each["name"] == "shared queues"]
+        return found
+
+    name = f"doctor-{os.getpid()}"
+    path = f"/dev/shm/ipckit-queue.{name}"
+    try:
+        with SharedQueue.create(name, max_messages=2, max_bytes=4096, max_attempts=1) as queue:
+            queue.send(b"one")
+            assert check()["state"] == "ok"
+            with pytest.raises(ZeroDivisionError), queue.lease(timeout=LOOK):
+                raise ZeroDivisionError
+            told = check()
+            assert told["state"] == "note"
+            assert f"{name}: 1 messages have no attempt left" in told["found"]
+            assert queue.statistics().dead == 1, "a look changes nothing"
+        os.truncate(path, 0)  # no process has mapped it
+        told = check()
+        assert told["state"] == "wrong" and told["step"].endswith(f"shared-queue:{name}")
+    finally:
+        os.unlink(path)

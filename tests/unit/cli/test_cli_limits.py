@@ -8,7 +8,8 @@ import os
 import pytest
 from command import ipckit_json
 
-from ipckit.cli.machine import checks, facts, limits
+from ipckit.cli.machine import checks, facts, limits, shared_queues
+from ipckit.queue.shared_views import SharedStatistics
 from ipckit.server.config.settings import Settings
 
 PLENTY = facts.Facts(
@@ -173,3 +174,61 @@ def test_full_shared_memory_is_wrong():
     told = {check.name: check for check in checks.examine(low, lambda: ["/nowhere"])}
     assert told["shared memory"].state == "wrong"
     assert "1 of 1,024 MiB are free" in told["shared memory"].found
+
+
+@pytest.mark.parametrize(
+    ("status", "state"),
+    [("Pid:\t7\nNSpid:\t7\n", "ok"), ("Pid:\t900\nNSpid:\t900\t2\n", "note"), ("Pid:\t7\n", "ok")],
+)
+def test_proc_of_an_outer_pid_namespace_is_a_note(status, state):
+    told = checks.proc_of(status)
+    assert told.state == state
+    assert ("mount -t proc" in told.step) == (state == "note")
+
+
+IDLE_QUEUE = SharedStatistics(
+    messages=0,
+    leased=0,
+    delayed=0,
+    dead=0,
+    max_messages=4,
+    max_bytes=8192,
+    free_bytes=8192,
+    oldest_age=None,
+    sent=0,
+    redelivered=0,
+    memory_size=65536,
+)
+
+
+@pytest.mark.parametrize(
+    ("queues", "state", "found"),
+    [
+        ([], "ok", "none with a name"),
+        ([{}, None], "ok", "2, 1 of them not readable for this user"),
+        ([{}, {"dead": 2}], "note", "q1: 2 messages have no attempt left"),
+        (
+            [{"messages": 3, "leased": 1, "oldest_age": 7.4}],
+            "note",
+            "q0: full, 3 of 4 messages wait, the oldest for 7 s",
+        ),
+        (
+            [{"messages": 1, "free_bytes": 0, "oldest_age": 1.0}],
+            "note",
+            "q0: full, 1 of 1 messages",
+        ),
+        ([{"dead": 1}, "it is empty"], "wrong", "q1 is damaged: it is empty"),
+    ],
+)
+def test_shared_queues_that_need_a_look(queues, state, found):
+    looks = [
+        shared_queues.Look(f"q{number}", None, queue)
+        if isinstance(queue, str)
+        else shared_queues.Look(
+            f"q{number}", None if queue is None else dataclasses.replace(IDLE_QUEUE, **queue)
+        )
+        for number, queue in enumerate(queues)
+    ]
+    told = shared_queues.judge(looks)
+    assert told.state == state and found in told.found
+    assert bool(told.step) == (state != "ok")
