@@ -236,6 +236,22 @@ def _remedy(call: str, code: int) -> str:
         most = _resource.getrlimit(_resource.RLIMIT_FSIZE)[0]
         if most != _resource.RLIM_INFINITY:
             return f"the limit of the size of a file is {most} bytes: raise it (ulimit -f)"
+    if code == _errno.ENOMEM and call == "mmap":
+        most = _resource.getrlimit(_resource.RLIMIT_AS)[0]
+        if most != _resource.RLIM_INFINITY:
+            return f"the limit of this process's addresses is {most} bytes: raise it (ulimit -v)"
+    if code == _errno.EAGAIN and call == "pthread_create":
+        most = _resource.getrlimit(_resource.RLIMIT_NPROC)[0]
+        of_user = "none" if most == _resource.RLIM_INFINITY else most
+        return (
+            f"the limit of this user's threads and processes is {of_user} (ulimit -u), that of a "
+            f"control group is pids.max: raise the one that is reached"
+        )
+    if code == _errno.EAGAIN and "timer_create" in call:
+        most = _resource.getrlimit(_resource.RLIMIT_SIGPENDING)[0]
+        return (
+            f"timers and pending signals of this user have the limit {most}: raise it (ulimit -i)"
+        )
     return ""
 
 

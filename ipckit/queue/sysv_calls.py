@@ -122,6 +122,8 @@ def not_sent(queue_id: int, code: int, size: int) -> IPCError:
     if code == -errno.EBADF:
         return closed()
     detail = f"{size} bytes"
+    if code == -errno.ENOBUFS:
+        return _no_timer("msgsnd")
     if code == -errno.EMSGSIZE:
         return MessageTooLarge(
             errno.EMSGSIZE,
@@ -152,6 +154,8 @@ def not_received(code: int, type: int, max_size: int | None) -> IPCError:
     """Return the exception for msgrcv() having failed."""
     if code == -errno.EBADF:
         return closed()
+    if code == -errno.ENOBUFS:
+        return _no_timer("msgrcv")
     detail = f"type={type}"
     if code == -errno.E2BIG:
         detail = (
@@ -163,3 +167,7 @@ def not_received(code: int, type: int, max_size: int | None) -> IPCError:
     elif code == -errno.EIDRM:
         detail = _REMOVED
     return from_errno("msgrcv", -code, detail)
+
+
+def _no_timer(call: str) -> IPCError:
+    return from_errno("timer_create", errno.EAGAIN, f"the time limit of {call}; nothing was done")

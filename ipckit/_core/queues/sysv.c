@@ -68,7 +68,7 @@ alarm_start(struct alarm *alarm, int64_t timeout_ns)
 	event.sigev_signo = IPK_SIGNAL_QUEUE_WAIT;
 	event.sigev_notify_thread_id = ipk_thread_id();
 	if (timer_create(CLOCK_MONOTONIC, &event, &alarm->timer) != 0)
-		return errno == EAGAIN ? -ENOMEM : -errno; /* EAGAIN would read as "no room" */
+		return errno == EAGAIN ? -ENOBUFS : -errno; /* EAGAIN would read as "no room" */
 
 	when.it_value.tv_sec = (time_t)(alarm->deadline / SECOND);
 	when.it_value.tv_nsec = (long)(alarm->deadline % SECOND);

@@ -11,6 +11,7 @@
  *   -EIDRM    the queue is gone, whether it went before the call or during it
  *   -EMSGSIZE the body is over the kernel's msgmax (send)
  *   -E2BIG    the fitting message is longer than `size` and stays (receive, copy)
+ *   -ENOBUFS  no timer for a time limit: RLIMIT_SIGPENDING of the user is used up
  *   -EINTR    a handler of the program ran; nothing was sent or taken
  *   -EBADF    id < 0
  */

@@ -172,3 +172,90 @@ print(checks.group_memory(facts.read().cgroup_memory, 2**40).state)
         assert line.startswith("12 [Errno 12] posix_fallocate: ")
         assert "2000000 rows needs" in line and "memory.max" in line
     assert state == "note"
+
+
+NO_TIMERS = """
+import resource, sys, ipckit
+from ipckit.errors import BootFailed, QueueEmpty, QueueFull, SystemCallError
+resource.setrlimit(resource.RLIMIT_SIGPENDING, (0, 0))
+
+def refused(call):
+    try:
+        call()
+    except SystemCallError as why:
+        print(type(why).__name__, why)
+
+with ipckit.SysvQueue.create() as queue:
+    try:
+        queue.send(b"kept", timeout=9)
+        refused(lambda: queue.receive(type=2, timeout=9))
+        while True:
+            try:
+                queue.send_nowait(bytes(1000))
+            except QueueFull:
+                break
+        refused(lambda: queue.send(bytes(1000), timeout=9))
+        assert queue.receive(timeout=9).body == b"kept"
+    finally:
+        queue.remove()
+
+server = ipckit.Server("127.0.0.1", 0, worker_num=1, runtime_dir=sys.argv[1])
+server.on("receive", print)
+try:
+    server.start()
+except BootFailed as why:
+    print(type(why).__name__)
+"""
+
+
+def test_without_timers_the_error_names_their_limit(tmp_path):
+    """RLIMIT_SIGPENDING: timers and pending signals of all processes of a user."""
+    done = run("-c", NO_TIMERS, str(tmp_path / "run"))
+    text = "timers and pending signals of this user have the limit 0: raise it (ulimit -i)"
+    of_queue = [line for line in done.stdout.splitlines() if "timer_create" in line]
+    assert [line.partition(" ")[0] for line in of_queue] == ["SystemCallError"] * 2, done
+    assert ["of msgrcv" in line for line in of_queue] == [True, False]
+    assert all(line.endswith(text) for line in of_queue)
+    assert f"so that this process ends with the manager; {text}" in done.stderr
+    assert done.stdout.splitlines()[-1] == "BootFailed", done
+
+
+NO_THREADS = """
+import asyncio, importlib.metadata, os, resource  # all now: nobody may read the interpreter
+from ipckit import Int, SysvQueue, Table
+from ipckit.errors import SystemCallError
+from ipckit.queue import SharedQueue
+
+async def receive(queue):
+    await queue.areceive(timeout=9)
+
+def refused(call):
+    try:
+        call()
+    except SystemCallError as why:
+        print(why)
+
+shared = SharedQueue()
+os.setgid(54321)
+os.setuid(54321)
+with SysvQueue.create() as queue:
+    try:
+        resource.setrlimit(resource.RLIMIT_NPROC, (1, 1))
+        refused(lambda: asyncio.run(receive(queue)))
+        refused(lambda: asyncio.run(receive(shared)))
+        resource.setrlimit(resource.RLIMIT_AS, (1 << 28, 1 << 28))
+        refused(lambda: SharedQueue(max_bytes=1 << 30))
+        refused(lambda: Table(1 << 24, columns={"n": Int(8)}))
+    finally:
+        queue.remove()
+"""
+
+
+@pytest.mark.needs_root
+def test_without_threads_or_addresses_the_error_names_their_limit():
+    """RLIMIT_NPROC bounds a user that is not root, RLIMIT_AS a process."""
+    done = run("-c", NO_THREADS)
+    lines = done.stdout.splitlines()
+    assert ["pthread_create" in line for line in lines] == [True, True, False, False], done
+    assert all("threads and processes is 1 (ulimit -u)" in line for line in lines[:2])
+    assert all(line.endswith(f"is {1 << 28} bytes: raise it (ulimit -v)") for line in lines[2:])
