@@ -7,6 +7,7 @@ Contract  Everything that can be wrong about a class is found by `examine`, as M
 
 from __future__ import annotations
 
+import inspect
 import math
 import sys
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -75,7 +76,8 @@ def invariant(*, when: str = "quiet") -> Callable[[Callable[..., Any]], Callable
     """Declare a method ``(self, history)`` that asserts what must hold.
 
     `when` is ``"quiet"``: every call has been made, and the processes that were not killed are
-    alive and at rest. It runs in the parent. ValueError for another `when`.
+    alive and at rest. It runs in the parent. A subclass replaces one by a method of the same
+    name, which is an invariant if it is declared so. ValueError for another `when`.
     """
     if when != "quiet":
         raise ValueError(f'when={when!r}: must be "quiet" (all calls made, all processes at rest)')
@@ -194,14 +196,18 @@ class Machine:
         return getattr(self, call.name)(**call.arguments)
 
     def ask_invariants(self, history: History) -> None:
-        """Call every invariant; whatever it raises comes out, InvariantBroken around it."""
-        for base in reversed(type(self).__mro__):
-            for name, each in vars(base).items():
-                if hasattr(each, "_ipckit_invariant"):
-                    try:
-                        each(self, history)
-                    except Exception as error:
-                        raise InvariantBroken(name, error, history) from error
+        """Call every invariant; whatever it raises comes out, InvariantBroken around it.
+
+        Of one name only that of the most derived class, as for any method.
+        """
+        cls = type(self)
+        for name in {name: None for base in reversed(cls.__mro__) for name in vars(base)}:
+            each = inspect.getattr_static(cls, name)
+            if hasattr(each, "_ipckit_invariant"):
+                try:
+                    each(self, history)
+                except Exception as error:
+                    raise InvariantBroken(name, error, history) from error
 
     def sequential(self) -> Model:
         """Give the model as `check()` wants it."""

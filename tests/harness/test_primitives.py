@@ -9,6 +9,7 @@ import os
 from queue import Empty
 
 import pytest
+from deadlines import LOOK
 from hypothesis import strategies as st
 
 from ipckit import (
@@ -23,6 +24,7 @@ from ipckit import (
     Table,
     WaitTimeout,
 )
+from ipckit.queue import ObjectQueue
 from ipckit.testing import Kill, ProcessMachine, Stop, invariant, op
 from ipckit.testing.histories.values import Raised
 from ipckit.testing.models import Counter, FifoQueue
@@ -74,7 +76,7 @@ class Sysv(Queue):
 
 
 class Posix(Queue):
-    examples = 900 * SCALE
+    examples = 700 * SCALE
     specification = FifoQueue(10)  # its usual number of messages
 
     def setup(self):
@@ -166,6 +168,110 @@ class SharedHeld(SharedKilled):
 
 
 class SharedStepped(SharedKilled):
+    """The same, one process at a time."""
+
+    engine = "stepped"
+    examples = 100 * SCALE
+    faults = (Kill(),)
+
+
+class Objects(Primitive):
+    """Objects that are finished, and when join() finds that all of them are."""
+
+    examples = 150 * SCALE
+    faults = (Stop(),)
+
+    def setup(self):
+        self.queue = ObjectQueue(max_messages=16, max_bytes=16 * 4096)
+        self.mine = 0  # of this process: objects that it got and did not finish
+
+    def teardown(self):
+        assert self.queue.verify() == []
+        self.queue.close()
+
+    def model(self):
+        return (), 0  # what waits; how many are not finished
+
+    @op(value=SMALL)
+    def put(self, value):
+        self.queue.put_nowait("x" * 300 if value == 3 else value)
+
+    @put.model
+    def _(self, state, value):
+        waiting, unfinished = state
+        return ((*waiting, value), unfinished + 1), None
+
+    @op()
+    def get(self):
+        value = self.queue.get_nowait()
+        self.mine += 1
+        return 3 if value == "x" * 300 else value
+
+    @get.model
+    def _(self, state):
+        waiting, unfinished = state
+        if not waiting:
+            raise Empty
+        return (waiting[1:], unfinished), waiting[0]
+
+    @op()
+    def finish(self):
+        """None: this process had none to finish."""
+        if self.mine:
+            self.queue.task_done()
+            self.mine -= 1
+            return True
+        return None
+
+    @finish.model
+    def _(self, state):
+        waiting, unfinished = state
+        done = [((waiting, unfinished - 1), True)] if unfinished > len(waiting) else []
+        return [(state, None), *done]
+
+    @op()
+    def all_finished(self):
+        try:
+            self.queue.join(timeout=0)
+        except WaitTimeout:
+            return False
+        return True
+
+    @all_finished.model
+    def _(self, state):
+        return state, state[1] == 0
+
+
+class ObjectsKilled(SharedKilled):
+    """What a killed process had not finished is given up, so join() returns."""
+
+    examples = 150 * SCALE
+
+    def setup(self):
+        self.queue = ObjectQueue(max_messages=16, max_bytes=16 * 4096)
+
+    def send(self, value):
+        self.queue.put_nowait([value] * (1 + value % 2 * 300))
+
+    def receive(self):
+        """And finish it."""
+        value, *same = self.queue.get_nowait()
+        assert set(same) <= {value}
+        self.queue.task_done()
+        return value
+
+    @invariant(when="quiet")
+    def nothing_is_lost(self, history):
+        left = 0
+        while self.queue.qsize():
+            self.receive()
+            left += 1
+        put, got = history.completed("put"), history.completed("get")
+        assert put - got - history.cut("get") <= left <= put + history.cut("put") - got
+        self.queue.join(timeout=LOOK)
+
+
+class ObjectsStepped(ObjectsKilled):
     """The same, one process at a time."""
 
     engine = "stepped"
@@ -317,7 +423,7 @@ class Locked(Primitive):
 class Numbers(Primitive):
     """An atomic number."""
 
-    examples = 950 * SCALE
+    examples = 750 * SCALE
     faults = (Kill(), Stop())
     specification = Counter()
 
@@ -361,7 +467,7 @@ class SysvStepped(Sysv):
 
 
 MACHINES = [
-    Sysv, Posix, Shared, SharedKilled, SharedHeld, SharedStepped, Pair, Rows, RowsHeld, Locked, Numbers, LockedStepped, SysvStepped,
+    Sysv, Posix, Shared, SharedKilled, SharedHeld, SharedStepped, Objects, ObjectsKilled, ObjectsStepped, Pair, Rows, RowsHeld, Locked, Numbers, LockedStepped, SysvStepped,
 ]  # fmt: skip
 
 

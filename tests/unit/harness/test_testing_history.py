@@ -283,6 +283,35 @@ def test_a_machine_without_operations_or_model_is_refused():
         invariant(when="always")
 
 
+def test_an_invariant_of_a_subclass_replaces_the_one_of_its_name():
+    class Base(ProcessMachine):
+        asked = ()
+
+        @invariant()
+        def one(self, history):
+            self.asked += ("base's one",)
+
+        @invariant()
+        def two(self, history):
+            self.asked += ("base's two",)
+
+    class Derived(Base):
+        @invariant()
+        def one(self, history):
+            super().one(history)
+            self.asked += ("derived's one",)
+
+        def two(self, history):
+            self.asked += ("no invariant",)
+
+    for machine, asked in (
+        (Base(), ("base's one", "base's two")),
+        (Derived(), ("base's one", "derived's one")),
+    ):
+        machine.ask_invariants(History([]))
+        assert machine.asked == asked
+
+
 def test_importing_it_loads_neither_hypothesis_nor_a_primitive():
     code = """if True:
         import sys
