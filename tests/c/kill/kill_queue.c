@@ -5,7 +5,9 @@
  * what it held before the call, or what it holds after it, in order and whole; nothing is taken.
  * After every `every`-th, the thread that gets the dead one's slot is killed as well, after each
  * instruction of its recovery.
- * usage: kill_queue [stride [every]]     every stride-th instruction, of both
+ * Then each call is stopped there instead (SIGSTOP), and goes on to its end. In between no other process
+ * waits for it or takes what it has; afterwards each message was received once.
+ * usage: kill_queue [stride [every]]     every stride-th instruction, of all three
  * Prints the counts; ends with 1 if any trial failed.
  */
 #include "kills_queue_kinds.h"
@@ -75,9 +77,40 @@ pages_of_dead(void)
 	return pages;
 }
 
+/* Whether both have the same letters, in any order. */
+static int
+is_permuted(const char *one, const char *other)
+{
+	int count[256] = {0};
+
+	for (; *one; one++)
+		count[(unsigned char)*one]++;
+	for (; *other; other++)
+		count[(unsigned char)*other]--;
+	for (size_t i = 0; i < 256; i++)
+		if (count[i])
+			return 0;
+	return 1;
+}
+
+/* Whether these are the letters after a call that was killed, or with `early`, those that were received
+ * while it was stopped, after one that went on: it may have found room that there was not before. */
+static int
+is_right(const struct kind *kind, const char *letters, const char *early)
+{
+	char all[2 * MESSAGES + 1];
+	char room[MESSAGES + 2];
+
+	if (!early)
+		return strcmp(letters, kind->before) == 0 || strcmp(letters, kind->after) == 0;
+	(void)snprintf(all, sizeof(all), "%s%s", early, letters);
+	(void)snprintf(room, sizeof(room), "%sx", kind->before);
+	return is_permuted(all, kind->after) || is_permuted(all, room);
+}
+
 /* What is wrong, or NULL. */
 static const char *
-judge(const struct kind *kind, char *letters)
+judge(const struct kind *kind, char *letters, const char *early)
 {
 	struct ipk_queue_counts counts;
 	const char *broken;
@@ -97,7 +130,7 @@ judge(const struct kind *kind, char *letters)
 		return "a dead thread has not given up what it did not finish";
 	if (finished != (!*letters && !unfinished) || !ipk_queue_is_finished(&queue))
 		return "all is finished, or is not, and the queue says otherwise";
-	if (strcmp(letters, kind->before) != 0 && strcmp(letters, kind->after) != 0)
+	if (!is_right(kind, letters, early))
 		return "it gives other messages";
 	ipk_queue_count(&queue, &counts);
 	if (counts.in[IPK_QUEUE_DEAD] > kind->dead ||
@@ -149,16 +182,23 @@ begin(const struct kind *kind)
 static uint32_t wrong;
 
 static void
-check(const struct kind *kind, uint32_t outer, const char *where, uint32_t inner)
+note(const struct kind *kind, const char *what, uint32_t outer, const char *where, uint32_t inner,
+     const char *letters)
 {
-	char letters[MESSAGES + 1] = "";
-	const char *what = judge(kind, letters);
-
 	if (!what)
 		return;
 	fprintf(stderr, "%s, after %u instructions%s %u: %s (%s)\n", kind->name, outer, where, inner,
 		what, letters);
 	wrong++;
+}
+
+static void
+check(const struct kind *kind, uint32_t outer, const char *where, uint32_t inner)
+{
+	char letters[MESSAGES + 1] = "";
+	const char *what = judge(kind, letters, NULL);
+
+	note(kind, what, outer, where, inner, letters);
 }
 
 static void
@@ -177,22 +217,30 @@ call_join(void)
 /* A victim of `kind`, or its successor, before its call. */
 typedef void starter(struct ipk_trace *victim, const void *what);
 
-/* Kill what `start` gives, `count` instructions into its call, which takes that path; 1: it had
+/* Lead what `start` gives `count` instructions into its call, which takes that path; 1: it has
  * returned. */
+static int
+lead(struct ipk_trace *victim, starter *start, const void *what, const struct path *path, uint32_t count)
+{
+	int over;
+
+	start(victim, what);
+	over = path_follow(victim, path, count);
+	if (over == -ECHILD) { /* another path, and it ended */
+		start(victim, what);
+		over = ipk_trace_step(victim, count);
+	}
+	return over != 0;
+}
+
 static int
 cut(starter *start, const void *what, const struct path *path, uint32_t count)
 {
 	struct ipk_trace victim;
-	int over;
+	int over = lead(&victim, start, what, path, count);
 
-	start(&victim, what);
-	over = path_follow(&victim, path, count);
-	if (over == -ECHILD) { /* another path, and it ended */
-		start(&victim, what);
-		over = ipk_trace_step(&victim, count);
-	}
 	(void)ipk_trace_kill(&victim);
-	return over != 0;
+	return over;
 }
 
 static void
@@ -256,21 +304,87 @@ kill_all(const struct kind *kind, uint32_t stride, uint32_t every)
 	return kills + trials;
 }
 
+/* The words of the messages that a process has received, 0 for other records. One that it sends may be
+ * QUEUED by a receiver: once it has its place in the ring it is sent. */
+static void
+words_of(pid_t pid, uint64_t words[MESSAGES])
+{
+	for (uint32_t i = 0; i < MESSAGES; i++) {
+		uint64_t word = LOAD_SEQ_CST(&queue.records[i].word);
+		uint32_t owner = ipk_queue_owner_of(word);
+
+		if (owner == 0 || queue.slots[owner - 1].tid != (uint32_t)pid ||
+		    ipk_queue_state_of(word) == IPK_QUEUE_FILLING)
+			word = 0;
+		words[i] = word;
+	}
+}
+
+/* Send and receive beside a process that is stopped. What is wrong, or NULL. */
+static const char *
+go_on_beside(pid_t pid, char *early)
+{
+	uint64_t before[MESSAGES];
+	uint64_t after[MESSAGES];
+	char own[MESSAGES + 1];
+
+	words_of(pid, before);
+	while (ipk_queue_recover(&queue, &party))
+		;
+	drain(early);
+	if (queue_send_letter('y'))
+		return "a message is not sent beside a stopped process";
+	drain(own);
+	if (strcmp(own, "y") != 0)
+		return "a message is not received beside a stopped process";
+	words_of(pid, after);
+	return memcmp(before, after, sizeof(before)) ? "a stopped process has lost what it received" : NULL;
+}
+
+static uint32_t
+stop_all(const struct kind *kind, uint32_t stride)
+{
+	static struct path path;
+	struct ipk_trace victim;
+	uint32_t stops = 0;
+
+	start_victim(&victim, kind);
+	path_note(&victim, &path);
+	for (int over = 0; !over; stops++) {
+		char early[MESSAGES + 1];
+		char letters[MESSAGES + 1] = "";
+		const char *what;
+		int status;
+
+		over = lead(&victim, start_victim, kind, &path, stops * stride);
+		what = go_on_beside(victim.pid, early);
+		if (ipk_trace_let_go(&victim) || waitpid(victim.pid, &status, 0) != victim.pid || status)
+			exit(2);
+		if (!what)
+			what = judge(kind, letters, early);
+		note(kind, what, stops * stride, ", stopped; received early", 0, early);
+	}
+	return stops;
+}
+
 int
 main(int argc, char **argv)
 {
 	uint32_t stride = argc > 1 ? (uint32_t)strtoul(argv[1], NULL, 10) : 1;
 	uint32_t every = argc > 2 ? (uint32_t)strtoul(argv[2], NULL, 10) : 16;
 	uint32_t kills = 0;
+	uint32_t stops = 0;
 
 	victim_pin(0);
 	make();
 	for (size_t i = 0; i < queue_kinds_count; i++) {
-		uint32_t of_kind = kill_all(&queue_kinds[i], stride, every);
+		uint32_t kills_of_kind = kill_all(&queue_kinds[i], stride, every);
+		uint32_t stops_of_kind = stop_all(&queue_kinds[i], stride);
 
-		printf("  %-28s %7u kills\n", queue_kinds[i].name, of_kind);
-		kills += of_kind;
+		printf("  %-28s %7u kills %6u stops\n", queue_kinds[i].name, kills_of_kind, stops_of_kind);
+		kills += kills_of_kind;
+		stops += stops_of_kind;
 	}
-	printf("shared queue: %u kills, %u wrong\n", kills, wrong);
+	printf("shared queue: %u kills, %u stops, %u wrong\n", kills, stops, wrong);
 	return wrong != 0;
 }
