@@ -42,6 +42,7 @@ __all__ = [
     "file_of",
     "mapped_segments",
     "open_or_make",
+    "status_of",
     "unnamed_file",
 ]
 
@@ -84,8 +85,14 @@ def allocate(fd: int, total: int, what: str) -> mmap.mmap:
 
 def file_of(fd: int) -> tuple[int, int]:
     """Return what no other file has while this one is open or mapped: device and inode."""
-    found = os.fstat(fd)
+    found = status_of(fd)
     return found.st_dev, found.st_ino
+
+
+def status_of(fd: int) -> os.stat_result:
+    """Return what fstat(2) says of a segment's descriptor. SystemCallError."""
+    with system_call("fstat", "a shared segment"):
+        return os.fstat(fd)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +120,8 @@ class NamedSegments:
         try:
             fill(fd)
             # No process that inherits it can truncate it under the others.
-            fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW)
+            with system_call("fcntl", what):
+                fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW)
         except BaseException:
             os.close(fd)
             raise
@@ -168,9 +176,7 @@ class NamedSegments:
                 "open", exc.errno or errno.EIO, f"the {kind} {name!r} ({path})"
             ) from None
         try:
-            with system_call("fstat", path):
-                found = os.fstat(fd)
-            self._check_file(found, path)
+            self._check_file(status_of(fd), path)
         except BaseException:
             os.close(fd)
             raise

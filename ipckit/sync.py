@@ -18,6 +18,7 @@ from typing import Any
 
 from ipckit._core import lib
 from ipckit._core._rows import Arena, Mutex, Number
+from ipckit._segments import file_of
 from ipckit._spawning import (
     Sent,
     additions,
@@ -124,8 +125,7 @@ class _Home:
 
     def __init__(self, fd: int, free: list[int]) -> None:
         """Take over the descriptor of an arena. ValueError: it is none, and stays the caller's."""
-        found = os.fstat(fd)
-        self.file = (found.st_dev, found.st_ino)
+        self.file = file_of(fd)
         self.arena = Arena(fd, _CELLS)
         self.free = free
 
@@ -173,9 +173,9 @@ class _Arenas:
     def received(self, fd: int) -> _Home:
         """Return the arena of a descriptor that was sent here, mapped already or now."""
         try:
-            found = os.fstat(fd)
+            file = file_of(fd)
             with self.guard, system_call("mmap", "an arena of locks and numbers that was sent"):
-                home = self._mapped.get((found.st_dev, found.st_ino))
+                home = self._mapped.get(file)
                 if home is None:
                     home = _Home(fd, [])  # its cells are given out where it was made
                     self._mapped[home.file] = home

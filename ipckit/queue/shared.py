@@ -21,7 +21,7 @@ from typing import Any, Self, TypeVar
 from ipckit._closing import Closing
 from ipckit._core import _shared_queue
 from ipckit._core._shared_queue import Lease, Reservation
-from ipckit._segments import QUEUES, allocate, check_mode, file_of, open_or_make
+from ipckit._segments import QUEUES, allocate, check_mode, open_or_make, status_of
 from ipckit._spawning import (
     Sent,
     additions,
@@ -345,12 +345,13 @@ class SharedQueue(Closing, _shared_queue.Queue):
     def _take(self, fd: int, name: str | None) -> None:
         """Map the segment; the descriptor is this object's."""
         try:
-            self._shape = self._attach(fd, Message, shared_contract)
-            self._file = file_of(fd)
-            self._memory = os.fstat(fd).st_size
+            found = status_of(fd)
+            self._shape = self._attach(fd, Message, shared_contract)  # the last that may raise
         except BaseException:
             os.close(fd)
             raise
+        self._file = found.st_dev, found.st_ino
+        self._memory = found.st_size
         self._name = name
         self._closed = False
         self._in = DescriptorWaits()

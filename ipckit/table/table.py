@@ -286,8 +286,8 @@ class Table(Closing, Rows):
 
     def _take(self, fd: int, schema: Schema | None) -> None:
         """Map the segment; `schema` None: its own."""
-        self._file = file_of(fd)
         try:
+            self._file = file_of(fd)
             rows, key_size, memory, columns = self._attach(fd)
         except BaseException:
             os.close(fd)

@@ -1,0 +1,1 @@
+"""Failures of the calls of queues and channels, without a server."""

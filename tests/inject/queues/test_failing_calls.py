@@ -1,0 +1,41 @@
+"""The shared queue, the queue of objects and Channel.receive(into=): each system call fails once."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from deadlines import RUN
+
+from inject.library import page
+from inject.queues.steps import STEPS
+
+TESTS = Path(__file__).parents[2]
+SOAK = os.environ.get("IPCKIT_SOAK") == "1"
+LEAST = 700
+
+
+@pytest.mark.timeout(RUN)
+def test_a_call_that_fails_leaves_a_sound_queue(tmp_path):
+    """The errors are typed, nothing is left open or in /dev/shm, and the same call then succeeds."""
+    done = subprocess.run(
+        [sys.executable, "-m", "inject.queues.steps", *(["all"] if SOAK else [])],
+        env={
+            **page.environment(page.build(tmp_path), tmp_path / "page"),
+            "PYTHONPATH": str(TESTS),
+        },
+        capture_output=True,
+        text=True,
+        timeout=RUN,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    failures = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [each for each in failures if each[-1]] == []
+    assert {each[0] for each in failures} == set(STEPS)
+    assert len(failures) >= LEAST
+    assert not any("inject-" in name for name in os.listdir("/dev/shm"))
