@@ -126,6 +126,7 @@ def test_a_kernel_without_room_for_queues(tmp_path):
     assert told["short"] == ["kernel.msgmni"]
 
 
+@pytest.mark.needs_namespaces
 @pytest.mark.needs_root
 def test_a_proc_of_an_outer_pid_namespace(tmp_path):
     first = ("unshare", "--pid", "--fork")

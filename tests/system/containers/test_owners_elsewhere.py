@@ -25,6 +25,7 @@ ASKED = 5.0
 """Seconds after which a waiter has asked /proc."""
 
 pytestmark = [
+    pytest.mark.needs_namespaces,
     pytest.mark.needs_root,
     pytest.mark.skipif(not os.path.exists("/proc/self/ns/time"), reason="before Linux 5.6"),
 ]
