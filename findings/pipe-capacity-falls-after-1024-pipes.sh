@@ -3,7 +3,7 @@
 #            nothing, and pipes of all processes of the user count.
 # Seen:      Linux 6.18.44: 1024 pipes of 65,536 bytes, 76 of 8,192.
 # Source:    linux/fs/pipe.c, alloc_pipe_info(); /proc/sys/fs/pipe-user-pages-soft in pipe(7).
-#            Processes with CAP_SYS_RESOURCE are exempt.
+#            Processes with CAP_SYS_RESOURCE or CAP_SYS_ADMIN are exempt.
 # Needs root, for a user without other pipes.
 set -euo pipefail
 uname -sr

@@ -10,6 +10,6 @@ set -euo pipefail
 uname -sr
 read_start='import sys; print(open(f"/proc/{sys.argv[1]}/stat").read().rpartition(")")[2].split()[19])'
 here=$(python3 -c "$read_start" $$)
-there=$(unshare --time --boottime 100000 python3 -c "$read_start" $$)
+there=$(unshare --time --boottime 100000 --fork python3 -c "$read_start" $$)
 echo "start of process $$: $here; read in another time namespace: $there"
 [ $((there - here)) = $((100000 * $(getconf CLK_TCK))) ]

@@ -12,7 +12,7 @@ trap 'rm -rf "$folder"' EXIT
 python3 -m venv "$folder/venv"
 "$folder/venv/bin/pip" install -q sysv_ipc==1.2.0
 uname -sr
-"$folder/venv/bin/python" - <<'PYTHON'
+timeout 60 "$folder/venv/bin/python" - <<'PYTHON'
 import ctypes
 import os
 

@@ -25,6 +25,7 @@ from ipckit._cgroup import refuse_over_group
 from ipckit.errors import (
     AccessDenied,
     AlreadyExists,
+    IPCError,
     NotFound,
     SegmentCorrupt,
     from_errno,
@@ -127,8 +128,13 @@ class NamedSegments:
             raise
         return fd
 
-    def make(self, name: str, mode: int, fill: Callable[[int], None]) -> int:
-        """Return the descriptor of a new segment, there under its name. AlreadyExists."""
+    def make(
+        self, name: str, mode: int, fill: Callable[[int], None], take: Callable[[int], _Made]
+    ) -> _Made:
+        """Make a segment, there under its name, and return what `take` makes of the descriptor.
+
+        The descriptor is `take`'s, also if that raises; then the name is removed. AlreadyExists.
+        """
         path = self.path_of(name)
         check_mode(mode)
         fd = unnamed_file()
@@ -136,11 +142,17 @@ class NamedSegments:
             fill(fd)
             with system_call("fchmod", f"the {self.kind} {path}"):
                 os.fchmod(fd, mode)
+            file = file_of(fd)
             self.give_name(fd, name)
         except BaseException:
             os.close(fd)
             raise
-        return fd
+        try:
+            return take(fd)
+        except BaseException:
+            with contextlib.suppress(IPCError):
+                self.remove(name, file)
+            raise
 
     def give_name(self, fd: int, name: str) -> None:
         """Link an unnamed file into its folder: there, whole, or not at all. AlreadyExists."""

@@ -239,7 +239,10 @@ def _remedy(call: str, code: int) -> str:
     if code == _errno.ENOMEM and call == "mmap":
         most = _resource.getrlimit(_resource.RLIMIT_AS)[0]
         if most != _resource.RLIM_INFINITY:
-            return f"the limit of this process's addresses is {most} bytes: raise it (ulimit -v)"
+            return (
+                f"the limit of this process's addresses is {most} bytes (ulimit -v): if that is "
+                f"reached, raise it"
+            )
     if code == _errno.EAGAIN and call == "pthread_create":
         most = _resource.getrlimit(_resource.RLIMIT_NPROC)[0]
         of_user = "none" if most == _resource.RLIM_INFINITY else most
@@ -249,9 +252,11 @@ def _remedy(call: str, code: int) -> str:
         )
     if code == _errno.EAGAIN and "timer_create" in call:
         most = _resource.getrlimit(_resource.RLIMIT_SIGPENDING)[0]
-        return (
-            f"timers and pending signals of this user have the limit {most}: raise it (ulimit -i)"
-        )
+        if most != _resource.RLIM_INFINITY:
+            return (
+                f"timers and pending signals of this user have the limit {most}: raise it "
+                f"(ulimit -i)"
+            )
     return ""
 
 

@@ -123,7 +123,7 @@ class SharedQueue(Closing, _shared_queue.Queue):
         QUEUES.path_of(name)
         check_mode(mode)
         _, fill = filler(max_messages, max_bytes, max_attempts, BYTES)
-        return cls._of(QUEUES.make(name, mode, fill), name)
+        return QUEUES.make(name, mode, fill, lambda fd: cls._of(fd, name))
 
     @classmethod
     def open(cls, name: str) -> Self:

@@ -6,6 +6,7 @@ Contract  ipckit._segments.  Stands on ipckit._segments, ipckit._core (layout), 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 from ipckit._core import check, ffi, lib
 from ipckit._segments import TABLES, allocate
@@ -19,9 +20,11 @@ def make_anonymous(size: int, schema: Schema) -> int:
     return TABLES.make_anonymous(f"a table of {size} rows", lambda fd: _fill(fd, size, schema))
 
 
-def make_named(name: str, size: int, schema: Schema, mode: int) -> int:
-    """Return the descriptor of a new segment, there under its name. AlreadyExists."""
-    return TABLES.make(name, mode, lambda fd: _fill(fd, size, schema))
+def make_named(
+    name: str, size: int, schema: Schema, mode: int, take: Callable[[int], None]
+) -> None:
+    """Make a segment, there under its name, for `take`. AlreadyExists."""
+    TABLES.make(name, mode, lambda fd: _fill(fd, size, schema), take)
 
 
 def _fill(fd: int, size: int, schema: Schema) -> None:

@@ -277,10 +277,9 @@ class Table(Closing, Rows):
     def _make(self, schema: Schema, name: str | None, mode: int) -> None:
         if name is None:
             _warn_if_alone()
-            fd = segment.make_anonymous(self._size, schema)
+            self._take(segment.make_anonymous(self._size, schema), schema)
         else:
-            fd = segment.make_named(name, self._size, schema, mode)
-        self._take(fd, schema)
+            segment.make_named(name, self._size, schema, mode, lambda fd: self._take(fd, schema))
         self._name = name
         self._made = True
 

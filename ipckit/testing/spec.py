@@ -198,12 +198,15 @@ class Machine:
     def ask_invariants(self, history: History) -> None:
         """Call every invariant; whatever it raises comes out, InvariantBroken around it.
 
-        Of one name only that of the most derived class, as for any method.
+        Of one name only that of the most derived class, as for any method; `_` is no name.
         """
         cls = type(self)
-        for name in {name: None for base in reversed(cls.__mro__) for name in vars(base)}:
-            each = inspect.getattr_static(cls, name)
-            if hasattr(each, "_ipckit_invariant"):
+        for base in reversed(cls.__mro__):
+            for name, each in vars(base).items():
+                if not hasattr(each, "_ipckit_invariant"):
+                    continue
+                if name != "_" and inspect.getattr_static(cls, name) is not each:
+                    continue
                 try:
                     each(self, history)
                 except Exception as error:

@@ -80,22 +80,27 @@ def test_c14_what_came_before_a_timeout_is_kept_outside_the_buffer(pair, ways):
             code = 0
         finally:
             os._exit(code)
-    assert select.select([ours], [], [], LOOK)[0] == [ours]
-    os.kill(sender, signal.SIGSTOP)
-    os.waitpid(sender, os.WUNTRACED)
     frame, turn = None, 0
-    while frame is None:
-        if turn == 1:
-            os.kill(sender, signal.SIGCONT)
-        way = ways[turn % len(ways)]
-        turn += 1
-        buffer = bytearray(2_000_000)
-        try:
-            frame = ours.receive(0, into=buffer) if way != "o" else ours.receive(0)
-        except WaitTimeout:
-            buffer[:] = b"x" * len(buffer)  # and it may be resized: nobody has a view
-            buffer.clear()
-    assert os.waitpid(sender, 0) == (sender, 0)
+    try:
+        assert select.select([ours], [], [], LOOK)[0] == [ours]
+        os.kill(sender, signal.SIGSTOP)
+        assert os.WIFSTOPPED(os.waitpid(sender, os.WUNTRACED)[1])
+        while frame is None:
+            if turn == 1:
+                os.kill(sender, signal.SIGCONT)
+            way = ways[turn % len(ways)]
+            turn += 1
+            buffer = bytearray(2_000_000)
+            try:
+                frame = ours.receive(0, into=buffer) if way != "o" else ours.receive(0)
+            except WaitTimeout:
+                buffer[:] = b"x" * len(buffer)  # and it may be resized: nobody has a view
+                buffer.clear()
+    finally:
+        if frame is None:
+            os.kill(sender, signal.SIGKILL)
+        ended = os.waitpid(sender, 0)
+    assert ended == (sender, 0)
     assert frame.body == body and turn > 1
 
 

@@ -35,13 +35,15 @@ struct ipk_slot {
 	uint32_t generation;
 	uint32_t tid; /* in its own pid namespace */
 	uint64_t pid_namespace;
-	uint64_t time_namespace;
 	uint64_t started; /* clock ticks after boot, as its time namespace counts: proc(5), stat, field 22 */
 	uint32_t latches[IPK_SLOT_LATCHES]; /* number + 1; 0: none */
 	uint32_t waits_for;		    /* user's lock, number + 1 */
 	uint32_t unused;
 	uint32_t locks[IPK_SLOT_LOCKS]; /* user's locks, number + 1 */
+	uint64_t time_namespace; /* behind what earlier builds have, in what was padding */
 } __attribute__((aligned(128)));
+
+_Static_assert(sizeof(struct ipk_slot) == 128, "a slot is two cache lines, or a layout has a new number");
 
 /* A thread's place in one segment. Private memory. */
 struct ipk_party {

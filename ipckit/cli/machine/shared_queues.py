@@ -15,6 +15,7 @@ from ipckit._segments import QUEUES
 from ipckit.cli.machine.check import NOTE, OK, WRONG, Check
 from ipckit.errors import IPCError, NotFound, SegmentCorrupt
 from ipckit.queue.shared import open_any
+from ipckit.queue.shared_contract import INLINE
 from ipckit.queue.shared_views import SharedStatistics
 
 __all__ = ["Look", "judge", "look"]
@@ -77,8 +78,9 @@ def _note(told: SharedStatistics | None) -> str:
     found = []
     held = told.messages + told.leased + told.delayed + told.dead
     if held >= told.max_messages or not told.free_bytes:
+        full = "full" if held >= told.max_messages else f"no room for bodies over {INLINE} bytes"
         age = "" if told.oldest_age is None else f", the oldest for {told.oldest_age:.0f} s"
-        found.append(f"full, {told.messages} of {held} messages wait{age}")
+        found.append(f"{full}, {told.messages} of {held} messages wait{age}")
     if told.dead:
         found.append(f"{told.dead} messages have no attempt left")
     return ", ".join(found)

@@ -105,7 +105,7 @@ class ObjectQueue(Closing):
         check_mode(mode)
         content = PICKLES if trusted else PLAIN
         _, fill = filler(max_messages, max_bytes, max_attempts, content)
-        return cls._over(SharedQueue._of(QUEUES.make(name, mode, fill), name))
+        return cls._over(QUEUES.make(name, mode, fill, lambda fd: SharedQueue._of(fd, name)))
 
     @classmethod
     def open(cls, name: str, *, trusted: bool = False) -> Self:

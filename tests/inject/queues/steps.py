@@ -36,7 +36,7 @@ from ipckit import Channel
 from ipckit.errors import IPCError
 from ipckit.queue import ObjectQueue, SharedQueue
 
-NAME = f"inject-{os.getpid()}"
+NAME = os.environ.get("INJECT_NAME", "inject")
 SMALL, LONG = b"s" * 100, b"l" * 20_000
 SHAPE = {"max_messages": 32, "max_bytes": 1 << 20}
 
@@ -229,14 +229,15 @@ def judge(page: Page, name: str, call: str, kind: str, code: int, nth: int) -> s
             allowed = (IPCError, MemoryError, *((OSError,) if name in WAITS else ()))
             if raised is not None and not isinstance(raised, allowed):
                 return "".join(traceback.format_exception(raised))
-            del raised
+            failed = raised is not None
+            del raised  # and what its frames have open
             after = things()
             if name not in WAITS and call != "fstat" and after[0] != before[0]:
                 return f"open: {sorted(after[0] ^ before[0])}"
             new = {each for each in after[1] - before[1] if NAME in each}
-            if new and "new" not in name and not name.startswith("create"):
+            if new and (failed or ("new" not in name and not name.startswith("create"))):
                 return f"in /dev/shm: {sorted(new)}"
-            for each in new:  # it was created, and only a later close() failed
+            for each in new:
                 os.unlink(f"/dev/shm/{each}")
             again = attempt(page, STEPS[name], world)
             if again is not None:

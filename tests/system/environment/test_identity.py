@@ -148,8 +148,8 @@ def test_a_reload_makes_workers_of_that_user_again(small):
 
 
 SEGMENTS = """
-table = ipckit.Table(4, columns={"asked": ipckit.Int(8)}, name="identity")
-queue = ipckit.queue.SharedQueue.create("identity", max_messages=4, max_bytes=4096)
+table = ipckit.Table(4, columns={"asked": ipckit.Int(8)}, name=f"identity-{os.getpid()}")
+queue = ipckit.queue.SharedQueue.create(f"identity-{os.getpid()}", max_messages=4, max_bytes=4096)
 
 @server.on("receive")
 async def receive(server, fd, reactor_id, data):

@@ -215,7 +215,7 @@ IDLE_QUEUE = SharedStatistics(
         (
             [{"messages": 1, "free_bytes": 0, "oldest_age": 1.0}],
             "note",
-            "q0: full, 1 of 1 messages",
+            "q0: no room for bodies over 192 bytes, 1 of 1 messages wait, the oldest for 1 s",
         ),
         ([{"dead": 1}, "it is empty"], "wrong", "q1 is damaged: it is empty"),
     ],

@@ -74,9 +74,13 @@ segment_join(struct segment *segment)
 		(void)segment_raise_errno(-EMFILE, "join",
 				  "this thread writes to 1024 shared segments already; close some");
 	else if (code == -EMFILE || code == -ENFILE)
-		(void)segment_raise_errno(code, "join",
-				  "a thread needs one descriptor for a moment when it first writes to a "
-				  "shared segment; close some, or raise ulimit -n");
+		(void)segment_raise_errno(
+		    code, "join",
+		    code == -EMFILE
+			? "a thread needs one descriptor for a moment when it first writes to a shared "
+			  "segment; close some, or raise ulimit -n"
+			: "a thread needs one open file for a moment when it first writes to a shared "
+			  "segment; raise fs.file-max (sysctl)");
 	else
 		(void)segment_raise_errno(
 		    code, "join",

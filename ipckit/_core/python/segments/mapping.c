@@ -104,8 +104,8 @@ segment_drop(struct segment *segment)
 void
 segment_unmap(struct segment *segment)
 {
+	segment_close_descriptor(&segment->registry); /* before the last reference to the pages goes */
 	(void)munmap(segment->base, segment->bytes);
-	segment_close_descriptor(&segment->registry);
 	free(segment->woken);
 	free(segment);
 }
