@@ -48,6 +48,7 @@ ROUND = 500  # programs: hypothesis remembers each it drew, and every fork copie
 SHRINKING = 1.0  # times as many runs as a search of the machine's numbers
 HARDER = 3  # times as many runs of a program then
 ENOUGH_ASKED = 10  # runs after which a fault should have struck once
+ENOUGH_JUDGED = 20  # runs after which calls should have overlapped; a busy machine may do fewer
 COUNTED = 20  # runs of the shrunk program, to say how often it fails
 REPLAYS = 200  # runs of a saved failure of an engine that is not deterministic
 
@@ -255,6 +256,8 @@ class Search:
                     f" {at!r}, and never did; is there a kill_point({at!r}) that the operations"
                     " come to?"
                 )
+        if self.runs < ENOUGH_JUDGED:
+            return
         if self.overlapped < self.machine.overlap * self.runs or not self.overlapped:
             raise PropertyFailed(
                 f"vacuous: {self.machine.__name__}: in only {self.overlapped} of {self.runs} runs"
