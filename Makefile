@@ -100,7 +100,7 @@ sweep: killers ## kill -9 after every instruction of the calls of tables, shared
 	build/c/plain/tests/c/kill_sync
 	build/c/plain/tests/c/kill_session
 	build/c/plain/tests/c/kill_ledger 10
-	build/c/plain/tests/c/kill_queue 1 20
+	build/c/plain/tests/c/kill_queue 1 28
 
 storm: killers ## kill -9 at random, 20,000 times, of eight processes that work on one table, then on one queue
 	build/c/plain/tests/c/kill_storm 20000 300
