@@ -209,11 +209,13 @@ def test_who_ends_unasked_is_told():
     assert "ended with exit code 3, in its call 1" in text
 
 
-def test_a_property_without_overlap_is_vacuous():
+@pytest.mark.parametrize("number", [3, 20])
+def test_a_property_without_overlap_is_vacuous(number):
     class Alone(Shared):
         partition = "key"
         specification = None
-        examples = 20
+        examples = number
+        runs = 1
 
         def model(self):
             return None
@@ -228,6 +230,23 @@ def test_a_property_without_overlap_is_vacuous():
 
     _, text = failure_of(Alone)
     assert text.startswith("vacuous: Alone: in only 0 of ")
+
+
+@pytest.mark.parametrize(
+    ("out_of_time", "runs", "vacuous"),
+    [(True, 19, False), (True, 20, True), (False, 19, True), (False, 1, True)],
+)
+def test_only_a_search_that_its_time_ended_early_is_not_called_vacuous(out_of_time, runs, vacuous):
+    """A busy machine does few runs in a time; a number of examples is the same on each."""
+    search = Search(Shared)
+    try:
+        search.out_of_time, search.runs = out_of_time, runs
+        with (
+            pytest.raises(PropertyFailed, match="vacuous") if vacuous else contextlib.nullcontext()
+        ):
+            search.demand_something_shown()
+    finally:
+        search.close()
 
 
 def test_a_result_that_cannot_be_kept_is_the_machines_fault():

@@ -163,10 +163,10 @@ ask_proc(const char *path, struct witness *witness)
 	return 0;
 }
 
-/* Whether the thread that /proc tells of may be the slot's. /proc adds the offset of the reader's time
- * namespace to a start time, so that of another one says nothing. */
+/* Whether the thread that /proc shows may be the slot's owner: it began when that did. /proc adds the
+ * offset of the reader's time namespace to a start time, so that of another one says nothing. */
 static int
-is_start_of(const struct ipk_slot *slot, const struct witness *witness)
+may_be_owner(const struct ipk_slot *slot, const struct witness *witness)
 {
 	return slot->time_namespace != time_namespace() || witness->started == slot->started;
 }
@@ -195,7 +195,7 @@ ipk_owner_gone(struct ipk_slot *slots, uint32_t count, uint32_t owner)
 	if (asked == -ENOENT) {
 		if (kill((pid_t)slot->tid, 0) == 0 || errno != ESRCH)
 			return 0;
-	} else if (asked != 0 || (is_start_of(slot, &witness) && witness.state != 'Z' &&
+	} else if (asked != 0 || (may_be_owner(slot, &witness) && witness.state != 'Z' &&
 				  witness.state != 'X' && witness.state != 'x')) {
 		return 0;
 	}

@@ -389,6 +389,7 @@ def _leftovers(directories: Sequence[str]) -> Check:
 def _shared_queues() -> Check:
     if not os.path.isdir("/proc/self/fd"):
         return Check("shared queues", NOTE, "not known without /proc")
-    from ipckit.cli.machine.shared_queues import judge, look  # noqa: PLC0415 - may be missing, too
+    # Only now: what it needs may be just what is missing.
+    from ipckit.cli.machine.shared_queues import judge, look  # noqa: PLC0415
 
     return judge(look())

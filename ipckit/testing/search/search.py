@@ -48,7 +48,7 @@ ROUND = 500  # programs: hypothesis remembers each it drew, and every fork copie
 SHRINKING = 1.0  # times as many runs as a search of the machine's numbers
 HARDER = 3  # times as many runs of a program then
 ENOUGH_ASKED = 10  # runs after which a fault should have struck once
-ENOUGH_JUDGED = 20  # runs after which calls should have overlapped; a busy machine may do fewer
+ENOUGH_JUDGED = 20  # runs after which calls should have overlapped, of a search that its time ended
 COUNTED = 20  # runs of the shrunk program, to say how often it fails
 REPLAYS = 200  # runs of a saved failure of an engine that is not deterministic
 
@@ -113,6 +113,7 @@ class Search:
         self.control = control.Control()
         self.last_struck: Program | None = None  # the last program in which a fault struck
         self.runs = self.overlapped = 0  # of them that were judged
+        self.out_of_time = False  # its `seconds` ended the search
         self.asked: Counter[str] = Counter()  # runs with a fault there
         self.struck: Counter[str] = Counter()  # and runs in which it struck
 
@@ -161,6 +162,7 @@ class Search:
         runs = self.machine.runs
         if self.shrinks_until is None:
             if until is not None and time.monotonic() > until:
+                self.out_of_time = True
                 raise _Enough
             self.control.begin(program, self.machine.engine, self.try_once)
         elif self.tried > self.shrinks_until:
@@ -256,8 +258,8 @@ class Search:
                     f" {at!r}, and never did; is there a kill_point({at!r}) that the operations"
                     " come to?"
                 )
-        if self.runs < ENOUGH_JUDGED:
-            return
+        if self.out_of_time and self.runs < ENOUGH_JUDGED:
+            return  # so few on a busy machine
         if self.overlapped < self.machine.overlap * self.runs or not self.overlapped:
             raise PropertyFailed(
                 f"vacuous: {self.machine.__name__}: in only {self.overlapped} of {self.runs} runs"

@@ -81,6 +81,8 @@ segment_join(struct segment *segment)
 			  "segment; close some, or raise ulimit -n"
 			: "a thread needs one open file for a moment when it first writes to a shared "
 			  "segment; raise fs.file-max (sysctl)");
+	else if (code != -ENOENT && code != -ESTALE && code != -EBADF)
+		(void)segment_raise_errno(code, "join", "a shared segment, to take a slot of its threads");
 	else
 		(void)segment_raise_errno(
 		    code, "join",

@@ -104,7 +104,8 @@ segment_drop(struct segment *segment)
 void
 segment_unmap(struct segment *segment)
 {
-	segment_close_descriptor(&segment->registry); /* before the last reference to the pages goes */
+	/* First: the mapping still keeps the file, so close() frees no pages under the mutex. */
+	segment_close_descriptor(&segment->registry);
 	(void)munmap(segment->base, segment->bytes);
 	free(segment->woken);
 	free(segment);

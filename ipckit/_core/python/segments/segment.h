@@ -60,7 +60,8 @@ void segment_close_descriptor(const struct ipk_registry *registry);
 /* At the calling thread's end its slots and its hazard pointers are given back. */
 void membership_ends_with_thread(void);
 /* The calling thread's party, joined at its first call; NULL with *code = -errno (-EINTR: look at
- * the signal, call again; -ESHUTDOWN: another thread has closed the segment). Gives the GIL away
+ * the signal, call again; -ESHUTDOWN: another thread has closed the segment; -ETOOMANYREFS: the thread
+ * has joined as many segments as it may). Gives the GIL away
  * while it joins. */
 struct ipk_party *segment_party(struct segment *segment, int *code);
 /* The same, if it has joined. */

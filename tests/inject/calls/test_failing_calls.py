@@ -1,4 +1,4 @@
-"""The shared queue, the queue of objects and Channel.receive(into=): each system call fails once."""
+"""Queues, tables, locks and Channel.receive(into=): each system call fails once."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from pathlib import Path
 import pytest
 from deadlines import RUN
 
+from inject.calls.steps import STEPS
 from inject.library import page
-from inject.queues.steps import STEPS
 
 TESTS = Path(__file__).parents[2]
 SOAK = os.environ.get("IPCKIT_SOAK") == "1"
-LEAST = 700
+LEAST = 900
 
 
 @pytest.mark.timeout(RUN)
 def test_a_call_that_fails_leaves_a_sound_queue(tmp_path):
     """The errors are typed, nothing is left open or in /dev/shm, and the same call then succeeds."""
     done = subprocess.run(
-        [sys.executable, "-m", "inject.queues.steps", *(["all"] if SOAK else [])],
+        [sys.executable, "-m", "inject.calls.steps", *(["all"] if SOAK else [])],
         env={
             **page.environment(page.build(tmp_path), tmp_path / "page"),
             "PYTHONPATH": str(TESTS),

@@ -1,6 +1,6 @@
-"""Each system call of the shared queue's calls, and of Channel.receive(into=), made to fail once.
+"""Each system call of the calls of queues, tables, locks and Channel.receive(into=) fails once.
 
-    python -m inject.queues.steps [all]   prints a line of JSON for each failure, with what is wrong or ""
+    python -m inject.calls.steps [all]   prints a line of JSON for each failure, with what is wrong or ""
 
 Of each call in a step the first, the second and the last fail, by each errno; `all`: every one.
 
@@ -32,7 +32,7 @@ from deadlines import LOOK
 
 from inject.errnos import ERRNOS
 from inject.library.page import NOBODY, WORKER, Page
-from ipckit import Channel
+from ipckit import Channel, Int, Lock, Table
 from ipckit.errors import IPCError
 from ipckit.queue import ObjectQueue, SharedQueue
 
@@ -51,6 +51,8 @@ class World:
         for body in (SMALL, LONG) * 3:
             self.queue.send(body)
             self.objects.put(pickle.PickleBuffer(bytearray(body)))
+        self.table = Table(8, columns={"n": Int(8)})
+        self.lock = Lock()
         self.one, self.other = Channel.pair()
         for _ in range(3):
             self.one.send(LONG)
@@ -62,11 +64,12 @@ class World:
 
     def end(self) -> None:
         self.loop.close()
-        for each in (self.queue, self.named, self.objects, self.one, self.other):
+        for each in (self.queue, self.named, self.objects, self.table, self.one, self.other):
             each.close()
 
     def sound(self) -> bool:
-        return not (self.queue.verify() or self.named.verify() or self.objects.verify())
+        made = (self.queue, self.named, self.objects, self.table)
+        return not any(each.verify() for each in made)
 
 
 def _make(kind: type) -> Callable[[World], None]:
@@ -86,6 +89,20 @@ def _open(world: World) -> None:
 
 def _open_or_create(name: str) -> Callable[[World], None]:
     return lambda _world: SharedQueue.open_or_create(f"{NAME}.{name}", **SHAPE).close()
+
+
+def _create_table(_world: World) -> None:
+    Table(8, columns={"n": Int(8)}, name=f"{NAME}.new").close()
+
+
+def _row(world: World) -> None:
+    with world.table.lock("row", timeout=LOOK) as row:
+        row["n"] += 1
+
+
+def _locked(world: World) -> None:
+    with world.lock:
+        pass
 
 
 def _lease(world: World) -> None:
@@ -121,6 +138,11 @@ async def _leased(world: World) -> None:
 STEPS: dict[str, Callable[[World], object]] = {
     "make": _make(SharedQueue),
     "make, of objects": _make(ObjectQueue),
+    "make a table": lambda _world: Table(8, columns={"n": Int(8)}).close(),
+    "create a table": _create_table,
+    "incr": lambda world: world.table.incr("row", "n"),
+    "lock a row": _row,
+    "lock": _locked,
     "create": _create(SharedQueue),
     "create, of objects": _create(ObjectQueue),
     "open": _open,

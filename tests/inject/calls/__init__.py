@@ -1,0 +1,1 @@
+"""Failures of the calls of primitives, without a server."""

@@ -1,1 +1,0 @@
-"""Failures of the calls of queues and channels, without a server."""
