@@ -197,8 +197,9 @@ class SharedQueue(Closing, _shared_queue.Queue):
 
     async def asend(self, body: Body, *, timeout: float | None = None) -> None:  # noqa: ASYNC109
         """As send(), without holding up the loop; several take turns. Cancelled: nothing sent."""
-        check_timeout(timeout)
-        if timeout == 0 or not self._others_wait(self._out):
+        if timeout is not None:
+            check_timeout(timeout)
+        if not self._out.waiting or timeout == 0 or not self._others_wait(self._out):
             try:
                 return self.send_nowait(body)
             except QueueFull:
@@ -209,8 +210,9 @@ class SharedQueue(Closing, _shared_queue.Queue):
 
     async def areceive(self, *, timeout: float | None = None) -> Message:  # noqa: ASYNC109
         """As receive(), without holding up the loop; several take turns. Cancelled: none taken."""
-        check_timeout(timeout)
-        if timeout == 0 or not self._others_wait(self._in):
+        if timeout is not None:
+            check_timeout(timeout)
+        if not self._in.waiting or timeout == 0 or not self._others_wait(self._in):
             try:
                 return self.receive_nowait()
             except QueueEmpty:
@@ -224,8 +226,12 @@ class SharedQueue(Closing, _shared_queue.Queue):
         `with await queue.alease() as job:`. `timeout`: seconds, None for no limit.
         """
         check_timeout(timeout)
-        if timeout == 0:
-            return self.lease(0)
+        if timeout == 0 or not self._others_wait(self._in):
+            try:
+                return self.lease(0)
+            except QueueEmpty:
+                if timeout == 0:
+                    raise
         return await self._waited(_MESSAGE, lambda: self.lease(0), timeout)
 
     async def areserve(
@@ -239,8 +245,12 @@ class SharedQueue(Closing, _shared_queue.Queue):
         `size`: bytes. `timeout`: seconds, None for no limit.
         """
         check_timeout(timeout)
-        if timeout == 0:
-            return self.reserve(size, 0)
+        if timeout == 0 or not self._others_wait(self._out):
+            try:
+                return self.reserve(size, 0)
+            except QueueFull:
+                if timeout == 0:
+                    raise
         check_number("size", size, 0, 2**63 - 1)
         self._check_size(size)
         return await self._waited(_ROOM, lambda: self.reserve(size, 0), timeout)

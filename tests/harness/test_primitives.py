@@ -6,10 +6,10 @@ IPCKIT_SOAK=1 draws twenty times as many.
 from __future__ import annotations
 
 import os
-from queue import Empty
 
 import pytest
-from deadlines import LOOK
+from harness import shared_queues
+from harness.machines import SCALE, SMALL, Primitive
 from hypothesis import strategies as st
 
 from ipckit import (
@@ -18,35 +18,14 @@ from ipckit import (
     Int,
     Lock,
     PosixQueue,
-    SharedQueue,
     Str,
     SysvQueue,
     Table,
     WaitTimeout,
 )
-from ipckit.queue import ObjectQueue
-from ipckit.testing import Kill, ProcessMachine, Stop, invariant, op
-from ipckit.testing.histories.values import Raised
+from ipckit.testing import Kill, Stop, invariant, op
 from ipckit.testing.models import Counter, FifoQueue
 from ipckit.testing.search.search import run_machine
-
-SCALE = 20 if os.environ.get("IPCKIT_SOAK") == "1" else 1
-SMALL = st.integers(0, 3)
-
-
-def taken_from(values, value):
-    """The values without one that is this."""
-    place = values.index(value)
-    return values[:place] + values[place + 1 :]
-
-
-class Primitive(ProcessMachine):
-    """A run costs its forks: two processes where three, and one for calls after, show no more."""
-
-    runs = 1
-    operations = 4
-    processes = 2
-    after = 0
 
 
 class Queue(Primitive):
@@ -69,7 +48,7 @@ class Queue(Primitive):
 
 
 class Sysv(Queue):
-    examples = 800 * SCALE
+    examples = 650 * SCALE
 
     def setup(self):
         self.queue = SysvQueue.create()
@@ -81,202 +60,6 @@ class Posix(Queue):
 
     def setup(self):
         self.queue = PosixQueue.create(f"/ipckit.harness.{os.getpid()}", max_message_size=1)
-
-
-class Shared(Queue):
-    """Bodies inside a record and in pages, of processes that are stopped and go on."""
-
-    examples = 150 * SCALE
-    faults = (Stop(),)
-
-    def setup(self):
-        self.queue = SharedQueue(max_messages=16, max_bytes=16 * 4096)
-
-    def teardown(self):
-        assert self.queue.verify() == []
-        self.queue.close()
-
-    def send(self, value):
-        self.queue.send_nowait(bytes([value]) * (1 + value % 2 * 300))
-
-    def receive(self):
-        body = self.queue.receive_nowait().body
-        assert len(set(body)) == 1
-        return body[0]
-
-    @op(value=SMALL)
-    def put(self, value):
-        self.send(value)
-
-    @op()
-    def get(self):
-        return self.receive()
-
-
-class SharedKilled(Shared):
-    """What a killed receiver had comes back, later than it would have come; nothing is lost."""
-
-    examples = 150 * SCALE
-    faults = (Kill(), Stop())
-    specification = None
-
-    def model(self):
-        return (), ()  # what waits; what killed receivers had
-
-    @op(value=SMALL)
-    def put(self, value):
-        self.send(value)
-
-    @op()
-    def get(self):
-        return self.receive()
-
-    @put.model
-    def _(self, state, value):
-        waiting, held = state
-        return ((*waiting, value), held), None
-
-    @get.model
-    def _(self, state):
-        waiting, held = state
-        answers = [((waiting, taken_from(held, value)), value) for value in set(held)]
-        if not waiting:
-            return [*answers, (state, Raised.of(Empty()))]
-        first, rest = waiting[0], waiting[1:]
-        # No completed get has this result: only one that was killed can have left its message.
-        left = (rest, tuple(sorted((*held, first)))), "killed"
-        return [*answers, ((rest, held), first), left]
-
-    @invariant(when="quiet")
-    def nothing_is_lost(self, history):
-        left = self.queue.receive_many(16, timeout=0) if len(self.queue) else []
-        for message in left:
-            self.queue.send_nowait(message.body)
-        put, got = history.completed("put"), history.completed("get")
-        assert put - got - history.cut("get") <= len(left) <= put + history.cut("put") - got
-
-
-class SharedHeld(SharedKilled):
-    """The same, held or killed between any two instructions of the C core."""
-
-    engine = "ptrace"
-    libraries = ("_shared_queue",)
-    examples = 50 * SCALE
-    runs = 2
-    faults = (Kill(),)
-    operations = 2
-
-
-class SharedStepped(SharedKilled):
-    """The same, one process at a time."""
-
-    engine = "stepped"
-    examples = 100 * SCALE
-    faults = (Kill(),)
-
-
-class Objects(Primitive):
-    """Objects that are finished, and when join() finds that all of them are."""
-
-    examples = 150 * SCALE
-    faults = (Stop(),)
-
-    def setup(self):
-        self.queue = ObjectQueue(max_messages=16, max_bytes=16 * 4096)
-        self.mine = 0  # of this process: objects that it got and did not finish
-
-    def teardown(self):
-        assert self.queue.verify() == []
-        self.queue.close()
-
-    def model(self):
-        return (), 0  # what waits; how many are not finished
-
-    @op(value=SMALL)
-    def put(self, value):
-        self.queue.put_nowait("x" * 300 if value == 3 else value)
-
-    @put.model
-    def _(self, state, value):
-        waiting, unfinished = state
-        return ((*waiting, value), unfinished + 1), None
-
-    @op()
-    def get(self):
-        value = self.queue.get_nowait()
-        self.mine += 1
-        return 3 if value == "x" * 300 else value
-
-    @get.model
-    def _(self, state):
-        waiting, unfinished = state
-        if not waiting:
-            raise Empty
-        return (waiting[1:], unfinished), waiting[0]
-
-    @op()
-    def finish(self):
-        """None: this process had none to finish."""
-        if self.mine:
-            self.queue.task_done()
-            self.mine -= 1
-            return True
-        return None
-
-    @finish.model
-    def _(self, state):
-        waiting, unfinished = state
-        done = [((waiting, unfinished - 1), True)] if unfinished > len(waiting) else []
-        return [(state, None), *done]
-
-    @op()
-    def all_finished(self):
-        try:
-            self.queue.join(timeout=0)
-        except WaitTimeout:
-            return False
-        return True
-
-    @all_finished.model
-    def _(self, state):
-        return state, state[1] == 0
-
-
-class ObjectsKilled(SharedKilled):
-    """What a killed process had not finished is given up, so join() returns."""
-
-    examples = 150 * SCALE
-
-    def setup(self):
-        self.queue = ObjectQueue(max_messages=16, max_bytes=16 * 4096)
-
-    def send(self, value):
-        self.queue.put_nowait([value] * (1 + value % 2 * 300))
-
-    def receive(self):
-        """And finish it."""
-        value, *same = self.queue.get_nowait()
-        assert set(same) <= {value}
-        self.queue.task_done()
-        return value
-
-    @invariant(when="quiet")
-    def nothing_is_lost(self, history):
-        left = 0
-        while self.queue.qsize():
-            self.receive()
-            left += 1
-        put, got = history.completed("put"), history.completed("get")
-        assert put - got - history.cut("get") <= left <= put + history.cut("put") - got
-        self.queue.join(timeout=LOOK)
-
-
-class ObjectsStepped(ObjectsKilled):
-    """The same, one process at a time."""
-
-    engine = "stepped"
-    examples = 100 * SCALE
-    faults = (Kill(),)
 
 
 class Pair(Primitive):
@@ -423,7 +206,7 @@ class Locked(Primitive):
 class Numbers(Primitive):
     """An atomic number."""
 
-    examples = 750 * SCALE
+    examples = 600 * SCALE
     faults = (Kill(), Stop())
     specification = Counter()
 
@@ -467,7 +250,7 @@ class SysvStepped(Sysv):
 
 
 MACHINES = [
-    Sysv, Posix, Shared, SharedKilled, SharedHeld, SharedStepped, Objects, ObjectsKilled, ObjectsStepped, Pair, Rows, RowsHeld, Locked, Numbers, LockedStepped, SysvStepped,
+    Sysv, Posix, Pair, Rows, RowsHeld, Locked, Numbers, LockedStepped, SysvStepped, *shared_queues.MACHINES,
 ]  # fmt: skip
 
 

@@ -5,10 +5,15 @@ F33: also beside load, as its searches are bounded by counts of runs. IPCKIT_SOA
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
-from seeded import c_bugs, python_bugs
+from deadlines import RUN
+from seeded import c_bugs, python_bugs, queue_bugs
 
 from ipckit.testing import PropertyFailed
 from ipckit.testing.search.search import run_machine
@@ -19,6 +24,11 @@ TIMES = 20 if os.environ.get("IPCKIT_SOAK") == "1" else 1
 @pytest.fixture(scope="module")
 def library(tmp_path_factory):
     return c_bugs.compiled(tmp_path_factory.mktemp("seeded"))
+
+
+@pytest.fixture(scope="module")
+def queue_objects(tmp_path_factory):
+    return queue_bugs.compile_sound(tmp_path_factory.mktemp("queue"))
 
 
 def find(machine, folder, monkeypatch):
@@ -47,3 +57,26 @@ def test_a_bug_in_python_is_found(machine, time, tmp_path, monkeypatch):
 def test_a_bug_in_c_is_found(machine, time, library, tmp_path, monkeypatch):
     monkeypatch.setattr(c_bugs.InC, "library", library, raising=False)
     find(machine, tmp_path, monkeypatch)
+
+
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("time", range(TIMES))
+@pytest.mark.parametrize("bug", queue_bugs.BUGS, ids=lambda each: each.name.replace(" ", "-"))
+def test_a_bug_in_the_shared_queue_is_found(bug, time, queue_objects, tmp_path):
+    library = queue_bugs.compile_bug(bug, queue_objects, tmp_path)
+    tests = Path(__file__).parents[1]
+    run = subprocess.run(
+        [sys.executable, "-m", "seeded.queue_search", str(library), bug.machine],
+        cwd=tmp_path,  # where the failure is saved
+        env=os.environ | {"PYTHONPATH": f"{tests}:{tests / 'helpers'}"},
+        capture_output=True,
+        text=True,
+        timeout=RUN,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    found = json.loads(run.stdout)
+    assert found["kind"], found["text"]
+    assert found["kind"] in bug.kinds, found["text"]
+    assert found["processes"] <= 2, found["text"]
+    assert found["calls"] <= bug.calls, found["text"]

@@ -10,11 +10,13 @@
 
 #include "words.h"
 
-enum { RECORDS = 3, PAGES = 3, RING_BITS = 3, CELLS = 1 << RING_BITS, WORD = 8, LARGE = 2 * WORD };
+enum { RECORDS = 3, PAGES = 3, RING_BITS = 3, CELLS = 1 << RING_BITS, WORD = 8, LARGE = 2 * WORD, MOST_MAPS = 2 };
+inline uint32_t bits_of_a_map = 64;
 
 #define IPK_QUEUE_SLOTS 4
-#define IPK_QUEUE_MAP 64
-#define IPK_QUEUE_MAPS 1
+#define IPK_QUEUE_TRIES (1 << 16)
+#define IPK_QUEUE_MAP bits_of_a_map /* the scene's */
+#define IPK_QUEUE_MAPS ((IPK_QUEUE_SLOTS + IPK_QUEUE_MAP - 1) / IPK_QUEUE_MAP)
 #define IPK_QUEUE_POSITIONS ((UINT64_C(1) << 40) - 1)
 #define IPK_QUEUE_RECORDS ((UINT64_C(1) << 24) - 1)
 
@@ -47,7 +49,7 @@ struct ipk_queue_head {
 	shared<int64_t> next_due;
 	shared64 sleeps;
 	shared32 allocator, next_free_page;
-	shared64 asleep[IPK_QUEUE_EVENTS][IPK_QUEUE_MAPS];
+	shared64 asleep[IPK_QUEUE_EVENTS][MOST_MAPS];
 };
 
 struct ipk_queue_part {

@@ -6,6 +6,7 @@
  * Checked in each run
  *   - a received message is whole, and was sent;
  *   - it is with one living thread at a time, and does not come again once it was acknowledged;
+ *   - it does not come before one that was given back, or sent, before it was;
  *   - "empty" and "full" are not answered against what this thread knows from others;
  *   - "all is finished" is answered only if it was so at a moment of the call;
  *   - a thread that sleeps is woken;
@@ -36,7 +37,7 @@ struct world {
 	struct ipk_slot slots[IPK_QUEUE_SLOTS];
 	struct ipk_queue_part parts[IPK_QUEUE_SLOTS];
 	shared64 cells[CELLS];
-	shared64 back;
+	shared64 back[MOST_MAPS];
 	shared64 page_of[PAGES];
 	shared32 next_page[PAGES];
 	struct ipk_queue_record records[RECORDS];
@@ -52,7 +53,7 @@ struct world {
 	bool was_finished;
 	int holder[MOST_IDS];
 	bool dead[THREADS + 1];
-	bool any_died;
+	bool any_died, all_were_leased;
 
 	template <typename T> static void zero(shared<T> &word) { word.publish(0); }
 	world();
@@ -74,7 +75,8 @@ world::world()
 	zero(head.allocator);
 	zero(head.next_free_page);
 	for (auto &event : head.asleep)
-		zero(event[0]);
+		for (auto &map : event)
+			zero(map);
 	for (auto &slot : slots) {
 		zero(slot.live);
 		zero(slot.generation);
@@ -88,7 +90,8 @@ world::world()
 	}
 	for (uint64_t at = 0; at < CELLS; at++)
 		zero(cells[at]);
-	zero(back);
+	for (auto &map : back)
+		zero(map);
 	for (auto &word : page_of)
 		zero(word);
 	for (auto &word : next_page)
@@ -110,7 +113,7 @@ world::world()
 	queue.slots = slots;
 	queue.parts = parts;
 	queue.cells = cells;
-	queue.back = &back;
+	queue.back = back;
 	queue.page_of = page_of;
 	queue.next_page = next_page;
 	queue.records = records;
@@ -127,7 +130,7 @@ world::world()
 	}
 	for (bool &each : dead)
 		each = false;
-	any_died = was_finished = false;
+	any_died = was_finished = all_were_leased = false;
 }
 
 int
@@ -381,6 +384,7 @@ struct scene {
 	void (*before)(); /* the judge alone */
 	void (*acts[THREADS])(); /* the first two may die */
 	bool stalls = false;	 /* each of them loses the processor once; few die */
+	uint32_t bits_of_a_map = 64; /* fewer: a look at all records is more than one load */
 };
 
 static void
@@ -410,6 +414,73 @@ send_what_is_told()
 		RL_ASSERT(send(9, WORD));
 }
 
+/* Wait until the others have called tell() so often, or one of them dies. Whether they have. */
+static bool
+has_learned(unsigned count)
+{
+	while (learned() < count && !world->any_died)
+		let_others_go_on();
+	return learned() >= count;
+}
+
+/* It leases all three messages, and gives the first and the last one back. It did so with the last one
+ * before, so that a look is not over as soon as it begins, and lets the other one begin with it. */
+static void
+give_back_first_and_last()
+{
+	struct ipk_queue_lease leases[3];
+
+	for (int i = 0; i < 3; i++)
+		if (lease_one(&leases[i]) != i + 1)
+			return;
+	give_back(&leases[2], 3);
+	if (lease_one(&leases[2]) != 3)
+		return;
+	world->all_were_leased = true;
+	tell();
+	for (int step = 0; step < 8; step++)
+		(void)learned();
+	give_back(&leases[0], 1);
+	give_back(&leases[2], 3);
+}
+
+/* Messages 4 and 5, of which 4 has the lower turn and the last record. */
+static void
+send_with_the_first_in_the_last_record()
+{
+	for (int id : {1, 2, 4})
+		send(id, WORD);
+	for (int id : {1, 2})
+		RL_ASSERT(receive() == id);
+	send(5, WORD);
+}
+
+static void
+give_both_back()
+{
+	struct ipk_queue_lease four, five;
+
+	if (lease_one(&four) == 4 && lease_one(&five) == 5) {
+		give_back(&four, 4);
+		give_back(&five, 5);
+	}
+}
+
+/* There is a message from the first return on: the other thread receives one after the second. */
+static void
+receive_when_one_is_back()
+{
+	if (has_learned(1))
+		RL_ASSERT(receive() != NOBODY);
+}
+
+static void
+receive_when_both_are_back()
+{
+	if (has_learned(2))
+		receive();
+}
+
 /* When the others have ended, or died. */
 static void
 recover_and_use()
@@ -433,6 +504,13 @@ static const scene scenes[] = {
 	 {[] { send(1, WORD); }, [] { send(2, LARGE); }, receive_what_is_told}},
 	{"given back", [] { send(1, WORD); send(2, WORD); },
 	 {lease_and_give_back, lease_and_give_back, [] { receive(); receive(); }}},
+	{"in order", [] { send(1, WORD); },
+	 {[] { lease_and_give_back(); send(2, WORD); }, nothing, [] { RL_ASSERT(receive() != 2); }}},
+	{"given back in order", [] { send(1, WORD); send(2, WORD); send(3, WORD); },
+	 {give_back_first_and_last, nothing,
+	  [] { if (has_learned(2)) RL_ASSERT(receive() != 3 || !world->all_were_leased); }}, true, 2},
+	{"never empty", send_with_the_first_in_the_last_record,
+	 {give_both_back, receive_when_both_are_back, receive_when_one_is_back}, true, 2},
 	{"full", [] { send(1, WORD); send(2, WORD); send(3, WORD); },
 	 {[] { receive(); }, nothing, send_what_is_told}},
 	{"again", [] { send(1, WORD); },
@@ -457,6 +535,7 @@ struct play : rl::test_suite<play, THREADS> {
 	{
 		struct ipk_party &judge = all.parties[JUDGE];
 
+		bits_of_a_map = now_played->bits_of_a_map;
 		RL_ASSERT(ipk_queue_join(&all.queue, NULL, &judge) == 0);
 		now_played->before();
 		begin_play();

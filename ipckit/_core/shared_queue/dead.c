@@ -35,9 +35,8 @@ ipk_queue_retry(const struct ipk_queue *queue, const struct ipk_queue_lease *lea
 
 	if (!ipk_queue_is_still(queue, lease))
 		return -ESTALE;
-	ipk_queue_mark_back(queue, lease->record); /* F3 */
-	if (!COMPARE_EXCHANGE(&queue->records[lease->record].word, &word,
-			      ipk_queue_make_word(ipk_queue_turn_of(word), 0, 0, IPK_QUEUE_QUEUED)))
+	if (!ipk_queue_requeue(queue, lease->record, word,
+			       ipk_queue_make_word(ipk_queue_turn_of(word), 0, 0, IPK_QUEUE_QUEUED)))
 		return -ESTALE;
 	ipk_queue_wake(queue, IPK_QUEUE_MESSAGE);
 	return 0;

@@ -14,6 +14,7 @@
 #define IPK_QUEUE_RECORDS ((UINT64_C(1) << 24) - 1)   /* of a cell: record + 1 */
 
 enum {
+	IPK_QUEUE_TRIES = 1 << 16, /* each that fails is another thread's success: more are damage */
 	IPK_QUEUE_MAP = 64, /* bits of a word of `back` and of `asleep` */
 	IPK_QUEUE_MAPS = (IPK_QUEUE_SLOTS + IPK_QUEUE_MAP - 1) / IPK_QUEUE_MAP,
 };
@@ -119,15 +120,23 @@ ipk_queue_is_current(const struct ipk_queue *queue, const struct ipk_queue_lease
 void ipk_queue_ring_begin(const struct ipk_queue *queue, uint64_t position);
 /* Publish a record that is FILLING, ours. 0, -EUCLEAN. */
 int ipk_queue_ring_put(const struct ipk_queue *queue, uint32_t record, uint64_t word);
-/* Lease the first message of the ring. 1; 0: the ring is empty, *position is where; -EUCLEAN. */
-int ipk_queue_ring_take(const struct ipk_queue *queue, uint32_t me, struct ipk_queue_lease *lease,
-			uint64_t *position);
+/* A message of the ring that no receiver has, as it was seen. */
+struct ipk_queue_first {
+	uint64_t position;
+	uint64_t *cell;
+	uint64_t seen;
+	uint64_t word;
+};
+
+/* The first message of the ring. 1; 0: the ring is empty at first->position; -EUCLEAN. */
+int ipk_queue_ring_first(const struct ipk_queue *queue, struct ipk_queue_first *first);
+/* Lease it. 1; 0: another thread was before. */
+int ipk_queue_ring_take(const struct ipk_queue *queue, uint32_t me, struct ipk_queue_first *first,
+			struct ipk_queue_lease *lease);
 /* Whether the ring is empty at this position, still. */
 int ipk_queue_ring_empty_at(const struct ipk_queue *queue, uint64_t position);
 /* Whether the ring has a message. 1, 0, -EUCLEAN. */
 int ipk_queue_ring_has(const struct ipk_queue *queue);
-/* The same; of an empty ring *position is where. */
-int ipk_queue_ring_first(const struct ipk_queue *queue, uint64_t *position);
 /* The cell of the first message, at a look. */
 uint64_t ipk_queue_ring_peek(const struct ipk_queue *queue);
 /* Whether a message has its entry, so that the ring gives it. */
@@ -144,8 +153,9 @@ int ipk_queue_record_take(const struct ipk_queue *queue, uint32_t me, struct ipk
 /* A record that is FILLING, LEASED or CLEARING, of this slot, is FREE. Its pages are free already. */
 void ipk_queue_record_free(const struct ipk_queue *queue, uint32_t me, uint32_t record,
 			   uint64_t word);
-/* A message was given back, or its delay is over: it is found. */
-void ipk_queue_mark_back(const struct ipk_queue *queue, uint32_t record);
+/* F3. A message that was LEASED, DELAYED or DEAD is QUEUED in its old place, if its word is still `word`.
+ * 1; 0: it is not. */
+int ipk_queue_requeue(const struct ipk_queue *queue, uint32_t record, uint64_t word, uint64_t queued);
 /* Whether one that was given back is QUEUED. */
 int ipk_queue_back_has(const struct ipk_queue *queue);
 /* Lease the message of the lowest turn among those that were given back. 1; 0: there is none. */

@@ -5,9 +5,9 @@
  * State     none.  Blocks  never.
  *
  * Invariants
- *   T1  "There is none" is answered when the ring is empty at a position, a look after that finds no
- *       message that was given back, and the ring is still empty at that position. One that is given back
- *       during the look may be missed; a thread that waits announces and looks again.
+ *   T1  The ring is looked at first, and then what was given back (F5). When the second look finds no
+ *       message, the first one of the ring was the first of the queue at its end, if it is still there to
+ *       take; when the ring is empty at a position before and after it, the queue was empty at its end.
  *   T2  A message is acknowledged by the thread in whose slot it is LEASED or CLEARING. Another thread
  *       first makes it its own, CLEARING, by a compare-and-set. So it does not end what
  *       another process has recovered.
@@ -18,18 +18,20 @@
 #include <limits.h>
 #include <string.h>
 
-/* One that was given back by a lease before, or perhaps was. 1, 0. */
+/* Lease the first message. 1; 0: there is none; -EAGAIN: another thread was before; -EUCLEAN. */
 static int
-take_back(const struct ipk_queue *queue, const struct ipk_party *party,
-	  struct ipk_queue_lease *lease)
+take_first(const struct ipk_queue *queue, uint32_t me, struct ipk_queue_lease *lease)
 {
-	struct ipk_queue_part *part = ipk_queue_part_of(queue, party);
+	struct ipk_queue_first first;
+	int code = ipk_queue_ring_first(queue, &first);
 
-	if (!ipk_queue_back_take(queue, ipk_queue_me(party), lease))
-		return 0;
-	if (ipk_queue_attempt_of(lease->word) > 1)
-		STORE_RELAXED(&part->redelivered, LOAD_RELAXED(&part->redelivered) + 1);
-	return 1;
+	if (code < 0)
+		return code;
+	if (ipk_queue_back_take(queue, me, lease)) /* T1: after the look at the ring */
+		return 1;
+	if (code == 0)
+		return ipk_queue_ring_empty_at(queue, first.position) ? 0 : -EAGAIN;
+	return ipk_queue_ring_take(queue, me, &first, lease) ? 1 : -EAGAIN;
 }
 
 int
@@ -37,26 +39,17 @@ ipk_queue_take(const struct ipk_queue *queue, const struct ipk_party *party,
 	       struct ipk_queue_lease *lease)
 {
 	struct ipk_queue_part *part = ipk_queue_part_of(queue, party);
+	int code = -EAGAIN;
 
-	for (;;) {
-		uint64_t position;
-		int code;
-
+	for (uint32_t tries = 0; code == -EAGAIN && tries < IPK_QUEUE_TRIES; tries++) {
 		ipk_queue_wake_due(queue);
-		if (take_back(queue, party, lease))
-			return 1;
-		code = ipk_queue_ring_take(queue, ipk_queue_me(party), lease, &position);
-		if (code > 0 && ipk_queue_attempt_of(lease->word) > 1) {
-			ipk_queue_forget_back(queue, lease->record);
-			STORE_RELAXED(&part->redelivered, LOAD_RELAXED(&part->redelivered) + 1);
-		}
-		if (code)
-			return code;
-		if (take_back(queue, party, lease))
-			return 1;
-		if (ipk_queue_ring_empty_at(queue, position)) /* T1 */
-			return 0;
+		code = take_first(queue, ipk_queue_me(party), lease);
 	}
+	if (code > 0 && ipk_queue_attempt_of(lease->word) > 1) {
+		ipk_queue_forget_back(queue, lease->record);
+		STORE_RELAXED(&part->redelivered, LOAD_RELAXED(&part->redelivered) + 1);
+	}
+	return code == -EAGAIN ? -EUCLEAN : code;
 }
 
 int
@@ -153,14 +146,16 @@ ipk_queue_give_back(const struct ipk_queue *queue, const struct ipk_queue_lease 
 
 	if (!ipk_queue_is_current(queue, lease) || LOAD_SEQ_CST(&record->word) != word)
 		return -ESTALE;
-	if (ipk_queue_state_of(back) == IPK_QUEUE_QUEUED)
-		ipk_queue_mark_back(queue, lease->record); /* F3 */
 	STORE_RELAXED(&record->due, due);
+	if (ipk_queue_state_of(back) == IPK_QUEUE_QUEUED) {
+		if (!ipk_queue_requeue(queue, lease->record, word, back))
+			return -ESTALE;
+		ipk_queue_wake(queue, IPK_QUEUE_MESSAGE);
+		return 0;
+	}
 	if (!COMPARE_EXCHANGE(&record->word, &word, back))
 		return -ESTALE;
-	if (ipk_queue_state_of(back) == IPK_QUEUE_QUEUED)
-		ipk_queue_wake(queue, IPK_QUEUE_MESSAGE);
-	else if (ipk_queue_state_of(back) == IPK_QUEUE_DELAYED && ipk_queue_lower_due(queue, due))
+	if (ipk_queue_state_of(back) == IPK_QUEUE_DELAYED && ipk_queue_lower_due(queue, due))
 		ipk_queue_wake_all(queue); /* each of them sleeps until then, at most */
 	else
 		ipk_queue_wake_if_finished(queue); /* it is dead */

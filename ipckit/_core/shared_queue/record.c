@@ -12,14 +12,17 @@
  *       free record is found, and all frees that were begun by the end were completed at the
  *       beginning, none took place in between: the queue was full.
  *   F3  A message that was given back has its old turn, which is lower than that of every entry of
- *       the ring that is not taken. Its bit in `back` is set before its word is QUEUED, and `marks` is
- *       counted up after the bit is set. The bit is cleared by the thread that leased the message, or
+ *       the ring that is not taken. Its bit in `back` is set before its word is QUEUED; `marks` is
+ *       counted up between the two, and after them. The bit is cleared by the thread that leased the message, or
  *       frees its record, so no bit of a message that waits is cleared. A bit may be late: of a record
  *       that is not QUEUED, or whose message the ring gives; such a one is passed over.
  *   F4  next_due is at most the `due` of every message that is DELAYED, or its process is about to lower
  *       it. Lowering always changes it, by 1 ns at least. It is raised, by one compare-and-set from the
  *       value that was there before all records were looked at, so not past a message that became DELAYED
  *       during the look.
+ *   F5  A look at what was given back is made again when `marks` has changed during it. So its answer is
+ *       that of its end: the message of the lowest turn, or none. A message whose return is not complete
+ *       by then may be passed over. After LOOKS looks that are all disturbed the last one counts.
  * Blocks    never.
  */
 #include "base/clock.h"
@@ -28,7 +31,7 @@
 #include <errno.h>
 #include <limits.h>
 
-enum { STEADY = 3 };
+enum { STEADY = 3, LOOKS = 64 };
 
 static uint64_t
 record_bit(uint32_t record)
@@ -138,11 +141,16 @@ ipk_queue_record_free(const struct ipk_queue *queue, uint32_t me, uint32_t index
 
 /* -- what was given back -- */
 
-void
-ipk_queue_mark_back(const struct ipk_queue *queue, uint32_t record)
+int
+ipk_queue_requeue(const struct ipk_queue *queue, uint32_t record, uint64_t word, uint64_t queued)
 {
+	int done;
+
 	(void)FETCH_OR(&queue->back[record / IPK_QUEUE_MAP], record_bit(record));
 	(void)FETCH_ADD(&queue->head->marks, 1);
+	done = COMPARE_EXCHANGE(&queue->records[record].word, &word, queued);
+	(void)FETCH_ADD(&queue->head->marks, 1); /* F5 */
+	return done;
 }
 
 /* The message of the lowest turn that waits; whether there was any bit. */
@@ -175,19 +183,26 @@ find_back(const struct ipk_queue *queue, struct ipk_queue_lease *best, int *any)
 	return found;
 }
 
-/* The same, unless no bit was set since a look that found none. */
+/* F5. The same, unless no bit was set since a look that found none. */
 static int
 look_back(const struct ipk_queue *queue, struct ipk_queue_lease *best)
 {
 	uint64_t marks = LOAD_SEQ_CST(&queue->head->marks);
+	uint64_t before = marks;
 	int found;
 	int any;
 
 	if (marks == LOAD_SEQ_CST(&queue->head->marks_seen))
 		return 0;
-	found = find_back(queue, best, &any);
+	for (uint32_t looks = 1;; looks++) {
+		found = find_back(queue, best, &any);
+		marks = LOAD_SEQ_CST(&queue->head->marks);
+		if (marks == before || looks == LOOKS)
+			break;
+		before = marks;
+	}
 	if (!any)
-		STORE_SEQ_CST(&queue->head->marks_seen, marks);
+		STORE_SEQ_CST(&queue->head->marks_seen, before);
 	return found;
 }
 
@@ -257,9 +272,7 @@ queue_due(const struct ipk_queue *queue, int64_t now)
 			least = due < least ? due : least;
 			continue;
 		}
-		ipk_queue_mark_back(queue, record);
-		if (COMPARE_EXCHANGE(&queue->records[record].word, &word,
-				     ipk_queue_moved(word, 0, IPK_QUEUE_QUEUED)))
+		if (ipk_queue_requeue(queue, record, word, ipk_queue_moved(word, 0, IPK_QUEUE_QUEUED)))
 			ipk_queue_wake(queue, IPK_QUEUE_MESSAGE);
 	}
 	return least;

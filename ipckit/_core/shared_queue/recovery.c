@@ -39,6 +39,7 @@ recover_record(const struct ipk_queue *queue, uint32_t me, uint32_t index, uint6
 {
 	uint64_t *place = &queue->records[index].word;
 	uint64_t position;
+	uint64_t back;
 
 	switch (ipk_queue_state_of(word)) {
 	case IPK_QUEUE_FILLING:
@@ -50,8 +51,11 @@ recover_record(const struct ipk_queue *queue, uint32_t me, uint32_t index, uint6
 			clear(queue, me, index, word);
 		break;
 	case IPK_QUEUE_LEASED:
-		ipk_queue_mark_back(queue, index); /* F3 */
-		(void)COMPARE_EXCHANGE(place, &word, ipk_queue_word_back(queue, word, 0));
+		back = ipk_queue_word_back(queue, word, 0);
+		if (ipk_queue_state_of(back) == IPK_QUEUE_QUEUED)
+			(void)ipk_queue_requeue(queue, index, word, back);
+		else
+			(void)COMPARE_EXCHANGE(place, &word, back);
 		break;
 	case IPK_QUEUE_CLEARING:
 		clear(queue, me, index, word);

@@ -20,8 +20,6 @@
 
 #include <errno.h>
 
-enum { TRIES = 1 << 16 }; /* each that fails is another thread's success: more are damage */
-
 /* Positions that follow each other lie in different cache lines. */
 static uint64_t *
 cell_of(const struct ipk_queue *queue, uint64_t position)
@@ -117,7 +115,7 @@ settle(const struct ipk_queue *queue, uint64_t *cell, uint64_t seen)
 int
 ipk_queue_ring_put(const struct ipk_queue *queue, uint32_t record, uint64_t word)
 {
-	for (uint32_t tries = 0; tries < TRIES; tries++) {
+	for (uint32_t tries = 0; tries < IPK_QUEUE_TRIES; tries++) {
 		uint64_t position = LOAD_SEQ_CST(&queue->head->tail);
 		uint64_t *cell = cell_of(queue, position);
 		uint64_t seen = LOAD_SEQ_CST(cell);
@@ -146,19 +144,10 @@ ipk_queue_ring_put(const struct ipk_queue *queue, uint32_t record, uint64_t word
 	return -EUCLEAN;
 }
 
-/* A message of the ring that no receiver has, as it was seen. */
-struct first {
-	uint64_t position;
-	uint64_t *cell;
-	uint64_t seen;
-	uint64_t word;
-};
-
-/* The first one. 1; 0: the ring is empty at first->position; -EUCLEAN. */
-static int
-find_first(const struct ipk_queue *queue, struct first *first)
+int
+ipk_queue_ring_first(const struct ipk_queue *queue, struct ipk_queue_first *first)
 {
-	for (uint32_t tries = 0; tries < TRIES; tries++) {
+	for (uint32_t tries = 0; tries < IPK_QUEUE_TRIES; tries++) {
 		uint64_t at = LOAD_SEQ_CST(&queue->head->head);
 		uint64_t *cell = cell_of(queue, at);
 		uint64_t seen = LOAD_SEQ_CST(cell);
@@ -171,7 +160,7 @@ find_first(const struct ipk_queue *queue, struct first *first)
 			advance(&queue->head->head, at);
 			continue;
 		}
-		*first = (struct first){at, cell, seen, 0};
+		*first = (struct ipk_queue_first){at, cell, seen, 0};
 		if ((seen & IPK_QUEUE_RECORDS) == 0)
 			return 0;
 		if (!is_record(queue, seen))
@@ -189,47 +178,28 @@ find_first(const struct ipk_queue *queue, struct first *first)
 }
 
 int
-ipk_queue_ring_take(const struct ipk_queue *queue, uint32_t me, struct ipk_queue_lease *lease,
-		    uint64_t *position)
+ipk_queue_ring_take(const struct ipk_queue *queue, uint32_t me, struct ipk_queue_first *first,
+		    struct ipk_queue_lease *lease)
 {
-	for (uint32_t tries = 0; tries < TRIES; tries++) {
-		struct first first;
-		uint32_t attempt;
-		int code = find_first(queue, &first);
+	uint32_t attempt = ipk_queue_attempt_of(first->word);
 
-		*position = first.position;
-		if (code <= 0)
-			return code;
-		attempt = ipk_queue_attempt_of(first.word);
-		attempt += attempt < IPK_QUEUE_ATTEMPTS;
-		lease->record = (uint32_t)(first.seen & IPK_QUEUE_RECORDS) - 1;
-		lease->incarnation = LOAD_RELAXED(&queue->parts[me - 1].incarnation);
-		lease->word = ipk_queue_make_word(first.position, attempt, me, IPK_QUEUE_LEASED);
-		if (!COMPARE_EXCHANGE(&queue->records[lease->record].word, &first.word, lease->word))
-			continue;
-		(void)COMPARE_EXCHANGE(first.cell, &first.seen, emptied(queue, first.position));
-		advance(&queue->head->head, first.position);
-		return 1;
-	}
-	return -EUCLEAN;
-}
-
-int
-ipk_queue_ring_first(const struct ipk_queue *queue, uint64_t *position)
-{
-	struct first first;
-	int code = find_first(queue, &first);
-
-	*position = first.position;
-	return code;
+	attempt += attempt < IPK_QUEUE_ATTEMPTS;
+	lease->record = (uint32_t)(first->seen & IPK_QUEUE_RECORDS) - 1;
+	lease->incarnation = LOAD_RELAXED(&queue->parts[me - 1].incarnation);
+	lease->word = ipk_queue_make_word(first->position, attempt, me, IPK_QUEUE_LEASED);
+	if (!COMPARE_EXCHANGE(&queue->records[lease->record].word, &first->word, lease->word))
+		return 0;
+	(void)COMPARE_EXCHANGE(first->cell, &first->seen, emptied(queue, first->position));
+	advance(&queue->head->head, first->position);
+	return 1;
 }
 
 int
 ipk_queue_ring_has(const struct ipk_queue *queue)
 {
-	uint64_t position;
+	struct ipk_queue_first first;
 
-	return ipk_queue_ring_first(queue, &position);
+	return ipk_queue_ring_first(queue, &first);
 }
 
 uint64_t

@@ -121,9 +121,9 @@ int
 ipk_queue_is_finished(const struct ipk_queue *queue)
 {
 	uint64_t marks = LOAD_SEQ_CST(&queue->head->marks);
-	uint64_t position;
+	struct ipk_queue_first first;
 	uint32_t used;
-	int code = ipk_queue_ring_first(queue, &position);
+	int code = ipk_queue_ring_first(queue, &first);
 
 	if (code)
 		return code < 0 ? code : 0;
@@ -134,7 +134,7 @@ ipk_queue_is_finished(const struct ipk_queue *queue)
 	for (uint32_t slot = 0; slot < used; slot++)
 		if (count_in(queue, slot, LOAD_SEQ_CST(&queue->parts[slot].unfinished)))
 			return 0;
-	return ipk_queue_ring_empty_at(queue, position) && LOAD_SEQ_CST(&queue->head->marks) == marks; /* N3 */
+	return ipk_queue_ring_empty_at(queue, first.position) && LOAD_SEQ_CST(&queue->head->marks) == marks; /* N3 */
 }
 
 void
