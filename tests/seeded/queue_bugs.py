@@ -30,7 +30,6 @@ NOT_LINEARIZABLE, INVARIANT_BROKEN = "not linearizable", "invariant broken"
 EITHER = (
     f"{NOT_LINEARIZABLE}, {INVARIANT_BROKEN}"  # the bodies may be wrong that the invariant reads
 )
-WORD = "&queue->records[lease->record].word"
 PUBLISH = "code = ipk_queue_publish(call->queue, call->party, &call->lease);"
 RESERVED = "code = queue_get(call);\n\tif (code <= 0)\n\t\treturn code;\n\tif (size"
 
@@ -63,17 +62,11 @@ BUGS = [
         5,
     ),
     Bug(
-        "a lease is stored without comparing",
-        "LeasesHeld",
+        "what is received does not count as unfinished",
+        "Objects",
         NOT_LINEARIZABLE,
-        "shared_queue/ring.c",
-        (
-            (f"if (!COMPARE_EXCHANGE({WORD}, &first->word, lease->word))", ""),
-            (
-                "\t\treturn 0;\n\t(void)COMPARE_EXCHANGE(first->cell",
-                f"STORE_SEQ_CST({WORD}, lease->word);\n(void)COMPARE_EXCHANGE(first->cell",
-            ),
-        ),
+        "shared_queue/unfinished.c",
+        (("ipk_queue_count_unfinished(queue, party); /* N1 */", ""),),
     ),
     Bug(
         "a body is written after it was sent",
