@@ -10,6 +10,7 @@ from harness.machines import SCALE, SMALL, Primitive
 
 from ipckit import QueueEmpty, SharedQueue, WaitTimeout
 from ipckit.queue import ObjectQueue
+from ipckit.queue.shared import Lease
 from ipckit.testing import Kill, Stop, invariant, kill_point, op
 from ipckit.testing.histories.values import Raised
 from ipckit.testing.models import FifoQueue
@@ -175,15 +176,18 @@ class Leases(Primitive):
         place, value, attempt = waiting[0]
         return (waiting[1:], (*leased, (place, value, attempt + 1)), turn), (value, attempt + 1)
 
-    @op()
-    def acknowledge(self):
-        """None: this process has none."""
+    def end_oldest(self, end):
+        """End the oldest lease of this process; its value and attempt, None: there is none."""
         if not self.mine:
             return None
         job = self.mine.pop(0)
         found = job.body[0], job.attempt
-        job.acknowledge()
+        end(job)
         return found
+
+    @op()
+    def acknowledge(self):
+        return self.end_oldest(Lease.acknowledge)
 
     @acknowledge.model
     def _(self, state):
@@ -194,13 +198,7 @@ class Leases(Primitive):
 
     @op()
     def give_back(self):
-        """None: this process has none."""
-        if not self.mine:
-            return None
-        job = self.mine.pop(0)
-        found = job.body[0], job.attempt
-        job.give_back()
-        return found
+        return self.end_oldest(Lease.give_back)
 
     @give_back.model
     def _(self, state):

@@ -20,16 +20,14 @@ SOURCES = (
 class Bug:
     name: str
     machine: str  # of harness/shared_queues.py
-    kinds: str  # which of these the failure must be
+    kinds: tuple[str, ...]  # one of these the failure must be
     file: str
     changes: tuple[tuple[str, str], ...]
     calls: int = 4  # of the smallest program that shows it
 
 
-NOT_LINEARIZABLE, INVARIANT_BROKEN = "not linearizable", "invariant broken"
-EITHER = (
-    f"{NOT_LINEARIZABLE}, {INVARIANT_BROKEN}"  # the bodies may be wrong that the invariant reads
-)
+NOT_LINEARIZABLE, INVARIANT_BROKEN = ("not linearizable",), ("invariant broken",)
+EITHER = NOT_LINEARIZABLE + INVARIANT_BROKEN  # the invariant reads bodies, too
 PUBLISH = "code = ipk_queue_publish(call->queue, call->party, &call->lease);"
 RESERVED = "code = queue_get(call);\n\tif (code <= 0)\n\t\treturn code;\n\tif (size"
 

@@ -13,8 +13,8 @@
  *       beginning, none took place in between: the queue was full.
  *   F3  A message that was given back has its old turn, which is lower than that of every entry of
  *       the ring that is not taken. Its bit in `back` is set before its word is QUEUED; `marks` is
- *       counted up between the two, and after them. The bit is cleared by the thread that leased the message, or
- *       frees its record, so no bit of a message that waits is cleared. A bit may be late: of a record
+ *       counted up between the two, and after them. The bit is cleared by the thread that leased the
+ *       message, or frees its record, so no bit of a message that waits is cleared. A bit may be late: of a record
  *       that is not QUEUED, or whose message the ring gives; such a one is passed over.
  *   F4  next_due is at most the `due` of every message that is DELAYED, or its process is about to lower
  *       it. Lowering always changes it, by 1 ns at least. It is raised, by one compare-and-set from the
