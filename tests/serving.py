@@ -12,11 +12,11 @@ import signal
 import socket
 import struct
 import subprocess
-import sys
 import textwrap
 import time
 from pathlib import Path
 
+import forkserver
 from deadlines import LOOK, RUN
 
 from ipckit import Client
@@ -104,12 +104,8 @@ class Small:
 
     def __init__(self, callbacks: str, settings: str = "", host: str = "127.0.0.1") -> None:
         code = SERVER.format(host=host, settings=settings, callbacks=textwrap.dedent(callbacks))
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", code],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            bufsize=0,  # so that select() knows of every line
-        )
+        # Without a buffer, so that select() knows of every line.
+        self.process = forkserver.start(["-c", code], forkserver.PIPE, forkserver.PIPE, 0)
         line = self.line()
         if not line:
             self.process.kill()
@@ -196,11 +192,8 @@ class Running:
         self.port = 0
         settings["journal"] = str(self.journal_path)
         self._log = open(self.log_path, "ab")  # noqa: SIM115
-        self.process = subprocess.Popen(
-            [sys.executable, str(APP), json.dumps(settings)],
-            stdout=subprocess.PIPE,
-            stderr=self._log,
-        )
+        words = [str(APP), json.dumps(settings)]
+        self.process = forkserver.start(words, forkserver.PIPE, self._log)
         self.pid = self.process.pid
         self._clients: list[Ask] = []
         self._entries: list[list] = []  # of the journal, as far as it was read

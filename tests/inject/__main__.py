@@ -140,7 +140,7 @@ def main() -> int:
                 least = {*every(recorded[configuration][1])}
                 rest = [case for case in rest if case in least]
                 rest = sample(rest, asked.size * len(cases) // total)
-            work += [(configuration, some) for some in chunks(rest, 240 if asked.all else 100)]
+            work += [(configuration, some) for some in chunks(rest, 240 if asked.all else 200)]
         random.Random(0).shuffle(work)  # what an interrupt leaves undone is of every way
         part, parts = map(int, asked.part.split("/"))
         work = work[part - 1 :: parts]

@@ -111,6 +111,7 @@ class Living:
         self._queues: set[int] = set()
         self._failed_ids: set[int] = set()
         self._listening: set[int] = set()
+        self._epolls: dict[int, str] = {}  # pid -> the epoll instance that was found last
         for token in place.owed:
             self.promised[token] = -1
         for log in filter(None, (place.log, place.settings.get("log_file"))):
@@ -215,14 +216,14 @@ class Living:
         return self.status is None
 
     def wait(self, condition: Callable[[], bool], what: str, seconds: float = DEADLINE) -> None:
-        """Look every two milliseconds until it is so; Hang."""
+        """Look every four milliseconds until it is so; Hang."""
         patience = Patience(seconds)
         while True:
             self.look()
             if condition():
                 return
             patience.check(what)
-            select.select([], [], [], 0.002)
+            select.select([], [], [], 0.004)
 
     def ready(self) -> bool:
         """Wait until it serves, True, or has ended."""
@@ -326,10 +327,23 @@ class Living:
         for number in range(WORKERS):
             polled: set[int] = set()
             with contextlib.suppress(FileNotFoundError, IndexError):  # it has just ended
-                for one in Path(f"/proc/{self.process_of(number)}/fdinfo").iterdir():
-                    polled |= {int(i, 16) for i in re.findall(r" ino:([0-9a-f]+)", one.read_text())}
+                polled = self._polled(self.process_of(number), wanted)
             if wanted - polled:
                 found[number] = wanted - polled
+        return found
+
+    def _polled(self, pid: int, wanted: set[int]) -> set[int]:
+        """Return the inodes that a process waits for; those of its epoll instance, if they do."""
+        known = self._epolls.get(pid)
+        if known:
+            with contextlib.suppress(FileNotFoundError):
+                if wanted <= (found := _inodes(known)):
+                    return found
+        folder, found = f"/proc/{pid}/fdinfo", set()
+        for one in os.listdir(folder):
+            if these := _inodes(f"{folder}/{one}"):
+                self._epolls[pid] = f"{folder}/{one}"
+                found |= these
         return found
 
     # -- its end ---
@@ -428,6 +442,12 @@ def _is_there(pid: int) -> bool:
     except (FileNotFoundError, ProcessLookupError):
         return False
     return state != "Z"
+
+
+def _inodes(fdinfo: str) -> set[int]:
+    """Return what an epoll instance waits for, by inode: proc(5), fdinfo; none for other files."""
+    with open(fdinfo, "rb") as file:
+        return {int(inode, 16) for inode in re.findall(rb" ino:([0-9a-f]+)", file.read())}
 
 
 def _queues() -> set[int]:
