@@ -1,6 +1,6 @@
 """Look for a bug in a SharedQueue whose module was compiled with it.
 
-usage: python -m seeded.queue_search LIBRARY MACHINE; prints what was found, as JSON.
+usage: python -m seeded.queue_search LIBRARY MACHINE OPERATIONS; prints what was found, as JSON.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def load(library: str) -> None:
     spec.loader.exec_module(module)
 
 
-def main(library: str, machine: str) -> None:
+def main(library: str, machine: str, operations: str) -> None:
     load(library)
     # They import the queue.
     from harness import shared_queues
@@ -31,7 +31,8 @@ def main(library: str, machine: str) -> None:
     search.SHRINKING = 0.1  # as in test_seeded_bugs.py
     sound = getattr(shared_queues, machine)
     # Of this module: a fresh interpreter, which would load the sound library, does not find it.
-    broken = type(machine, (sound,), {"examples": 400, "runs": 4, "__module__": __name__})
+    size = {"examples": 400, "runs": 4, "operations": int(operations)}
+    broken = type(machine, (sound,), {**size, "__module__": __name__})
     try:
         search.run_machine(broken)
     except PropertyFailed as error:

@@ -65,8 +65,9 @@ def test_a_bug_in_c_is_found(machine, time, library, tmp_path, monkeypatch):
 def test_a_bug_in_the_shared_queue_is_found(bug, time, queue_objects, tmp_path):
     library = queue_bugs.compile_bug(bug, queue_objects, tmp_path)
     tests = Path(__file__).parents[1]
+    words = ["seeded.queue_search", str(library), bug.machine, str(bug.operations)]
     run = subprocess.run(
-        [sys.executable, "-m", "seeded.queue_search", str(library), bug.machine],
+        [sys.executable, "-m", *words],
         cwd=tmp_path,  # where the failure is saved
         env=os.environ | {"PYTHONPATH": f"{tests}:{tests / 'helpers'}"},
         capture_output=True,
