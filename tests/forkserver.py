@@ -3,6 +3,7 @@
 Contract  `start(words, stdout, stderr)` runs `python *words`, where words are `-c CODE` or
           `FILE ARGUMENT...`, with this process's environment, directory and limits (setrlimit). It
           returns a Program, which has what tests use of subprocess.Popen.
+          `run(code, timeout)` does it to the program's end, as subprocess.run does.
           The program has an `__main__`, arguments and standard streams of its own, no other
           descriptor, and ends as any does: atexit, exit code, traceback.
           Its parent is the server, not this process.
@@ -128,6 +129,18 @@ def start(
         line = [sys.executable, *words]
         return subprocess.Popen(line, stdout=stdout, stderr=stderr, bufsize=bufsize)
     return Program(words, stdout, stderr, bufsize)
+
+
+def run(code: str, timeout: float) -> subprocess.CompletedProcess:
+    """As subprocess.run() of `-c CODE`, with what it printed as text."""
+    process = start(["-c", code], PIPE, PIPE)
+    try:
+        out, err = process.communicate(timeout)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.communicate(timeout)
+        raise
+    return subprocess.CompletedProcess(process.args, process.returncode, out.decode(), err.decode())
 
 
 def _read_at_start() -> dict[str, str]:

@@ -22,7 +22,7 @@ from ipckit.testing import Kill, PropertyFailed, Stop, invariant, kill_point, op
 from ipckit.testing.machine import ProcessMachine
 from ipckit.testing.models import Counter
 from ipckit.testing.programs.acts import Act
-from ipckit.testing.programs.program import Call, Program
+from ipckit.testing.programs.program import Call, Fault, Program
 from ipckit.testing.programs.schedules import Schedule
 from ipckit.testing.search.failure import load
 from ipckit.testing.search.search import Search, replay, run_machine
@@ -388,6 +388,41 @@ def test_a_kill_point_may_have_any_name(name):
 
     error, _ = failure_of(Named)
     assert error.failure.kind == "invariant broken"
+
+
+class Sometimes(Halves):
+    """An operation that does not come to the point, beside the one that does."""
+
+    @op()
+    def read(self):
+        with self.locked():
+            return struct.unpack_from("=q", self.memory, 8)[0]
+
+    @read.model
+    def _(self, state):
+        return state, state
+
+
+@pytest.mark.parametrize("engine", ["real", "stepped"])
+@pytest.mark.parametrize(("number", "struck"), [(0, 2), (1, 3), (2, None)])
+def test_a_kill_waits_for_the_call_that_comes_to_its_point(engine, number, struck):
+    """The fault is of the first call, which does not; `number` passes of the point go before it."""
+    machine = type("SometimesOf", (Sometimes,), {"engine": engine})
+    calls = tuple(Call(name) for name in ("read", "read", "add", "add"))
+    fault = Fault("kill", 0, 0, "between")
+    program = Program((), (calls, (Call("read"),)), (), (fault,))
+    act = Act("kill", "point between", number)
+    search = Search(machine)
+    try:
+        failure = search.try_once(program, Schedule({0: {0: (act,)}}))
+    finally:
+        search.close()
+    if struck is None:
+        assert failure is None
+        return
+    assert failure.kind == "invariant broken"
+    mine = [each for each in failure.history if each.process == 0]
+    assert [each.cut for each in mine] == [False] * struck + [True]
 
 
 def test_a_kill_point_that_nobody_comes_to_is_told():

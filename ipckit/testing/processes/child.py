@@ -3,6 +3,8 @@
 Contract  A call is logged before it begins and after it ended; between the two the schedule's acts
           are done at their moments: `kill` and `stop` are real signals, `pause` a sleep, `hold`
           waits until the parent sees that no other process can get on.
+          A fault at a named kill point strikes in its call, or in the first one after it that comes
+          to that point: which call comes there often depends on what the others did.
           The process never returns to the code that forked it, and dies with its parent.
 Blocks    between its phases and while it is held, until the parent writes its eventfd.
 """
@@ -18,7 +20,7 @@ import signal
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from ipckit._core import ffi, lib
@@ -84,10 +86,12 @@ class Child:
         self, machine: Performer, calls: Sequence[Call], acts: Mapping[int, Sequence[Act]]
     ) -> None:
         """Make the calls, one after the other; `acts` by their index in this list."""
+        left: Sequence[Act] = ()
         for number, call in enumerate(calls):
-            self._one(machine, call, acts.get(number, ()))
+            left = self._one(machine, call, (*acts.get(number, ()), *left))
 
-    def _one(self, machine: Performer, call: Call, acts: Sequence[Act]) -> None:
+    def _one(self, machine: Performer, call: Call, acts: Sequence[Act]) -> Sequence[Act]:
+        """Make a call; give the faults at points that it did not come to."""
         index, self.index = self.index, self.index + 1
         counted = _Counted(acts, self.turns, self._do)
         steps = Steps(counted.step, instructions=counted.by_instruction)
@@ -119,6 +123,7 @@ class Child:
             self.log.done(self.lane, index, moment, counted.count, counted.points, result)
         except ValueError as error:
             self.log.done(self.lane, index, moment, 0, 0, Refused(str(error)))
+        return counted.left()
 
     def _do(self, act: Act) -> None:
         """Do it here and now."""
@@ -138,6 +143,7 @@ class _Counted:
 
     def __init__(self, acts: Sequence[Act], turns: Turns | None, do: Callable[[Act], None]) -> None:
         self.count = 0
+        self.acts = acts
         self.turns = turns
         self.do = do
         self.at_step = {act.number: act for act in acts if act.at == "step"}
@@ -164,6 +170,16 @@ class _Counted:
                 self.do(act)
         if self.turns:
             self.turns.step(name)
+
+    def left(self) -> list[Act]:
+        """Give the faults at named points that were not passed so often."""
+        passed = {POINT + name: times for name, times in self.passed.items()}
+        faults = [act for act in self.acts if act.what in _SIGNALS and act.at.startswith(POINT)]
+        return [
+            replace(act, number=act.number - passed.get(act.at, 0))
+            for act in faults
+            if act.number >= passed.get(act.at, 0)
+        ]
 
 
 def _timer(number: int, ns: int) -> Any:

@@ -36,7 +36,8 @@ class Kill:
 
     `at`: ``"start"`` (called, nothing done), ``"end"`` (all done, not yet returned), ``"inside"``
     (between two of its Python instructions, or at any moment of its C code), the name of a
-    `kill_point`, or None: any of these. It is drawn which process and operation, and whether.
+    `kill_point`, or None: any of these. It is drawn which process and operation, and whether. An
+    operation that does not come to the `kill_point` leaves the fault to the process's next one.
     """
 
     at: str | None = None
@@ -156,7 +157,9 @@ class Program:
             lines.append("after      " + "; ".join(map(str, self.after)))
         for fault in self.faults:
             call = self.branches[fault.process][fault.operation]
-            lines.append(f"{fault.kind} of process {fault.process} in {call}, {fault.at}")
+            named = fault.at not in ("start", "inside", "end")
+            where = f"{call} or after it, at {fault.at!r}" if named else f"{call}, {fault.at}"
+            lines.append(f"{fault.kind} of process {fault.process} in {where}")
         return "\n".join(lines)
 
 

@@ -286,7 +286,8 @@ class Scheduler:
         if fault.at in ("start", "end"):
             return Act(fault.kind, fault.at)
         if fault.at != "inside":
-            return Act(fault.kind, POINT + fault.at, draw.choice([0, 0, 0, 1, 2]))
+            most = max(self.points.values(), default=0) or 1  # points that a call passes
+            return Act(fault.kind, POINT + fault.at, draw.choice([0, 0, 0, 1, 2]) % most)
         if self.points.get(name) and draw.random() < 0.5:  # its author knows where it hurts
             return Act(fault.kind, ANY, draw.randrange(self.points[name]))
         if self.engine == "stepped" or draw.random() < 0.5:

@@ -21,10 +21,10 @@ import os
 import re
 import signal
 import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
+import forkserver
 import pytest
 from serving import LOOK, SERVER, Small, wait_for
 
@@ -197,10 +197,11 @@ count()
 
 
 @pytest.mark.parametrize("pid_file", ["pid", "no-such-directory/pid"])
-def test_a_sigterm_at_any_line_of_the_start(tmp_path, pid_file):
+def test_a_sigterm_at_any_line_of_the_start(tmp_path, monkeypatch, pid_file):
     """S18, S41: the server ends in order, also one that does not come up; the signal ends the
     program where there is no server yet, or none any more. No file of a server is left.
     """
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "run").mkdir(mode=0o700)
     before = leaves(tmp_path)
     ours = str(Path(ipckit.server.__file__).parent) + os.sep
@@ -209,10 +210,9 @@ def test_a_sigterm_at_any_line_of_the_start(tmp_path, pid_file):
     for at in range(1, 3000, 1 if ALL else 113):
         code = PROGRAM.format(ours=ours, role="manager, at its start", at=at) + STARTED
         code = SERVER.format(host="127.0.0.1", settings=settings, callbacks=code)
-        command = [sys.executable, "-c", code]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, timeout=LOOK, check=False)
+        done = forkserver.run(code, LOOK)
         assert leaves(tmp_path) == before, f"line {at}"
-        if b"comes" not in done.stdout:
+        if "comes" not in done.stdout:
             assert not comes_up and at > 1
             break
         assert done.returncode in ((0, -signal.SIGTERM) if comes_up else (-signal.SIGTERM,)), at

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import socket
 import subprocess
-import sys
 import textwrap
 import threading
 
+import forkserver
 import pytest
 from deadlines import LOOK
 from serving import Refused
@@ -177,13 +177,7 @@ def test_a_message_over_msgmax_names_both_numbers():
 
 def run(code: str) -> subprocess.CompletedProcess:
     """Run a small server program to its end."""
-    return subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code)],
-        capture_output=True,
-        text=True,
-        timeout=LOOK,
-        check=False,
-    )
+    return forkserver.run(textwrap.dedent(code), LOOK)
 
 
 HEAD = """

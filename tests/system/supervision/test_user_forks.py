@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 
+import forkserver
 import pytest
 from serving import LOOK
 
@@ -146,13 +147,8 @@ def test_f21_sigterm_for_a_child_of_the_manager_or_of_a_user_process(where):
         server.on({where!r}, terminate)
     server.start()
     """
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code)],
-        capture_output=True,
-        text=True,
-        timeout=2 * LOOK,
-        check=True,
-    )
+    done = forkserver.run(textwrap.dedent(code), 2 * LOOK)
+    assert done.returncode == 0, done
     assert "exit code -15" in done.stdout, done.stderr
 
 
