@@ -44,7 +44,7 @@ $(BUILT): $(READY) $(CORE)
 	$(BIN)/python -m pip install -q --no-build-isolation $(BUILD_DIR) -e .
 	touch $@
 
-# A server imports ninety modules: without their bytecode, each start compiles them (0.25 s of CPU).
+# A server imports 130 modules of ours. Without their bytecode each start compiles them: 0.25 s of CPU.
 unexport PYTHONDONTWRITEBYTECODE
 
 # The compiler of the published wheel, 100 MB: only what needs it installs it.

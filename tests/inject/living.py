@@ -333,7 +333,10 @@ class Living:
         return found
 
     def _polled(self, pid: int, wanted: set[int]) -> set[int]:
-        """Return the inodes that a process waits for; those of its epoll instance, if they do."""
+        """Return inodes that a process waits for: all of them, or no fewer than `wanted`.
+
+        The epoll instance that was found last is enough if it has those.
+        """
         known = self._epolls.get(pid)
         if known:
             with contextlib.suppress(FileNotFoundError):

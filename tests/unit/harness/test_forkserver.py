@@ -7,6 +7,7 @@ import os
 import resource
 import subprocess
 import sys
+from pathlib import Path
 
 import forkserver
 import leaks
@@ -124,10 +125,20 @@ def test_a_variable_of_the_interpreter_asks_for_a_new_one(monkeypatch):
     assert ended(process) == (0, "0\n", "")
 
 
-def test_one_that_is_left_behind_is_seen():
+def test_one_that_is_too_large_is_refused():
+    with pytest.raises(ValueError, match=r"of \d+ bytes: at most 131072"):
+        forkserver.start(["-c", "#" * 131072], forkserver.PIPE, forkserver.PIPE)
+    assert ended(forkserver.start(["-c", "pass"], forkserver.PIPE, forkserver.PIPE))[0] == 0
+
+
+def test_one_that_is_left_behind_is_seen(request):
     process = forkserver.start(
         ["-c", "import signal; signal.pause()"], forkserver.PIPE, forkserver.PIPE
     )
+    conftest = request.config.pluginmanager.get_plugin(
+        str(Path(forkserver.__file__).with_name("conftest.py"))
+    )
+    assert f"child {process.pid}" in conftest.left()
     assert process.pid in forkserver.children()
     assert process.pid not in leaks.children()
     process.kill()
